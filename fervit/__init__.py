@@ -1,0 +1,22 @@
+"""fervit: facial emotion recognition in StyleGAN's W+ space.
+
+model = fervit.load("experiments/.../best")    # a trained LatentViT with its labels and fingerprints
+logits = model(codes)                          # [n, 18, 512] -> [n, 7]
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fervit.lazy import attributes
+
+if TYPE_CHECKING:
+    from fervit import encoders as encoders
+    from fervit import latents as latents
+    from fervit.training.checkpoint import load as load
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "encoders", "latents", "load"]
+
+
+__getattr__ = attributes(__name__, {"load": "fervit.training.checkpoint"}, ("encoders", "latents"))

@@ -1,0 +1,150 @@
+"""Joining a Ray cluster, or starting a local one, with Ray's chatter in a file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from fervit.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """What one machine of the cluster offers to tasks."""
+
+    address: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A Ray cluster that this process is connected to."""
+
+    nodes: tuple[Node, ...]
+    dashboard: str | None
+    """Its address, such as http://127.0.0.1:8265."""
+    started_here: bool
+    """A local Ray of this process, which ends with it."""
+
+    @property
+    def cpus(self) -> float:
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        return sum(node.gpus for node in self.nodes)
+
+
+@contextmanager
+def connect(address: str | None, log: Path) -> Iterator[Cluster]:
+    """Joins the Ray at `address` (or RAY_ADDRESS, or one started on this machine); without one, starts a local Ray.
+
+    A Ray that this process is connected to already is used as it is and left running. Ray's own messages go to the
+    file `log`.
+
+    Raises:
+        UserError: there is no Ray at `address`.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    connected_before = ray.is_initialized()
+    with _descriptor_to(log) as file:
+        if not connected_before:
+            with redirect_stderr(file):
+                _init(address)
+        try:
+            with _loggers_to(file):
+                yield _describe(connected_before)
+        finally:
+            if not connected_before:
+                ray.shutdown()
+
+
+def _init(address: str | None) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        address = address or os.environ.get("RAY_ADDRESS")
+        if address is None:
+            raise
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"--address {address}: no Ray answers there ({reason}); start one with `ray start --head`, or leave the "
+            "address (and RAY_ADDRESS) out"
+        ) from None
+
+
+def _describe(connected_before: bool) -> Cluster:
+    import ray
+    from ray._private import worker
+
+    nodes = tuple(
+        Node(
+            address=node["NodeManagerAddress"],
+            cpus=node["Resources"].get("CPU", 0),
+            gpus=node["Resources"].get("GPU", 0),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    url = worker.get_dashboard_url()
+    started_here = not connected_before and worker._global_node is not None and worker._global_node.head
+    return Cluster(nodes=nodes, dashboard=f"http://{url}" if url else None, started_here=started_here)
+
+
+@contextmanager
+def _descriptor_to(path: Path) -> Iterator[TextIO]:
+    """Makes file descriptor 2, to which Ray's C++ writes, the file `path`, and yields that file.
+
+    `sys.stderr` goes on writing to where descriptor 2 led before: our own messages and progress still reach the user.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    python_stderr, terminal = sys.stderr, os.dup(2)
+    with path.open("a", encoding="utf-8", buffering=1) as file, os.fdopen(os.dup(2), "w", buffering=1) as to_terminal:
+        os.dup2(file.fileno(), 2)
+        if _fileno(python_stderr) == 2:  # not in a notebook, where Python's stderr leads elsewhere
+            sys.stderr = to_terminal
+        try:
+            yield file
+        finally:
+            to_terminal.flush()
+            sys.stderr = python_stderr
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+@contextmanager
+def _loggers_to(file: TextIO) -> Iterator[None]:
+    """Ray's Python loggers write to `file` and nowhere else. Ray sets some of them up when a library is imported."""
+    import ray.data  # noqa: F401  (its import adds a handler that writes to the terminal)
+
+    handler = logging.StreamHandler(file)
+    handler.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger("ray"), logging.getLogger("ray.data")]
+    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+
+
+def _fileno(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None

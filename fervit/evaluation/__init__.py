@@ -1,0 +1,1 @@
+"""How good a trained model is: metrics, figures, the evaluation of one checkpoint."""

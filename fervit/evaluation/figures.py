@@ -1,0 +1,38 @@
+"""Pictures of an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fervit.emotions import EMOTIONS
+from fervit.files import whole_file
+
+
+def draw_confusion_matrix(counts: np.ndarray, title: str, path: Path) -> None:
+    """PNG: the matrix as shares of each true class beside the counts. `counts` is [7, 7], rows true."""
+    from matplotlib.figure import Figure
+
+    true = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, true, out=np.zeros(counts.shape), where=true > 0)
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, values, texts, name in (
+        (left, shares, [[f"{v:.2f}" for v in row] for row in shares], "share of the true class"),
+        (right, counts, [[str(v) for v in row] for row in counts], "faces"),
+    ):
+        image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1 if name.startswith("share") else None)
+        axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_title(name)
+        dark = values > 0.6 * max(values.max(), 1e-9)
+        for i, row in enumerate(texts):
+            for j, text in enumerate(row):
+                axes.text(j, i, text, ha="center", va="center", color="white" if dark[i, j] else "black")
+        figure.colorbar(image, ax=axes, shrink=0.8)
+    figure.suptitle(title)
+    with whole_file(path) as aside:
+        figure.savefig(aside, format="png", dpi=110)

@@ -1,0 +1,1 @@
+"""Faces in: class folders, Kaggle's fer2013.csv, and generated demo faces."""

@@ -1,0 +1,62 @@
+"""Kaggle's fer2013.csv: columns emotion, pixels, Usage (Goodfellow et al., 2013).
+
+35,887 grey faces of 48 x 48. Kaggle's order of the emotions is not fervit's: `fervit.emotions` has the mapping.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from fervit.emotions import KAGGLE_EMOTIONS, LABEL_OF_KAGGLE
+from fervit.errors import UserError
+from fervit.images.index import SCHEMA, FaceIndex
+
+SIDE = 48
+SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
+
+
+def index_csv(path: Path) -> FaceIndex:
+    """The rows of fer2013.csv or fer2013.csv.gz, named `row-00000` on (the header does not count)."""
+    try:
+        table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types={"pixels": pa.large_string()}))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--data_root {path}: is no CSV file that can be read ({reason})") from None
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    missing = [name for name in ("emotion", "pixels", "Usage") if name not in table.column_names]
+    if missing:
+        raise UserError(
+            f"--data_root {path}: lacks the column {', '.join(missing)}; fer2013.csv has emotion, pixels, Usage"
+        )
+    splits = [SPLIT_OF_USAGE.get(str(usage).strip(), "") for usage in table["Usage"].to_pylist()]
+    emotions = table["emotion"].to_pylist()
+    numbers = range(len(KAGGLE_EMOTIONS))
+    for row, (split, emotion) in enumerate(zip(splits, emotions, strict=True)):
+        if not split or emotion not in numbers:
+            what = f"emotion {emotion!r}" if split else f"Usage {table['Usage'][row].as_py()!r}"
+            rule = "0..6" if split else ", ".join(SPLIT_OF_USAGE)
+            raise UserError(f"--data_root {path}: row {row} has {what}; it must be one of {rule}")
+    columns = {
+        "image_id": [f"row-{row:05d}" for row in range(len(table))],
+        "split": splits,
+        "label": [LABEL_OF_KAGGLE[emotion] for emotion in emotions],
+        "source": pc.cast(table["pixels"], pa.large_string()),
+    }
+    return FaceIndex(root=str(path), kind="kaggle", table=pa.table(columns, schema=SCHEMA))
+
+
+def parse_pixels(text: str) -> np.ndarray:
+    """The grey values "70 80 82 ..." of a row as RGB, uint8 [48, 48, 3].
+
+    Raises:
+        ValueError: not 2,304 numbers of 0..255.
+    """
+    values = np.array(text.split(), dtype=np.int64)
+    if values.size != SIDE * SIDE or values.min() < 0 or values.max() > 255:
+        raise ValueError(f"a row needs {SIDE * SIDE} grey values of 0..255, but this one has {values.size}")
+    return np.repeat(values.astype(np.uint8).reshape(SIDE, SIDE, 1), 3, axis=2)

@@ -1,0 +1,140 @@
+"""What faces a data root holds, before any picture is opened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from fervit.emotions import EMOTIONS, SPLITS
+from fervit.errors import UserError
+from fervit.images.pictures import read_picture
+
+SourceKind = Literal["file", "kaggle"]
+
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.int8()),
+        ("source", pa.large_string()),  # the picture's path, or the CSV row's text of pixels
+    ]
+)
+
+
+class Face(NamedTuple):
+    image_id: str
+    split: str
+    label: int
+    pixels: np.ndarray
+    """RGB, uint8 [height, width, 3]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceIndex:
+    """The faces of a data root, a row each (`SCHEMA`), in a fixed order."""
+
+    root: str
+    kind: SourceKind
+    table: pa.Table
+    one_split: bool = False
+    """The root is one split (class folders), not a folder of splits."""
+
+    def splits(self) -> list[str]:
+        """The splits that have faces, in the usual order."""
+        present = set(self.table["split"].to_pylist())
+        return sorted(present, key=lambda split: SPLITS.index(split) if split in SPLITS else len(SPLITS))
+
+    def counts(self, split: str) -> np.ndarray:
+        """int64 [7]: faces a class."""
+        labels = self.table["label"].to_numpy()[self.table["split"].to_numpy() == split]
+        counts: np.ndarray = np.bincount(labels, minlength=len(EMOTIONS))
+        return counts
+
+    def stream(self) -> Iterator[Face]:
+        """Every face with its pixels, decoded as it is asked for."""
+        for batch in self.table.to_batches(max_chunksize=256):
+            for row in batch.to_pylist():
+                yield Face(row["image_id"], row["split"], row["label"], read_source(self.kind, row["source"]))
+
+    def limited(self, limit: int | None) -> FaceIndex:
+        """At most `limit` faces, every class of every split keeping its share (at least one face each).
+
+        The choice depends on the image ids alone: a larger limit keeps what a smaller one chose, up to rounding.
+        """
+        if limit is None or limit >= len(self.table):
+            return self
+        groups = _groups(self.table)
+        if limit < len(groups):
+            raise UserError(
+                f"--limit {limit}: {self.root} has {len(groups)} classes over all splits and each keeps at least one "
+                f"face; give {len(groups)} or more"
+            )
+        kept = _shares(np.array([len(rows) for rows in groups]), limit)
+        rows = np.sort(np.concatenate([group[:n] for group, n in zip(groups, kept, strict=True)]))
+        return FaceIndex(root=self.root, kind=self.kind, table=self.table.take(rows), one_split=self.one_split)
+
+    def check_classes(self) -> None:
+        """Raises UserError if a split lacks one of the seven emotions."""
+        for split in self.splits():
+            missing = [name for name, n in zip(EMOTIONS, self.counts(split), strict=True) if n == 0]
+            if missing:
+                raise UserError(
+                    f"{self.root}: split '{split}' holds no face of {', '.join(missing)}; every split needs all seven "
+                    f"emotions ({', '.join(EMOTIONS)}): add pictures, or pass --allow_missing_classes"
+                )
+
+
+def read_source(kind: SourceKind, source: str) -> np.ndarray:
+    """RGB pixels, uint8 [height, width, 3], of one row of an index."""
+    if kind == "file":
+        return read_picture(source)
+    from fervit.images.fer2013 import parse_pixels
+
+    return parse_pixels(source)
+
+
+def open_faces(data_root: str) -> FaceIndex:
+    """The index of a folder of class folders or of Kaggle's fer2013.csv (also gzipped).
+
+    Raises:
+        UserError: there is no such path, it holds no picture, or it is laid out in a way that fervit does not know.
+    """
+    from fervit.images.fer2013 import index_csv
+    from fervit.images.folders import index_folder
+
+    path = Path(data_root)
+    if not path.exists():
+        raise UserError(f"--data_root {data_root}: there is no such file or folder")
+    index = index_folder(path) if path.is_dir() else index_csv(path)
+    if len(index.table) == 0:
+        raise UserError(
+            f"--data_root {data_root}: holds no picture; expected {{train,val,test}}/<emotion>/*.png or .jpg, or a "
+            "fer2013.csv"
+        )
+    return index
+
+
+def _groups(table: pa.Table) -> list[np.ndarray]:
+    """The rows of each class of each split, each group in an order that depends on the image ids only."""
+    rank = np.array([hashlib.sha256(name.encode()).digest()[:8] for name in table["image_id"].to_pylist()])
+    order = np.argsort(rank, kind="stable")
+    keys = np.char.add(table["split"].to_numpy().astype(str), table["label"].to_numpy().astype(str))
+    return [order[keys[order] == key] for key in np.unique(keys)]
+
+
+def _shares(sizes: np.ndarray, limit: int) -> np.ndarray:
+    """Splits `limit` over groups in proportion to their sizes, at least 1 each (largest remainders)."""
+    exact = sizes * (limit / sizes.sum())
+    kept: np.ndarray = np.maximum(1, np.floor(exact).astype(int))
+    by_remainder = np.argsort(-(exact - kept), kind="stable")
+    for i in range(limit - kept.sum()):
+        kept[by_remainder[i % len(sizes)]] += 1
+    while kept.sum() > limit:  # the minimum of one took too many
+        kept[np.argmax(kept)] -= 1
+    return kept

@@ -1,0 +1,25 @@
+"""One picture: from a file to pixels, and from pixels to the size an encoder takes."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def read_picture(path: str) -> np.ndarray:
+    """The picture as RGB, uint8 [height, width, 3], turned upright as its EXIF orientation says.
+
+    Raises:
+        OSError, ValueError, Image.DecompressionBombError: whatever PIL finds wrong with the file.
+    """
+    with Image.open(path) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def resize(pixels: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [h, w, 3] -> uint8 [size, size, 3], PIL's area-aware bilinear; the aspect ratio is not kept, as in pSp."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))

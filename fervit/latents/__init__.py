@@ -1,0 +1,14 @@
+"""W+ codes: their Parquet schema, the encoding job on Ray Data, and `LatentSet`, a split in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fervit.lazy import attributes
+
+if TYPE_CHECKING:
+    from fervit.latents.latent_set import LatentSet as LatentSet
+
+__all__ = ["LatentSet"]
+
+__getattr__ = attributes(__name__, {"LatentSet": "fervit.latents.latent_set"})

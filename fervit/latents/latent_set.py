@@ -1,0 +1,100 @@
+"""A split of latents in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fervit.emotions import EMOTIONS, NUM_EMOTIONS
+from fervit.errors import UserError
+from fervit.latents.schema import encoder_in, locate, parts, read_columns
+
+COLUMNS = ["image_id", "label", "sha256", "latent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSet:
+    """The rows of one split, in the order of their image ids, so that it does not matter which job wrote which file."""
+
+    path: str
+    codes: np.ndarray
+    """W+ codes, float16 [n, seq_len, latent_dim]."""
+    labels: np.ndarray
+    """int64 [n], 0..6 as in `fervit.emotions`."""
+    image_ids: list[str]
+    sha256: list[str]
+    """Of the pixels that were encoded."""
+    encoder: dict[str, Any]
+    """The encoder's fingerprint."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def read(cls, path: str) -> LatentSet:
+        """Reads all Parquet files of `path`, a split's folder on any file system that pyarrow opens.
+
+        Raises:
+            UserError: no such folder, no rows, files of two encoders, labels outside 0..6, a code that is not finite.
+        """
+        path = str(path)
+        if not parts(*locate(path)):
+            raise UserError(
+                f"{path}: no latents here; make them with `python launch/encode.py --data_root FACES --latent_out "
+                f"{path.rstrip('/').rpartition('/')[0] or 'latents'}`, or run `make demo` for the built-in faces"
+            )
+        encoder = encoder_in(path)
+        assert encoder is not None
+        whole = pa.concat_tables(table for _, _, table in read_columns(path, COLUMNS))
+        if len(whole) == 0:
+            raise UserError(f"{path}: the Parquet files here have no rows; a split needs at least one face")
+        order = pc.sort_indices(whole["image_id"])
+        if not np.array_equal(order, np.arange(len(whole))):
+            whole = whole.take(order)
+        labels = whole["label"].to_numpy().astype(np.int64)
+        if labels.min() < 0 or labels.max() >= NUM_EMOTIONS:
+            raise UserError(f"{path}: has labels {labels.min()}..{labels.max()}; labels must lie in 0..6")
+        codes = _codes(whole["latent"])
+        if not np.isfinite(codes.max()) or not np.isfinite(codes.min()):
+            raise UserError(f"{path}: some codes are not finite numbers; encode again, in float32")
+        return cls(
+            path=path,
+            codes=codes,
+            labels=labels,
+            image_ids=whole["image_id"].to_pylist(),
+            sha256=whole["sha256"].to_pylist(),
+            encoder=encoder,
+        )
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [7]: rows a class."""
+        return np.bincount(self.labels, minlength=NUM_EMOTIONS)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of ids, labels, picture hashes and encoder: equal for equal data, however it is laid out in files."""
+        digest = hashlib.sha256(repr(sorted(self.encoder.items())).encode())
+        for row in zip(self.image_ids, self.labels.tolist(), self.sha256, strict=True):
+            digest.update(repr(row).encode())
+        return digest.hexdigest()
+
+    def check_classes(self) -> None:
+        """Raises UserError if one of the seven emotions has no row."""
+        missing = [name for name, n in zip(EMOTIONS, self.counts, strict=True) if n == 0]
+        if missing:
+            raise UserError(
+                f"{self.path}: has no face of {', '.join(missing)}; training and validation need all seven emotions: "
+                "encode more faces"
+            )
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    """The tensor column as one array [n, seq_len, latent_dim], without a copy where it is one chunk."""
+    chunks = [chunk.to_numpy_ndarray() for chunk in column.chunks if len(chunk)]
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)

@@ -1,0 +1,107 @@
+"""The latents on disk: Parquet that any reader opens, with the encoder's fingerprint in the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from fervit.errors import UserError
+
+VERSION = 1
+METADATA_KEY = b"fervit"
+ERRORS_FILE = "_errors.jsonl"
+
+
+def schema(encoder: dict[str, Any]) -> pa.Schema:
+    """The columns of design.md's "The latents on disk", with the encoder's fingerprint as metadata."""
+    shape = (encoder["seq_len"], encoder["latent_dim"])
+    return pa.schema(
+        [
+            ("image_id", pa.string()),
+            ("label", pa.int8()),
+            ("sha256", pa.string()),
+            ("latent", pa.fixed_shape_tensor(pa.float16(), shape)),
+        ],
+        metadata={METADATA_KEY: json.dumps({"version": VERSION, **encoder})},
+    )
+
+
+def table(
+    image_ids: list[str], labels: np.ndarray, sha256: list[str], codes: np.ndarray, schema: pa.Schema
+) -> pa.Table:
+    """Rows to write. `codes` is [n, seq_len, latent_dim] of any float type."""
+    latent = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(codes, np.float16))
+    return pa.table([image_ids, labels.astype(np.int8), sha256, latent], schema=schema)
+
+
+def encoder_of(file_schema: pa.Schema, where: str) -> dict[str, Any]:
+    """The fingerprint in a file's schema, without the version."""
+    raw = (file_schema.metadata or {}).get(METADATA_KEY)
+    if raw is None or "latent" not in file_schema.names:
+        raise UserError(
+            f"{where}: is Parquet but no latents of fervit (no 'fervit' metadata); encode with launch/encode.py"
+        )
+    metadata = json.loads(raw)
+    if metadata.pop("version", None) != VERSION:
+        raise UserError(f"{where}: was written by another version of fervit's format; this one reads version {VERSION}")
+    return dict(metadata)
+
+
+def locate(path: str) -> tuple[pafs.FileSystem, str]:
+    """The file system and the path on it, for a local path or a URI (s3://, gs://)."""
+    if "://" in path:
+        filesystem, inner = pafs.FileSystem.from_uri(path)
+        return filesystem, inner
+    return pafs.LocalFileSystem(), path
+
+
+def parts(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    """The whole Parquet files of a split, sorted. Names that begin with `.` or `_` are not data."""
+    selector = pafs.FileSelector(folder, allow_not_found=True)
+    infos = [
+        info for info in filesystem.get_file_info(selector) if info.is_file and info.base_name.endswith(".parquet")
+    ]
+    return sorted(info.path for info in infos if not info.base_name.startswith((".", "_")))
+
+
+def read_columns(folder: str, columns: list[str]) -> Iterator[tuple[str, pa.Schema, pa.Table]]:
+    """(path, file schema, table) of each part of a split.
+
+    Raises:
+        UserError: a file is no Parquet or lacks a column.
+    """
+    filesystem, inner = locate(folder)
+    for path in parts(filesystem, inner):
+        try:
+            with filesystem.open_input_file(path) as file:
+                reader = pq.ParquetFile(file)
+                yield path, reader.schema_arrow, reader.read(columns=columns)
+        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{path}: is no whole Parquet file of latents ({reason}); remove it and encode again"
+            ) from None
+
+
+def encoder_in(folder: str) -> dict[str, Any] | None:
+    """The fingerprint of the encoder whose codes a split's folder holds, from the schemas alone; None without files.
+
+    Raises:
+        UserError: a file is no Parquet of latents, or two files hold codes of different encoders.
+    """
+    encoder: dict[str, Any] | None = None
+    for path, file_schema, _ in read_columns(folder, []):
+        found = encoder_of(file_schema, path)
+        if encoder is not None and found != encoder:
+            raise UserError(
+                f"{path}: its codes come from encoder {found}, those before it from {encoder}; codes of two encoders "
+                "never mix: encode into a folder of its own"
+            )
+        encoder = found
+    return encoder

@@ -1,0 +1,28 @@
+"""One line of progress with rate and time left; silent where there is no terminal."""
+
+from __future__ import annotations
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Counts what is done and what failed.
+
+    Args:
+        total: how many there are.
+        unit: what is counted, in the plural.
+        label: what is being done.
+    """
+
+    def __init__(self, total: int, unit: str, label: str) -> None:
+        self.done = self.failed = 0
+        self._bar = tqdm(total=total, unit=f" {unit}", desc=label, disable=None, dynamic_ncols=True, smoothing=0.1)
+
+    def add(self, done: int, failed: int = 0) -> None:
+        self.done += done
+        self.failed += failed
+        self._bar.update(done + failed)
+        self._bar.set_postfix(failed=self.failed, refresh=False)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,178 @@
+"""What happens in a sweep, as it happens: the records of its trials, what the sampler is told, what the user sees.
+
+No Ray: `sweep.py` feeds it from Ray Tune's callbacks.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from torch.utils.tensorboard import SummaryWriter
+
+from fervit.search.sampler import Outcome
+from fervit.search.selection import TrialRecord, ranked
+from fervit.search.space import SearchSpace
+from fervit.training.config import TrainConfig
+
+Say = Callable[[str], None]
+
+
+class Planned(NamedTuple):
+    """A trial to start."""
+
+    number: int
+    name: str
+    params: dict[str, Any]
+    config: TrainConfig
+
+
+class TrialSource(Protocol):
+    """Where trials come from, and who hears what became of them."""
+
+    @property
+    def total(self) -> int: ...
+    def ask(self) -> Planned: ...
+    def report(self, number: int, epoch: int, value: float) -> None: ...
+    def tell(self, number: int, outcome: Outcome, value: float | None) -> None: ...
+
+
+class Ledger:
+    """The records of the trials of one Ray Tune run.
+
+    Args:
+        space: what is searched.
+        source: gives the trials.
+        folder: of the sweep; checkpoints are in its `checkpoints/<trial>/`.
+        keep: this many checkpoints of ended trials stay on disk, the best; 0 keeps none.
+        say: prints a line for the user.
+    """
+
+    def __init__(self, space: SearchSpace, source: TrialSource, folder: Path, keep: int, say: Say) -> None:
+        self.space, self.source, self.folder = space, source, folder
+        self._keep, self._say = keep, say
+        self._records: dict[str, TrialRecord] = {}
+        self._names: dict[str, str] = {}
+        self._writers: dict[str, SummaryWriter] = {}
+        self._started = time.monotonic()
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """In the order of their numbers."""
+        return sorted(self._records.values(), key=lambda record: record.number)
+
+    def begin(self, trial_id: str) -> Planned:
+        planned = self.source.ask()
+        self._records[trial_id] = TrialRecord(number=planned.number, trial_id=trial_id, params=planned.params)
+        self._names[trial_id] = planned.name
+        return planned
+
+    def epoch(self, trial_id: str, result: dict[str, Any]) -> None:
+        """One report of a trial: an epoch's result, or its failure."""
+        record = self._records[trial_id]
+        record.failure = result["failure"]
+        record.finished = result["finished"]
+        if record.failure:
+            return
+        # A trial that goes on after its process died repeats the epochs since its last save.
+        repeated = any(row["epoch"] >= result["epoch"] for row in record.epochs)
+        record.epochs = [row for row in record.epochs if row["epoch"] < result["epoch"]]
+        record.epochs.append({name: result[name] for name in EPOCH_FIELDS})
+        record.seconds = sum(row["seconds"] for row in record.epochs)
+        record.started, record.ended = result["started"], result["reported"]
+        if not repeated:
+            self.source.report(record.number, result["epoch"], result["best_value"])
+            self._log(trial_id, record.epochs[-1])
+
+    def end(self, trial_id: str, error: str = "") -> None:
+        """A trial has ended, by itself, stopped by the scheduler or the budget, or with an error of its process."""
+        record = self._records[trial_id]
+        if record.state != "running":
+            return
+        record.failure = error or record.failure
+        best = record.best(self.space.metric)
+        if record.failure or best is None:
+            record.state = "failed" if record.failure else "stopped"
+        else:
+            record.state = "finished" if record.finished else "stopped"
+        outcome = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}.get(record.state, Outcome.FAILED)
+        self.source.tell(record.number, outcome, best[self.space.metric.name] if best is not None else None)
+        if trial_id in self._writers:
+            self._writers.pop(trial_id).close()
+        self._prune()
+        self._say(self._line(record))
+
+    def spent_seconds(self) -> float:
+        """Training seconds of all trials so far."""
+        return math.fsum(record.seconds for record in self._records.values())
+
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def checkpoint_folder(self, name: str) -> Path:
+        return self.folder / "checkpoints" / name
+
+    def _log(self, trial_id: str, row: dict[str, Any]) -> None:
+        if trial_id not in self._writers:
+            self._writers[trial_id] = SummaryWriter(str(self.folder / "logs" / self._names[trial_id]))
+        writer = self._writers[trial_id]
+        for tag, value in (
+            ("Loss/Train", row["train_loss"]),
+            ("Loss/Validation", row["val_loss"]),
+            ("Validation/accuracy", row["accuracy"]),
+            ("Validation/f1_macro", row["f1_macro"]),
+            ("Learning_Rate", row["lr"]),
+        ):
+            writer.add_scalar(tag, value, row["epoch"])
+
+    def _prune(self) -> None:
+        """Removes the checkpoints of ended trials that are not among the best."""
+        ended = [record for record in self._records.values() if record.state != "running"]
+        kept = {record.trial_id for record in ranked(ended, self.space.metric)[: self._keep]}
+        for record in ended:
+            if record.trial_id not in kept:
+                shutil.rmtree(self.checkpoint_folder(self._names[record.trial_id]), ignore_errors=True)
+
+    def _line(self, record: TrialRecord) -> str:
+        metric = self.space.metric
+        done = sum(r.state != "running" for r in self._records.values())
+        elapsed = self.elapsed_seconds()
+        left = elapsed / done * (self.source.total - done)
+        line = f"{done:>4}/{self.source.total}  {self._names[record.trial_id]:<16} {record.state:<8} "
+        best = record.best(metric)
+        if best is not None:
+            line += f"{len(record.epochs):>3} epochs  {metric.name} {best[metric.name]:.3f} (epoch {best['epoch']})"
+        if record.failure:
+            line += f"  {record.failure[:80]}"
+        leading = ranked(self._records.values(), metric)
+        if leading:
+            value = leading[0].best(metric)
+            assert value is not None
+            line += f"  best {value[metric.name]:.3f} ({self._names[leading[0].trial_id]})"
+        return f"{line}  {clock(elapsed)} gone, {clock(left)} left"
+
+
+EPOCH_FIELDS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "accuracy",
+    "f1_macro",
+    "f1_weighted",
+    "balanced_accuracy",
+    "lr",
+    "seconds",
+    "samples_per_second",
+)
+
+
+def clock(seconds: float) -> str:
+    """75 -> "1:15"; 3700 -> "1:01:40"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

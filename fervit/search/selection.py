@@ -1,0 +1,66 @@
+"""The rule for the best, and what a sweep remembers of each trial. Pure: no Ray, no files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fervit.search.space import Metric
+
+TrialState = Literal["running", "finished", "stopped", "failed"]
+
+
+@dataclass(kw_only=True)
+class TrialRecord:
+    """One trial: its configuration, its curve, its end."""
+
+    number: int
+    trial_id: str
+    params: dict[str, Any]
+    state: TrialState = "running"
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """`EpochResult` of each epoch as a dict, in order."""
+    failure: str = ""
+    """What went wrong, such as "diverged: the loss became nan ..."."""
+    finished: bool = False
+    """It ran all its epochs."""
+    seconds: float = 0.0
+    """Of training and validation."""
+    started: float = 0.0
+    ended: float = 0.0
+    """Unix times: when its process turned to it, and of its last report."""
+
+    def best(self, metric: Metric) -> dict[str, Any] | None:
+        """The epoch with the best value; of equal ones the earlier. None before the first epoch."""
+        best: dict[str, Any] | None = None
+        for row in self.epochs:
+            if metric.better(row[metric.name], best[metric.name] if best is not None else None):
+                best = row
+        return best
+
+
+def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
+    """The trials that have an epoch and did not fail, best first.
+
+    The one rule: the best value of the metric over all epochs and trials; of equal values the earlier epoch, then the
+    earlier trial.
+    """
+    sign = -1 if metric.goal == "maximize" else 1
+
+    def key(record: TrialRecord) -> tuple[float, int, int]:
+        best = record.best(metric)
+        assert best is not None
+        return sign * best[metric.name], best["epoch"], record.number
+
+    return sorted((r for r in records if r.epochs and r.state != "failed"), key=key)
+
+
+def counts_by_state(records: Sequence[TrialRecord]) -> Counter[str]:
+    return Counter(record.state for record in records)
+
+
+def failures_by_kind(records: Iterable[TrialRecord]) -> Counter[str]:
+    """How many trials failed of each kind; the kind is the failure's text up to the first colon."""
+    return Counter(record.failure.partition(":")[0] for record in records if record.state == "failed")

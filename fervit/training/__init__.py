@@ -1,0 +1,1 @@
+"""One training of LatentViT: its configuration, the epoch-by-epoch `Trainer`, checkpoints. No Ray."""

@@ -1,0 +1,135 @@
+"""Trained models on disk: `best_model.pt`, and the folder `best/` that a sweep exports."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fervit import __version__
+from fervit.emotions import EMOTIONS
+from fervit.errors import UserError
+from fervit.files import whole_file, write_json
+from fervit.model import LatentViT
+from fervit.structure import build
+from fervit.training.config import MODEL_FIELDS, TrainConfig
+
+BEST_MODEL = "best_model.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A trained model with what it takes to use it and to say where it comes from."""
+
+    model_state_dict: dict[str, Tensor]
+    config: TrainConfig
+    epoch: int
+    """The epoch, from 1, after which the model stood like this."""
+    metrics: dict[str, float]
+    """Of that epoch, on the validation split."""
+    encoder: dict[str, Any]
+    """Fingerprint of the encoder whose codes it was trained on."""
+    data: dict[str, str]
+    """Fingerprints of the splits: train, val."""
+
+    def model(self) -> LatentViT:
+        """The model in eval mode."""
+        model = LatentViT(**self.config.model())
+        model.load_state_dict(self.model_state_dict)
+        return model.eval()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes `path`, whole or not at all. Only tensors, numbers, text and dicts: loads with `weights_only=True`."""
+    config = checkpoint.config.to_json()
+    content = {
+        "model_state_dict": checkpoint.model_state_dict,
+        "config": {"model": {name: config[name] for name in MODEL_FIELDS}, "training": config},
+        "epoch": checkpoint.epoch,
+        "metrics": checkpoint.metrics,
+        "labels": list(EMOTIONS),
+        "encoder": checkpoint.encoder,
+        "data": checkpoint.data,
+        "fervit_version": __version__,
+    }
+    with whole_file(path) as aside:
+        torch.save(content, aside)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads what `save_checkpoint` wrote. The file is untrusted: nothing in it is executed.
+
+    Raises:
+        UserError: no such file, or not a checkpoint of LatentViT.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such checkpoint; a run keeps its best as checkpoints/{BEST_MODEL}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{path}: is no PyTorch checkpoint, or is cut off ({reason})") from None
+    needed = ("model_state_dict", "config", "epoch", "metrics", "encoder", "data")
+    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise UserError(f"{path}: is no checkpoint of LatentViT (it lacks {', '.join(missing)})")
+    config = build(TrainConfig, content["config"]["training"], f"{path}: config")
+    checkpoint = Checkpoint(config=config, **{key: content[key] for key in needed if key != "config"})
+    try:
+        checkpoint.model()
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: its weights do not fit its own configuration ({reason})") from None
+    return checkpoint
+
+
+def export(checkpoint: Checkpoint, folder: Path) -> None:
+    """Writes best_model.pt, model.safetensors and config.json (labels, encoder, hyperparameters) into `folder`."""
+    from safetensors.torch import save_file
+
+    save_checkpoint(checkpoint, folder / BEST_MODEL)
+    with whole_file(folder / "model.safetensors") as aside:
+        save_file({name: value.contiguous() for name, value in checkpoint.model_state_dict.items()}, aside)
+    write_json(
+        folder / "config.json",
+        {
+            "labels": list(EMOTIONS),
+            "model": checkpoint.config.model(),
+            "training": checkpoint.config.to_json(),
+            "epoch": checkpoint.epoch,
+            "metrics": checkpoint.metrics,
+            "encoder": checkpoint.encoder,
+            "data": checkpoint.data,
+            "fervit_version": __version__,
+        },
+    )
+
+
+def load(path: str | Path) -> TrainedModel:
+    """A trained LatentViT from a `best/` folder or a `best_model.pt`, in eval mode.
+
+    Example:
+        model = fervit.load("experiments/demo_20260102_030405/best")
+        logits = model(codes)  # [n, 18, 512] -> [n, 7]
+    """
+    path = Path(path)
+    return TrainedModel(load_checkpoint(path / BEST_MODEL if path.is_dir() else path))
+
+
+class TrainedModel(torch.nn.Module):
+    """W+ codes [n, 18, 512] -> logits [n, 7], with `labels` and the fingerprints of encoder and data."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.network = checkpoint.model()
+        self.labels = EMOTIONS
+        self.config, self.encoder, self.data = checkpoint.config, checkpoint.encoder, checkpoint.data
+        self.eval()
+
+    def forward(self, codes_nld: Tensor) -> Tensor:
+        logits: Tensor = self.network(codes_nld.float())
+        return logits

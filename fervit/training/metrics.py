@@ -1,0 +1,42 @@
+"""Validation metrics from counts.
+
+Counts can be summed over batches and over the ranks of a distributed run; metrics cannot.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+METRICS = ("f1_macro", "f1_weighted", "accuracy", "balanced_accuracy", "val_loss")
+"""What a sweep may optimise. All but the loss are better when higher."""
+
+
+def metrics_of_counts(confusion: np.ndarray) -> dict[str, float]:
+    """Metrics of a confusion matrix, as scikit-learn defines them (zero_division=0).
+
+    Args:
+        confusion: int [k, k], rows true, columns predicted.
+
+    Returns:
+        accuracy; f1_macro over the classes that are true or predicted anywhere; f1_weighted; balanced_accuracy over the
+        classes that have rows.
+    """
+    hits = np.diag(confusion).astype(float)
+    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    total = true.sum()
+    f1 = np.divide(2 * hits, true + predicted, out=np.zeros_like(hits), where=(true + predicted) > 0)
+    present = (true + predicted) > 0
+    recall = hits[true > 0] / true[true > 0]
+    return {
+        "accuracy": float(hits.sum() / total),
+        "f1_macro": float(f1[present].mean()),
+        "f1_weighted": float((f1 * true).sum() / total),
+        "balanced_accuracy": float(recall.mean()),
+    }
+
+
+def majority_f1_macro(counts: np.ndarray) -> float:
+    """Macro-F1 of always answering with the largest of the classes, whose rows `counts` [k] gives."""
+    confusion = np.zeros((len(counts), len(counts)), np.int64)
+    confusion[:, np.argmax(counts)] = counts
+    return metrics_of_counts(confusion)["f1_macro"]
