@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -70,23 +73,48 @@ def parts(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     return sorted(info.path for info in infos if not info.base_name.startswith((".", "_")))
 
 
-def read_columns(folder: str, columns: list[str]) -> Iterator[tuple[str, pa.Schema, pa.Table]]:
-    """(path, file schema, table) of each part of a split.
-
-    Raises:
-        UserError: a file is no Parquet or lacks a column.
-    """
+def open_parts(folder: str) -> Iterator[tuple[str, pa.Schema]]:
+    """(path, schema) of each part of a split; only the files' footers are read."""
     filesystem, inner = locate(folder)
     for path in parts(filesystem, inner):
-        try:
-            with filesystem.open_input_file(path) as file:
-                reader = pq.ParquetFile(file)
-                yield path, reader.schema_arrow, reader.read(columns=columns)
-        except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{path}: is no whole Parquet file of latents ({reason}); remove it and encode again"
-            ) from None
+        with _naming(path):
+            file_schema = pq.read_schema(path, filesystem=filesystem)
+        yield path, file_schema
+
+
+def read_columns(folder: str, columns: list[str]) -> pa.Table:
+    """Columns of all parts of a split, in the order of the parts' names.
+
+    Row groups are decoded by a thread each: pyarrow's own threads share out columns, and nearly all bytes are in one.
+
+    Raises:
+        UserError: a file is no whole Parquet file or lacks a column.
+    """
+    filesystem, inner = locate(folder)
+    tasks = []
+    for path in parts(filesystem, inner):
+        with _naming(path), filesystem.open_input_file(path) as file:
+            tasks += [(path, group) for group in range(pq.ParquetFile(file).metadata.num_row_groups)]
+
+    def read(task: tuple[str, int]) -> pa.Table:
+        path, group = task
+        with _naming(path), filesystem.open_input_file(path) as file:
+            table = pq.ParquetFile(file).read_row_group(group, columns=columns, use_threads=False)
+            return table.select(columns).replace_schema_metadata(None)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        tables = list(pool.map(read, tasks))
+    return pa.concat_tables(tables) if tables else pa.table({name: [] for name in columns})
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Turns what pyarrow finds wrong with a file into one line for the user."""
+    try:
+        yield
+    except (pa.ArrowInvalid, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: is no whole Parquet file of latents ({reason}); remove it and encode again") from None
 
 
 def encoder_in(folder: str) -> dict[str, Any] | None:
@@ -96,7 +124,7 @@ def encoder_in(folder: str) -> dict[str, Any] | None:
         UserError: a file is no Parquet of latents, or two files hold codes of different encoders.
     """
     encoder: dict[str, Any] | None = None
-    for path, file_schema, _ in read_columns(folder, []):
+    for path, file_schema in open_parts(folder):
         found = encoder_of(file_schema, path)
         if encoder is not None and found != encoder:
             raise UserError(

@@ -83,7 +83,7 @@ class Ledger:
         record.epochs = [row for row in record.epochs if row["epoch"] < result["epoch"]]
         record.epochs.append({name: result[name] for name in EPOCH_FIELDS})
         record.seconds = sum(row["seconds"] for row in record.epochs)
-        record.started, record.ended = result["started"], result["reported"]
+        record.started, record.ended, record.pid = result["started"], result["reported"], result["pid"]
         if not repeated:
             self.source.report(record.number, result["epoch"], result["best_value"])
             self._log(trial_id, record.epochs[-1])

@@ -39,14 +39,14 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
     test = f"{latents}/test"
     encoder = encoder_in(test)
     if encoder is not None and encoder != train.encoder:
-        raise UserError(f"{test}: its codes come from another encoder than {train.path}; encode all with one")
+        raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
     return Splits(train=train, val=val, test=test if encoder is not None else None)
 
 
 def placeable(trial: TrialResources, nodes: Sequence[Node]) -> tuple[TrialResources, str]:
     """What a trial will get on this cluster, and a remark for the user ("" for none).
 
-    Without a GPU anywhere, trials that ask for one run on the CPU, so that one space file serves a laptop and a cluster.
+    Without a GPU anywhere, trials that ask for one run on the CPU: one space file serves a laptop and a cluster.
 
     Raises:
         UserError: no single node has what a trial needs.

@@ -31,6 +31,8 @@ class TrialRecord:
     started: float = 0.0
     ended: float = 0.0
     """Unix times: when its process turned to it, and of its last report."""
+    pid: int = 0
+    """Of the process that ran it last."""
 
     def best(self, metric: Metric) -> dict[str, Any] | None:
         """The epoch with the best value; of equal ones the earlier. None before the first epoch."""

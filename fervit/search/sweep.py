@@ -46,10 +46,11 @@ def run_trials(
         device="cuda" if resources.gpus else "cpu",
         threads=max(1, int(resources.cpus)),
     )
+    trainable.__qualname__ = LatentTrial.__qualname__  # what the dashboard and `ps` show
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"CPU": resources.cpus, "GPU": resources.gpus}),
+        trainable,
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger),
+            search_alg=_LedgerSearcher(ledger, resources),
             scheduler=_scheduler(space) if early_stopping else FIFOScheduler(),
             num_samples=ledger.source.total,
             reuse_actors=True,
@@ -94,14 +95,20 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
     """Ray Tune asks it for configurations. What became of them the ledger hears from `_LedgerCallback`, which, unlike
     a searcher, is also given the report that made the scheduler stop a trial."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, resources: TrialResources) -> None:
         super().__init__()
         self._ledger = ledger
+        self._resources = {"CPU": resources.cpus, "GPU": resources.gpus}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         planned = self._ledger.begin(trial_id)
         folder = str(self._ledger.checkpoint_folder(planned.name))
-        return {"name": planned.name, "folder": folder, "train": planned.config.to_json()}
+        return {
+            "name": planned.name,
+            "folder": folder,
+            "train": planned.config.to_json(),
+            "resources": self._resources,
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass

@@ -30,6 +30,11 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
     by which trials are compared; `finished`, whether it ran all its epochs; `failure`, "" or what went wrong.
     """
 
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Asked for here rather than by `tune.with_resources`, which would hide this class's name in the dashboard."""
+        return tune.PlacementGroupFactory([config["resources"]])
+
     def setup(
         self, config: dict[str, Any], *, train: LatentSet, val: LatentSet, metric: Metric, device: str, threads: int
     ) -> None:

@@ -1,0 +1,127 @@
+"""Shared by all tests: one local Ray, generated faces and their codes, small synthetic latents."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fervit.cluster import Cluster, connect
+from fervit.emotions import EMOTIONS
+from fervit.latents import LatentSet
+from fervit.latents.schema import schema, table
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+SEQ_LEN, LATENT_DIM = 4, 16
+ENCODER = {"encoder": "synthetic", "checkpoint_sha256": "", "seq_len": SEQ_LEN, "latent_dim": LATENT_DIM}
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("../shared is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One local Ray for the whole session; commands that run in this process use it too."""
+    with connect(None, tmp_path_factory.mktemp("ray") / "ray.log") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs a script of launch/ in this process, standing in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *args: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", [f"launch/{name}.py", *map(str, args)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as leaving:
+            runpy.run_path(str(ROOT / "launch" / f"{name}.py"), run_name="__main__")
+        out, err = capfd.readouterr()
+        return Ended(int(leaving.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders with generated faces: 6 a class for training, 3 for validation, 2 for the test."""
+    from fervit.images.demo_faces import write_demo_faces
+
+    folder = tmp_path_factory.mktemp("faces")
+    write_demo_faces(folder, {"train": 6, "val": 3, "test": 2}, seed=0)
+    return folder
+
+
+def latent_set(per_class: int, seed: int = 0, path: str = "memory", noise: float = 1.0) -> LatentSet:
+    """Synthetic codes that a small model can tell apart but not perfectly."""
+    centres = np.random.default_rng(99).normal(0, 0.7, (len(EMOTIONS), SEQ_LEN, LATENT_DIM))
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(EMOTIONS)), per_class))
+    codes = centres[labels] + rng.normal(0, noise, (len(labels), SEQ_LEN, LATENT_DIM))
+    ids = [f"{i:05d}" for i in range(len(labels))]
+    return LatentSet(
+        path=path,
+        codes=codes.astype(np.float16),
+        labels=labels.astype(np.int64),
+        image_ids=ids,
+        sha256=[f"{seed}-{i}" for i in ids],
+        encoder=dict(ENCODER),
+    )
+
+
+def write_latents(
+    folder: Path, latents: LatentSet, rows: np.ndarray | slice = slice(None), encoder: dict[str, Any] | None = None
+) -> None:
+    """One Parquet file of a split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ids, sha256 = (np.array(column)[rows].tolist() for column in (latents.image_ids, latents.sha256))
+    part = table(ids, latents.labels[rows], sha256, latents.codes[rows], schema(encoder or latents.encoder))
+    pq.write_table(part, folder / f"part-{len(list(folder.iterdir())):05d}.parquet", compression="none")
+
+
+@pytest.fixture
+def latents_folder(tmp_path: Path) -> Path:
+    """train/, val/ and test/ of synthetic latents."""
+    for seed, (split, per_class) in enumerate({"train": 40, "val": 15, "test": 15}.items()):
+        write_latents(tmp_path / "latents" / split, latent_set(per_class, seed))
+    return tmp_path / "latents"
+
+
+SMALL_SPACE = """
+name: small
+metric: {name: f1_macro, goal: maximize}
+search: {sampler: tpe, trials: 6, seed: 1}
+early_stopping: {scheduler: asha, max_epochs: 6, grace_epochs: 1, reduction_factor: 2}
+parameters:
+  lr: {distribution: log_uniform, min: 1.0e-4, max: 1.0e-2}
+  heads: {values: [2, 3, 4]}
+  embed_dim: {values: [8, 12]}
+fixed: {seq_len: 4, latent_dim: 16, depth: 1, mlp_dim: 16, batch_size: 32}
+trial: {cpus: 1, max_failures: 2}
+"""
+
+
+@pytest.fixture
+def small_space(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL_SPACE)
+    return path

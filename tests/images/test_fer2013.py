@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fervit.emotions import EMOTIONS
+from fervit.errors import UserError
+from fervit.images.index import open_faces
+
+GREY = " ".join(["7"] * 2303 + ["200"])
+KAGGLE = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+
+
+def write_csv(path: Path, rows: list[str], header: str = "emotion,pixels,Usage") -> Path:
+    text = "\n".join([header, *rows]) + "\n"
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["fer2013.csv", "fer2013.csv.gz"])
+def test_kaggles_numbers_become_fervits(tmp_path: Path, name: str) -> None:
+    rows = [f"{number},{GREY},Training" for number in range(7)]
+    faces = list(open_faces(str(write_csv(tmp_path / name, rows))).stream())
+    assert [EMOTIONS[face.label] for face in faces] == KAGGLE
+    assert [face.image_id for face in faces][:2] == ["row-00000", "row-00001"]
+
+
+def test_the_usages_are_the_splits_and_pixels_are_grey(tmp_path: Path) -> None:
+    usages = ["PrivateTest", "Training", "PublicTest"]
+    index = open_faces(str(write_csv(tmp_path / "f.csv", [f"3,{GREY},{usage}" for usage in usages])))
+    assert [face.split for face in index.stream()] == ["test", "train", "val"]
+    assert index.splits() == ["train", "val", "test"]
+    pixels = next(index.stream()).pixels
+    assert pixels.shape == (48, 48, 3)
+    assert pixels[0, 0].tolist() == [7, 7, 7]
+    assert pixels[47, 47].tolist() == [200, 200, 200]
+
+
+def test_the_header_of_the_second_release_is_read_too(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "icml_face_data.csv", [f"3,Training,{GREY}"], header="emotion, Usage, pixels")
+    assert [face.label for face in open_faces(str(path)).stream()] == [EMOTIONS.index("happy")]
+
+
+@pytest.mark.parametrize(
+    ("row", "header", "message"),
+    [
+        (f"7,{GREY},Training", "emotion,pixels,Usage", "row 0 has emotion 7; it must be one of 0..6"),
+        (f"1,{GREY},Train", "emotion,pixels,Usage", "row 0 has Usage 'Train'; it must be one of Training, PublicTest"),
+        (f"1,{GREY}", "emotion,pixels", "lacks the column Usage"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, row: str, header: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        open_faces(str(write_csv(tmp_path / "f.csv", [row], header)))
+
+
+def test_what_is_no_csv_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fer2013.csv.gz"
+    path.write_bytes(b"<html>quota</html>")
+    with pytest.raises(UserError, match="no CSV file that can be read"):
+        open_faces(str(path))
+
+
+def test_the_real_fer2013(shared: Path) -> None:
+    index = open_faces(str(shared / "data" / "fer2013_train_val.csv.gz"))
+    assert index.splits() == ["train", "val"]
+    assert index.counts("train").tolist() == [3995, 436, 4097, 7215, 4965, 4830, 3171]
+    assert index.counts("val").tolist() == [467, 56, 496, 895, 607, 653, 415]
+    limited = index.limited(3000)
+    assert len(limited.table) == 3000
+    share = limited.counts("train") / limited.counts("train").sum()
+    np.testing.assert_allclose(share, index.counts("train") / 28709, atol=1e-3)
+    limited.check_classes()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fervit.emotions import EMOTIONS
+from fervit.errors import UserError
+from fervit.images.index import open_faces
+
+
+def test_streams_every_face_with_its_split_and_label(demo_faces: Path) -> None:
+    faces = list(open_faces(str(demo_faces)).stream())
+    assert Counter(face.split for face in faces) == {"train": 42, "val": 21, "test": 14}
+    for face in faces:
+        split, emotion, _ = face.image_id.split("/")
+        assert (split, emotion) == (face.split, EMOTIONS[face.label])
+        assert face.pixels.shape == (96, 96, 3)
+        assert face.pixels.dtype == np.uint8
+    assert len({face.image_id for face in faces}) == len(faces)
+
+
+def test_one_split_may_be_given(demo_faces: Path) -> None:
+    index = open_faces(str(demo_faces / "val"))
+    assert index.one_split
+    assert index.splits() == ["val"]
+    assert index.table["image_id"][0].as_py() == "angry/face_000.png"
+
+
+def test_hidden_files_and_other_files_are_passed_over(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    (copy / "train" / "happy" / "._face.png").touch()
+    (copy / "train" / "happy" / "notes.txt").touch()
+    (copy / "train" / ".cache").mkdir()
+    assert len(open_faces(str(copy)).table) == 77
+
+
+def test_a_folder_that_holds_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train" / "happy").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no picture"):
+        open_faces(str(tmp_path))
+    with pytest.raises(UserError, match="no such file or folder"):
+        open_faces(str(tmp_path / "nowhere"))
+
+
+def test_an_unknown_class_or_layout_names_what_is_known(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    (copy / "train" / "happy").rename(copy / "train" / "hapy")
+    with pytest.raises(UserError, match="did you mean 'happy'"):
+        open_faces(str(copy))
+    (tmp_path / "other" / "training").mkdir(parents=True)
+    with pytest.raises(UserError, match="did you mean 'train'"):
+        open_faces(str(tmp_path / "other"))
+
+
+def test_a_split_without_a_class_is_refused(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    shutil.rmtree(copy / "val" / "fear")
+    with pytest.raises(UserError, match="split 'val' holds no face of fear"):
+        open_faces(str(copy)).check_classes()
+
+
+def test_a_limit_keeps_the_shares_and_what_a_smaller_limit_chose(demo_faces: Path) -> None:
+    index = open_faces(str(demo_faces))
+    half = index.limited(42)
+    assert len(half.table) == 42
+    for split, per_class in {"train": 6, "val": 3, "test": 2}.items():
+        counts = half.counts(split)
+        assert abs(counts - per_class * 42 / 77).max() <= 1
+    smaller = set(index.limited(30).table["image_id"].to_pylist())
+    assert len(smaller - set(half.table["image_id"].to_pylist())) <= 2  # rounding may move a face
+    with pytest.raises(UserError, match="give 21 or more"):
+        index.limited(20)
