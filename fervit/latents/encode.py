@@ -12,7 +12,8 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,10 @@ def plan_encoding(index: FaceIndex, latent_out: str, encoder: EncoderChoice) -> 
     from fervit.encoders import load_encoder
 
     fingerprint = load_encoder(encoder.kind, encoder.checkpoint).fingerprint.to_json()
+    # Tasks may run elsewhere than where the user stands, so they get absolute paths.
+    latent_out = latent_out if "://" in latent_out else str(Path(latent_out).absolute())
+    if encoder.checkpoint is not None:
+        encoder = replace(encoder, checkpoint=str(Path(encoder.checkpoint).absolute()))
     folders = {split: latent_out if index.one_split else f"{latent_out}/{split}" for split in index.splits()}
     missing = pa.concat_tables([_missing(index, split, folder, fingerprint) for split, folder in folders.items()])
     return EncodePlan(

@@ -345,21 +345,22 @@ def _checked(space: SearchSpace, where: str) -> SearchSpace:
             f"{where}: no value of heads divides one of embed_dim, so no model can be built; embed_dim must be a "
             "multiple of heads"
         )
-    try:
-        example = space.example()
-        space.config(example)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
+    pair = dict(zip(("embed_dim", "heads"), next(p for p in space._pairs() if heads_divide(*p)), strict=True))
     for name, distribution in space.parameters.items():
         ends = distribution.values if isinstance(distribution, Values) else (distribution.min, distribution.max)
-        for value in ends if name not in ("embed_dim", "heads") else ():
-            try:
-                space.config({**example, name: value})
-            except ValueError as error:
-                raise UserError(f"{where}: parameters.{name}: {error}") from None
+        for value in ends if name not in pair else ():
+            _try_config(space, {**pair, name: value}, f"{where}: parameters.{name}")
+    _try_config(space, pair, f"{where}: fixed")
     for i, params in enumerate(space.search.warm_start):
         _check_warm_start(space, params, f"{where}: search.warm_start[{i}]")
     return space
+
+
+def _try_config(space: SearchSpace, params: Mapping[str, Any], where: str) -> None:
+    try:
+        space.config(params)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str) -> None:

@@ -84,7 +84,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     def _failed(self, failure: str) -> dict[str, Any]:
         assert self._trainer is not None
-        return {"epoch": self._trainer.epoch, **self._report(failure=" ".join(failure.split())[:300])}
+        whole_epochs = self._trainer.epoch - 1  # the rungs of ASHA never see a value that is not there
+        return {"epoch": whole_epochs, **self._report(failure=" ".join(failure.split())[:300])}
 
     def _report(self, *, finished: bool = False, failure: str = "") -> dict[str, Any]:
         return {

@@ -1,0 +1,119 @@
+"""The encoding job, on a real Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as pads
+import pytest
+import torch
+
+from fervit.cluster import Cluster
+from fervit.emotions import EMOTIONS
+from fervit.encoders import load_encoder
+from fervit.errors import JobError, UserError
+from fervit.images.index import open_faces
+from fervit.images.pictures import resize
+from fervit.latents import LatentSet
+from fervit.latents.encode import EncoderChoice, EncodeSummary, encode_faces, plan_encoding
+
+DEMO = EncoderChoice(kind="demo")
+
+
+def encode(faces: Path, out: Path, cluster: Cluster, batch_size: int = 16) -> EncodeSummary:
+    return encode_faces(plan_encoding(open_faces(str(faces)), str(out), DEMO), cluster, batch_size=batch_size)
+
+
+@pytest.fixture(scope="module")
+def encoded(demo_faces: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("latents")
+    summary = encode(demo_faces, out, cluster)
+    assert (summary.done, summary.present, summary.failed) == (77, 0, 0)
+    return out
+
+
+def test_each_face_is_there_once_with_its_label_and_code(demo_faces: Path, encoded: Path) -> None:
+    encoder = load_encoder("demo")
+    for split, n in {"train": 42, "val": 21, "test": 14}.items():
+        latents = LatentSet.read(str(encoded / split))
+        assert len(set(latents.image_ids)) == len(latents) == n
+        assert [EMOTIONS[label] for label in latents.labels] == [name.split("/")[1] for name in latents.image_ids]
+    face = next(face for face in open_faces(str(demo_faces)).stream() if face.image_id == latents.image_ids[0])
+    pixels = resize(face.pixels, 64)
+    code = encoder(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
+    np.testing.assert_allclose(latents.codes[0], code[0].numpy(), atol=2e-3)  # float16 on disk
+    assert latents.sha256[0] == hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def test_any_reader_of_parquet_opens_the_latents(encoded: Path) -> None:
+    table = pads.dataset(encoded / "train", format="parquet").to_table()
+    assert table.column_names == ["image_id", "label", "sha256", "latent"]
+    assert str(table.schema.field("latent").type).startswith("extension<arrow.fixed_shape_tensor")
+    metadata = json.loads(table.schema.metadata[b"fervit"])
+    assert (metadata["version"], metadata["encoder"], metadata["untrained"]) == (1, "demo", True)
+    assert (metadata["seq_len"], metadata["latent_dim"]) == (18, 512)
+
+
+def test_the_same_job_again_encodes_only_what_is_new(
+    demo_faces: Path, encoded: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    faces, out = tmp_path / "faces", tmp_path / "latents"
+    shutil.copytree(demo_faces, faces)
+    shutil.copytree(encoded, out)
+    assert len(plan_encoding(open_faces(str(faces)), str(out), DEMO).missing) == 0
+    shutil.copy(faces / "val" / "sad" / "face_000.png", faces / "val" / "sad" / "new.png")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    summary = encode(faces, out, cluster)
+    assert (summary.done, summary.present) == (1, 77)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(LatentSet.read(str(out / "val"))) == 22
+
+
+def test_codes_do_not_depend_on_the_batch_size(
+    demo_faces: Path, encoded: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    encode(demo_faces / "test", tmp_path, cluster, batch_size=5)
+    alone, together = LatentSet.read(str(tmp_path)), LatentSet.read(str(encoded / "test"))
+    assert [f"test/{name}" for name in alone.image_ids] == together.image_ids
+    np.testing.assert_allclose(alone.codes, together.codes, atol=2e-3)
+
+
+def test_pictures_that_cannot_be_read_are_listed_and_do_not_stop_the_job(
+    demo_faces: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    faces, out = tmp_path / "faces", tmp_path / "latents"
+    shutil.copytree(demo_faces / "test", faces / "test")
+    bad = faces / "test" / "happy"
+    (bad / "empty.png").touch()
+    (bad / "text.jpg").write_text("not a picture")
+    (bad / "cut.png").write_bytes((bad / "face_000.png").read_bytes()[:500])
+    (bad / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    summary = encode(faces, out, cluster)
+    assert (summary.done, summary.failed) == (14, 4)
+    lines = [json.loads(line) for line in (out / "test" / "_errors.jsonl").read_text().splitlines()]
+    assert [row["image_id"] for row in lines] == [
+        f"test/happy/{n}" for n in ("cut.png", "dangling.png", "empty.png", "text.jpg")
+    ]
+    assert all(row["reason"] for row in lines)
+    assert len(LatentSet.read(str(out / "test"))) == 14
+    shutil.copy(bad / "face_000.png", bad / "empty.png")  # mended, so the next run takes it
+    assert encode(faces, out, cluster).done == 1
+
+
+def test_nothing_to_be_read_at_all_fails(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "faces" / "test" / "happy").mkdir(parents=True)
+    (tmp_path / "faces" / "test" / "happy" / "a.png").touch()
+    with pytest.raises(JobError, match="none of the 1 faces could be encoded"):
+        encode(tmp_path / "faces", tmp_path / "latents", cluster)
+
+
+def test_another_encoder_into_the_same_folder_is_refused(demo_faces: Path, tmp_path: Path) -> None:
+    from tests.conftest import latent_set, write_latents
+
+    write_latents(tmp_path / "test", latent_set(1))
+    with pytest.raises(UserError, match="codes of two encoders never mix: choose another --latent_out"):
+        plan_encoding(open_faces(str(demo_faces)), str(tmp_path), DEMO)

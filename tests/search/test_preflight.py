@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from fervit.cluster import Node
+from fervit.errors import UserError
+from fervit.search.preflight import placeable
+from fervit.search.space import TrialResources
+
+LAPTOP = [Node(address="127.0.0.1", cpus=2, gpus=0)]
+FARM = [Node(address=f"10.0.0.{i}", cpus=4, gpus=1) for i in range(8)]
+
+
+def test_without_a_gpu_trials_run_on_the_cpu_and_it_is_said() -> None:
+    trial, remark = placeable(TrialResources(gpus=0.25), LAPTOP)
+    assert trial.gpus == 0
+    assert "no GPU in this cluster" in remark
+    assert placeable(TrialResources(gpus=0.25), FARM) == (TrialResources(gpus=0.25), "")
+
+
+def test_what_no_single_node_has_is_refused_though_the_cluster_has_it_in_total() -> None:
+    with pytest.raises(UserError, match="needs 2 GPUs on one node, but the largest has 1"):
+        placeable(TrialResources(gpus=2), FARM)
+    with pytest.raises(UserError, match="needs 8 CPUs on one node, but the largest has 4"):
+        placeable(TrialResources(cpus=8), FARM)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fervit.errors import UserError
+from fervit.search.preflight import describe_space
+from fervit.search.space import parse_space, read_space
+from fervit.training.config import TrainConfig
+from tests.conftest import ROOT, SMALL_SPACE
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "search_spaces").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_space_that_ships_loads_and_survives_being_written(path: Path) -> None:
+    space = read_space(path)
+    assert parse_space(yaml.safe_load(yaml.safe_dump(space.to_json())), "again") == space
+    space.config(space.example())
+
+
+def test_what_is_not_named_has_the_training_default() -> None:
+    space = parse_space({"name": "x", "parameters": {"depth": {"values": [2]}}, "fixed": {"batch_size": 8}}, "x")
+    expected = TrainConfig(depth=2, batch_size=8, epochs=space.early_stopping.max_epochs, seed=space.search.seed)
+    assert space.config({"depth": 2}) == expected
+
+
+def test_overrides_go_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(SMALL_SPACE)
+    space = read_space(path, ["search.trials=16", "fixed.dropout=0.3", "trial.gpus=0.5", "budget.hours=2"])
+    assert (space.search.trials, space.fixed["dropout"], space.trial.gpus, space.budget.hours) == (16, 0.3, 0.5, 2.0)
+
+
+def test_pairs_that_cannot_be_built_are_counted_and_said() -> None:
+    space = parse_space(yaml.safe_load(SMALL_SPACE), "small.yaml")
+    assert space.pairs_left_out() == (1, 6)  # 3 heads do not divide 8
+    assert "1 of 6 pairs of embed_dim and heads are left out" in describe_space(space)
+    assert not space.allowed({"heads": 3, "embed_dim": 8})
+    assert space.allowed({"heads": 3, "embed_dim": 12})
+
+
+def lr(**values: Any) -> dict[str, Any]:
+    return {"parameters": {"lr": {"distribution": "log_uniform", "min": 1e-5, "max": 1e-3, **values}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"paramters": {}}, "s.yaml: there is no key 'paramters'; did you mean 'parameters'?"),
+        (
+            {"parameters": {"deph": {"values": [1]}}},
+            "s.yaml: parameters: there is no key 'deph'; did you mean 'depth'?",
+        ),
+        ({"search": {"trails": 3}}, "s.yaml: search: there is no key 'trails'; did you mean 'trials'?"),
+        ({"search": {"sampler": "bayes"}}, "search.sampler: must be one of tpe, random, qmc, but got 'bayes'"),
+        ({"search": {"trials": "many"}}, "s.yaml: search.trials: must be a whole number, but got 'many'"),
+        ({"search": {"trials": 0}}, "s.yaml: search: `trials >= 1` must hold, but got trials=0"),
+        ({"parameters": {}}, "s.yaml: the key 'parameters' is missing or empty"),
+        (
+            {"parameters": {"depth": {"values": []}}},
+            "parameters.depth.values: must hold at least one value, but is empty",
+        ),
+        ({"parameters": {"depth": {"values": [2, 2]}}}, "parameters.depth.values: must not hold a value twice"),
+        (
+            {"parameters": {"depth": {"values": [2, "six"]}}},
+            "parameters.depth.values[1]: must be a whole number, but got 'six'",
+        ),
+        ({"parameters": {"depth": {"values": [0]}}}, "parameters.depth: `depth >= 1` must hold, but got depth=0"),
+        ({"parameters": {"depth": [1, 2]}}, "parameters.depth: must be {values: [...]}"),
+        (
+            {"parameters": {"depth": {"distribution": "uniform", "min": 1, "max": 2}}},
+            "does not fit depth, which needs int",
+        ),
+        ({"parameters": {"scheduler": {"values": ["step"]}}}, "values[0]: must be one of plateau, cosine, none"),
+        ({"parameters": {"heads": {"values": [0]}}}, "parameters.heads: `heads >= 1` must hold, but got 0"),
+        ({"parameters": {"epochs": {"values": [5]}}}, "parameters.epochs: cannot be set here"),
+        (lr(min=1e-2), "parameters.lr: `min <= max` must hold, but got min=0.01, max=0.001"),
+        (lr(min=0), "parameters.lr: `min > 0` must hold on a logarithmic scale"),
+        (lr(min="low"), "parameters.lr.min: must be a number, but got 'low'"),
+        (lr(distribution="normal"), "parameters.lr.distribution: must be one of uniform, log_uniform, int"),
+        (lr(step=2), "parameters.lr: there is no key 'step'"),
+        ({"fixed": {"lr": "fast"}}, "s.yaml: fixed.lr: must be a number, but got 'fast'"),
+        ({"fixed": {"depth": 3}}, "fixed.depth: stands in parameters as well"),
+        ({"fixed": {"heads": 7}}, "no value of heads divides one of embed_dim"),
+        ({"metric": {"name": "val_loss"}}, "metric: `goal: minimize` must hold for val_loss"),
+        ({"early_stopping": {"grace_epochs": 99}}, "`1 <= grace_epochs <= max_epochs` must hold"),
+        ({"search": {"warm_start": [{"depth": 5}]}}, "search.warm_start[0].depth: 5 lies outside parameters.depth"),
+        ({"search": {"warm_start": [{"lr": 1}]}}, "search.warm_start[0]: there is no key 'lr'"),
+        ({"trial": {"workers": 2}}, "trial: `workers: 1` must hold in this version"),
+        ({"name": "../x"}, "name: must be letters, digits, - and _"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_place_and_the_rule(change: dict[str, Any], message: str) -> None:
+    raw = {"name": "s", "parameters": {"depth": {"values": [1, 2]}}, **change}
+    with pytest.raises(UserError) as error:
+        parse_space(raw, "s.yaml")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_yaml_and_a_wrong_override_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: [x\nparameters: }")
+    with pytest.raises(UserError, match="is not valid YAML") as error:
+        read_space(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="there is no such file"):
+        read_space(tmp_path / "none.yaml")
+    path.write_text(SMALL_SPACE)
+    with pytest.raises(UserError, match="must be of the form"):
+        read_space(path, ["trials"])
+    with pytest.raises(UserError, match="'name' is not a section"):
+        read_space(path, ["name.x=3"])
+
+
+def test_a_yaml_file_cannot_run_code(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"name: !!python/object/apply:pathlib.Path.touch ['{tmp_path}/executed']\n")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        read_space(path)
+    assert not (tmp_path / "executed").exists()

@@ -1,0 +1,175 @@
+"""Whole sweeps on a real Ray Tune, over small synthetic latents."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import fervit
+from fervit.cluster import Cluster
+from fervit.errors import JobError
+from fervit.evaluation.evaluate import evaluate
+from fervit.latents import LatentSet
+from fervit.search.pipeline import SweepResult, run_sweep
+from fervit.search.preflight import open_splits
+from fervit.search.space import SearchSpace, parse_space
+from fervit.training.checkpoint import load_checkpoint
+from tests.conftest import SMALL_SPACE
+
+
+def space(**sections: dict[str, Any]) -> SearchSpace:
+    raw = yaml.safe_load(SMALL_SPACE)
+    for name, change in sections.items():
+        raw[name] = {**raw.get(name, {}), **change}
+    return parse_space(raw, "small.yaml")
+
+
+def sweep(given: SearchSpace, latents: Path, folder: Path, cluster: Cluster, lines: list[str]) -> SweepResult:
+    folder.mkdir()
+    splits = open_splits(str(latents), given)
+    return run_sweep(given, splits, given.trial, folder, cluster, lines.append)
+
+
+def leaderboard(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "leaderboard.csv").open()))
+
+
+def study(folder: Path) -> optuna.Study:
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    return optuna.load_study(study_name="small", storage=optuna.storages.JournalStorage(backend))
+
+
+def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
+    latents_folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    lines: list[str] = []
+    given = space(search={"trials": 10}, confirm={"top": 2, "seeds": 2})
+    result = sweep(given, latents_folder, tmp_path / "sweep", cluster, lines)
+    folder = result.folder
+
+    # Every trial once; ASHA stopped some early, others ran to the end.
+    rows = leaderboard(folder)
+    assert sorted(int(row["trial"]) for row in rows) == list(range(10))
+    states = [row["state"] for row in rows]
+    assert set(states) == {"finished", "stopped"}
+    assert all((row["epochs"] == "6") == (row["state"] == "finished") for row in rows)
+    assert all(int(row["embed_dim"]) % int(row["heads"]) == 0 for row in rows)
+
+    # One rule: rank, checkpoint and evaluation speak of the same epoch.
+    assert [float(row["f1_macro"]) for row in rows] == sorted((float(row["f1_macro"]) for row in rows), reverse=True)
+    (chosen,) = [row for row in rows if row["chosen"] == "yes"]
+    checkpoint = load_checkpoint(folder / "best" / "best_model.pt")
+    assert checkpoint.epoch == int(chosen["epoch"])
+    assert checkpoint.metrics["f1_macro"] == pytest.approx(float(chosen["f1_macro"]), abs=1e-6)
+    validation = evaluate(checkpoint, LatentSet.read(str(latents_folder / "val")), tmp_path / "again", split="val")
+    assert validation.metrics["f1_macro"] == pytest.approx(float(chosen["f1_macro"]), abs=1e-6)
+    assert fervit.load(folder / "best").config.embed_dim == int(chosen["embed_dim"])
+
+    # The best two ran again with fresh seeds, and the winner is among them.
+    assert [row["confirmed_runs"] for row in rows if row["confirmed_runs"]] == ["2", "2"]
+    assert chosen["confirmed_mean"]
+    assert len(result.confirmed) == 2
+
+    # The test split, once, and marked as such.
+    results = json.loads((folder / "evaluation" / "evaluation_results.json").read_text())
+    assert (results["split"], results["n"]) == ("test", 105)
+    assert results["f1_macro"] > 0.4
+    assert (folder / "evaluation" / "confusion_matrix.png").stat().st_size > 10_000
+
+    # Optuna knows what was stopped, and by which epoch.
+    of_row = {"finished": "COMPLETE", "stopped": "PRUNED"}
+    expected = {int(row["trial"]): (of_row[row["state"]], int(row["epochs"])) for row in rows}
+    assert {t.number: (t.state.name, max(t.intermediate_values)) for t in study(folder).trials} == expected
+
+    # Only the checkpoints of the best stay on disk; TensorBoard has the curves; the environment is written down.
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {
+        f"trial_{int(row['trial']):04d}" for row in rows[:2]
+    }
+    events = EventAccumulator(str(folder / "logs" / f"trial_{int(chosen['trial']):04d}")).Reload()
+    tags = {"Loss/Train", "Validation/accuracy", "Validation/f1_macro", "Learning_Rate"}
+    assert tags <= set(events.Tags()["scalars"])
+    values = [event.value for event in events.Scalars("Validation/f1_macro")]
+    assert max(values) == pytest.approx(float(chosen["f1_macro"]), abs=1e-6)
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["seed"] == 1
+    assert environment["data"]["train"]["sha256"] == LatentSet.read(str(latents_folder / "train")).fingerprint
+    assert parse_space(yaml.safe_load((folder / "sweep.yaml").read_text()), "sweep.yaml") == given
+    assert len(lines) == 10 + 1 + 4
+
+
+def test_trials_that_diverge_are_counted_and_stop_nothing(
+    latents_folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    given = space(search={"trials": 8, "sampler": "random"}, parameters={"lr": {"values": [1e-3, 1e30, 1e35]}})
+    result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
+    rows = leaderboard(result.folder)
+    failed = [row for row in rows if row["state"] == "failed"]
+    assert {row["lr"] for row in failed} == {"1e+30", "1e+35"}
+    assert all(row["failure"].startswith("diverged: the loss became nan") for row in failed)
+    assert len(rows) == 8
+    assert all(row["rank"] == "" for row in failed)
+    states = [t.state.name for t in study(result.folder).trials]
+    assert states.count("FAIL") == len(failed)
+
+
+def test_a_sweep_in_which_nothing_finishes_says_why(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:
+    given = space(search={"trials": 2}, parameters={"lr": {"values": [1e30]}})
+    with pytest.raises(JobError, match=r"no trial finished \(2 x diverged\)"):
+        sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
+    assert [row["state"] for row in leaderboard(tmp_path / "sweep")] == ["failed", "failed"]
+
+
+def test_a_killed_trial_process_costs_no_trial(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:
+    killed = threading.Event()
+
+    def kill_one() -> None:
+        while not killed.wait(0.02):
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    if (process / "cmdline").read_bytes().startswith(b"ray::LatentTrial.train"):
+                        os.kill(int(process.name), signal.SIGKILL)
+                        killed.set()
+                        return
+                except OSError:
+                    continue
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    given = space(search={"trials": 3}, early_stopping={"scheduler": "none", "max_epochs": 25}, fixed={"batch_size": 8})
+    result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
+    was_killed = killed.is_set()
+    killed.set()
+    killer.join()
+    assert was_killed
+    assert [record.state for record in result.records] == ["finished"] * 3
+    for record in result.records:
+        assert [row["epoch"] for row in record.epochs] == list(range(1, 26))
+
+
+def test_without_a_test_split_the_evaluation_is_marked(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:
+    for path in (latents_folder / "test").iterdir():
+        path.unlink()
+    given = space(search={"trials": 1}, early_stopping={"max_epochs": 1})
+    result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
+    assert result.evaluation.split == "val"
+    results = json.loads((result.folder / "evaluation" / "evaluation_results.json").read_text())
+    assert results["split"] == "val"
+
+
+def test_the_budget_ends_a_sweep(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:
+    given = space(
+        search={"trials": 1000}, early_stopping={"scheduler": "none", "max_epochs": 50}, budget={"hours": 20 / 3600}
+    )
+    result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
+    assert 1 <= len(result.records) < 1000
+    assert result.chosen.epochs

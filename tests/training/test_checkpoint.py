@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fervit
+from fervit.emotions import EMOTIONS
+from fervit.errors import UserError
+from fervit.model import LatentViT
+from fervit.training.checkpoint import Checkpoint, export, load_checkpoint, save_checkpoint
+from fervit.training.config import TrainConfig
+from tests.conftest import ENCODER
+
+CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=2, heads=2, mlp_dim=16)
+
+
+def checkpoint() -> Checkpoint:
+    return Checkpoint(
+        model_state_dict=LatentViT(**CONFIG.model()).state_dict(),
+        config=CONFIG,
+        epoch=3,
+        metrics={"f1_macro": 0.5},
+        encoder=ENCODER,
+        data={"train": "a", "val": "b"},
+    )
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    saved = checkpoint()
+    save_checkpoint(saved, tmp_path / "best_model.pt")
+    loaded = load_checkpoint(tmp_path / "best_model.pt")
+    assert (loaded.config, loaded.epoch, loaded.metrics) == (saved.config, 3, {"f1_macro": 0.5})
+    codes = torch.randn(2, 4, 16)
+    assert torch.equal(loaded.model()(codes), saved.model()(codes))
+
+
+def test_the_exported_folder_loads_in_one_call(tmp_path: Path) -> None:
+    saved = checkpoint()
+    export(saved, tmp_path / "best")
+    model = fervit.load(tmp_path / "best")
+    codes = torch.randn(2, 4, 16)
+    assert torch.equal(model(codes), saved.model()(codes))
+    assert model.labels == EMOTIONS
+    assert model.encoder == ENCODER
+    config = json.loads((tmp_path / "best" / "config.json").read_text())
+    assert config["labels"] == list(EMOTIONS)
+    assert config["model"]["depth"] == 2
+    tensors = load_file(tmp_path / "best" / "model.safetensors")
+    assert {name: value.shape for name, value in tensors.items()} == {
+        name: value.shape for name, value in saved.model_state_dict.items()
+    }
+
+
+def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    witness = tmp_path / "executed"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (str(witness),)
+
+    torch.save(Evil(), tmp_path / "evil.pt")
+    (tmp_path / "page.pt").write_text("<html>")
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    save_checkpoint(checkpoint(), tmp_path / "whole.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-2000])
+    for name, message in (
+        ("none.pt", "there is no such checkpoint"),
+        ("evil.pt", "is no PyTorch checkpoint"),
+        ("page.pt", "is no PyTorch checkpoint"),
+        ("cut.pt", "is no PyTorch checkpoint"),
+        ("other.pt", "is no checkpoint of LatentViT"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_checkpoint(tmp_path / name)
+    assert not witness.exists()
