@@ -48,8 +48,8 @@ def run(main: Callable[[], int | None]) -> Never:
         status = _say(error, 2)
     except JobError as error:
         status = _say(error, 1)
-    except KeyboardInterrupt:
-        status = _say("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        status = _say(str(interrupt) or "interrupted", 130)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone
         sys.stderr.close()
         status = 1

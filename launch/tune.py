@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from fervit.cli import Parser, run
+from fervit.errors import UserError
 
 
 def main() -> None:
@@ -39,7 +41,11 @@ def main() -> None:
 
     folder = new_folder(space)
     with connect(args.address, folder / "ray.log") as cluster:
-        resources, remark = placeable(space.trial, cluster.nodes)
+        try:
+            resources, remark = placeable(space.trial, cluster.nodes)
+        except UserError:
+            shutil.rmtree(folder)  # nothing has been done in it
+            raise
         if remark:
             print(remark)
         print(f"cluster: {len(cluster.nodes)} nodes, {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")

@@ -65,6 +65,12 @@ class Ledger:
         """In the order of their numbers."""
         return sorted(self._records.values(), key=lambda record: record.number)
 
+    @property
+    def complete(self) -> bool:
+        """All trials were given out and have ended."""
+        ended = [record for record in self._records.values() if record.state != "running"]
+        return len(ended) == self.source.total
+
     def begin(self, trial_id: str) -> Planned:
         planned = self.source.ask()
         self._records[trial_id] = TrialRecord(number=planned.number, trial_id=trial_id, params=planned.params)

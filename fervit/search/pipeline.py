@@ -70,9 +70,11 @@ def run_sweep(
     _write_environment(space, splits, folder, cluster)
     source = _SearchSource(space, SpaceSampler(space, folder / "study.journal"))
     ledger = Ledger(space, source, folder, keep=max(1, space.confirm.top), say=say)
-    run_trials(ledger, splits.train, splits.val, resources, name="trials", early_stopping=True)
-    records = ledger.records
-    write_leaderboard(records, space, folder / "leaderboard.csv")
+    try:
+        run_trials(ledger, splits.train, splits.val, resources, name="trials", early_stopping=True)
+    finally:
+        records = ledger.records
+        write_leaderboard(records, space, folder / "leaderboard.csv")
     ranking = ranked(records, space.metric)
     if not ranking:
         kinds = ", ".join(f"{n} x {kind}" for kind, n in failures_by_kind(records).items())

@@ -34,6 +34,9 @@ def run_trials(
         resources: what a trial gets.
         name: of Ray Tune's own folder in the sweep's.
         early_stopping: stop trials that fall behind, as the space says; otherwise all run to their end.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended the run.
     """
     space = ledger.space
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
@@ -46,6 +49,7 @@ def run_trials(
         device="cuda" if resources.gpus else "cpu",
         threads=max(1, int(resources.cpus)),
     )
+    stopper = _BudgetStopper(space.budget, ledger, resources.gpus)
     trainable.__qualname__ = LatentTrial.__qualname__  # what the dashboard and `ps` show
     tuner = tune.Tuner(
         trainable,
@@ -64,11 +68,14 @@ def run_trials(
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             # A trial keeps its own files (trial.py): of Ray Tune's, all would stay, or each would snapshot the run.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            stop=_BudgetStopper(space.budget, ledger, resources.gpus),
+            stop=stopper,
             verbose=0,
         ),
     )
-    tuner.fit()
+    tuner.fit()  # returns after Ctrl-C as after the last trial
+    if not (ledger.complete or stopper.stop_all()):
+        ended = sum(record.state != "running" for record in ledger.records)
+        raise KeyboardInterrupt(f"interrupted after {ended} of {ledger.source.total} trials; see {ledger.folder}")
 
 
 def _scheduler(space: SearchSpace) -> TrialScheduler:

@@ -37,6 +37,6 @@ def metrics_of_counts(confusion: np.ndarray) -> dict[str, float]:
 
 def majority_f1_macro(counts: np.ndarray) -> float:
     """Macro-F1 of always answering with the largest of the classes, whose rows `counts` [k] gives."""
-    confusion = np.zeros((len(counts), len(counts)), np.int64)
+    confusion = np.zeros((len(counts), len(counts)))
     confusion[:, np.argmax(counts)] = counts
     return metrics_of_counts(confusion)["f1_macro"]

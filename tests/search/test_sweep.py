@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from fervit.search.pipeline import SweepResult, run_sweep
 from fervit.search.preflight import open_splits
 from fervit.search.space import SearchSpace, parse_space
 from fervit.training.checkpoint import load_checkpoint
-from tests.conftest import SMALL_SPACE
+from tests.conftest import ROOT, SMALL_SPACE
 
 
 def space(**sections: dict[str, Any]) -> SearchSpace:
@@ -173,3 +175,27 @@ def test_the_budget_ends_a_sweep(latents_folder: Path, tmp_path: Path, cluster: 
     result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
     assert 1 <= len(result.records) < 1000
     assert result.chosen.epochs
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_sweep_without_opening_the_test_split(latents_folder: Path, small_space: Path) -> None:
+    args = ["--space", small_space, "--latents", latents_folder]
+    more = ["--set", "search.trials=500", "--set", "early_stopping.scheduler=none"]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "launch" / "tune.py", *args, *more],
+        cwd=small_space.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": "local"},
+    )
+    assert process.stdout is not None
+    while "1/500" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted after" in err
+    (folder,) = (small_space.parent / "experiments").iterdir()
+    assert leaderboard(folder)
+    assert not (folder / "evaluation").exists()
