@@ -15,7 +15,7 @@ READY := .venv/.ready
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
-	$(BIN)/python launch/encode.py --data_root dataset/demo --latent_out latents/demo --encoder_type demo
+	$(BIN)/python launch/encode.py --data_root dataset/demo --latent_out latents/demo --encoder_type demo --batch_size 32
 	$(BIN)/python launch/tune.py --space search_spaces/demo.yaml --latents latents/demo
 
 test: $(READY)

@@ -1,4 +1,4 @@
-"""leaderboard.csv: a row a trial, best first."""
+"""leaderboard.csv: a row a training, best first."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ def write_leaderboard(
     confirmed: Sequence[Confirmed] = (),
     chosen: TrialRecord | None = None,
 ) -> None:
-    """Writes a row a trial by the rule for the best; failed trials come last, without a rank.
+    """Writes a row for each trial and each rerun, by the rule for the best; failed ones come last, without a rank.
 
-    The metrics of a row are of the trial's best epoch, `epoch`. `confirmed_mean` is of its reruns with fresh seeds.
+    The metrics of a row are of its best epoch, `epoch`. `confirmed_mean` is of the trial's reruns with fresh seeds;
+    `chosen` marks the run whose model is exported.
     """
     ranking = ranked(records, space.metric)
     rest = [record for record in records if record not in ranking]
     metrics = list(dict.fromkeys((space.metric.name, *METRICS)))
-    means = {c.record.number: c for c in confirmed}
+    means = {c.record.name: c for c in confirmed}
     with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(
             file,
             [
-                *("rank", "trial", "state", "epoch", *metrics, "epochs", "seconds", *space.parameters),
+                *("rank", "trial", "seed", "state", "epoch", *metrics, "epochs", "seconds", *space.parameters),
                 *("confirmed_mean", "confirmed_runs", "chosen", "failure"),
             ],
             restval="",
         )
         writer.writeheader()
         for rank, record in enumerate([*ranking, *rest], start=1):
-            row = {"trial": record.number, "state": record.state, **record.params}
+            row = {"trial": record.number, "seed": record.seed, "state": record.state, **record.params}
             row |= {"epochs": len(record.epochs), "seconds": f"{record.seconds:.2f}", "failure": record.failure}
             best = record.best(space.metric)
             if best is not None:
                 row |= {"epoch": best["epoch"], **{name: f"{best[name]:.6f}" for name in metrics}}
             if rank <= len(ranking):
                 row["rank"] = rank
-            if record.number in means:
-                again = means[record.number]
+            if record.name in means:
+                again = means[record.name]
                 row |= {"confirmed_mean": f"{again.mean:.6f}", "confirmed_runs": len(again.values)}
             if record is (chosen if chosen is not None else ranking[0] if ranking else None):
                 row["chosen"] = "yes"

@@ -56,14 +56,13 @@ class Ledger:
         self.space, self.source, self.folder = space, source, folder
         self._keep, self._say = keep, say
         self._records: dict[str, TrialRecord] = {}
-        self._names: dict[str, str] = {}
         self._writers: dict[str, SummaryWriter] = {}
         self._started = time.monotonic()
 
     @property
     def records(self) -> list[TrialRecord]:
-        """In the order of their numbers."""
-        return sorted(self._records.values(), key=lambda record: record.number)
+        """In the order of their numbers, then seeds."""
+        return sorted(self._records.values(), key=lambda record: (record.number, record.seed))
 
     @property
     def complete(self) -> bool:
@@ -73,8 +72,9 @@ class Ledger:
 
     def begin(self, trial_id: str) -> Planned:
         planned = self.source.ask()
-        self._records[trial_id] = TrialRecord(number=planned.number, trial_id=trial_id, params=planned.params)
-        self._names[trial_id] = planned.name
+        self._records[trial_id] = TrialRecord(
+            number=planned.number, name=planned.name, seed=planned.config.seed, params=planned.params
+        )
         return planned
 
     def epoch(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class Ledger:
         record.started, record.ended, record.pid = result["started"], result["reported"], result["pid"]
         if not repeated:
             self.source.report(record.number, result["epoch"], result["best_value"])
-            self._log(trial_id, record.epochs[-1])
+            self._log(record)
 
     def end(self, trial_id: str, error: str = "") -> None:
         """A trial has ended, by itself, stopped by the scheduler or the budget, or with an error of its process."""
@@ -107,8 +107,8 @@ class Ledger:
             record.state = "finished" if record.finished else "stopped"
         outcome = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}.get(record.state, Outcome.FAILED)
         self.source.tell(record.number, outcome, best[self.space.metric.name] if best is not None else None)
-        if trial_id in self._writers:
-            self._writers.pop(trial_id).close()
+        if record.name in self._writers:
+            self._writers.pop(record.name).close()
         self._prune()
         self._say(self._line(record))
 
@@ -122,10 +122,10 @@ class Ledger:
     def checkpoint_folder(self, name: str) -> Path:
         return self.folder / "checkpoints" / name
 
-    def _log(self, trial_id: str, row: dict[str, Any]) -> None:
-        if trial_id not in self._writers:
-            self._writers[trial_id] = SummaryWriter(str(self.folder / "logs" / self._names[trial_id]))
-        writer = self._writers[trial_id]
+    def _log(self, record: TrialRecord) -> None:
+        if record.name not in self._writers:
+            self._writers[record.name] = SummaryWriter(str(self.folder / "logs" / record.name))
+        writer, row = self._writers[record.name], record.epochs[-1]
         for tag, value in (
             ("Loss/Train", row["train_loss"]),
             ("Loss/Validation", row["val_loss"]),
@@ -138,17 +138,17 @@ class Ledger:
     def _prune(self) -> None:
         """Removes the checkpoints of ended trials that are not among the best."""
         ended = [record for record in self._records.values() if record.state != "running"]
-        kept = {record.trial_id for record in ranked(ended, self.space.metric)[: self._keep]}
+        kept = ranked(ended, self.space.metric)[: self._keep]
         for record in ended:
-            if record.trial_id not in kept:
-                shutil.rmtree(self.checkpoint_folder(self._names[record.trial_id]), ignore_errors=True)
+            if record not in kept:
+                shutil.rmtree(self.checkpoint_folder(record.name), ignore_errors=True)
 
     def _line(self, record: TrialRecord) -> str:
         metric = self.space.metric
         done = sum(r.state != "running" for r in self._records.values())
         elapsed = self.elapsed_seconds()
         left = elapsed / done * (self.source.total - done)
-        line = f"{done:>4}/{self.source.total}  {self._names[record.trial_id]:<16} {record.state:<8} "
+        line = f"{done:>4}/{self.source.total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
         if best is not None:
             line += f"{len(record.epochs):>3} epochs  {metric.name} {best[metric.name]:.3f} (epoch {best['epoch']})"
@@ -158,7 +158,7 @@ class Ledger:
         if leading:
             value = leading[0].best(metric)
             assert value is not None
-            line += f"  best {value[metric.name]:.3f} ({self._names[leading[0].trial_id]})"
+            line += f"  best {value[metric.name]:.3f} ({leading[0].name})"
         return f"{line}  {clock(elapsed)} gone, {clock(left)} left"
 
 

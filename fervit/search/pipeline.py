@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ class SweepResult:
     space: SearchSpace
     records: list[TrialRecord]
     chosen: TrialRecord
+    """The run whose model is exported: of the chosen configuration, the one with the best epoch."""
     confirmed: list[Confirmed]
     """Of the search's best, by their rank; empty where the space asks for no confirmation."""
     ties: list[Confirmed]
@@ -81,15 +83,18 @@ def run_sweep(
         raise JobError(f"no trial finished ({kinds or 'the budget ended before the first epoch'}); see {folder}/trials")
 
     chosen: TrialRecord = ranking[0]
-    confirmed = _confirm(ranking[: space.confirm.top], space, splits, resources, folder, say)
     ties: list[Confirmed] = []
+    reruns, confirmed = _confirm(ranking[: space.confirm.top], space, splits, resources, folder, say)
     if confirmed:
         winner, ties = choose(confirmed, space.metric)
-        chosen = winner.record
-        write_leaderboard(records, space, folder / "leaderboard.csv", confirmed, chosen)
+        runs_of_winner = [record for record in [*records, *reruns] if record.number == winner.record.number]
+        chosen = ranked(runs_of_winner, space.metric)[0]
+    write_leaderboard([*records, *reruns], space, folder / "leaderboard.csv", confirmed, chosen)
 
-    checkpoint = load_checkpoint(folder / "checkpoints" / _trial_name(chosen.number) / BEST_MODEL)
+    checkpoint = load_checkpoint(ledger.checkpoint_folder(chosen.name) / BEST_MODEL)
     export(checkpoint, folder / "best")
+    for rerun in reruns:
+        shutil.rmtree(ledger.checkpoint_folder(rerun.name), ignore_errors=True)
     # From here on nothing is chosen any more: the test split is opened, once.
     held_out = splits.val if splits.test is None else LatentSet.read(splits.test)
     evaluation = evaluate(checkpoint, held_out, folder / "evaluation", split="val" if splits.test is None else "test")
@@ -113,20 +118,23 @@ def _confirm(
     resources: TrialResources,
     folder: Path,
     say: Say,
-) -> list[Confirmed]:
-    """Trains each of the best configurations again, to the end, with fresh seeds."""
+) -> tuple[list[TrialRecord], list[Confirmed]]:
+    """Trains each of the best configurations again, to the end, with fresh seeds: the reruns, and their values."""
     if not best:
-        return []
+        return [], []
     source = _ConfirmSource(space, best)
     say(f"confirming the best {len(best)} with {space.confirm.seeds} fresh seeds each")
-    ledger = Ledger(space, source, folder, keep=0, say=say)
+    ledger = Ledger(space, source, folder, keep=source.total, say=say)
     run_trials(ledger, splits.train, splits.val, resources, name="confirm", early_stopping=False)
     values: dict[int, list[float]] = {record.number: [] for record in best}
     for rerun in ledger.records:
         row = rerun.best(space.metric)
         if rerun.state == "finished" and row is not None:
-            values[source.record_of(rerun.number).number].append(row[space.metric.name])
-    return [Confirmed(record=record, values=tuple(values[record.number])) for record in best if values[record.number]]
+            values[rerun.number].append(row[space.metric.name])
+    confirmed = [
+        Confirmed(record=record, values=tuple(values[record.number])) for record in best if values[record.number]
+    ]
+    return ledger.records, confirmed
 
 
 class _SearchSource:
@@ -157,13 +165,10 @@ class _ConfirmSource:
         self.total = len(self._plan)
 
     def ask(self) -> Planned:
-        number, self._next = self._next, self._next + 1
-        record, seed = self._plan[number]
+        record, seed = self._plan[self._next]
+        self._next += 1
         config = replace(self._space.config(record.params), seed=seed)
-        return Planned(number, f"{_trial_name(record.number)}_seed{seed}", record.params, config)
-
-    def record_of(self, number: int) -> TrialRecord:
-        return self._plan[number][0]
+        return Planned(record.number, f"{_trial_name(record.number)}_seed{seed}", record.params, config)
 
     def report(self, number: int, epoch: int, value: float) -> None: ...
 

@@ -14,10 +14,12 @@ TrialState = Literal["running", "finished", "stopped", "failed"]
 
 @dataclass(kw_only=True)
 class TrialRecord:
-    """One trial: its configuration, its curve, its end."""
+    """One trial, or its rerun with another seed: its configuration, its curve, its end."""
 
     number: int
-    trial_id: str
+    name: str
+    """Of its folder, such as trial_0003 or trial_0003_seed43."""
+    seed: int
     params: dict[str, Any]
     state: TrialState = "running"
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -51,10 +53,10 @@ def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
     """
     sign = -1 if metric.goal == "maximize" else 1
 
-    def key(record: TrialRecord) -> tuple[float, int, int]:
+    def key(record: TrialRecord) -> tuple[float, int, int, int]:
         best = record.best(metric)
         assert best is not None
-        return sign * best[metric.name], best["epoch"], record.number
+        return sign * best[metric.name], best["epoch"], record.number, record.seed
 
     return sorted((r for r in records if r.epochs and r.state != "failed"), key=key)
 

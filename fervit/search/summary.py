@@ -32,8 +32,8 @@ def summarise(result: SweepResult, dashboard: str) -> str:
     lines += [f"  {n} failed: {kind}" for kind, n in failures_by_kind(result.records).items()]
     lines += [
         "",
-        f"Best: trial {result.chosen.number}, {metric.name} {best[metric.name]:.3f} on validation at epoch "
-        f"{best['epoch']} of {len(result.chosen.epochs)}",
+        f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.name} {best[metric.name]:.3f} on "
+        f"validation at epoch {best['epoch']} of {len(result.chosen.epochs)}",
         "  " + ", ".join(f"{name} {_short(value)}" for name, value in result.chosen.params.items()),
     ]
     lines += _confirmation(result)
@@ -66,7 +66,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
 def _confirmation(result: SweepResult) -> list[str]:
     if not result.confirmed:
         return []
-    chosen = next(c for c in result.confirmed if c.record is result.chosen)
+    chosen = next(c for c in result.confirmed if c.record.number == result.chosen.number)
     interval = f" ± {chosen.half_width:.3f} (95 %)" if chosen.half_width is not None else ""
     line = f"Confirmed: {result.space.metric.name} {chosen.mean:.3f}{interval} over {len(chosen.values)} fresh seeds"
     if result.ties:

@@ -121,7 +121,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
         pass
 
     def save(self, checkpoint_path: str) -> None:
-        Path(checkpoint_path).write_text(json.dumps([record.trial_id for record in self._ledger.records]))
+        Path(checkpoint_path).write_text(json.dumps([record.name for record in self._ledger.records]))
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a sweep cannot be resumed yet")

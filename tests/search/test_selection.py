@@ -22,7 +22,7 @@ def trial(number: int, values: list[float], state: TrialState = "finished", **mo
         for i, v in enumerate(values)
     ]
     params = {"lr": 0.001 * (number + 1), "heads": 2, "embed_dim": 8}
-    return TrialRecord(number=number, trial_id=str(number), params=params, state=state, epochs=epochs, **more)
+    return TrialRecord(number=number, name=f"trial_{number}", seed=1, params=params, state=state, epochs=epochs, **more)
 
 
 def test_the_best_epoch_is_the_highest_and_of_equal_ones_the_earliest() -> None:
