@@ -12,8 +12,8 @@ def main() -> None:
     parser.add_argument(
         "--output_dir", type=Path, default=Path("dataset/demo"), help="folder for train/, val/ and test/"
     )
-    parser.add_argument("--train", type=positive_int, default=120, help="faces a class for training")
-    parser.add_argument("--val", type=positive_int, default=25, help="faces a class for validation")
+    parser.add_argument("--train", type=positive_int, default=100, help="faces a class for training")
+    parser.add_argument("--val", type=positive_int, default=20, help="faces a class for validation")
     parser.add_argument("--test", type=positive_int, default=25, help="faces a class for the test")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same faces")
     args = parser.parse()
