@@ -1,4 +1,4 @@
-# make demo    set up, then the whole way once on generated faces (about three minutes)
+# make demo    set up, then the whole way once on generated faces (about four minutes)
 # make test    set up, then the tests
 # make check   lint, format, types, import rules
 # Everything lives in .venv, which is made once and again only when pyproject.toml or constraints.txt change.

@@ -21,7 +21,7 @@ from fervit.latents import LatentSet
 from fervit.search.ledger import Ledger, Planned
 from fervit.search.sampler import Outcome
 from fervit.search.space import SearchSpace, TrialResources, Values
-from fervit.search.sweep import run_trials
+from fervit.search.sweep import SharedLatents, run_trials
 from fervit.training.config import TrainConfig
 
 TINY = TrainConfig(embed_dim=32, depth=1, heads=4, mlp_dim=32, batch_size=512, epochs=5, scheduler="none")
@@ -87,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, connect(None, Path(folder) / "ray.log"):
         ledger = Ledger(space, SameTrial(args.trials), Path(folder), keep=1, say=lambda line: None)
         watch.start()
-        run_trials(ledger, train, val, TrialResources(), name="trials", early_stopping=False)
+        run_trials(ledger, SharedLatents.put(train, val), TrialResources(), name="trials", early_stopping=False)
         watch.over.set()
 
     gaps = []

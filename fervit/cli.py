@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -42,12 +43,16 @@ def positive_int(text: str) -> int:
 
 def run(main: Callable[[], int | None]) -> Never:
     """Runs a command's `main` and leaves with its status: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what is piped into a file can be followed there
     try:
         status = main() or 0
     except UserError as error:
         status = _say(error, 2)
     except JobError as error:
         status = _say(error, 1)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        status = _say(f"{error.filename}: cannot be used as it is ({error.strerror}); choose another path", 2)
     except KeyboardInterrupt as interrupt:
         status = _say(str(interrupt) or "interrupted", 130)
     except BrokenPipeError:  # the reader of our output, `head` say, has gone

@@ -40,6 +40,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, short enough for one line."""
+    lines = str(error).splitlines()
+    return (lines[0] if lines and lines[0] else type(error).__name__)[:160]
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -92,7 +93,7 @@ def _scalar(value: Any, kind: type, where: str) -> Any:
         with contextlib.suppress(ValueError):
             value = float(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        if abs(value) > sys.float_info.max or math.isnan(value):
             raise UserError(f"{where}: must be a finite number, but got {value!r}")
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool):

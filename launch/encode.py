@@ -53,7 +53,7 @@ def main() -> None:
             summary = encode_faces(
                 plan, cluster, batch_size=args.batch_size, actors=args.actors, gpus_per_actor=args.gpus_per_actor
             )
-    rate = f" ({summary.done / summary.seconds:.0f}/s)" if summary.done else ""
+    rate = f" ({summary.done / summary.seconds:.3g}/s)" if summary.done else ""
     print(
         f"encoded {summary.done} faces in {summary.seconds:.0f} s{rate}, {summary.present} were there before, "
         f"{summary.failed} failed; codes in {args.latent_out}"

@@ -41,7 +41,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One local Ray for the whole session; commands that run in this process use it too."""
-    with connect(None, tmp_path_factory.mktemp("ray") / "ray.log") as cluster:
+    with connect("local", tmp_path_factory.mktemp("ray") / "ray.log") as cluster:
         yield cluster
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fervit.encoders.demo import demo_network
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.errors import UserError
+from fervit.torch_files import load_untrusted
 
 KINDS = ("psp", "demo")
 
@@ -51,10 +52,6 @@ class Encoder(nn.Module):
         self.fingerprint = fingerprint
         self.eval().requires_grad_(False)
 
-    @property
-    def size(self) -> int:
-        return self.fingerprint.size
-
     def forward(self, images_bchw: Tensor) -> Tensor:
         codes: Tensor = self.network(images_bchw) + self.latent_avg
         return codes
@@ -83,15 +80,25 @@ def load_encoder(kind: str, checkpoint: str | Path | None = None, device: str = 
 
 
 def _psp_encoder(path: Path) -> Encoder:
-    loaded = _read_checkpoint(path)
+    if not path.is_file():
+        raise UserError(
+            f"--encoder_model {path}: there is no such file; download psp_ffhq_encode.pt (see third_party/)"
+        )
+    loaded = load_untrusted(path)
+    state = loaded.get("state_dict") if isinstance(loaded, Mapping) else None
+    if not isinstance(state, Mapping):
+        raise UserError(f"--encoder_model {path}: has no 'state_dict'; expected pSp's official checkpoint")
     prefix = "encoder."
-    weights = {key[len(prefix) :]: value for key, value in loaded["state_dict"].items() if key.startswith(prefix)}
-    n_styles = 1 + max((int(key.split(".")[1]) for key in weights if key.startswith("styles.")), default=-1)
+    weights = {key[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
+    styles = [re.match(r"styles\.(\d+)\.", key) for key in weights]
+    n_styles = 1 + max((int(match[1]) for match in styles if match), default=-1)
     average = loaded.get("latent_avg")
     if n_styles == 0 or not isinstance(average, Tensor):
         raise UserError(
             f"--encoder_model {path}: holds no 'encoder.styles.*' weights or no 'latent_avg'; not pSp's file"
         )
+    if average.shape not in ((n_styles, 512), (1, 512), (512,)):
+        raise UserError(f"--encoder_model {path}: latent_avg is {list(average.shape)}; it must be [{n_styles}, 512]")
     with torch.device("meta"):
         network = GradualStyleEncoder(n_styles=n_styles)
     try:
@@ -103,21 +110,6 @@ def _psp_encoder(path: Path) -> Encoder:
         encoder="psp", checkpoint_sha256=_sha256(path), seq_len=n_styles, latent_dim=512, size=network.size
     )
     return Encoder(network, average.float().expand(n_styles, 512).clone(), fingerprint)
-
-
-def _read_checkpoint(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise UserError(
-            f"--encoder_model {path}: there is no such file; download psp_ffhq_encode.pt (see third_party/)"
-        )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"--encoder_model {path}: is no PyTorch checkpoint, or is cut off ({reason})") from None
-    if not isinstance(loaded, Mapping) or not isinstance(loaded.get("state_dict"), Mapping):
-        raise UserError(f"--encoder_model {path}: has no 'state_dict'; expected pSp's official checkpoint")
-    return loaded
 
 
 def _demo_encoder() -> Encoder:

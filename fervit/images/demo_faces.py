@@ -65,6 +65,8 @@ def draw_face(emotion: str, rng: np.random.Generator) -> Image.Image:
 
 def write_demo_faces(output_dir: Path, per_class: dict[str, int], seed: int) -> int:
     """Writes OUTPUT/<split>/<emotion>/face_<i>.png and returns how many. The same seed gives the same faces."""
+    for old in output_dir.glob("*/*/face_*.png"):
+        old.unlink()  # of an earlier call with other numbers
     written = 0
     for s, (split, n) in enumerate(per_class.items()):
         for label, emotion in enumerate(EMOTIONS):

@@ -14,6 +14,7 @@ import pyarrow.csv
 
 from fervit.emotions import KAGGLE_EMOTIONS, LABEL_OF_KAGGLE
 from fervit.errors import UserError
+from fervit.files import first_line
 from fervit.images.index import SCHEMA, FaceIndex
 
 SIDE = 48
@@ -24,11 +25,12 @@ def index_csv(path: Path) -> FaceIndex:
     """The rows of fer2013.csv or fer2013.csv.gz, named `row-00000` on (the header does not count)."""
     try:
         table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types={"pixels": pa.large_string()}))
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--data_root {path}: is no CSV file that can be read ({reason})") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--data_root {path}: is no CSV file that can be read ({first_line(error)})") from None
     table = table.rename_columns([name.strip() for name in table.column_names])
     missing = [name for name in ("emotion", "pixels", "Usage") if name not in table.column_names]
+    if len(set(table.column_names)) < len(table.column_names):
+        raise UserError(f"--data_root {path}: has a column twice ({', '.join(table.column_names)})")
     if missing:
         raise UserError(
             f"--data_root {path}: lacks the column {', '.join(missing)}; fer2013.csv has emotion, pixels, Usage"
@@ -37,7 +39,7 @@ def index_csv(path: Path) -> FaceIndex:
     emotions = table["emotion"].to_pylist()
     numbers = range(len(KAGGLE_EMOTIONS))
     for row, (split, emotion) in enumerate(zip(splits, emotions, strict=True)):
-        if not split or emotion not in numbers:
+        if not split or type(emotion) is not int or emotion not in numbers:
             what = f"emotion {emotion!r}" if split else f"Usage {table['Usage'][row].as_py()!r}"
             rule = "0..6" if split else ", ".join(SPLIT_OF_USAGE)
             raise UserError(f"--data_root {path}: row {row} has {what}; it must be one of {rule}")
@@ -57,6 +59,8 @@ def parse_pixels(text: str) -> np.ndarray:
         ValueError: not 2,304 numbers of 0..255.
     """
     values = np.array(text.split(), dtype=np.int64)
-    if values.size != SIDE * SIDE or values.min() < 0 or values.max() > 255:
-        raise ValueError(f"a row needs {SIDE * SIDE} grey values of 0..255, but this one has {values.size}")
+    if values.size != SIDE * SIDE:
+        raise ValueError(f"a row needs {SIDE * SIDE} grey values, but this one has {values.size}")
+    if values.min() < 0 or values.max() > 255:
+        raise ValueError(f"grey values lie in 0..255, but this row has {values.min()}..{values.max()}")
     return np.repeat(values.astype(np.uint8).reshape(SIDE, SIDE, 1), 3, axis=2)

@@ -26,7 +26,13 @@ def index_folder(root: Path) -> FaceIndex:
             f"--data_root {root}: has '{folders[0].name}' but no train, val or test folder and no folder named after "
             f"an emotion ({', '.join(EMOTIONS)}); {hint}"
         )
-    rows = list(_rows(root, root, root.name) if one_split else _all_rows(root, splits))
+    for folder in folders if splits else ():
+        if folder.name not in SPLITS:
+            raise UserError(
+                f"--data_root {root}: '{folder.name}' stands beside {splits[0].name} but is no split; splits are "
+                f"{', '.join(SPLITS)} ({nearest(folder.name.lower(), SPLITS)}): rename or move it"
+            )
+    rows = list(_rows(root, root, root.resolve().name) if one_split else _all_rows(root, splits))
     names = ("image_id", "split", "label", "source")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     return FaceIndex(root=str(root), kind="file", table=pa.table(columns, schema=SCHEMA), one_split=one_split)
@@ -50,8 +56,13 @@ def _rows(root: Path, split_folder: Path, split: str) -> Iterator[tuple[str, str
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
+    seen: set[Path] = set()  # a linked folder may lead back to one above it
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if Path(parent).resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(Path(parent).resolve())
         for name in sorted(files):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 yield Path(parent, name)

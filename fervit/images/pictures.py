@@ -15,7 +15,11 @@ def read_picture(path: str) -> np.ndarray:
         OSError, ValueError, Image.DecompressionBombError: whatever PIL finds wrong with the file.
     """
     with Image.open(path) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I"):  # 16 bits of grey, which PIL's convert would clip at 255
+            grey = (np.asarray(upright, np.float64) / 257).round().clip(0, 255).astype(np.uint8)
+            upright = Image.fromarray(grey)
+        return np.asarray(upright.convert("RGB"))
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -115,7 +115,7 @@ def encode_faces(
 
     Raises:
         UserError: the actors can never be placed.
-        JobError: not one face could be encoded.
+        JobError: not one face of the index has a code, neither from before nor now.
     """
     started = time.monotonic()
     errors: dict[str, list[dict[str, str]]] = {split: [] for split in plan.folders}
@@ -129,7 +129,7 @@ def encode_faces(
     progress.close()
     for split, folder in plan.folders.items():
         _write_errors(folder, errors[split])
-    if progress.done == 0:
+    if progress.done == 0 and plan.present == 0:
         first = next(row for rows in errors.values() for row in rows)
         raise JobError(
             f"none of the {len(plan.missing)} faces could be encoded; the first, {first['image_id']}: "
@@ -167,8 +167,8 @@ def _blocks(rows: pa.Table) -> list[pa.Table]:
 
 def _actor_cpus(cluster: Cluster, actors: int, gpus_per_actor: float) -> float:
     """CPUs to ask for an actor, leaving room for the tasks that decode and write."""
-    if gpus_per_actor > max(node.gpus for node in cluster.nodes):
-        largest = max(node.gpus for node in cluster.nodes)
+    largest = max(node.gpus for node in cluster.nodes)
+    if not 0 <= gpus_per_actor <= largest:
         raise UserError(f"--gpus_per_actor {gpus_per_actor}: the largest node has {largest:g} GPUs; ask for no more")
     room = (cluster.cpus - HELPER_CPUS) / actors
     if room <= 0:
@@ -247,14 +247,16 @@ class EncoderActor:
         self.encoder: Encoder = load_encoder(encoder.kind, encoder.checkpoint, device)
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        pixels = block.pop("pixels")
-        good = np.flatnonzero(block["error"] == "")
+        pixels, errors = block.pop("pixels"), block["error"].astype(object)
+        good = np.flatnonzero(errors == "")
         fingerprint = self.encoder.fingerprint
         codes = np.zeros((len(pixels), fingerprint.seq_len, fingerprint.latent_dim), np.float16)
         for start in range(0, len(good), self.batch_size):
             rows = good[start : start + self.batch_size]
             codes[rows] = self._encode(pixels[rows])
-        block["latent"] = codes
+        for i in np.flatnonzero(~np.isfinite(codes).all(axis=(1, 2))):
+            codes[i], errors[i] = 0, "the encoder's code has numbers that are not finite in float16"
+        block["latent"], block["error"] = codes, errors
         return block
 
     def _encode(self, pixels_nhwc: np.ndarray) -> np.ndarray:

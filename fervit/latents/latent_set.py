@@ -53,12 +53,18 @@ class LatentSet:
         whole = read_columns(path, COLUMNS)
         if len(whole) == 0:
             raise UserError(f"{path}: the Parquet files here have no rows; a split needs at least one face")
+        for name in COLUMNS:
+            if whole[name].null_count:
+                raise UserError(f"{path}: column {name} has {whole[name].null_count} empty cells; encode again")
         order = pc.sort_indices(whole["image_id"])
         if not np.array_equal(order, np.arange(len(whole))):
             whole = whole.take(order)
         labels = whole["label"].to_numpy().astype(np.int64)
         if labels.min() < 0 or labels.max() >= NUM_EMOTIONS:
             raise UserError(f"{path}: has labels {labels.min()}..{labels.max()}; labels must lie in 0..6")
+        twice = len(whole) - pc.count_distinct(whole["image_id"]).as_py()
+        if twice:
+            raise UserError(f"{path}: {twice} image_ids stand more than once; encode into an empty folder")
         codes = _codes(whole["latent"])
         if not _finite(codes):
             raise UserError(f"{path}: some codes are not finite numbers; encode again, in float32")

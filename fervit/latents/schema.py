@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fervit.errors import UserError
+from fervit.files import first_line
 
 VERSION = 1
 METADATA_KEY = b"fervit"
@@ -44,22 +45,34 @@ def table(
 
 
 def encoder_of(file_schema: pa.Schema, where: str) -> dict[str, Any]:
-    """The fingerprint in a file's schema, without the version."""
-    raw = (file_schema.metadata or {}).get(METADATA_KEY)
-    if raw is None or "latent" not in file_schema.names:
+    """The fingerprint in a file's schema, without the version.
+
+    Raises:
+        UserError: the schema is not that of fervit's latents, or its columns do not fit its fingerprint.
+    """
+    try:
+        metadata = dict(json.loads((file_schema.metadata or {})[METADATA_KEY]))
+        version = metadata.pop("version")
+        expected = schema(metadata)
+    except (KeyError, TypeError, ValueError):
         raise UserError(
             f"{where}: is Parquet but no latents of fervit (no 'fervit' metadata); encode with launch/encode.py"
-        )
-    metadata = json.loads(raw)
-    if metadata.pop("version", None) != VERSION:
+        ) from None
+    if version != VERSION:
         raise UserError(f"{where}: was written by another version of fervit's format; this one reads version {VERSION}")
-    return dict(metadata)
+    for column in expected:
+        i = file_schema.get_field_index(column.name)
+        if i < 0 or file_schema.field(i).type != column.type:
+            found = file_schema.field(i).type if i >= 0 else "missing"
+            raise UserError(f"{where}: column {column.name} must be {column.type}, but is {found}; encode again")
+    return metadata
 
 
 def locate(path: str) -> tuple[pafs.FileSystem, str]:
     """The file system and the path on it, for a local path or a URI (s3://, gs://)."""
     if "://" in path:
-        filesystem, inner = pafs.FileSystem.from_uri(path)
+        with _naming(path):
+            filesystem, inner = pafs.FileSystem.from_uri(path)
         return filesystem, inner
     return pafs.LocalFileSystem(), path
 
@@ -67,10 +80,10 @@ def locate(path: str) -> tuple[pafs.FileSystem, str]:
 def parts(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     """The whole Parquet files of a split, sorted. Names that begin with `.` or `_` are not data."""
     selector = pafs.FileSelector(folder, allow_not_found=True)
-    infos = [
-        info for info in filesystem.get_file_info(selector) if info.is_file and info.base_name.endswith(".parquet")
-    ]
-    return sorted(info.path for info in infos if not info.base_name.startswith((".", "_")))
+    with _naming(folder):
+        infos = [info for info in filesystem.get_file_info(selector) if info.is_file]
+    data = [info for info in infos if info.base_name.endswith(".parquet") and info.base_name[0] not in "._"]
+    return sorted(info.path for info in data)
 
 
 def open_parts(folder: str) -> Iterator[tuple[str, pa.Schema]]:
@@ -112,9 +125,8 @@ def _naming(path: str) -> Iterator[None]:
     """Turns what pyarrow finds wrong with a file into one line for the user."""
     try:
         yield
-    except (pa.ArrowInvalid, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: is no whole Parquet file of latents ({reason}); remove it and encode again") from None
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise UserError(f"{path}: holds no latents that can be read ({first_line(error)})") from None
 
 
 def encoder_in(folder: str) -> dict[str, Any] | None:

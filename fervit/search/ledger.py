@@ -112,6 +112,11 @@ class Ledger:
         self._prune()
         self._say(self._line(record))
 
+    def end_all(self) -> None:
+        """The run is over, and with it every trial that has not ended."""
+        for trial_id in self._records:
+            self.end(trial_id)
+
     def spent_seconds(self) -> float:
         """Training seconds of all trials so far."""
         return math.fsum(record.seconds for record in self._records.values())

@@ -25,7 +25,7 @@ from fervit.search.preflight import Splits
 from fervit.search.sampler import Outcome, SpaceSampler
 from fervit.search.selection import TrialRecord, failures_by_kind, ranked
 from fervit.search.space import SearchSpace, TrialResources
-from fervit.search.sweep import run_trials
+from fervit.search.sweep import SharedLatents, run_trials
 from fervit.training.checkpoint import BEST_MODEL, export, load_checkpoint
 
 
@@ -47,9 +47,16 @@ class SweepResult:
 
 def new_folder(space: SearchSpace, root: Path = Path("experiments")) -> Path:
     """A folder for a sweep that starts now."""
-    folder = root / f"{space.name}_{datetime.now():%Y%m%d_%H%M%S}"
-    folder.mkdir(parents=True)
-    return folder.absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    name = f"{space.name}_{datetime.now():%Y%m%d_%H%M%S}"
+    for suffix in ("", *(f"_{i}" for i in range(2, 100))):  # another sweep may start within the same second
+        folder = root / f"{name}{suffix}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder.absolute()
+    raise JobError(f"{root / name}: a hundred sweeps of this name have started within a second")
 
 
 def run_sweep(
@@ -72,19 +79,23 @@ def run_sweep(
     _write_environment(space, splits, folder, cluster)
     source = _SearchSource(space, SpaceSampler(space, folder / "study.journal"))
     ledger = Ledger(space, source, folder, keep=max(1, space.confirm.top), say=say)
+    latents = SharedLatents.put(splits.train, splits.val)
     try:
-        run_trials(ledger, splits.train, splits.val, resources, name="trials", early_stopping=True)
+        run_trials(ledger, latents, resources, name="trials", early_stopping=True)
     finally:
         records = ledger.records
         write_leaderboard(records, space, folder / "leaderboard.csv")
     ranking = ranked(records, space.metric)
     if not ranking:
         kinds = ", ".join(f"{n} x {kind}" for kind, n in failures_by_kind(records).items())
-        raise JobError(f"no trial finished ({kinds or 'the budget ended before the first epoch'}); see {folder}/trials")
+        raise JobError(
+            f"no trial finished ({kinds or 'the budget ended before the first epoch'}); {folder} has "
+            "leaderboard.csv and ray.log"
+        )
 
     chosen: TrialRecord = ranking[0]
     ties: list[Confirmed] = []
-    reruns, confirmed = _confirm(ranking[: space.confirm.top], space, splits, resources, folder, say)
+    reruns, confirmed = _confirm(ranking[: space.confirm.top], space, latents, resources, folder, say)
     if confirmed:
         winner, ties = choose(confirmed, space.metric)
         runs_of_winner = [record for record in [*records, *reruns] if record.number == winner.record.number]
@@ -114,7 +125,7 @@ def run_sweep(
 def _confirm(
     best: Sequence[TrialRecord],
     space: SearchSpace,
-    splits: Splits,
+    latents: SharedLatents,
     resources: TrialResources,
     folder: Path,
     say: Say,
@@ -125,7 +136,7 @@ def _confirm(
     source = _ConfirmSource(space, best)
     say(f"confirming the best {len(best)} with {space.confirm.seeds} fresh seeds each")
     ledger = Ledger(space, source, folder, keep=source.total, say=say)
-    run_trials(ledger, splits.train, splits.val, resources, name="confirm", early_stopping=False)
+    run_trials(ledger, latents, resources, name="confirm", early_stopping=False)
     values: dict[int, list[float]] = {record.number: [] for record in best}
     for rerun in ledger.records:
         row = rerun.best(space.metric)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fervit.errors import UserError
 from fervit.latents import LatentSet
-from fervit.latents.schema import encoder_in
+from fervit.latents.schema import encoder_in, read_columns
 from fervit.search.space import SearchSpace, TrialResources
 from fervit.training.fit import fit_to_data
 
@@ -40,6 +40,8 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
     encoder = encoder_in(test)
     if encoder is not None and encoder != train.encoder:
         raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
+    if encoder is not None and len(read_columns(test, ["image_id"])) == 0:
+        raise UserError(f"{test}: its Parquet files have no rows; encode the test split, or remove the folder")
     return Splits(train=train, val=val, test=test if encoder is not None else None)
 
 
@@ -55,15 +57,14 @@ def placeable(trial: TrialResources, nodes: Sequence[Node]) -> tuple[TrialResour
     if trial.gpus and not any(node.gpus for node in nodes):
         remark = f"no GPU in this cluster: trials run on the CPU (trial.gpus is {trial.gpus:g})"
         trial = replace(trial, gpus=0)
-    for what, needed, offered in (
-        ("cpus", trial.cpus, max(node.cpus for node in nodes)),
-        ("gpus", trial.gpus, max(node.gpus for node in nodes)),
-    ):
-        if needed > offered:
-            raise UserError(
-                f"trial.{what}: a trial needs {needed:g} {what[:-1].upper()}s on one node, but the largest has "
-                f"{offered:g}; lower it with --set trial.{what}={offered:g}"
-            )
+    if trial.gpus > 1 and trial.gpus != int(trial.gpus):
+        raise UserError(f"trial.gpus: must be a share of one GPU or a whole number of them, but got {trial.gpus:g}")
+    if not any(trial.cpus <= node.cpus and trial.gpus <= node.gpus for node in nodes):
+        largest = ", ".join(sorted({f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in nodes}))
+        raise UserError(
+            f"trial: needs {trial.cpus:g} CPUs and {trial.gpus:g} GPUs on one node, but the nodes have {largest}; "
+            "lower it with --set trial.cpus=N or --set trial.gpus=N"
+        )
     return trial, remark
 
 

@@ -22,11 +22,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from fervit.errors import UserError
 from fervit.search.space import Distribution, Range, SearchSpace, Values, warm_start_params
 
-MAX_DRAWS = 1000
-"""Draws that may break a rule of the space before the sampler gives up."""
+MAX_DRAWS = 100
+"""Draws that may break a rule of the space before a pair of heads and embed_dim is chosen outright."""
 
 
 class Outcome(Enum):
@@ -108,9 +107,14 @@ class _WithinRules(BaseSampler):
                     params[name] = self._inner.sample_independent(study, trial, name, distribution)
             if self._space.allowed({**params, **fixed}):
                 return params
-        raise UserError(
-            f"{self._space.name}: {MAX_DRAWS} draws in a row gave heads that do not divide embed_dim; narrow the two"
-        )
+        # Hardly any pair can be built: the last draw, with a pair that can.
+        pairs = [pair for pair in self._space.buildable_pairs() if self._fits(pair, fixed)]
+        pair = pairs[trial.number % len(pairs)]
+        return {**params, **{n: v for n, v in zip(("embed_dim", "heads"), pair, strict=True) if n in search_space}}
+
+    @staticmethod
+    def _fits(pair: tuple[int, int], fixed: Mapping[str, Any]) -> bool:
+        return pair == (fixed.get("embed_dim", pair[0]), fixed.get("heads", pair[1]))
 
     def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         return self._inner.sample_independent(study, trial, name, distribution)

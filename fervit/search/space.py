@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +19,13 @@ from fervit.training.config import TrainConfig, heads_divide
 
 CONFIG_TYPES: dict[str, Any] = typing.get_type_hints(TrainConfig)
 DEFAULTS: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+MAX_PAIRS = 1_000_000
+"""Pairs of embed_dim and heads that are counted before a sweep."""
 NOT_SEARCHABLE = {
     "epochs": "every trial runs up to early_stopping.max_epochs",
     "seed": "every trial uses search.seed",
 }
+OF_THE_DATA = dict.fromkeys(("seq_len", "latent_dim"), "it is the latents' own; put it under fixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,10 @@ class SearchSettings:
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"`trials >= 1` must hold, but got trials={self.trials}")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"`0 <= seed < 2**31` must hold, but got seed={self.seed}")
+        if len(self.warm_start) > self.trials:
+            raise ValueError(f"{len(self.warm_start)} warm starts do not fit into trials={self.trials}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +148,9 @@ class Range:
     log: bool = False
     step: int = 1
 
-    def options(self) -> tuple[Any, ...] | None:
+    def options(self) -> range | None:
         """All values, or None where there is no end of them."""
-        return tuple(range(int(self.min), int(self.max) + 1, self.step)) if self.kind == "int" else None
+        return range(int(self.min), int(self.max) + 1, self.step) if self.kind == "int" else None
 
     def contains(self, value: Any) -> bool:
         in_range = isinstance(value, int | float) and self.min <= value <= self.max
@@ -180,8 +187,15 @@ class SearchSpace:
 
     def pairs_left_out(self) -> tuple[int, int]:
         """(pairs of embed_dim and heads that cannot be built and are never started, all pairs)."""
-        pairs = list(self._pairs())
-        return sum(not heads_divide(*pair) for pair in pairs), len(pairs)
+        left_out = pairs = 0
+        for pair in self._pairs():
+            pairs += 1
+            left_out += not heads_divide(*pair)
+        return left_out, pairs
+
+    def buildable_pairs(self) -> Iterator[tuple[int, int]]:
+        """(embed_dim, heads) of every model that can be built."""
+        return (pair for pair in self._pairs() if heads_divide(*pair))
 
     def size(self) -> float:
         """How many configurations there are, without the pairs left out; infinite with a continuous parameter."""
@@ -199,7 +213,7 @@ class SearchSpace:
             name: d.values[0] if isinstance(d, Values) else CONFIG_TYPES[name](d.min)
             for name, d in self.parameters.items()
         }
-        pair = next(pair for pair in self._pairs() if heads_divide(*pair))
+        pair = next(self.buildable_pairs())
         return {**first, **dict(zip(("embed_dim", "heads"), pair, strict=True))}
 
     def to_json(self) -> dict[str, Any]:
@@ -208,13 +222,15 @@ class SearchSpace:
         plain["parameters"] = {name: _plain(distribution) for name, distribution in self.parameters.items()}
         return plain
 
+    def values_of(self, name: str) -> Sequence[int]:
+        """All values of a whole-number hyperparameter: of `parameters`, else the one of `fixed` or the default."""
+        if name not in self.parameters:
+            return ({**DEFAULTS, **self.fixed}[name],)
+        return self.parameters[name].options() or ()
+
     def _pairs(self) -> Iterator[tuple[int, int]]:
-        options = []
-        for name in ("embed_dim", "heads"):
-            distribution = self.parameters.get(name)
-            one = {**DEFAULTS, **self.fixed}[name]
-            options.append((distribution.options() or ()) if distribution is not None else (one,))
-        return itertools.product(*options)
+        heads = self.values_of("heads")
+        return ((embed_dim, head) for embed_dim in self.values_of("embed_dim") for head in heads)
 
 
 def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
@@ -224,7 +240,7 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
         UserError: anything wrong with the file or an override, in one line that names the place and the rule.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError:
         raise UserError(f"--space {path}: there is no such file; search_spaces/ has examples") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -238,6 +254,17 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
     return parse_space(raw, str(path))
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
     """A space from the plain dict of a space file; `where` names the file in errors."""
     fields = {f.name for f in dataclasses.fields(SearchSpace)}
@@ -246,7 +273,7 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
         if raw.get(key) in (None, {}):
             raise UserError(f"{where}: the key '{key}' is missing or empty")
     sections: dict[str, Any] = {
-        name: build(kind, raw.get(name) or {}, f"{where}: {name}")
+        name: build(kind, {} if raw.get(name) is None else raw[name], f"{where}: {name}")
         for name, kind in (
             ("metric", Metric),
             ("search", SearchSettings),
@@ -257,11 +284,16 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
         )
     }
     name = convert(raw["name"], str, f"{where}: name")
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise UserError(f"{where}: name: must be letters, digits, - and _ (it names a folder), but got {name!r}")
+    if not re.fullmatch(r"[\w-]{1,100}", name):
+        raise UserError(
+            f"{where}: name: must be 1 to 100 letters, digits, - and _ (a folder's), but got {name[:120]!r}"
+        )
     parameters = _parameters(raw["parameters"], where)
     space = SearchSpace(
-        name=name, parameters=parameters, fixed=_fixed(raw.get("fixed") or {}, parameters, where), **sections
+        name=name,
+        parameters=parameters,
+        fixed=_fixed({} if raw.get("fixed") is None else raw["fixed"], parameters, where),
+        **sections,
     )
     return _checked(space, where)
 
@@ -270,7 +302,7 @@ def _parameters(raw: Any, where: str) -> dict[str, Distribution]:
     if not isinstance(raw, Mapping):
         raise UserError(f"{where}: parameters: must be a mapping of hyperparameters, but got {raw!r}")
     check_keys(raw, CONFIG_TYPES, f"{where}: parameters")
-    _refuse_not_searchable(raw, f"{where}: parameters")
+    _refuse(raw, NOT_SEARCHABLE | OF_THE_DATA, f"{where}: parameters")
     return {name: _distribution(name, value, f"{where}: parameters.{name}") for name, value in raw.items()}
 
 
@@ -320,37 +352,45 @@ def _fixed(raw: Any, parameters: Mapping[str, Distribution], where: str) -> dict
     if not isinstance(raw, Mapping):
         raise UserError(f"{where}: fixed: must be a mapping of hyperparameters, but got {raw!r}")
     check_keys(raw, CONFIG_TYPES, f"{where}: fixed")
-    _refuse_not_searchable(raw, f"{where}: fixed")
+    _refuse(raw, NOT_SEARCHABLE, f"{where}: fixed")
     for name in raw:
         if name in parameters:
             raise UserError(f"{where}: fixed.{name}: stands in parameters as well; keep one of the two")
     return {name: convert(value, CONFIG_TYPES[name], f"{where}: fixed.{name}") for name, value in raw.items()}
 
 
-def _refuse_not_searchable(raw: Mapping[str, Any], where: str) -> None:
-    for name, reason in NOT_SEARCHABLE.items():
+def _refuse(raw: Mapping[str, Any], reasons: Mapping[str, str], where: str) -> None:
+    for name, reason in reasons.items():
         if name in raw:
             raise UserError(f"{where}.{name}: cannot be set here, {reason}; remove it")
 
 
 def _checked(space: SearchSpace, where: str) -> SearchSpace:
     """Rules that span sections: some pair can be built, every value is one TrainConfig takes, warm starts fit."""
+    n_pairs = 1
     for name in ("embed_dim", "heads"):
-        for value in space.parameters[name].options() or () if name in space.parameters else ():
-            if value < 1:
-                raise UserError(f"{where}: parameters.{name}: `{name} >= 1` must hold, but got {value}")
+        section = f"parameters.{name}" if name in space.parameters else f"fixed.{name}"
+        values = space.values_of(name)
+        n_pairs *= len(values)
+        lowest = values[0] if isinstance(values, range) else min(values)
+        if lowest < 1:
+            raise UserError(f"{where}: {section}: `{name} >= 1` must hold, but got {lowest}")
+    if n_pairs > MAX_PAIRS:
+        raise UserError(
+            f"{where}: parameters: {n_pairs} pairs of embed_dim and heads; give both a step, or values: [...]"
+        )
     left_out, pairs = space.pairs_left_out()
     if left_out == pairs:
         raise UserError(
             f"{where}: no value of heads divides one of embed_dim, so no model can be built; embed_dim must be a "
             "multiple of heads"
         )
-    pair = dict(zip(("embed_dim", "heads"), next(p for p in space._pairs() if heads_divide(*p)), strict=True))
+    pair = dict(zip(("embed_dim", "heads"), next(space.buildable_pairs()), strict=True))
+    _try_config(space, pair, f"{where}: fixed")
     for name, distribution in space.parameters.items():
         ends = distribution.values if isinstance(distribution, Values) else (distribution.min, distribution.max)
         for value in ends if name not in pair else ():
             _try_config(space, {**pair, name: value}, f"{where}: parameters.{name}")
-    _try_config(space, pair, f"{where}: fixed")
     for i, params in enumerate(space.search.warm_start):
         _check_warm_start(space, params, f"{where}: search.warm_start[{i}]")
     return space

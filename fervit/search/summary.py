@@ -64,11 +64,14 @@ def summarise(result: SweepResult, dashboard: str) -> str:
 
 
 def _confirmation(result: SweepResult) -> list[str]:
-    if not result.confirmed:
+    if not result.space.confirm.top:
         return []
+    if not result.confirmed:
+        return ["NOT CONFIRMED: no rerun with a fresh seed finished"]
     chosen = next(c for c in result.confirmed if c.record.number == result.chosen.number)
     interval = f" ± {chosen.half_width:.3f} (95 %)" if chosen.half_width is not None else ""
-    line = f"Confirmed: {result.space.metric.name} {chosen.mean:.3f}{interval} over {len(chosen.values)} fresh seeds"
+    runs = f"{len(chosen.values)} of {result.space.confirm.seeds} fresh seeds"
+    line = f"Confirmed: {result.space.metric.name} {chosen.mean:.3f}{interval} over {runs}"
     if result.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
         line += f"; a tie with {others}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
@@ -19,8 +21,20 @@ from fervit.search.space import Budget, SearchSpace, TrialResources
 from fervit.search.trial import LatentTrial
 
 
+@dataclass(frozen=True, kw_only=True)
+class SharedLatents:
+    """The training and the validation split in Ray's object store, for any number of runs."""
+
+    train: ray.ObjectRef
+    val: ray.ObjectRef
+
+    @classmethod
+    def put(cls, train: LatentSet, val: LatentSet) -> SharedLatents:
+        return cls(train=ray.put(train), val=ray.put(val))
+
+
 def run_trials(
-    ledger: Ledger, train: LatentSet, val: LatentSet, resources: TrialResources, *, name: str, early_stopping: bool
+    ledger: Ledger, latents: SharedLatents, resources: TrialResources, *, name: str, early_stopping: bool
 ) -> None:
     """Runs the trials of the ledger's source to their end; the ledger records what happens.
 
@@ -29,8 +43,7 @@ def run_trials(
 
     Args:
         ledger: gives the trials and records them.
-        train: rows that trials learn from.
-        val: rows that trials are measured on.
+        latents: what trials learn from and are measured on.
         resources: what a trial gets.
         name: of Ray Tune's own folder in the sweep's.
         early_stopping: stop trials that fall behind, as the space says; otherwise all run to their end.
@@ -43,8 +56,8 @@ def run_trials(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     trainable = tune.with_parameters(
         LatentTrial,
-        train=train,
-        val=val,
+        train=latents.train,
+        val=latents.val,
         metric=space.metric,
         device="cuda" if resources.gpus else "cpu",
         threads=max(1, int(resources.cpus)),
@@ -73,7 +86,9 @@ def run_trials(
         ),
     )
     tuner.fit()  # returns after Ctrl-C as after the last trial
-    if not (ledger.complete or stopper.stop_all()):
+    if stopper.stop_all():
+        ledger.end_all()  # Ray Tune says nothing of the trials that the budget stopped
+    elif not ledger.complete:
         ended = sum(record.state != "running" for record in ledger.records)
         raise KeyboardInterrupt(f"interrupted after {ended} of {ledger.source.total} trials; see {ledger.folder}")
 

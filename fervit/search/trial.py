@@ -68,7 +68,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             result = self._trainer.run_epoch()
         except DivergedError as error:
             return self._failed(f"diverged: {error}")
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             return self._failed(f"out of memory: {error}")
         row = result.to_json()
         if self._metric.better(row[self._metric.name], self._best_value):
@@ -126,3 +128,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         state = torch.load(path, map_location="cpu", weights_only=True)
         self._trainer.load_state_dict(state["trainer"])
         self._best_value = state["best_value"]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU torch has a class for it; on a CPU it is a RuntimeError that says so."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

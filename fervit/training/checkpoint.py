@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,9 +17,11 @@ from fervit.errors import UserError
 from fervit.files import whole_file, write_json
 from fervit.model import LatentViT
 from fervit.structure import build
+from fervit.torch_files import load_untrusted
 from fervit.training.config import MODEL_FIELDS, TrainConfig
 
 BEST_MODEL = "best_model.pt"
+CONTENT = {"model_state_dict": dict, "config": dict, "epoch": int, "metrics": dict, "encoder": dict, "data": dict}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +71,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint; a run keeps its best as checkpoints/{BEST_MODEL}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UserError(f"{path}: is no PyTorch checkpoint, or is cut off ({reason})") from None
-    needed = ("model_state_dict", "config", "epoch", "metrics", "encoder", "data")
-    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
+    content = load_untrusted(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is no checkpoint of LatentViT (it holds no dict)")
+    for key, kind in CONTENT.items():
+        if not isinstance(content.get(key), kind):
+            raise UserError(f"{path}: is no checkpoint of LatentViT ('{key}' is missing or of another type)")
+    hyperparameters = content["config"].get("training")
+    missing = [f.name for f in dataclasses.fields(TrainConfig) if f.name not in (hyperparameters or {})]
     if missing:
-        raise UserError(f"{path}: is no checkpoint of LatentViT (it lacks {', '.join(missing)})")
-    config = build(TrainConfig, content["config"]["training"], f"{path}: config")
-    checkpoint = Checkpoint(config=config, **{key: content[key] for key in needed if key != "config"})
+        raise UserError(f"{path}: is no checkpoint of this version of fervit (its config lacks {', '.join(missing)})")
+    checkpoint = Checkpoint(
+        config=build(TrainConfig, hyperparameters, f"{path}: config"),
+        **{key: content[key] for key in CONTENT if key != "config"},
+    )
     try:
         checkpoint.model()
-    except RuntimeError as error:
+    except Exception as error:  # whatever the weights are, they are not this model's
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: its weights do not fit its own configuration ({reason})") from None
     return checkpoint
@@ -110,7 +116,7 @@ def export(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def load(path: str | Path) -> TrainedModel:
-    """A trained LatentViT from a `best/` folder or a `best_model.pt`, in eval mode.
+    """A trained LatentViT, ready to call, from a `best/` folder or a `best_model.pt`, in eval mode.
 
     Example:
         model = fervit.load("experiments/demo_20260102_030405/best")
@@ -121,7 +127,7 @@ def load(path: str | Path) -> TrainedModel:
 
 
 class TrainedModel(torch.nn.Module):
-    """W+ codes [n, 18, 512] -> logits [n, 7], with `labels` and the fingerprints of encoder and data."""
+    """W+ codes [n, 18, 512], tensor or array, -> logits [n, 7]; with `labels` and fingerprints of encoder and data."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -130,6 +136,7 @@ class TrainedModel(torch.nn.Module):
         self.config, self.encoder, self.data = checkpoint.config, checkpoint.encoder, checkpoint.data
         self.eval()
 
-    def forward(self, codes_nld: Tensor) -> Tensor:
-        logits: Tensor = self.network(codes_nld.float())
+    def forward(self, codes_nld: Tensor | np.ndarray) -> Tensor:
+        codes = codes_nld if isinstance(codes_nld, Tensor) else torch.tensor(codes_nld)
+        logits: Tensor = self.network(codes.float())
         return logits

@@ -1,4 +1,4 @@
-"""The hyperparameters of a training: the one source of flags, YAML keys and saved JSON."""
+"""The hyperparameters of a training: the one source of YAML keys and saved JSON."""
 
 from __future__ import annotations
 

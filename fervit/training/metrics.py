@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-METRICS = ("f1_macro", "f1_weighted", "accuracy", "balanced_accuracy", "val_loss")
-"""What a sweep may optimise. All but the loss are better when higher."""
-
 
 def metrics_of_counts(confusion: np.ndarray) -> dict[str, float]:
     """Metrics of a confusion matrix, as scikit-learn defines them (zero_division=0).

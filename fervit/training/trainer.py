@@ -111,9 +111,10 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         train_loss, train_accuracy = self._train_pass()
         train_seconds = time.perf_counter() - started
-        if not math.isfinite(train_loss):
-            raise DivergedError(f"the loss became {train_loss} in epoch {self.epoch} at lr {lr:g}; try a lower lr")
         val_loss, confusion = self._validation_pass()
+        for name, loss in (("loss", train_loss), ("validation loss", val_loss)):
+            if not math.isfinite(loss):
+                raise DivergedError(f"the {name} became {loss} in epoch {self.epoch} at lr {lr:g}; try a lower lr")
         if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.schedule.step(val_loss)
         elif self.schedule is not None:

@@ -77,3 +77,18 @@ def test_a_limit_keeps_the_shares_and_what_a_smaller_limit_chose(demo_faces: Pat
     assert len(smaller - set(half.table["image_id"].to_pylist())) <= 2  # rounding may move a face
     with pytest.raises(UserError, match="give 21 or more"):
         index.limited(20)
+
+
+def test_a_folder_beside_the_splits_that_is_none_is_refused(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    (copy / "val").rename(copy / "validation")
+    with pytest.raises(UserError, match="'validation' stands beside test but is no split"):
+        open_faces(str(copy))
+
+
+def test_a_linked_folder_that_leads_back_is_read_once(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    (copy / "train" / "happy" / "again").symlink_to(copy / "train" / "happy")
+    assert len(open_faces(str(copy)).table) == 77

@@ -19,7 +19,7 @@ from fervit.errors import JobError, UserError
 from fervit.images.index import open_faces
 from fervit.images.pictures import resize
 from fervit.latents import LatentSet
-from fervit.latents.encode import EncoderChoice, EncodeSummary, encode_faces, plan_encoding
+from fervit.latents.encode import EncoderActor, EncoderChoice, EncodeSummary, encode_faces, plan_encoding
 
 DEMO = EncoderChoice(kind="demo")
 
@@ -100,6 +100,7 @@ def test_pictures_that_cannot_be_read_are_listed_and_do_not_stop_the_job(
     ]
     assert all(row["reason"] for row in lines)
     assert len(LatentSet.read(str(out / "test"))) == 14
+    assert encode(faces, out, cluster).failed == 4  # the same command again ends as the first did
     shutil.copy(bad / "face_000.png", bad / "empty.png")  # mended, so the next run takes it
     assert encode(faces, out, cluster).done == 1
 
@@ -117,3 +118,13 @@ def test_another_encoder_into_the_same_folder_is_refused(demo_faces: Path, tmp_p
     write_latents(tmp_path / "test", latent_set(1))
     with pytest.raises(UserError, match="codes of two encoders never mix: choose another --latent_out"):
         plan_encoding(open_faces(str(demo_faces)), str(tmp_path), DEMO)
+
+
+def test_a_code_that_is_not_finite_is_an_error_of_its_face() -> None:
+    actor = EncoderActor(DEMO, batch_size=2, device="cpu")
+    actor.encoder.latent_avg[3] = 1e6  # beyond float16
+    block = {"pixels": np.zeros((2, 64, 64, 3), np.uint8), "error": np.array(["", "cut off"])}
+    done = actor(block)
+    assert "not finite" in done["error"][0]
+    assert done["error"][1] == "cut off"
+    assert np.isfinite(done["latent"]).all()

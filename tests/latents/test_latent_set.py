@@ -9,6 +9,7 @@ import pytest
 
 from fervit.errors import UserError
 from fervit.latents import LatentSet
+from fervit.latents.schema import schema
 from tests.conftest import ENCODER, latent_set, write_latents
 
 
@@ -55,7 +56,7 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
     write_latents(tmp_path, latent_set(3))
     whole = next(tmp_path.glob("*.parquet"))
     (tmp_path / "part-half.parquet").write_bytes(whole.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"part-half.parquet: is no whole Parquet file"):
+    with pytest.raises(UserError, match=r"part-half.parquet: holds no latents that can be read"):
         LatentSet.read(str(tmp_path))
 
 
@@ -83,4 +84,44 @@ def test_hidden_and_underscored_files_are_no_data(tmp_path: Path) -> None:
     (tmp_path / ".part-x.parquet.123").write_bytes(b"half")
     (tmp_path / "_errors.jsonl").write_text("{}\n")
     (tmp_path / ".part-y.parquet").write_bytes(b"half")
+    (tmp_path / "_part-z.parquet").write_bytes(b"half")
     assert len(LatentSet.read(str(tmp_path))) == 14
+
+
+def test_columns_of_another_type_or_shape_are_named(tmp_path: Path) -> None:
+    good = schema(ENCODER)
+    codes = np.zeros((2, 4, 16), np.float32)
+    columns = {"image_id": ["a", "b"], "label": pa.array([0, 1], pa.int8()), "sha256": ["x", "y"]}
+    for i, (name, values, message) in enumerate(
+        (
+            ("latent", pa.FixedShapeTensorArray.from_numpy_ndarray(codes), "column latent must be"),
+            (
+                "latent",
+                pa.FixedShapeTensorArray.from_numpy_ndarray(codes[:, :3].astype(np.float16)),
+                "column latent must be",
+            ),
+            ("label", pa.array([1.7, 2.0]), "column label must be int8, but is double"),
+        )
+    ):
+        latent = pa.FixedShapeTensorArray.from_numpy_ndarray(codes.astype(np.float16))
+        table = pa.table({**columns, "latent": latent, name: values}).replace_schema_metadata(good.metadata)
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        pq.write_table(table, folder / "part.parquet")
+        with pytest.raises(UserError, match=message):
+            LatentSet.read(str(folder))
+
+
+def test_a_face_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    write_latents(tmp_path, latent_set(2))
+    write_latents(tmp_path, latent_set(2))
+    with pytest.raises(UserError, match="14 image_ids stand more than once"):
+        LatentSet.read(str(tmp_path))
+
+
+def test_a_path_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "train").write_text("x")
+    for path in (str(tmp_path / "train"), "nowhere://bucket/train"):
+        with pytest.raises(UserError) as error:
+            LatentSet.read(path)
+        assert "\n" not in str(error.value)

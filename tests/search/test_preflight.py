@@ -19,7 +19,12 @@ def test_without_a_gpu_trials_run_on_the_cpu_and_it_is_said() -> None:
 
 
 def test_what_no_single_node_has_is_refused_though_the_cluster_has_it_in_total() -> None:
-    with pytest.raises(UserError, match="needs 2 GPUs on one node, but the largest has 1"):
+    with pytest.raises(UserError, match="needs 1 CPUs and 2 GPUs on one node, but the nodes have 4 CPUs and 1 GPUs"):
         placeable(TrialResources(gpus=2), FARM)
-    with pytest.raises(UserError, match="needs 8 CPUs on one node, but the largest has 4"):
+    with pytest.raises(UserError, match="needs 8 CPUs and 0 GPUs on one node"):
         placeable(TrialResources(cpus=8), FARM)
+    mixed = [Node(address="a", cpus=16, gpus=0), Node(address="b", cpus=2, gpus=1)]
+    with pytest.raises(UserError, match="needs 8 CPUs and 1 GPUs on one node"):
+        placeable(TrialResources(cpus=8, gpus=1), mixed)
+    with pytest.raises(UserError, match="must be a share of one GPU or a whole number"):
+        placeable(TrialResources(gpus=1.5), FARM)

@@ -84,3 +84,14 @@ def test_optuna_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
     assert trials[1].intermediate_values == {1: 0.25, 2: 0.5}
     assert trials[0].value == 0.5
+
+
+def test_where_hardly_a_pair_can_be_built_one_is_still_found() -> None:
+    raw = yaml.safe_load(SMALL_SPACE)
+    raw["parameters"]["embed_dim"] = {"distribution": "int", "min": 1, "max": 512}
+    raw["parameters"]["heads"] = {"values": [509]}
+    source = SpaceSampler(parse_space(raw, "small.yaml"))
+    for _ in range(12):
+        number, params = source.ask()
+        assert params["embed_dim"] == 509
+        source.tell(number, Outcome.FINISHED, 0.5)

@@ -89,7 +89,19 @@ def lr(**values: Any) -> dict[str, Any]:
         ({"search": {"warm_start": [{"depth": 5}]}}, "search.warm_start[0].depth: 5 lies outside parameters.depth"),
         ({"search": {"warm_start": [{"lr": 1}]}}, "search.warm_start[0]: there is no key 'lr'"),
         ({"trial": {"workers": 2}}, "trial: `workers: 1` must hold in this version"),
-        ({"name": "../x"}, "name: must be letters, digits, - and _"),
+        ({"search": []}, "s.yaml: search: must be a mapping of keys to values, but got []"),
+        ({"search": {"seed": 2**40}}, "`0 <= seed < 2**31` must hold"),
+        ({"search": {"trials": 1, "warm_start": [{}, {}]}}, "2 warm starts do not fit into trials=1"),
+        ({"fixed": {"heads": 0}}, "fixed.heads: `heads >= 1` must hold, but got 0"),
+        ({"fixed": {"embed_dim": 0}}, "fixed.embed_dim: `embed_dim >= 1` must hold, but got 0"),
+        ({"fixed": {"batch_size": 0}}, "s.yaml: fixed: `batch_size >= 1` must hold, but got batch_size=0"),
+        (
+            {"parameters": {"seq_len": {"values": [18]}}},
+            "parameters.seq_len: cannot be set here, it is the latents' own",
+        ),
+        ({"parameters": {"heads": {"distribution": "int", "min": 1, "max": 10**9}}}, "pairs of embed_dim and heads"),
+        (lr(max=10**400), "parameters.lr.max: must be a finite number"),
+        ({"name": "../x"}, "name: must be 1 to 100 letters, digits, - and _"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_place_and_the_rule(change: dict[str, Any], message: str) -> None:
@@ -121,3 +133,15 @@ def test_a_yaml_file_cannot_run_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not valid YAML"):
         read_space(path)
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_huge_range_costs_no_memory() -> None:
+    raw = {"name": "s", "parameters": {"depth": {"distribution": "int", "min": 1, "max": 10**9}}}
+    assert parse_space(raw, "s.yaml").size() == 10**9
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: x\nparameters: {depth: {values: [1]}}\nname: y\n")
+    with pytest.raises(UserError, match="the key 'name' stands twice"):
+        read_space(path)

@@ -139,6 +139,15 @@ def test_a_sweep_in_which_nothing_finishes_says_why(latents_folder: Path, tmp_pa
     assert [row["state"] for row in leaderboard(tmp_path / "sweep")] == ["failed", "failed"]
 
 
+def ancestors(pid: int) -> list[int]:
+    """The parents of a process, nearest first."""
+    line = []
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        line.append(pid)
+    return line
+
+
 def test_a_killed_trial_process_costs_no_trial(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:
     killed = threading.Event()
 
@@ -146,7 +155,8 @@ def test_a_killed_trial_process_costs_no_trial(latents_folder: Path, tmp_path: P
         while not killed.wait(0.02):
             for process in Path("/proc").glob("[0-9]*"):
                 try:
-                    if (process / "cmdline").read_bytes().startswith(b"ray::LatentTrial.train"):
+                    ours = (process / "cmdline").read_bytes().startswith(b"ray::LatentTrial.train")
+                    if ours and os.getpid() in ancestors(int(process.name)):
                         os.kill(int(process.name), signal.SIGKILL)
                         killed.set()
                         return
@@ -183,6 +193,8 @@ def test_the_budget_ends_a_sweep(latents_folder: Path, tmp_path: Path, cluster: 
     result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
     assert 1 <= len(result.records) < 1000
     assert result.chosen.epochs
+    assert {record.state for record in result.records} <= {"finished", "stopped"}
+    assert "RUNNING" not in {t.state.name for t in study(result.folder).trials}
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ def test_the_exported_folder_loads_in_one_call(tmp_path: Path) -> None:
     model = fervit.load(tmp_path / "best")
     codes = torch.randn(2, 4, 16)
     assert torch.equal(model(codes), saved.model()(codes))
+    assert torch.equal(model(codes.numpy()), model(codes))
     assert model.labels == EMOTIONS
     assert model.encoder == ENCODER
     config = json.loads((tmp_path / "best" / "config.json").read_text())
@@ -66,13 +67,25 @@ def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> No
     (tmp_path / "page.pt").write_text("<html>")
     torch.save({"weights": 1}, tmp_path / "other.pt")
     save_checkpoint(checkpoint(), tmp_path / "whole.pt")
+    whole = torch.load(tmp_path / "whole.pt", weights_only=True)
+    torch.save([1], tmp_path / "list.pt")
+    torch.save({**whole, "model_state_dict": {"x": torch.zeros(1)}}, tmp_path / "weights.pt")
+    del whole["config"]["training"]["heads"]
+    torch.save(whole, tmp_path / "heads.pt")
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-2000])
     for name, message in (
         ("none.pt", "there is no such checkpoint"),
         ("evil.pt", "is no PyTorch checkpoint"),
         ("page.pt", "is no PyTorch checkpoint"),
         ("cut.pt", "is no PyTorch checkpoint"),
+        ("empty.pt", "is no PyTorch checkpoint"),
+        ("text.pt", "is no PyTorch checkpoint"),
         ("other.pt", "is no checkpoint of LatentViT"),
+        ("list.pt", "it holds no dict"),
+        ("heads.pt", "its config lacks heads"),
+        ("weights.pt", "do not fit its own configuration"),
     ):
         with pytest.raises(UserError, match=message):
             load_checkpoint(tmp_path / name)
