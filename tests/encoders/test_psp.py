@@ -66,7 +66,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     page.write_text("<!DOCTYPE html><html>Too many users</html>")
     other = tmp_path / "other.pt"
     torch.save(
-        {"state_dict": {"encoder.styles.0.linear.weight": torch.zeros(2)}, "latent_avg": torch.zeros(18, 512)}, other
+        {"state_dict": {"encoder.styles.0.linear.weight": torch.zeros(2)}, "latent_avg": torch.zeros(1, 512)}, other
     )
     for args, message in (
         (("psp", page), "is no PyTorch checkpoint"),
