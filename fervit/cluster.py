@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fervit.errors import UserError
+from fervit.files import first_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +78,9 @@ def _init(address: str | None) -> None:
         address = address or os.environ.get("RAY_ADDRESS")
         if address is None:
             raise
-        reason = str(error).splitlines()[0][:200]
         raise UserError(
-            f"--address {address}: no Ray answers there ({reason}); start one with `ray start --head`, or leave the "
-            "address (and RAY_ADDRESS) out"
+            f"--address {address}: no Ray answers there ({first_line(error)}); start one with `ray start --head`, or "
+            "leave the address (and RAY_ADDRESS) out"
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from fervit.emotions import EMOTIONS, SPLITS
+from fervit.emotions import EMOTIONS, SPLITS, without_faces
 from fervit.errors import UserError
 from fervit.images.pictures import read_picture
 
@@ -82,7 +82,7 @@ class FaceIndex:
     def check_classes(self) -> None:
         """Raises UserError if a split lacks one of the seven emotions."""
         for split in self.splits():
-            missing = [name for name, n in zip(EMOTIONS, self.counts(split), strict=True) if n == 0]
+            missing = without_faces(self.counts(split))
             if missing:
                 raise UserError(
                     f"{self.root}: split '{split}' holds no face of {', '.join(missing)}; every split needs all seven "

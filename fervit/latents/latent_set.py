@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.emotions import EMOTIONS, NUM_EMOTIONS
+from fervit.emotions import NUM_EMOTIONS, without_faces
 from fervit.errors import UserError
 from fervit.latents.schema import encoder_in, locate, parts, read_columns
 
@@ -92,7 +92,7 @@ class LatentSet:
 
     def check_classes(self) -> None:
         """Raises UserError if one of the seven emotions has no row."""
-        missing = [name for name, n in zip(EMOTIONS, self.counts, strict=True) if n == 0]
+        missing = without_faces(self.counts)
         if missing:
             raise UserError(
                 f"{self.path}: has no face of {', '.join(missing)}; training and validation need all seven emotions: "

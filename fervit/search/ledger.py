@@ -5,6 +5,7 @@ No Ray: `sweep.py` feeds it from Ray Tune's callbacks.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 import time
@@ -18,8 +19,10 @@ from fervit.search.sampler import Outcome
 from fervit.search.selection import TrialRecord, ranked
 from fervit.search.space import SearchSpace
 from fervit.training.config import TrainConfig
+from fervit.training.trainer import EpochResult
 
 Say = Callable[[str], None]
+EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochResult))
 
 
 class Planned(NamedTuple):
@@ -56,6 +59,7 @@ class Ledger:
         self.space, self.source, self.folder = space, source, folder
         self._keep, self._say = keep, say
         self._records: dict[str, TrialRecord] = {}
+        self._kept: list[TrialRecord] = []
         self._writers: dict[str, SummaryWriter] = {}
         self._started = time.monotonic()
 
@@ -67,8 +71,12 @@ class Ledger:
     @property
     def complete(self) -> bool:
         """All trials were given out and have ended."""
-        ended = [record for record in self._records.values() if record.state != "running"]
-        return len(ended) == self.source.total
+        return self.ended == self.source.total
+
+    @property
+    def ended(self) -> int:
+        """How many trials have ended, whichever way."""
+        return sum(record.state != "running" for record in self._records.values())
 
     def begin(self, trial_id: str) -> Planned:
         planned = self.source.ask()
@@ -109,7 +117,7 @@ class Ledger:
         self.source.tell(record.number, outcome, best[self.space.metric.name] if best is not None else None)
         if record.name in self._writers:
             self._writers.pop(record.name).close()
-        self._prune()
+        self._prune(record)
         self._say(self._line(record))
 
     def end_all(self) -> None:
@@ -140,18 +148,17 @@ class Ledger:
         ):
             writer.add_scalar(tag, value, row["epoch"])
 
-    def _prune(self) -> None:
-        """Removes the checkpoints of ended trials that are not among the best."""
-        ended = [record for record in self._records.values() if record.state != "running"]
-        kept = ranked(ended, self.space.metric)[: self._keep]
-        for record in ended:
-            if record not in kept:
+    def _prune(self, ended: TrialRecord) -> None:
+        """Removes the checkpoint that a trial which has just ended pushes out of the best, or its own."""
+        candidates = [*self._kept, ended]
+        self._kept = ranked(candidates, self.space.metric)[: self._keep]
+        for record in candidates:
+            if not any(record is kept for kept in self._kept):
                 shutil.rmtree(self.checkpoint_folder(record.name), ignore_errors=True)
 
     def _line(self, record: TrialRecord) -> str:
         metric = self.space.metric
-        done = sum(r.state != "running" for r in self._records.values())
-        elapsed = self.elapsed_seconds()
+        done, elapsed = self.ended, self.elapsed_seconds()
         left = elapsed / done * (self.source.total - done)
         line = f"{done:>4}/{self.source.total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
@@ -165,21 +172,6 @@ class Ledger:
             assert value is not None
             line += f"  best {value[metric.name]:.3f} ({leading[0].name})"
         return f"{line}  {clock(elapsed)} gone, {clock(left)} left"
-
-
-EPOCH_FIELDS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "accuracy",
-    "f1_macro",
-    "f1_weighted",
-    "balanced_accuracy",
-    "lr",
-    "seconds",
-    "samples_per_second",
-)
 
 
 def clock(seconds: float) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fervit.emotions import EMOTIONS
 from fervit.evaluation.evaluate import CONFUSION_FILE
 from fervit.search.ledger import clock
 from fervit.search.pipeline import SweepResult
@@ -48,8 +47,8 @@ def summarise(result: SweepResult, dashboard: str) -> str:
             f"NO TEST SPLIT: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on the "
             f"{metrics['n']} validation faces that also chose the model (optimistic)"
         )
-    support = [row["support"] for row in list(metrics["classification_report"].values())[: len(EMOTIONS)]]
-    lines.append(f"Always answering the largest class would reach macro-F1 {majority_f1_macro(np.array(support)):.3f}")
+    faces = np.array(metrics["confusion_matrix"]).sum(axis=1)
+    lines.append(f"Always answering the largest class would reach macro-F1 {majority_f1_macro(faces):.3f}")
     if result.encoder.get("untrained"):
         lines.append(f"Encoder: {result.encoder['encoder']}, UNTRAINED random weights: shows the way, not a result")
     lines += [

@@ -89,8 +89,9 @@ def run_trials(
     if stopper.stop_all():
         ledger.end_all()  # Ray Tune says nothing of the trials that the budget stopped
     elif not ledger.complete:
-        ended = sum(record.state != "running" for record in ledger.records)
-        raise KeyboardInterrupt(f"interrupted after {ended} of {ledger.source.total} trials; see {ledger.folder}")
+        raise KeyboardInterrupt(
+            f"interrupted after {ledger.ended} of {ledger.source.total} trials; see {ledger.folder}"
+        )
 
 
 def _scheduler(space: SearchSpace) -> TrialScheduler:

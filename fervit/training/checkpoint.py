@@ -18,7 +18,7 @@ from fervit.files import whole_file, write_json
 from fervit.model import LatentViT
 from fervit.structure import build
 from fervit.torch_files import load_untrusted
-from fervit.training.config import MODEL_FIELDS, TrainConfig
+from fervit.training.config import TrainConfig
 
 BEST_MODEL = "best_model.pt"
 CONTENT = {"model_state_dict": dict, "config": dict, "epoch": int, "metrics": dict, "encoder": dict, "data": dict}
@@ -48,10 +48,9 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Writes `path`, whole or not at all. Only tensors, numbers, text and dicts: loads with `weights_only=True`."""
-    config = checkpoint.config.to_json()
     content = {
         "model_state_dict": checkpoint.model_state_dict,
-        "config": {"model": {name: config[name] for name in MODEL_FIELDS}, "training": config},
+        "config": {"model": checkpoint.config.model(), "training": checkpoint.config.to_json()},
         "epoch": checkpoint.epoch,
         "metrics": checkpoint.metrics,
         "labels": list(EMOTIONS),
