@@ -22,6 +22,8 @@ class Node:
     address: str
     cpus: float
     gpus: float
+    gpu_type: str | None = None
+    """As Ray names it, such as H100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ def _describe(connected_before: bool) -> Cluster:
             address=node["NodeManagerAddress"],
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
+            gpu_type=_gpu_type(node["Resources"]),
         )
         for node in ray.nodes()
         if node["Alive"]
@@ -100,6 +103,11 @@ def _describe(connected_before: bool) -> Cluster:
     url = worker.get_dashboard_url()
     started_here = not connected_before and worker._global_node is not None and worker._global_node.head
     return Cluster(nodes=nodes, dashboard=f"http://{url}" if url else None, started_here=started_here)
+
+
+def _gpu_type(resources: dict[str, float]) -> str | None:
+    prefix = "accelerator_type:"
+    return next((name.removeprefix(prefix) for name in resources if name.startswith(prefix)), None)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     aside = Path(name)
     try:
         yield aside
+        _sync(aside)
         aside.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner may read
         aside.replace(path)
     finally:
@@ -44,6 +45,15 @@ def first_line(error: BaseException) -> str:
     """What an exception says, short enough for one line."""
     lines = str(error).splitlines()
     return (lines[0] if lines and lines[0] else type(error).__name__)[:160]
+
+
+def _sync(path: Path) -> None:
+    """Puts the bytes on the disk before the name, so that a power cut leaves no empty file under it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +13,63 @@ import torch
 from fervit.errors import UserError
 from fervit.files import first_line
 
+HEAD_BYTES = 512
 
-def load_untrusted(path: Path) -> Any:
+
+def load_untrusted(path: Path, *, mmap: bool = False) -> Any:
     """What `torch.save` wrote, on the CPU; nothing in the file is executed.
+
+    Args:
+        path: the file, in torch's zip format or the one before torch 1.6.
+        mmap: map tensors to the file rather than read them, where its format allows (zip). They must then be copied
+            before anyone may replace the file.
 
     Raises:
         UserError: it is no PyTorch file, is cut off, or holds something other than tensors and plain values.
     """
+    wrong = _recognise(path)
+    if wrong:
+        raise UserError(f"{path}: {wrong}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, of no use to a user
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except Exception as error:  # torch and pickle raise a dozen kinds on bytes that they did not write
-        raise UserError(
-            f"{path}: is no PyTorch checkpoint, or is cut off ({first_line(error)}); a file of a few kilobytes is a "
-            "download page: download it again"
-        ) from None
+        raise UserError(f"{path}: {_explain(error)}") from None
+
+
+def _recognise(path: Path) -> str:
+    """What is wrong with a file that its first bytes give away; "" for nothing."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if size == 0:
+        return "is empty; download it again"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "is a web page (HTML), not a checkpoint: the hoster sent its quota or login page; download it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+    if re.match(rb"\x80[\x03-\x05]", head):
+        return (
+            "is a bare pickle, which may run code when it is loaded; refused, and nothing was executed: a checkpoint "
+            "must be what torch.save writes"
+        )
+    if head.startswith(b"PK") and not zipfile.is_zipfile(path):
+        return f"is cut off: {size:,} bytes, and the zip's directory at the end is missing; download it again"
+    return ""
+
+
+def _explain(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, EOFError) or "unexpected EOF" in text or "Ran out of input" in text:
+        return "is cut off: it ends in the middle of its data; download it again"
+    if "TorchScript" in text:
+        return "is a TorchScript archive; a checkpoint that torch.save wrote is needed"
+    wanted = re.search(r"(?:Unsupported global: GLOBAL|Trying to load unsupported GLOBAL) (\S+)", text)
+    if wanted or "Unsupported class" in text or "Trying to call reduce" in text:
+        what = f" ({wanted[1]})" if wanted else ""
+        return (
+            f"wants to run code when it is loaded{what}; refused, and nothing was executed: a checkpoint must hold "
+            "tensors and plain values only"
+        )
+    return f"is no PyTorch checkpoint, or is cut off ({first_line(error)}); download it again"

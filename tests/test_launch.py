@@ -21,7 +21,7 @@ def test_the_whole_way_from_faces_to_an_evaluation(
     encoded = command("encode", "--data-root", demo_faces, "--latent_out", "latents", "--encoder_type=demo")
     assert encoded.status == 0, encoded.err
     assert "UNTRAINED" in encoded.out
-    assert "encoded 77 faces" in encoded.out
+    assert "encoded 77 images" in encoded.out
 
     small = ("--set", "search.trials=2", "--set", "early_stopping.max_epochs=3", "--set", "confirm.top=0")
     tuned = command("tune", "--space", ROOT / "search_spaces" / "demo.yaml", *small)
@@ -119,7 +119,7 @@ def test_bad_input_to_evaluate_is_one_line_and_status_2(command: Command, latent
     (tmp_path / "page.pt").write_text("<html>")
     for checkpoint, latents, message in (
         ("none.pt", latents_folder / "test", "none.pt: there is no such checkpoint"),
-        ("page.pt", latents_folder / "test", "page.pt: is no PyTorch checkpoint"),
+        ("page.pt", latents_folder / "test", "page.pt: is a web page (HTML)"),
     ):
         ended = command("evaluate", "--checkpoint_path", checkpoint, "--latent_test_dir", latents)
         assert ended.status == 2

@@ -25,8 +25,11 @@ class SqueezeExcite(nn.Module):
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x_bchw: Tensor) -> Tensor:
+        return x_bchw * self.gate(x_bchw)
+
+    def gate(self, x_bchw: Tensor) -> Tensor:
         gate_bc11: Tensor = self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x_bchw)))))
-        return x_bchw * gate_bc11
+        return gate_bc11
 
 
 class Bottleneck(nn.Module):

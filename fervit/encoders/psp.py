@@ -42,7 +42,7 @@ class StyleHead(nn.Module):
         for _ in range(int(math.log2(side))):
             layers += [nn.Conv2d(channels, channels, 3, 2, 1), nn.LeakyReLU(0.01)]
         self.convs = nn.Sequential(*layers)
-        self.linear = EqualLinear(channels, style_dim)
+        self.linear: nn.Module = EqualLinear(channels, style_dim)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         vector_bc11: Tensor = self.convs(x_bchw)
@@ -60,7 +60,9 @@ class GradualStyleEncoder(nn.Module):
         style_dim: length of a style.
     """
 
-    def __init__(self, *, n_styles: int = 18, width: int = 64, size: int = 256, style_dim: int = 512) -> None:
+    SIZE = 256
+
+    def __init__(self, *, n_styles: int = 18, width: int = 64, size: int = SIZE, style_dim: int = 512) -> None:
         super().__init__()
         if size < 32 or size & (size - 1):
             raise ValueError(f"`size` must be a power of two of 32 or more, but got {size}")

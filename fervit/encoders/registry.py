@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fervit.encoders.checkpoint import NETWORKS, OfficialCheckpoint
 from fervit.encoders.demo import demo_network
+from fervit.encoders.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
+from fervit.encoders.stylegan2 import STYLE_DIM, Decoder
 from fervit.errors import UserError
-from fervit.torch_files import load_untrusted
 
-KINDS = ("psp", "demo")
+KINDS = (*NETWORKS, "demo")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class EncoderFingerprint:
     latent_dim: int
     size: int
     """Side of the input in pixels."""
+    precision: str = "float32"
     untrained: bool = False
     """The weights are random: for the demo and the tests only."""
 
@@ -38,88 +39,107 @@ class EncoderFingerprint:
 
 
 class Encoder(nn.Module):
-    """An encoder in eval mode with its average latent.
+    """An encoder in eval mode, in its fast form, with its average latent.
 
     [n, 3, size, size] RGB in [-1, 1] -> W+ codes [n, seq_len, latent_dim] float32, average included.
     """
 
     latent_avg: Tensor
 
-    def __init__(self, network: GradualStyleEncoder, latent_avg: Tensor, fingerprint: EncoderFingerprint) -> None:
+    def __init__(self, network: nn.Module, latent_avg: Tensor, fingerprint: EncoderFingerprint) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("latent_avg", latent_avg)
         self.fingerprint = fingerprint
+        self.dtype = PRECISIONS[fingerprint.precision]
         self.eval().requires_grad_(False)
 
     def forward(self, images_bchw: Tensor) -> Tensor:
-        codes: Tensor = self.network(images_bchw) + self.latent_avg
+        images = images_bchw.to(self.dtype, memory_format=torch.channels_last)
+        # On a GPU PyTorch lets float32 convolutions round to TF32 (10 bits) unless it is told not to.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            codes: Tensor = self.network(images).float() + self.latent_avg
         return codes
 
 
-def load_encoder(kind: str, checkpoint: str | Path | None = None, device: str = "cpu") -> Encoder:
+def load_encoder(
+    kind: str, checkpoint: str | Path | None = None, device: str = "cpu", precision: str = "float32"
+) -> Encoder:
     """The encoder of a kind, in eval mode.
 
     Args:
-        kind: "psp", or "demo" for the untrained network of the demo and the tests.
-        checkpoint: the official file (`psp_ffhq_encode.pt`); None for "demo".
+        kind: "psp", "e4e", or "demo" for the untrained network of the demo and the tests.
+        checkpoint: the official file (`psp_ffhq_encode.pt`, `e4e_ffhq_encode.pt`); None for "demo".
         device: where its weights go.
+        precision: "float32", or "bfloat16": twice as fast and more, with codes about 1.5 % off (relative L2).
 
     Raises:
         UserError: no such kind, or a file that is missing or is not that encoder's checkpoint.
     """
-    if kind not in KINDS:
-        raise UserError(f"--encoder_type {kind}: there is no such encoder; known are {', '.join(KINDS)}")
+    if precision not in PRECISIONS:
+        raise UserError(f"--precision {precision}: there is no such precision; known are {', '.join(PRECISIONS)}")
+    dtype = PRECISIONS[precision]
     if kind == "demo":
-        if checkpoint is not None:
-            raise UserError("--encoder_type demo: has fixed random weights and takes no --encoder_model; leave it out")
-        return _demo_encoder().to(device)
+        network, average, fingerprint = _demo(checkpoint)
+        return Encoder(fuse(network, dtype), average, replace(fingerprint, precision=precision)).to(device)
+    official = open_checkpoint(kind, checkpoint)
+    fingerprint = replace(_fingerprint(official), precision=precision)
+    return Encoder(official.encoder(dtype), official.latent_avg, fingerprint).to(device)
+
+
+def fingerprint_of(kind: str, checkpoint: str | Path | None = None) -> EncoderFingerprint:
+    """The fingerprint of `load_encoder(kind, checkpoint)` in float32. The file is checked, its weights are not kept.
+
+    Raises:
+        UserError: as `load_encoder`.
+    """
+    if kind == "demo":
+        return _demo(checkpoint)[2]
+    official = open_checkpoint(kind, checkpoint)
+    official.encoder(torch.bfloat16)  # looks at every weight
+    return _fingerprint(official)
+
+
+def load_decoder(kind: str, checkpoint: str | Path | None) -> Decoder:
+    """The StyleGAN2 generator inside an encoder's checkpoint: codes [n, n_styles, 512] -> pictures in [-1, 1].
+
+    Raises:
+        UserError: as `load_encoder`; the demo encoder and some files have no decoder.
+    """
+    if kind == "demo":
+        raise UserError("--encoder_type demo: has no decoder, so codes cannot be shown; leave --reconstruct out")
+    return open_checkpoint(kind, checkpoint).decoder()
+
+
+def open_checkpoint(kind: str, checkpoint: str | Path | None) -> OfficialCheckpoint:
+    """The checked file of an official encoder."""
+    if kind not in NETWORKS:
+        raise UserError(f"--encoder_type {kind}: there is no such encoder; known are {', '.join(KINDS)}")
     if checkpoint is None:
         raise UserError(f"--encoder_type {kind}: needs --encoder_model, the path of its checkpoint")
-    return _psp_encoder(Path(checkpoint)).to(device)
+    return OfficialCheckpoint(kind, Path(checkpoint))
 
 
-def _psp_encoder(path: Path) -> Encoder:
-    if not path.is_file():
-        raise UserError(
-            f"--encoder_model {path}: there is no such file; download psp_ffhq_encode.pt (see third_party/)"
-        )
-    loaded = load_untrusted(path)
-    state = loaded.get("state_dict") if isinstance(loaded, Mapping) else None
-    if not isinstance(state, Mapping):
-        raise UserError(f"--encoder_model {path}: has no 'state_dict'; expected pSp's official checkpoint")
-    prefix = "encoder."
-    weights = {key[len(prefix) :]: value for key, value in state.items() if str(key).startswith(prefix)}
-    styles = [re.match(r"styles\.(\d+)\.", key) for key in weights]
-    n_styles = 1 + max((int(match[1]) for match in styles if match), default=-1)
-    average = loaded.get("latent_avg")
-    if n_styles == 0 or not isinstance(average, Tensor):
-        raise UserError(
-            f"--encoder_model {path}: holds no 'encoder.styles.*' weights or no 'latent_avg'; not pSp's file"
-        )
-    if average.shape not in ((n_styles, 512), (1, 512), (512,)):
-        raise UserError(f"--encoder_model {path}: latent_avg is {list(average.shape)}; it must be [{n_styles}, 512]")
-    with torch.device("meta"):
-        network = GradualStyleEncoder(n_styles=n_styles)
-    try:
-        network.load_state_dict(weights, strict=True, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"--encoder_model {path}: its weights do not fit pSp's network ({reason})") from None
-    fingerprint = EncoderFingerprint(
-        encoder="psp", checkpoint_sha256=_sha256(path), seq_len=n_styles, latent_dim=512, size=network.size
+def _fingerprint(official: OfficialCheckpoint) -> EncoderFingerprint:
+    return EncoderFingerprint(
+        encoder=official.kind,
+        checkpoint_sha256=official.sha256(),
+        seq_len=official.n_styles,
+        latent_dim=STYLE_DIM,
+        size=GradualStyleEncoder.SIZE,
     )
-    return Encoder(network, average.float().expand(n_styles, 512).clone(), fingerprint)
 
 
-def _demo_encoder() -> Encoder:
+def _demo(checkpoint: str | Path | None) -> tuple[GradualStyleEncoder, Tensor, EncoderFingerprint]:
+    if checkpoint is not None:
+        raise UserError("--encoder_type demo: has fixed random weights and takes no --encoder_model; leave it out")
     network, average, digest = demo_network()
     fingerprint = EncoderFingerprint(
-        encoder="demo", checkpoint_sha256=digest, seq_len=18, latent_dim=512, size=network.size, untrained=True
+        encoder="demo",
+        checkpoint_sha256=digest,
+        seq_len=18,
+        latent_dim=STYLE_DIM,
+        size=network.size,
+        untrained=True,
     )
-    return Encoder(network, average, fingerprint)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return network, average, fingerprint

@@ -14,6 +14,7 @@ from fervit.evaluation.figures import draw_confusion_matrix
 from fervit.evaluation.metrics import confusion, describe
 from fervit.files import write_json
 from fervit.latents import LatentSet
+from fervit.latents.schema import same_encoder
 from fervit.training.checkpoint import Checkpoint
 
 RESULTS_FILE = "evaluation_results.json"
@@ -79,7 +80,7 @@ def _check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
             f"{latents.path}: holds codes of {latents.codes.shape[1]} x {latents.codes.shape[2]}, but the model takes "
             f"{expected[0]} x {expected[1]}; encode with the encoder that the model was trained on"
         )
-    if latents.encoder != checkpoint.encoder:
+    if not same_encoder(latents.encoder, checkpoint.encoder):
         raise UserError(
             f"{latents.path}: its codes come from encoder {_name(latents.encoder)}, the model was trained on codes of "
             f"{_name(checkpoint.encoder)}; encode with that one"

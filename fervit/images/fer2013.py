@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.fs as pafs
 
 from fervit.emotions import KAGGLE_EMOTIONS, LABEL_OF_KAGGLE
 from fervit.errors import UserError
@@ -21,19 +20,27 @@ SIDE = 48
 SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 
 
-def index_csv(path: Path) -> FaceIndex:
-    """The rows of fer2013.csv or fer2013.csv.gz, named `row-00000` on (the header does not count)."""
+def index_csv(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex:
+    """The rows of fer2013.csv or fer2013.csv.gz, named `row-00000` on (the header does not count).
+
+    Args:
+        root: as the user named it.
+        filesystem: where it lies.
+        path: of the file, there.
+    """
+    options = pa.csv.ConvertOptions(column_types={"pixels": pa.large_string()})
     try:
-        table = pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types={"pixels": pa.large_string()}))
+        with filesystem.open_input_stream(path, compression="detect") as stream:
+            table = pa.csv.read_csv(stream, convert_options=options)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--data_root {path}: is no CSV file that can be read ({first_line(error)})") from None
+        raise UserError(f"--data_root {root}: is no CSV file that can be read ({first_line(error)})") from None
     table = table.rename_columns([name.strip() for name in table.column_names])
     missing = [name for name in ("emotion", "pixels", "Usage") if name not in table.column_names]
     if len(set(table.column_names)) < len(table.column_names):
-        raise UserError(f"--data_root {path}: has a column twice ({', '.join(table.column_names)})")
+        raise UserError(f"--data_root {root}: has a column twice ({', '.join(table.column_names)})")
     if missing:
         raise UserError(
-            f"--data_root {path}: lacks the column {', '.join(missing)}; fer2013.csv has emotion, pixels, Usage"
+            f"--data_root {root}: lacks the column {', '.join(missing)}; fer2013.csv has emotion, pixels, Usage"
         )
     splits = [SPLIT_OF_USAGE.get(str(usage).strip(), "") for usage in table["Usage"].to_pylist()]
     emotions = table["emotion"].to_pylist()
@@ -42,14 +49,14 @@ def index_csv(path: Path) -> FaceIndex:
         if not split or type(emotion) is not int or emotion not in numbers:
             what = f"emotion {emotion!r}" if split else f"Usage {table['Usage'][row].as_py()!r}"
             rule = "0..6" if split else ", ".join(SPLIT_OF_USAGE)
-            raise UserError(f"--data_root {path}: row {row} has {what}; it must be one of {rule}")
+            raise UserError(f"--data_root {root}: row {row} has {what}; it must be one of {rule}")
     columns = {
         "image_id": [f"row-{row:05d}" for row in range(len(table))],
         "split": splits,
         "label": [LABEL_OF_KAGGLE[emotion] for emotion in emotions],
         "source": pc.cast(table["pixels"], pa.large_string()),
     }
-    return FaceIndex(root=str(path), kind="kaggle", table=pa.table(columns, schema=SCHEMA))
+    return FaceIndex(root=root, kind="kaggle", table=pa.table(columns, schema=SCHEMA), filesystem=filesystem)
 
 
 def parse_pixels(text: str) -> np.ndarray:

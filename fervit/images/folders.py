@@ -1,77 +1,122 @@
-"""Class folders: train/val/test/<emotion>/*.png|jpg, or the class folders of one split."""
+"""Class folders: train/val/test/<emotion>/*.png|jpg, or the class folders of one split, on any file system."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 
 from fervit.emotions import EMOTIONS, SPLITS
 from fervit.errors import UserError
 from fervit.images.index import SCHEMA, FaceIndex
 from fervit.images.pictures import SUFFIXES
+from fervit.storage import child_of, naming
 from fervit.structure import nearest
 
 
-def index_folder(root: Path) -> FaceIndex:
-    """Every picture below the class folders, sorted by path. Hidden files and folders are passed over."""
-    folders = _subfolders(root)
-    splits = [folder for folder in folders if folder.name in SPLITS]
-    one_split = not splits and any(_emotion(folder) is not None for folder in folders)
-    if folders and not splits and not one_split:
-        hint = nearest(folders[0].name, (*SPLITS, *EMOTIONS))
+class Entry(NamedTuple):
+    """Something below the root: its path from there, `/` between parts."""
+
+    path: str
+    is_folder: bool
+
+
+def index_folder(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex:
+    """Every picture below the class folders, sorted by path. Hidden files and folders are passed over.
+
+    Args:
+        root: as the user named it.
+        filesystem: where it lies.
+        path: of the folder, there.
+    """
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        entries = sorted(_local_entries(Path(path)))
+        path = str(Path(path).absolute())  # tasks stand elsewhere
+        name_of_split = Path(path).resolve().name
+    else:
+        entries = sorted(_remote_entries(root, filesystem, path))
+        name_of_split = PurePosixPath(path).name
+    top = [entry.path for entry in entries if entry.is_folder and "/" not in entry.path]
+    splits = [name for name in top if name in SPLITS]
+    one_split = not splits and any(name.lower() in EMOTIONS for name in top)
+    if top and not splits and not one_split:
         raise UserError(
-            f"--data_root {root}: has '{folders[0].name}' but no train, val or test folder and no folder named after "
-            f"an emotion ({', '.join(EMOTIONS)}); {hint}"
+            f"--data_root {root}: has '{top[0]}' but no train, val or test folder and no folder named after an emotion "
+            f"({', '.join(EMOTIONS)}); {nearest(top[0], (*SPLITS, *EMOTIONS))}"
         )
-    for folder in folders if splits else ():
-        if folder.name not in SPLITS:
+    for name in top if splits else ():
+        if name not in SPLITS:
             raise UserError(
-                f"--data_root {root}: '{folder.name}' stands beside {splits[0].name} but is no split; splits are "
-                f"{', '.join(SPLITS)} ({nearest(folder.name.lower(), SPLITS)}): rename or move it"
+                f"--data_root {root}: '{name}' stands beside {splits[0]} but is no split; splits are "
+                f"{', '.join(SPLITS)} ({nearest(name.lower(), SPLITS)}): rename or move it"
             )
-    rows = list(_rows(root, root, root.resolve().name) if one_split else _all_rows(root, splits))
-    names = ("image_id", "split", "label", "source")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
-    return FaceIndex(root=str(root), kind="file", table=pa.table(columns, schema=SCHEMA), one_split=one_split)
+    rows: list[tuple[str, str, int, str]] = []
+    for entry in entries:
+        parts = PurePosixPath(entry.path).parts
+        split, below = (name_of_split, parts) if one_split else (parts[0], parts[1:])
+        if entry.is_folder and len(below) == 1:
+            _check_emotion(root, entry.path, below[0])
+        elif not entry.is_folder and len(below) > 1:
+            label = EMOTIONS.index(below[0].lower())
+            rows.append((_readable(entry.path), split, label, _source(path, entry.path)))
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
+    table = pa.table(columns, schema=SCHEMA)
+    return FaceIndex(root=root, kind="file", table=table, filesystem=filesystem, one_split=one_split)
 
 
-def _all_rows(root: Path, splits: list[Path]) -> Iterator[tuple[str, str, int, str]]:
-    for split in splits:
-        yield from _rows(root, split, split.name)
+def _check_emotion(root: str, folder: str, name: str) -> None:
+    if name.lower() not in EMOTIONS:
+        raise UserError(
+            f"{root.rstrip('/')}/{folder}: '{name}' is not one of the seven emotions ({', '.join(EMOTIONS)}); "
+            f"{nearest(name.lower(), EMOTIONS)}"
+        )
 
 
-def _rows(root: Path, split_folder: Path, split: str) -> Iterator[tuple[str, str, int, str]]:
-    for folder in _subfolders(split_folder):
-        label = _emotion(folder)
-        if label is None:
-            raise UserError(
-                f"{folder}: '{folder.name}' is not one of the seven emotions ({', '.join(EMOTIONS)}); "
-                f"{nearest(folder.name.lower(), EMOTIONS)}"
-            )
-        for path in _pictures(folder):
-            yield path.relative_to(root).as_posix(), split, label, str(path.absolute())
+def _local_entries(folder: Path, prefix: str = "", above: frozenset[Path] = frozenset()) -> Iterator[Entry]:
+    """Folders and pictures, links followed; a link that leads to a folder above itself is not."""
+    resolved = folder.resolve()
+    if resolved in above:
+        return
+    with os.scandir(folder) as found:
+        for item in found:
+            path = f"{prefix}{item.name}"
+            if item.name.startswith("."):
+                continue
+            if item.is_dir():
+                yield Entry(_readable(path), is_folder=True)
+                yield from _local_entries(folder / item.name, f"{path}/", above | {resolved})
+            elif _is_picture(item.name):
+                yield Entry(path, is_folder=False)
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    seen: set[Path] = set()  # a linked folder may lead back to one above it
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if Path(parent).resolve() in seen:
-            folders.clear()
+def _remote_entries(root: str, filesystem: pafs.FileSystem, path: str) -> Iterator[Entry]:
+    with naming(f"--data_root {root}", "cannot be listed"):
+        infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
+    folders: set[str] = set()
+    for info in infos:
+        inner = PurePosixPath(info.path).relative_to(path.rstrip("/"))
+        if any(part.startswith(".") for part in inner.parts):
             continue
-        seen.add(Path(parent).resolve())
-        for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(parent, name)
+        above = inner.parents if info.is_file else (inner, *inner.parents)
+        folders.update(str(folder) for folder in above if str(folder) != ".")  # object stores may not list them
+        if info.is_file and _is_picture(inner.name):
+            yield Entry(str(inner), is_folder=False)
+    yield from (Entry(folder, is_folder=True) for folder in folders)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
 
 
-def _emotion(folder: Path) -> int | None:
-    name = folder.name.lower()
-    return EMOTIONS.index(name) if name in EMOTIONS else None
+def _source(root: str, path: str) -> str:
+    """The picture's path on its file system; "" for a name that is not UTF-8, which pyarrow cannot hold."""
+    return child_of(root, path) if path == _readable(path) else ""
+
+
+def _readable(path: str) -> str:
+    """A name with bytes that are not UTF-8 as text: `caf\\xe9.png`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

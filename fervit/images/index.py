@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
 
 from fervit.emotions import EMOTIONS, SPLITS, without_faces
 from fervit.errors import UserError
 from fervit.images.pictures import read_picture
+from fervit.storage import locate, naming
 
-SourceKind = Literal["file", "kaggle"]
+SourceKind = Literal["file", "kaggle", "pt"]
+"""A picture, a row of Kaggle's CSV, or a code that an earlier script wrote."""
 
 SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("split", pa.string()),
         ("label", pa.int8()),
-        ("source", pa.large_string()),  # the picture's path, or the CSV row's text of pixels
+        ("source", pa.large_string()),  # the picture's path on its file system, or the CSV row's text of pixels
     ]
 )
 
@@ -42,6 +45,7 @@ class FaceIndex:
     root: str
     kind: SourceKind
     table: pa.Table
+    filesystem: pafs.FileSystem
     one_split: bool = False
     """The root is one split (class folders), not a folder of splits."""
 
@@ -50,17 +54,25 @@ class FaceIndex:
         present = set(self.table["split"].to_pylist())
         return sorted(present, key=lambda split: SPLITS.index(split) if split in SPLITS else len(SPLITS))
 
+    def of_split(self, split: str) -> pa.Table:
+        """The rows of one split."""
+        return self.table.filter(pc.equal(self.table["split"], split))
+
     def counts(self, split: str) -> np.ndarray:
-        """int64 [7]: faces a class."""
-        labels = self.table["label"].to_numpy()[self.table["split"].to_numpy() == split]
-        counts: np.ndarray = np.bincount(labels, minlength=len(EMOTIONS))
+        """int64 [7]: faces a class. Rows whose class is unknown (-1) do not count."""
+        labels = self.of_split(split)["label"].to_numpy()
+        counts: np.ndarray = np.bincount(labels[labels >= 0], minlength=len(EMOTIONS))
         return counts
 
     def stream(self) -> Iterator[Face]:
         """Every face with its pixels, decoded as it is asked for."""
         for batch in self.table.to_batches(max_chunksize=256):
             for row in batch.to_pylist():
-                yield Face(row["image_id"], row["split"], row["label"], read_source(self.kind, row["source"]))
+                yield Face(row["image_id"], row["split"], row["label"], self.read(row["source"]))
+
+    def read(self, source: str) -> np.ndarray:
+        """RGB pixels, uint8 [height, width, 3], of one row."""
+        return read_source(self.kind, self.filesystem, source)
 
     def limited(self, limit: int | None) -> FaceIndex:
         """At most `limit` faces, every class of every split keeping its share (at least one face each).
@@ -77,7 +89,11 @@ class FaceIndex:
             )
         kept = _shares(np.array([len(rows) for rows in groups]), limit)
         rows = np.sort(np.concatenate([group[:n] for group, n in zip(groups, kept, strict=True)]))
-        return FaceIndex(root=self.root, kind=self.kind, table=self.table.take(rows), one_split=self.one_split)
+        return self.with_table(self.table.take(rows))
+
+    def with_table(self, table: pa.Table) -> FaceIndex:
+        """The same root with other rows."""
+        return replace(self, table=table)
 
     def check_classes(self) -> None:
         """Raises UserError if a split lacks one of the seven emotions."""
@@ -90,17 +106,21 @@ class FaceIndex:
                 )
 
 
-def read_source(kind: SourceKind, source: str) -> np.ndarray:
-    """RGB pixels, uint8 [height, width, 3], of one row of an index."""
+def read_source(kind: SourceKind, filesystem: pafs.FileSystem, source: str) -> np.ndarray:
+    """RGB pixels, uint8 [height, width, 3], of one row of an index.
+
+    Raises:
+        OSError, ValueError, Image.DecompressionBombError: the picture cannot be read.
+    """
     if kind == "file":
-        return read_picture(source)
+        return read_picture(filesystem, source)
     from fervit.images.fer2013 import parse_pixels
 
     return parse_pixels(source)
 
 
 def open_faces(data_root: str) -> FaceIndex:
-    """The index of a folder of class folders or of Kaggle's fer2013.csv (also gzipped).
+    """The index of a folder of class folders or of Kaggle's fer2013.csv (also gzipped), local or a URI.
 
     Raises:
         UserError: there is no such path, it holds no picture, or it is laid out in a way that fervit does not know.
@@ -108,10 +128,12 @@ def open_faces(data_root: str) -> FaceIndex:
     from fervit.images.fer2013 import index_csv
     from fervit.images.folders import index_folder
 
-    path = Path(data_root)
-    if not path.exists():
+    filesystem, path = locate(data_root)
+    with naming(f"--data_root {data_root}", "cannot be opened"):
+        found = filesystem.get_file_info(path)
+    if found.type == pafs.FileType.NotFound:
         raise UserError(f"--data_root {data_root}: there is no such file or folder")
-    index = index_folder(path) if path.is_dir() else index_csv(path)
+    index = (index_csv if found.is_file else index_folder)(data_root, filesystem, path)
     if len(index.table) == 0:
         raise UserError(
             f"--data_root {data_root}: holds no picture; expected {{train,val,test}}/<emotion>/*.png or .jpg, or a "

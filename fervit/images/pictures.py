@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.fs as pafs
 from PIL import Image, ImageOps
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def read_picture(path: str) -> np.ndarray:
+def read_picture(filesystem: pafs.FileSystem, path: str) -> np.ndarray:
     """The picture as RGB, uint8 [height, width, 3], turned upright as its EXIF orientation says.
+
+    Grey pictures of 16 bits keep their upper eight; transparency is dropped, as pSp drops it.
 
     Raises:
         OSError, ValueError, Image.DecompressionBombError: whatever PIL finds wrong with the file.
     """
-    with Image.open(path) as picture:
+    if not path:
+        raise ValueError("the file's name is not UTF-8: rename it")
+    with filesystem.open_input_file(path) as file, Image.open(file) as picture:
         upright = ImageOps.exif_transpose(picture)
         if upright.mode.startswith("I"):  # 16 bits of grey, which PIL's convert would clip at 255
             grey = (np.asarray(upright, np.float64) / 257).round().clip(0, 255).astype(np.uint8)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fervit.emotions import NUM_EMOTIONS, without_faces
 from fervit.errors import UserError
-from fervit.latents.schema import encoder_in, locate, parts, read_columns
+from fervit.latents.parts import read_split
 
 COLUMNS = ["image_id", "label", "sha256", "latent"]
 
@@ -43,14 +43,12 @@ class LatentSet:
             UserError: no such folder, no rows, files of two encoders, labels outside 0..6, a code that is not finite.
         """
         path = str(path)
-        if not parts(*locate(path)):
+        encoder, whole = read_split(path, COLUMNS)
+        if encoder is None:
             raise UserError(
                 f"{path}: no latents here; make them with `python launch/encode.py --data_root FACES --latent_out "
                 f"{path.rstrip('/').rpartition('/')[0] or 'latents'}`, or run `make demo` for the built-in faces"
             )
-        encoder = encoder_in(path)
-        assert encoder is not None
-        whole = read_columns(path, COLUMNS)
         if len(whole) == 0:
             raise UserError(f"{path}: the Parquet files here have no rows; a split needs at least one face")
         for name in COLUMNS:

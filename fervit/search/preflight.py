@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from fervit.errors import UserError
 from fervit.latents import LatentSet
-from fervit.latents.schema import encoder_in, read_columns
+from fervit.latents.parts import encoder_in, read_split
+from fervit.latents.schema import same_encoder
 from fervit.search.space import SearchSpace, TrialResources
+from fervit.storage import child
 from fervit.training.fit import fit_to_data
 
 if TYPE_CHECKING:
@@ -32,15 +34,15 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
     Raises:
         UserError: a split is missing, lacks an emotion, is of another encoder, or does not fit the space.
     """
-    train, val = (LatentSet.read(f"{latents}/{split}") for split in ("train", "val"))
+    train, val = (LatentSet.read(child(latents, split)) for split in ("train", "val"))
     for split in (train, val):
         split.check_classes()
     fit_to_data(space.config(space.example()), train, val)
-    test = f"{latents}/test"
+    test = child(latents, "test")
     encoder = encoder_in(test)
-    if encoder is not None and encoder != train.encoder:
+    if encoder is not None and not same_encoder(encoder, train.encoder):
         raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
-    if encoder is not None and len(read_columns(test, ["image_id"])) == 0:
+    if encoder is not None and len(read_split(test, ["image_id"])[1]) == 0:
         raise UserError(f"{test}: its Parquet files have no rows; encode the test split, or remove the folder")
     return Splits(train=train, val=val, test=test if encoder is not None else None)
 

@@ -15,24 +15,35 @@ import torch
 from fervit.cluster import Cluster
 from fervit.emotions import EMOTIONS
 from fervit.encoders import load_encoder
+from fervit.encoders.registry import fingerprint_of
 from fervit.errors import JobError, UserError
 from fervit.images.index import open_faces
 from fervit.images.pictures import resize
 from fervit.latents import LatentSet
-from fervit.latents.encode import EncoderActor, EncoderChoice, EncodeSummary, encode_faces, plan_encoding
+from fervit.latents.encode import EncodeSummary, encode_faces
+from fervit.latents.plan import EncodePlan, EncoderChoice, place, plan_encoding
+from fervit.latents.stages import EncoderActor
 
-DEMO = EncoderChoice(kind="demo")
+DEMO = EncoderChoice(kind="demo", precision="float32")
 
 
-def encode(faces: Path, out: Path, cluster: Cluster, batch_size: int = 16) -> EncodeSummary:
-    return encode_faces(plan_encoding(open_faces(str(faces)), str(out), DEMO), cluster, batch_size=batch_size)
+def plan(faces: Path, out: Path | str, retry_errors: bool = False) -> EncodePlan:
+    index = open_faces(str(faces))
+    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo").to_json(), retry_errors=retry_errors)
+
+
+def encode(
+    faces: Path, out: Path, cluster: Cluster, batch_size: int = 16, actors: int = 1, retry_errors: bool = False
+) -> EncodeSummary:
+    to_do = plan(faces, out, retry_errors)
+    return encode_faces(to_do, place(to_do, cluster, batch_size=batch_size, actors=actors))
 
 
 @pytest.fixture(scope="module")
 def encoded(demo_faces: Path, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("latents")
     summary = encode(demo_faces, out, cluster)
-    assert (summary.done, summary.present, summary.failed) == (77, 0, 0)
+    assert (summary.done, summary.failed) == (77, 0)
     return out
 
 
@@ -64,11 +75,11 @@ def test_the_same_job_again_encodes_only_what_is_new(
     faces, out = tmp_path / "faces", tmp_path / "latents"
     shutil.copytree(demo_faces, faces)
     shutil.copytree(encoded, out)
-    assert len(plan_encoding(open_faces(str(faces)), str(out), DEMO).missing) == 0
+    assert len(plan(faces, out)) == 0
     shutil.copy(faces / "val" / "sad" / "face_000.png", faces / "val" / "sad" / "new.png")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
-    summary = encode(faces, out, cluster)
-    assert (summary.done, summary.present) == (1, 77)
+    assert (len(plan(faces, out)), plan(faces, out).present) == (1, 77)
+    assert encode(faces, out, cluster).done == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(LatentSet.read(str(out / "val"))) == 22
 
@@ -100,15 +111,21 @@ def test_pictures_that_cannot_be_read_are_listed_and_do_not_stop_the_job(
     ]
     assert all(row["reason"] for row in lines)
     assert len(LatentSet.read(str(out / "test"))) == 14
-    assert encode(faces, out, cluster).failed == 4  # the same command again ends as the first did
-    shutil.copy(bad / "face_000.png", bad / "empty.png")  # mended, so the next run takes it
-    assert encode(faces, out, cluster).done == 1
+    again = plan(faces, out)
+    assert (len(again), again.present, again.failed_before) == (0, 14, 4)  # not tried again unless asked for
+    shutil.copy(bad / "face_000.png", bad / "empty.png")  # mended
+    summary = encode(faces, out, cluster, retry_errors=True)
+    assert (summary.done, summary.failed) == (1, 3)
+    lines = (out / "test" / "_errors.jsonl").read_text().splitlines()
+    assert [Path(json.loads(line)["image_id"]).name for line in lines] == ["cut.png", "dangling.png", "text.jpg"]
 
 
 def test_nothing_to_be_read_at_all_fails(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "faces" / "test" / "happy").mkdir(parents=True)
     (tmp_path / "faces" / "test" / "happy" / "a.png").touch()
-    with pytest.raises(JobError, match="none of the 1 faces could be encoded"):
+    with pytest.raises(JobError, match=r"none of the 1 images could be encoded; .*happy/a.png: .*identify"):
+        encode(tmp_path / "faces", tmp_path / "latents", cluster)
+    with pytest.raises(JobError, match=r"all 1 images failed before; .*--retry_errors"):
         encode(tmp_path / "faces", tmp_path / "latents", cluster)
 
 
@@ -117,12 +134,12 @@ def test_another_encoder_into_the_same_folder_is_refused(demo_faces: Path, tmp_p
 
     write_latents(tmp_path / "test", latent_set(1))
     with pytest.raises(UserError, match="codes of two encoders never mix: choose another --latent_out"):
-        plan_encoding(open_faces(str(demo_faces)), str(tmp_path), DEMO)
+        plan(demo_faces, tmp_path)
 
 
 def test_a_code_that_is_not_finite_is_an_error_of_its_face() -> None:
-    actor = EncoderActor(DEMO, batch_size=2, device="cpu")
-    actor.encoder.latent_avg[3] = 1e6  # beyond float16
+    actor = EncoderActor(DEMO, fingerprint_of("demo").to_json(), batch_size=2, device="cpu", threads=1)
+    actor.runner.encoder.latent_avg[3] = 1e6  # beyond float16
     block = {"pixels": np.zeros((2, 64, 64, 3), np.uint8), "error": np.array(["", "cut off"])}
     done = actor(block)
     assert "not finite" in done["error"][0]

@@ -77,10 +77,10 @@ def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> No
     (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-2000])
     for name, message in (
         ("none.pt", "there is no such checkpoint"),
-        ("evil.pt", "is no PyTorch checkpoint"),
-        ("page.pt", "is no PyTorch checkpoint"),
-        ("cut.pt", "is no PyTorch checkpoint"),
-        ("empty.pt", "is no PyTorch checkpoint"),
+        ("evil.pt", "wants to run code"),
+        ("page.pt", "is a web page"),
+        ("cut.pt", "is cut off"),
+        ("empty.pt", "is empty"),
         ("text.pt", "is no PyTorch checkpoint"),
         ("other.pt", "is no checkpoint of LatentViT"),
         ("list.pt", "it holds no dict"),

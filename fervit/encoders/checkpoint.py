@@ -1,0 +1,236 @@
+"""The official checkpoints of pSp and e4e: what they hold, checked, and the part that is wanted in memory.
+
+    {"state_dict": {"encoder.*": ..., "decoder.*": ...}, "latent_avg": [n_styles, 512], "opts": {...}}
+
+The file is untrusted: nothing in it is executed, and every tensor is compared with what the network has before one of
+them is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fervit.encoders.e4e import Encoder4Editing
+from fervit.encoders.fuse import fuse
+from fervit.encoders.psp import GradualStyleEncoder
+from fervit.encoders.stylegan2 import Decoder
+from fervit.errors import UserError
+from fervit.torch_files import load_untrusted
+
+NETWORKS: dict[str, type[GradualStyleEncoder]] = {"psp": GradualStyleEncoder, "e4e": Encoder4Editing}
+OFFICIAL_FILES = {"psp": "psp_ffhq_encode.pt", "e4e": "e4e_ffhq_encode.pt"}
+GENERATOR_SIZES = {18: 1024, 16: 512, 14: 256}
+"""Styles of a StyleGAN2 generator -> side of its pictures."""
+
+
+class OfficialCheckpoint:
+    """One checkpoint file. Its tensors are mapped, not read, where the format allows.
+
+    Args:
+        kind: "psp" or "e4e".
+        path: the file.
+
+    Raises:
+        UserError: there is no such file, or it is not one of that kind; the text says why.
+    """
+
+    def __init__(self, kind: str, path: Path) -> None:
+        self.kind, self.path = kind, path
+        official = OFFICIAL_FILES[kind]
+        if not path.is_file():
+            raise UserError(
+                f"--encoder_model {path}: there is no such file; download {official} (see third_party/README.md) and "
+                f"name it, as pretrained_models/{official}"
+            )
+        content = self._read()
+        options = content.get("opts") or {}
+        if not isinstance(options, Mapping):
+            raise self._error("its 'opts' are no dict of options; save them as one (vars of the Namespace)")
+        self._check_options(options)
+        weights = _part(content["state_dict"], "encoder.")
+        self.n_styles = self._count_styles(weights)
+        self._check_tensors(weights, self._skeleton().state_dict())
+        self.latent_avg = self._latent_avg(content.get("latent_avg"), options)
+
+    def encoder(self, dtype: torch.dtype) -> nn.Module:
+        """The network in its fast form (`fervit.encoders.fuse`), without the average latent.
+
+        The weights are taken over a part at a time, so that memory never holds them twice.
+        """
+        network = self._skeleton()
+        for names, weights in self._chunks([name for name, _ in _parts(network)], "encoder."):
+            for name in names:
+                part = network.get_submodule(name)
+                self._fill(part, _part(weights, f"{name}."), f"encoder.{name}.")
+                fuse(part, dtype)
+            del weights, part  # with the last tensor goes the mapping
+        return network
+
+    def plain_encoder(self) -> GradualStyleEncoder:
+        """The network as the paper has it, in float32: what the fast form is compared with."""
+        network = self._skeleton()
+        self._fill(network, _part(self._read(mmap=False)["state_dict"], "encoder."), "encoder.")
+        return network
+
+    def decoder(self) -> Decoder:
+        """The StyleGAN2 generator that the encoder was trained for, in float32.
+
+        Raises:
+            UserError: the file holds none, or not of the encoder's size.
+        """
+        weights = _part(self._read()["state_dict"], "decoder.")
+        if not weights:
+            raise self._error("holds no decoder ('decoder.*') to show what codes say with; leave --reconstruct out")
+        with torch.device("meta"):
+            decoder = Decoder(size=GENERATOR_SIZES[self.n_styles])
+        self._check_tensors(weights, decoder.state_dict(), "decoder.")
+        self._fill(decoder, {name: value.clone() for name, value in weights.items()}, "decoder.")
+        return decoder.eval().requires_grad_(False)
+
+    def sha256(self) -> str:
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _read(self, mmap: bool = True) -> dict[str, Any]:
+        try:
+            content = load_untrusted(self.path, mmap=mmap)
+        except UserError as error:
+            raise UserError(f"--encoder_model {error}") from None
+        if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
+            raise self._error(f"has no 'state_dict'; {OFFICIAL_FILES[self.kind]} is wanted")
+        return content
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        network = options.get("encoder_type", NETWORKS[self.kind].__name__)
+        kind_of_file = next((kind for kind, known in NETWORKS.items() if known.__name__ == network), None)
+        if kind_of_file is None:
+            known = " and ".join(f"{known.__name__} ({kind})" for kind, known in NETWORKS.items())
+            raise self._error(f"its encoder is of type {network}, which fervit does not do; it does {known}")
+        if kind_of_file != self.kind:
+            raise self._error(
+                f"is a checkpoint of {kind_of_file} ({network}), not of {self.kind}, whose codes would differ: "
+                f"give --encoder_type {kind_of_file}, or {OFFICIAL_FILES[self.kind]}"
+            )
+        channels, classes = (_number(options.get(key, default)) for key, default in (("input_nc", 3), ("label_nc", 0)))
+        if channels != 3 or classes != 0:
+            raise self._error(
+                f"takes input with input_nc {options.get('input_nc', 3)}, label_nc {options.get('label_nc', 0)} "
+                f"(sketches or segmentation maps); faces need RGB, 3 and 0: use {OFFICIAL_FILES[self.kind]}"
+            )
+        if "cars" in str(options.get("dataset_type", "")):
+            raise self._error(f"was trained on cars (192 x 256); faces need {OFFICIAL_FILES[self.kind]}")
+        if options.get("learn_in_w", False):
+            raise self._error("predicts W, one style for all (learn_in_w); fervit needs W+, a style a layer")
+
+    def _count_styles(self, weights: Mapping[str, Any]) -> int:
+        numbers = {int(match[1]) for name in weights if (match := re.match(r"styles\.(\d{1,3})\.", name))}
+        if not numbers:
+            raise self._error(f"holds no 'encoder.styles.*' weights; {OFFICIAL_FILES[self.kind]} is wanted")
+        n_styles = max(numbers) + 1
+        if n_styles not in GENERATOR_SIZES:
+            raise self._error(f"has {n_styles} styles; generators of 256, 512 and 1024 pixels have 14, 16 and 18")
+        return n_styles
+
+    def _skeleton(self) -> GradualStyleEncoder:
+        with torch.device("meta"):
+            return NETWORKS[self.kind](n_styles=self.n_styles).eval().requires_grad_(False)
+
+    def _check_tensors(
+        self, found: Mapping[str, Any], expected: Mapping[str, Tensor], prefix: str = "encoder."
+    ) -> None:
+        """Keys, shapes and dtypes, strictly."""
+        for what, names in (("lacks", expected.keys() - found.keys()), ("has", found.keys() - expected.keys())):
+            if names:
+                rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                raise self._error(
+                    f"{what} {prefix}{min(names)}{rest}, unlike {self.kind}'s network with {self.n_styles} styles; "
+                    "is it another network's file?"
+                )
+        for name, tensor in expected.items():
+            value = found[name]
+            if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+                raise self._error(f"{prefix}{name} is {type(value).__name__}, not a plain tensor; download it again")
+            if value.shape != tensor.shape or value.dtype != tensor.dtype:
+                raise self._error(
+                    f"{prefix}{name} is {_describe(value)}, but must be {_describe(tensor)}; is it another network's "
+                    "file?"
+                )
+
+    def _latent_avg(self, average: Any, options: Mapping[str, Any]) -> Tensor:
+        """[n_styles, 512]: what is added to the network's output; zeros where it was trained without."""
+        if not options.get("start_from_latent_avg", True):
+            return torch.zeros(self.n_styles, 512)
+        if average is None:
+            raise self._error(
+                "has no 'latent_avg', to which its codes are added (start_from_latent_avg); save it into the file: the "
+                f"generator's mean w, [{self.n_styles}, 512]"
+            )
+        allowed = ((self.n_styles, 512), (1, 512), (512,))
+        if not isinstance(average, Tensor) or tuple(average.shape) not in allowed or not average.is_floating_point():
+            raise self._error(f"its latent_avg is {_describe(average)}, but must be float [{self.n_styles}, 512]")
+        if not _finite(average):
+            raise self._error("its latent_avg has NaN or infinite numbers; download it again")
+        return average.float().expand(self.n_styles, 512).clone()
+
+    def _fill(self, module: nn.Module, weights: dict[str, Tensor], prefix: str) -> None:
+        for name, value in weights.items():
+            if not _finite(value):
+                raise self._error(f"{prefix}{name} has NaN or infinite numbers; download it again")
+        module.load_state_dict(weights, strict=True, assign=True)
+
+    def _chunks(self, names: list[str], prefix: str, size: int = 4) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
+        """A few parts of the network at a time, each chunk from a mapping of its own.
+
+        The pages of a mapping that were read count as this process's memory until the mapping goes. A file of the old
+        format cannot be mapped: it is read once, and what was taken over is let go.
+        """
+        if zipfile.is_zipfile(self.path):
+            for i in range(0, len(names), size):
+                yield names[i : i + size], _part(self._read()["state_dict"], prefix)
+            return
+        whole = _part(self._read()["state_dict"], prefix)
+        for name in names:
+            taken = {key: whole.pop(key) for key in list(whole) if key.startswith(f"{name}.")}
+            yield [name], taken
+
+    def _error(self, text: str) -> UserError:
+        return UserError(f"--encoder_model {self.path}: {text}")
+
+
+def _part(weights: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
+    """The entries whose keys begin with `prefix`, without it."""
+    return {key[len(prefix) :]: value for key, value in weights.items() if str(key).startswith(prefix)}
+
+
+def _parts(network: GradualStyleEncoder) -> Iterator[tuple[str, nn.Module]]:
+    """The network in pieces of at most some 130 MB."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.ModuleList):
+            yield from ((f"{name}.{i}", head) for i, head in enumerate(child))
+        else:
+            yield name, child
+
+
+def _finite(value: Tensor) -> bool:
+    """Whether all numbers are. The sum answers nearly always, and makes no second tensor of the size."""
+    return not value.is_floating_point() or math.isfinite(value.sum()) or bool(value.isfinite().all())
+
+
+def _number(value: Any) -> Any:
+    """Some published files hold numbers as text."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    return type(value).__name__

@@ -1,0 +1,21 @@
+"""e4e's Encoder4Editing: pSp's network with styles told as differences from the first.
+
+Paper: Tov et al., "Designing an Encoder for StyleGAN Image Manipulation" (SIGGRAPH 2021). Parameters, their names and
+shapes are those of pSp; at inference all differences are active (the last stage of the paper's progressive training).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fervit.encoders.psp import GradualStyleEncoder
+
+
+class Encoder4Editing(GradualStyleEncoder):
+    """[batch, 3, size, size] in [-1, 1] -> [batch, n_styles, style_dim], without the average latent."""
+
+    def forward(self, images_bchw: Tensor) -> Tensor:
+        outputs_bnd = super().forward(images_bchw)
+        base_b1d, deltas_bnd = outputs_bnd[:, :1], outputs_bnd[:, 1:]
+        return torch.cat([base_b1d, base_b1d + deltas_bnd], dim=1)

@@ -1,0 +1,81 @@
+"""`_errors.jsonl`: the faces of a split that could not be encoded, with the reason."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pyarrow.fs as pafs
+
+from fervit.storage import child_of, locate, naming, write_whole
+
+ERRORS_FILE = "_errors.jsonl"
+
+
+WRITE_EVERY_S = 5.0
+"""At most, while a job runs."""
+
+
+class FailureLog:
+    """Collects the failures of a running job and keeps each split's file up to date.
+
+    Args:
+        folders: of each split.
+        before: for each split, the failures that stay in its file.
+    """
+
+    def __init__(self, folders: dict[str, str], before: dict[str, dict[str, str]]) -> None:
+        self._folders = folders
+        self._failures = {split: dict(reasons) for split, reasons in before.items()}
+        self._changed = set(folders)
+        self._written = time.monotonic()
+        self.first: tuple[str, str] | None = None
+        """image_id and reason of the first failure of this job."""
+
+    def add(self, split: str, image_id: str, reason: str) -> None:
+        self.first = self.first or (image_id, reason)
+        self._failures[split][image_id] = reason
+        self._changed.add(split)
+        if time.monotonic() - self._written > WRITE_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        for split in sorted(self._changed):
+            write_failures(self._folders[split], self._failures[split])
+        self._changed.clear()
+        self._written = time.monotonic()
+
+
+def read_failures(folder: str) -> dict[str, str]:
+    """image_id -> reason. A line that is none of ours is passed over: its face is then tried again."""
+    filesystem, path = _file_in(folder)
+    with naming(path, "cannot be read"):
+        if not filesystem.get_file_info(path).is_file:
+            return {}
+        with filesystem.open_input_stream(path) as stream:
+            lines = stream.readall().decode("utf-8", "replace").split("\n")
+    failures = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+            failures[str(row["image_id"])] = str(row["reason"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return failures
+
+
+def write_failures(folder: str, failures: dict[str, str]) -> None:
+    """Replaces the file, whole or not at all; without failures there is none."""
+    filesystem, path = _file_in(folder)
+    if not failures:
+        if filesystem.get_file_info(path).is_file:
+            filesystem.delete_file(path)
+        return
+    rows = [{"image_id": name, "reason": failures[name]} for name in sorted(failures)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_whole(filesystem, path, lambda file: file.write(text.encode()))
+
+
+def _file_in(folder: str) -> tuple[pafs.FileSystem, str]:
+    filesystem, inner = locate(folder)
+    return filesystem, child_of(inner, ERRORS_FILE)

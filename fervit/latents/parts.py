@@ -1,0 +1,155 @@
+"""A split's folder of latents: its part files, on any file system that pyarrow opens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from fervit.errors import UserError
+from fervit.latents.schema import encoder_of
+from fervit.storage import child_of, locate, naming, write_whole
+
+REMOTE_THREADS = 32
+"""For object stores, where waiting is most of the time."""
+UNREADABLE = "holds no latents that can be read"
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def list_parts(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    """The whole Parquet files of a split, sorted. Names that begin with `.` or `_` are not data."""
+    names = _list(filesystem, folder)
+    return [child_of(folder, name) for name in names if name.endswith(".parquet") and name[0] not in "._"]
+
+
+def leftovers(folder: str) -> list[str]:
+    """Local files that a killed job was writing aside."""
+    filesystem, inner = locate(folder)
+    if not isinstance(filesystem, pafs.LocalFileSystem):
+        return []
+    return [child_of(inner, name) for name in _list(filesystem, inner) if name.startswith(".part-")]
+
+
+def encoder_in(folder: str) -> dict[str, Any] | None:
+    """The fingerprint of the encoder whose codes a split's folder holds, from the schemas alone; None without files.
+
+    Raises:
+        UserError: a file is no Parquet of latents, or two files hold codes of different encoders.
+    """
+    filesystem, inner = locate(folder)
+    paths = list_parts(filesystem, inner)
+
+    def read(path: str) -> dict[str, Any]:
+        with naming(path, UNREADABLE):
+            schema = pq.read_schema(path, filesystem=filesystem)
+        return encoder_of(schema, path)
+
+    return _one_encoder(paths, _in_threads(filesystem, read, paths))
+
+
+def read_split(folder: str, columns: list[str]) -> tuple[dict[str, Any] | None, pa.Table]:
+    """The encoder's fingerprint (None without files) and columns of all parts, in the order of the parts' names.
+
+    Row groups are decoded by a thread each: pyarrow's own threads share out columns, and nearly all bytes are in one.
+
+    Raises:
+        UserError: a file is no whole Parquet file of latents, or two files hold codes of different encoders.
+    """
+    filesystem, inner = locate(folder)
+    paths = list_parts(filesystem, inner)
+
+    def read_group(path: str, group: int) -> tuple[dict[str, Any], int, pa.Table]:
+        with naming(path, UNREADABLE), filesystem.open_input_file(path) as file:
+            parquet = pq.ParquetFile(file)
+            encoder = encoder_of(parquet.schema_arrow, path)
+            if group >= parquet.num_row_groups:
+                table = parquet.schema_arrow.empty_table()
+            else:
+                table = parquet.read_row_group(group, columns=columns, use_threads=False)
+            return encoder, parquet.num_row_groups, table.select(columns).replace_schema_metadata(None)
+
+    first = _in_threads(filesystem, lambda path: read_group(path, 0), paths)
+    others = [(path, i) for path, (_, n, _) in zip(paths, first, strict=True) for i in range(1, n)]
+    more = _in_threads(filesystem, lambda task: read_group(*task)[2], others)
+    tables = {(path, 0): table for path, (_, _, table) in zip(paths, first, strict=True)}
+    tables |= dict(zip(others, more, strict=True))
+    encoder = _one_encoder(paths, [encoder for encoder, _, _ in first])
+    if not tables:
+        return None, pa.table({name: [] for name in columns})
+    return encoder, pa.concat_tables([tables[key] for key in sorted(tables)])
+
+
+def write_part(part: pa.Table, folder: str, ids: Iterable[str]) -> None:
+    """Writes a part that appears whole or not at all. It is named after `ids`: written again, it replaces itself."""
+    filesystem, inner = locate(folder)
+    name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    # Codes do not repeat: a dictionary of them makes files larger and reading four times slower.
+    write_whole(
+        filesystem,
+        child_of(inner, f"part-{name}.parquet"),
+        lambda file: pq.write_table(part, file, compression="none", use_dictionary=False),
+    )
+
+
+def drop_duplicates(folder: str) -> int:
+    """Removes rows whose image_id an earlier part holds too, and returns how many.
+
+    A job that was killed may have had a part in flight, which then appears after the next job has looked.
+    """
+    filesystem, inner = locate(folder)
+    paths = list_parts(filesystem, inner)
+    if len(paths) < 2:
+        return 0
+
+    def read_ids(path: str) -> pa.Array:
+        with naming(path, UNREADABLE):
+            return pq.read_table(path, columns=["image_id"], filesystem=filesystem)["image_id"].combine_chunks()
+
+    ids = _in_threads(filesystem, read_ids, paths)
+    if pc.count_distinct(pa.chunked_array(ids)).as_py() == sum(map(len, ids)):
+        return 0
+    dropped = 0
+    seen = pa.array([], pa.string())
+    for path, of_part in zip(paths, ids, strict=True):
+        new = pc.invert(pc.is_in(of_part, value_set=seen))
+        twice = len(of_part) - pc.sum(new).as_py()
+        if twice:
+            whole = pq.read_table(path, filesystem=filesystem)
+            kept = whole.filter(new)
+            if len(kept):
+                write_part(kept, folder, kept["image_id"].to_pylist())
+            filesystem.delete_file(path)
+        dropped += twice
+        seen = pa.concat_arrays([seen, of_part.filter(new)])
+    return dropped
+
+
+def _list(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    with naming(folder, UNREADABLE):
+        infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    return sorted(info.base_name for info in infos if info.is_file)
+
+
+def _one_encoder(paths: list[str], encoders: list[dict[str, Any]]) -> dict[str, Any] | None:
+    for path, encoder in zip(paths, encoders, strict=True):
+        if encoder != encoders[0]:
+            raise UserError(
+                f"{path}: its codes come from encoder {encoder}, those before it from {encoders[0]}; codes of two "
+                "encoders never mix: encode into a folder of its own"
+            )
+    return encoders[0] if encoders else None
+
+
+def _in_threads(filesystem: pafs.FileSystem, function: Callable[[_In], _Out], items: list[_In]) -> list[_Out]:
+    threads = os.cpu_count() if isinstance(filesystem, pafs.LocalFileSystem) else REMOTE_THREADS
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,235 @@
+"""What an encoding job has to do and where it will run: found out before the first face is opened. No Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fervit.errors import UserError
+from fervit.images.index import FaceIndex
+from fervit.latents.failures import read_failures
+from fervit.latents.parts import drop_duplicates, leftovers, read_split
+from fervit.storage import absolute, child
+
+if TYPE_CHECKING:
+    from fervit.cluster import Cluster
+
+HELPER_CPUS = 0.5
+"""Of a CPU, for a task that decodes or writes."""
+BATCH_SIZE = {"cpu": 4, "cuda": 64}
+PART_ROWS = {"cpu": 32, "cuda": 512}
+"""Faces in one part file: about 20 s of a full-size network's work on a small CPU, less than one on a large GPU."""
+PART_ROWS_DEMO = 128
+WITHOUT_BFLOAT16 = ("K80", "P4", "P100", "T4", "V100")
+"""GPUs that have to emulate bfloat16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderChoice:
+    """Which encoder, as the user named it; every actor loads it for itself."""
+
+    kind: str
+    checkpoint: str | None = None
+    precision: str | None = None
+    """None: what the folder's codes have, else what the hardware is good at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodePlan:
+    """Faces to encode."""
+
+    index: FaceIndex
+    """Of the faces that have no code yet."""
+    latent_out: str
+    encoder: EncoderChoice | None
+    """None: the sources hold codes already (an import)."""
+    fingerprint: dict[str, Any]
+    """Of the encoder; its precision is None until the hardware is known (`place`)."""
+    present: int
+    """Faces of the index that have a code."""
+    failed_before: int
+    """Faces of the index that failed in an earlier job and are left out of this one."""
+    folders: dict[str, str]
+    """Where the parts of each split go."""
+    failures: dict[str, dict[str, str]]
+    """For each split, the reasons of earlier failures that stay."""
+    leftovers: tuple[str, ...]
+    """Half files of a killed job."""
+
+    def __len__(self) -> int:
+        return len(self.index.table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where the encoders run, and how."""
+
+    device: str
+    """"cpu" or "cuda"."""
+    actors: int
+    cpus: float
+    """Of an actor."""
+    gpus: float
+    """Of an actor."""
+    threads: int
+    """Of an actor that computes on the CPU."""
+    batch_size: int
+    part_rows: int
+    precision: str
+    reason: str
+    """Why that precision."""
+
+    def __str__(self) -> str:
+        where = f"{self.gpus:g} GPU each" if self.gpus else f"CPU, {self.threads} threads each"
+        encoders = f"{self.actors} encoder{'s' if self.actors > 1 else ''}"
+        return f"{encoders} ({where}), batches of {self.batch_size}, {self.precision} ({self.reason})"
+
+
+def plan_encoding(
+    index: FaceIndex,
+    latent_out: str,
+    encoder: EncoderChoice | None,
+    fingerprint: dict[str, Any],
+    *,
+    retry_errors: bool = False,
+) -> EncodePlan:
+    """Compares the index with what `latent_out` holds.
+
+    Args:
+        index: the faces.
+        latent_out: folder or URI; a folder a split is made in it, unless the index is of one split.
+        encoder: what will encode them; None if the index is of codes.
+        fingerprint: of the codes to be; its precision is None if the folder or the hardware is to decide.
+        retry_errors: take faces that failed before, too.
+
+    Raises:
+        UserError: `latent_out` holds codes of another encoder, or files that are no latents.
+    """
+    latent_out = absolute(latent_out)
+    folders = {split: latent_out if index.one_split else child(latent_out, split) for split in index.splits()}
+    failures, kept, present, failed_before = {}, [], 0, 0
+    for split, folder in folders.items():
+        drop_duplicates(folder)
+        found, columns = read_split(folder, ["image_id"])
+        if found is not None:
+            fingerprint = _joined(fingerprint, found, folder)
+        rows = index.of_split(split)
+        ids = columns["image_id"].cast(pa.string()).combine_chunks()
+        rows, encoded = _split_rows(rows, ids)
+        present += len(encoded)
+        known = read_failures(folder)
+        for name in ids.filter(pc.is_in(ids, value_set=pa.array(list(known), pa.string()))).to_pylist():
+            del known[name]  # encoded since
+        if not retry_errors:
+            rows, failed = _split_rows(rows, pa.array(list(known), pa.string()))
+            failed_before += len(failed)
+        else:
+            for name in rows["image_id"].to_pylist():
+                known.pop(name, None)
+        failures[split] = known
+        kept.append(rows)
+    return EncodePlan(
+        index=index.with_table(pa.concat_tables(kept)),
+        latent_out=latent_out,
+        encoder=encoder,
+        fingerprint=fingerprint,
+        present=present,
+        failed_before=failed_before,
+        folders=folders,
+        failures=failures,
+        leftovers=tuple(path for folder in folders.values() for path in leftovers(folder)),
+    )
+
+
+def place(
+    plan: EncodePlan,
+    cluster: Cluster,
+    *,
+    actors: int | None = None,
+    gpus_per_actor: float | None = None,
+    batch_size: int | None = None,
+) -> Placement:
+    """Finds room for the encoders.
+
+    Args:
+        plan: from `plan_encoding`.
+        cluster: what there is.
+        actors: encoders side by side; None for one a GPU, or one on CPUs.
+        gpus_per_actor: share of a GPU; None for one where the cluster has any, else 0.
+        batch_size: faces that go through the network at once; None for a default that suits the hardware.
+
+    Raises:
+        UserError: the actors can never be placed.
+    """
+    largest = max(node.gpus for node in cluster.nodes)
+    gpus = min(1.0, largest) if gpus_per_actor is None else gpus_per_actor
+    if not 0 <= gpus <= largest:
+        raise UserError(f"--gpus_per_actor {gpus:g}: the largest node has {largest:g} GPUs; ask for no more")
+    device = "cuda" if gpus else "cpu"
+    if actors is None:
+        actors = max(1, int(cluster.gpus / gpus)) if gpus else 1
+    room = (cluster.cpus - HELPER_CPUS) / actors
+    if room <= 0:
+        raise UserError(f"--actors {actors}: the cluster has {cluster.cpus:g} CPUs; ask for fewer actors")
+    batch_size = batch_size or BATCH_SIZE[device]
+    wanted = PART_ROWS_DEMO if plan.fingerprint.get("untrained") and device == "cpu" else PART_ROWS[device]
+    precision, reason = _precision(plan, cluster, device)
+    return Placement(
+        device=device,
+        actors=actors,
+        cpus=1 if room >= 1 else round(room, 2),
+        gpus=gpus,
+        threads=max(1, int(cluster.cpus / actors)),
+        batch_size=batch_size,
+        part_rows=-(-wanted // batch_size) * batch_size,  # whole batches
+        precision=precision,
+        reason=reason,
+    )
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this machine's CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
+def _precision(plan: EncodePlan, cluster: Cluster, device: str) -> tuple[str, str]:
+    chosen: str | None = plan.fingerprint.get("precision")
+    if plan.encoder is not None and plan.encoder.precision:
+        return plan.encoder.precision, "as asked for"
+    if chosen:
+        return chosen, "as the codes that are there"
+    if device == "cuda":
+        old = sorted({node.gpu_type for node in cluster.nodes if node.gpu_type in WITHOUT_BFLOAT16})
+        return ("float32", f"{old[0]} has no bfloat16") if old else ("bfloat16", "the GPU's fast format")
+    if cpu_has_bfloat16():
+        return "bfloat16", "this CPU has it; --precision float32 is exact and takes twice as long"
+    return "float32", "this CPU has no bfloat16"
+
+
+def _joined(wanted: dict[str, Any], found: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The fingerprint for a folder that holds codes already; refuses codes of another one."""
+    found = {"precision": "float32", **found}
+    if wanted.get("precision") is None:
+        wanted = {**wanted, "precision": found["precision"]}
+    if found != wanted:
+        different = [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
+        raise UserError(
+            f"{folder}: holds codes of another encoder ({', '.join(f'{k} {found.get(k)}' for k in different)}; now "
+            f"{', '.join(f'{k} {wanted.get(k)}' for k in different)}); codes of two encoders never mix: choose "
+            "another --latent_out"
+        )
+    return wanted
+
+
+def _split_rows(rows: pa.Table, ids: pa.Array) -> tuple[pa.Table, pa.Table]:
+    """The rows whose image_id is not among `ids`, and those whose is."""
+    known = pc.is_in(rows["image_id"], value_set=ids)
+    return rows.filter(pc.invert(known)), rows.filter(known)

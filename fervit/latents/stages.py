@@ -1,0 +1,118 @@
+"""What happens to a block of faces on its way: decoded, encoded, written. Plain functions; Ray Data calls them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from fervit.errors import JobError, UserError
+from fervit.images.index import SourceKind, read_source
+from fervit.images.pictures import resize
+from fervit.latents.parts import write_part
+from fervit.latents.plan import EncoderChoice
+from fervit.latents.schema import schema, table
+
+if TYPE_CHECKING:
+    from fervit.encoders.runner import EncoderRunner
+
+Columns = dict[str, np.ndarray]
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem, size: int) -> Columns:
+    """Rows of an index -> their pixels, uint8 [n, size, size, 3]; a face that cannot be read has an `error`."""
+    pixels = np.zeros((len(block), size, size, 3), np.uint8)
+    errors = []
+    for i, source in enumerate(block["source"].to_pylist()):
+        try:
+            pixels[i] = resize(read_source(kind, filesystem, source), size)
+            errors.append("")
+        except Exception as error:  # whatever is wrong with one picture must not stop the job
+            errors.append(f"{type(error).__name__}: {error}")
+    sha256 = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pixels]
+    return {**names_of(block), "sha256": _objects(sha256), "pixels": pixels, "error": _objects(errors)}
+
+
+def names_of(block: pa.Table) -> Columns:
+    """image_id, split and label of each row."""
+    return {
+        "image_id": _objects(block["image_id"].to_pylist()),
+        "split": _objects(block["split"].to_pylist()),
+        "label": block["label"].to_numpy(),
+    }
+
+
+class EncoderActor:
+    """Holds the network; turns blocks of pixels into codes.
+
+    Args:
+        encoder: which one; its precision is set.
+        fingerprint: what it must turn out to be, on this machine too.
+        batch_size: faces that go through the network at once.
+        device: "cpu" or "cuda".
+        threads: to compute with, on the CPU.
+    """
+
+    def __init__(
+        self, encoder: EncoderChoice, fingerprint: dict[str, Any], batch_size: int, device: str, threads: int
+    ) -> None:
+        import torch
+
+        from fervit.encoders.registry import load_encoder
+        from fervit.encoders.runner import EncoderRunner
+
+        if device == "cpu":
+            torch.set_num_threads(threads)  # Ray gives an actor one thread a CPU that it asked for
+        self.failure = ""
+        try:
+            loaded = load_encoder(encoder.kind, encoder.checkpoint, device, encoder.precision or "float32")
+            if loaded.fingerprint.to_json() != fingerprint:
+                raise UserError(f"--encoder_model {encoder.checkpoint}: is another file here than where the job began")
+            self.runner: EncoderRunner = EncoderRunner(loaded, batch_size)
+        except UserError as error:  # raised here, it would reach the driver as text only
+            self.failure = str(error)
+
+    def __call__(self, block: Columns) -> Columns:
+        if self.failure:
+            raise JobError(f"an encoder could not start: {self.failure} (every node needs the file, under that path)")
+        pixels, errors = block.pop("pixels"), block["error"].astype(object)
+        good = np.flatnonzero(errors == "")
+        fingerprint = self.runner.encoder.fingerprint
+        codes = np.zeros((len(pixels), fingerprint.seq_len, fingerprint.latent_dim), np.float16)
+        with np.errstate(over="ignore"):
+            codes[good] = self.runner(pixels if len(good) == len(pixels) else pixels[good]).numpy()
+        for i in np.flatnonzero(~np.isfinite(codes).all(axis=(1, 2))):
+            codes[i], errors[i] = 0, "the encoder's code has numbers that are not finite in float16"
+        block["latent"], block["error"] = codes, errors
+        return block
+
+
+def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, Any]) -> Columns:
+    """Writes the part file of a block, whose rows are of one split, and returns image_id, split and error of each row.
+
+    A part is named after the ids in the block, so a block that Ray encodes twice replaces its own file.
+    """
+    good = np.flatnonzero(block["error"] == "")
+    folder = folders[block["split"][0]]
+    if len(good):
+        ids = block["image_id"][good].tolist()
+        sha256 = block["sha256"][good].tolist()
+        part = table(ids, block["label"][good], sha256, block["latent"][good], schema(fingerprint))
+        try:
+            write_part(part, folder, block["image_id"].tolist())
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise JobError(
+                    f"{folder}: the disk is full; free some space, then the same command goes on where it stopped"
+                ) from None
+            raise JobError(f"{folder}: cannot be written to ({error})") from None
+    return {name: block[name] for name in ("image_id", "split", "error")}
+
+
+def _objects(values: list[str]) -> np.ndarray:
+    return np.array(values, object)
