@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fervit.encoders.pack import pack
 from fervit.encoders.registry import Encoder
 
 WARM_UP = 3
@@ -21,7 +22,7 @@ class EncoderRunner:
     for bit, whatever stands beside it in its batch.
 
     Args:
-        encoder: on the CPU or a GPU.
+        encoder: on the CPU or a GPU; the runner takes it over.
         batch_size: pictures that go through the network at once.
     """
 
@@ -35,6 +36,8 @@ class EncoderRunner:
         self._codes: Tensor | None = None
         if self.device.type == "cuda":
             self._capture()
+        else:
+            pack(encoder.network)
 
     @property
     def captured(self) -> bool:
@@ -51,11 +54,16 @@ class EncoderRunner:
             codes = torch.empty(shape, device=self.device)
             for start in range(0, n, batch):
                 rows = pixels[start : start + batch]
-                self._input_nhwc[: len(rows)].copy_(rows)
-                codes[start : start + batch] = self._run()[: len(rows)]
+                self.fill(rows)
+                codes[start : start + batch] = self.run()[: len(rows)]
             return codes.cpu()
 
-    def _run(self) -> Tensor:
+    def fill(self, pixels_nhwc: Tensor) -> None:
+        """Puts pictures, at most a batch, at the beginning of the input."""
+        self._input_nhwc[: len(pixels_nhwc)].copy_(pixels_nhwc)
+
+    def run(self) -> Tensor:
+        """The codes [batch_size, seq_len, latent_dim] of what the input holds; the next call may overwrite them."""
         if self._graph is None:
             return self._encode()
         assert self._codes is not None

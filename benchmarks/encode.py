@@ -1,0 +1,191 @@
+"""How fast pictures become codes: the network alone, and the job around it.
+
+Network: fervit's fast form in float32 and bfloat16 against the plain form (float32, eager, contiguous, each layer as in
+the papers) with the same weights, in turn in one run. The floor is the arithmetic, 145 GFLOP an image, at the rate of a
+large matrix product on the same machine.
+
+Job (`--job N`): `launch/encode.py`'s job on one actor, N pictures of 256 x 256, between its first and its last part
+file, against the network alone before and after it; and the memory that the driver takes.
+
+    python benchmarks/encode.py [--batch_size 4] [--rounds 7] [--device cuda] [--job 128]
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from fervit.cli import Parser, positive_int, run
+from fervit.emotions import EMOTIONS
+from fervit.encoders.fuse import fuse
+from fervit.encoders.psp import GradualStyleEncoder
+from fervit.encoders.registry import Encoder, EncoderFingerprint
+from fervit.encoders.runner import EncoderRunner
+
+GFLOP_AN_IMAGE = 144.96
+"""Convolutions and linear layers of the plain form at 18 styles (torch.utils.flop_counter)."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def main() -> None:
+    parser = Parser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the network runs")
+    parser.add_argument("--batch_size", type=positive_int, default=4, help="images that go through it at once")
+    parser.add_argument("--rounds", type=positive_int, default=7, help="times that each form runs, in turn")
+    parser.add_argument("--job", type=positive_int, metavar="N", help="measure the whole job with N images, too")
+    args = parser.parse()
+    torch.manual_seed(0)
+    plain = random_network()
+    if args.device == "cuda":
+        print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+        for batch_size in sorted({args.batch_size, 4, 16, 64, 128, 256}):
+            measure_network(plain, batch_size, args.rounds, "cuda")
+    else:
+        print(f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, torch {torch.__version__}")
+        measure_network(plain, args.batch_size, args.rounds, "cpu")
+    if args.job:
+        measure_job(plain, args.batch_size, args.job)
+
+
+def random_network() -> GradualStyleEncoder:
+    """Full size; random weights that keep activations in range. Speed does not depend on them."""
+    network = GradualStyleEncoder().eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.fill_(1.5)  # type: ignore[union-attr]
+    return network
+
+
+def encoder_of(plain: GradualStyleEncoder, precision: str, device: str) -> Encoder:
+    fingerprint = EncoderFingerprint(
+        encoder="psp", checkpoint_sha256="", seq_len=18, latent_dim=512, size=256, precision=precision
+    )
+    network = fuse(copy.deepcopy(plain), DTYPES[precision])
+    return Encoder(network, torch.zeros(18, 512), fingerprint).to(device)
+
+
+def measure_network(plain: GradualStyleEncoder, batch_size: int, rounds: int, device: str) -> None:
+    pixels = torch.randint(0, 256, (batch_size, 256, 256, 3), dtype=torch.uint8)
+    images = (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous().to(device)
+    forms: dict[str, Callable[[], Tensor]] = {}
+    baseline = copy.deepcopy(plain).to(device)
+    forms["plain float32"] = lambda: with_tf32(baseline, images, allowed=False)
+    if device == "cuda":
+        forms["plain, TF32 (PyTorch's default)"] = lambda: with_tf32(baseline, images, allowed=True)
+    for precision in DTYPES:
+        runner = EncoderRunner(encoder_of(plain, precision, device), batch_size)
+        runner.fill(pixels.to(device))
+        forms[f"ours {precision}{', captured' if runner.captured else ''}"] = runner.run
+
+    seconds: dict[str, list[float]] = {name: [] for name in forms}
+    codes, peak = {}, dict.fromkeys(forms, 0.0)
+    with torch.inference_mode():
+        for turn in range(rounds + 1):
+            for name, form in forms.items():
+                repeats = 1 if device == "cpu" else max(1, 256 // batch_size)
+                took, codes[name] = timed(form, repeats, device)
+                if turn:  # the first is a warm-up
+                    seconds[name].append(took)
+                peak[name] = max(peak[name], gemm_rate(name, device))
+    base = codes["plain float32"].float()
+    print(f"\nbatch {batch_size}: best of {rounds} (median), in turn")
+    for name, times in seconds.items():
+        best, median = min(times), float(np.median(times))
+        rate = GFLOP_AN_IMAGE * batch_size / best
+        off = float((codes[name].float() - base).norm() / base.norm())
+        print(
+            f"  {name:32} {batch_size / best:8.2f} images/s  {min(seconds['plain float32']) / best:5.2f}x "
+            f"({np.median(seconds['plain float32']) / median:.2f}x)  {rate:8.0f} GFLOP/s, "
+            f"{rate / peak[name]:4.0%} of the matrix product's {peak[name]:.0f}; codes {off:.1e} off the plain form's"
+        )
+
+
+def with_tf32(network: nn.Module, images: Tensor, *, allowed: bool) -> Tensor:
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=allowed):
+        codes: Tensor = network(images)
+    return codes
+
+
+def timed(form: Callable[[], Tensor], repeats: int, device: str) -> tuple[float, Tensor]:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        result = form()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / repeats, result
+
+
+def gemm_rate(form: str, device: str) -> float:
+    """GFLOP/s of a large square matrix product in the format of a form."""
+    side = 2048 if device == "cpu" else 8192
+    a = torch.randn(side, side, device=device).to(torch.bfloat16 if "bfloat16" in form else torch.float32)
+    torch.backends.cuda.matmul.allow_tf32 = "TF32" in form
+    best = min(timed(lambda: a @ a, 1, device)[0] for _ in range(3))
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return float(2 * side**3 / best / 1e9)
+
+
+def measure_job(plain: GradualStyleEncoder, batch_size: int, n: int) -> None:
+    from fervit.cluster import connect
+    from fervit.encoders.registry import fingerprint_of
+    from fervit.images.index import open_faces
+    from fervit.latents import encode
+    from fervit.latents.plan import EncoderChoice, place, plan_encoding
+
+    with tempfile.TemporaryDirectory() as scratch:
+        faces, checkpoint = Path(scratch, "faces"), str(Path(scratch, "psp.pt"))
+        rng = np.random.default_rng(0)
+        for i in range(n):
+            path = faces / EMOTIONS[i % 7] / f"{i:06d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (256, 256, 3), np.uint8)).save(path)
+        weights = {f"encoder.{name}": value for name, value in plain.state_dict().items()}
+        torch.save({"state_dict": weights, "latent_avg": torch.zeros(18, 512), "opts": {}}, checkpoint)
+        choice = EncoderChoice(kind="psp", checkpoint=checkpoint)
+        wanted = {**fingerprint_of("psp", checkpoint).to_json(), "precision": None}
+        plan = plan_encoding(open_faces(str(faces)), str(Path(scratch, "latents")), choice, wanted)
+
+        with connect("local", Path(scratch, "ray.log")) as cluster:
+            placement = place(plan, cluster, batch_size=batch_size)
+            print(f"\njob: {n} images; {placement}", flush=True)
+            network = encoder_of(plain, placement.precision, placement.device)
+            alone = EncoderRunner(network, batch_size)
+            before = bare_rate(alone, placement.threads)
+            started = time.perf_counter()
+            receipts = encode._receipts(plan, placement)
+            stamps = [(time.perf_counter() - started, len(rows)) for rows in receipts]
+        after = bare_rate(alone, placement.threads)
+    total, images = stamps[-1][0], sum(rows for _, rows in stamps)
+    steady = (images - stamps[0][1]) / (total - stamps[0][0])
+    bare = (before + after) / 2
+    print(f"  network alone, in turn     {before:.3f} and {after:.3f} images/s before and after")
+    print(f"  job, first to last part    {steady:.3f} images/s: {steady / bare:.0%} of the network alone")
+    print(f"  job, all of it             {images / total:.3f} images/s; first part after {stamps[0][0]:.1f} s")
+    print(f"  driver's peak memory       {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+def bare_rate(runner: EncoderRunner, threads: int, seconds: float = 20.0) -> float:
+    torch.set_num_threads(threads)
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 256, 256, 3), np.uint8)
+    runner(pixels[:4])
+    images, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        runner(pixels)
+        images += len(pixels)
+    return images / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,48 @@
+"""For the CPU: the style heads' convolutions with weights in oneDNN's own layout, and the LeakyReLU inside them.
+
+oneDNN would otherwise lay out 0.5 GB of weights anew for each batch. The operators are those that torch.compile uses;
+where this PyTorch lacks them, or for another device, the network stays as it is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fervit.encoders.psp import StyleHead
+
+
+def pack(network: nn.Module) -> None:
+    """Replaces each convolution of the heads and the LeakyReLU behind it, in place."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return
+    for head in network.modules():
+        if not isinstance(head, StyleHead):
+            continue
+        for i in range(0, len(head.convs) - 1, 2):
+            conv, relu = head.convs[i], head.convs[i + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(relu, nn.LeakyReLU) and conv.weight.device.type == "cpu":
+                head.convs[i], head.convs[i + 1] = PackedConv(conv, relu.negative_slope), nn.Identity()
+
+
+class PackedConv(nn.Module):
+    """A convolution and a LeakyReLU in one pass. The layout is chosen for the shape of the first input."""
+
+    def __init__(self, conv: nn.Conv2d, negative_slope: float) -> None:
+        super().__init__()
+        self._weight: Tensor | None = conv.weight.data
+        self._packed: Tensor | None = None
+        self._bias = conv.bias.data if conv.bias is not None else None
+        self._geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        self._negative_slope = negative_slope
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        if self._packed is None:
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self._weight, *self._geometry, list(x_bchw.shape)
+            )
+            self._weight = None
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x_bchw, self._packed, self._bias, *self._geometry, "leaky_relu", [self._negative_slope], ""
+        )
+        return result
