@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from fervit.errors import UserError
 from fervit.files import first_line
@@ -64,7 +64,7 @@ def connect(address: str | None, log: Path) -> Iterator[Cluster]:
             with redirect_stderr(file):
                 _init(address)
         try:
-            with _loggers_to(file):
+            with _loggers_to(file), _messages_to(file):
                 yield _describe(connected_before)
         finally:
             if not connected_before:
@@ -149,6 +149,36 @@ def _loggers_to(file: TextIO) -> Iterator[None]:
     finally:
         for logger, handlers, propagate in before:
             logger.handlers, logger.propagate = handlers, propagate
+
+
+@contextmanager
+def _messages_to(file: TextIO) -> Iterator[None]:
+    """What the cluster tells its drivers (a worker died, a node is gone) is written to `file`, not printed.
+
+    The death of this machine's own node ends the driver at once, so that is told in a line.
+    """
+    from ray._private import worker
+
+    told = False
+
+    def write(data: dict[str, Any], ignore_prefix: bool) -> None:
+        nonlocal told
+        text = "\n".join(data["lines"])
+        file.write(f"{text}\n")
+        if "Raylet is terminated" in text and not told:
+            told = True
+            print(  # noqa: T201
+                f"error: Ray's node on this machine was killed or ran out of memory (see {file.name}); start the same "
+                "command again",
+                file=sys.stderr,
+            )
+
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = write
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 def _fileno(stream: TextIO) -> int | None:

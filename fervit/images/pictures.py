@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pyarrow.fs as pafs
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -19,7 +21,15 @@ def read_picture(filesystem: pafs.FileSystem, path: str) -> np.ndarray:
     """
     if not path:
         raise ValueError("the file's name is not UTF-8: rename it")
-    with filesystem.open_input_file(path) as file, Image.open(file) as picture:
+    with filesystem.open_input_stream(path) as stream:
+        content = stream.readall()
+    if not content:
+        raise ValueError("the file is empty")
+    try:
+        picture = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise ValueError("is no picture of a kind that Pillow reads") from None
+    with picture:
         upright = ImageOps.exif_transpose(picture)
         if upright.mode.startswith("I"):  # 16 bits of grey, which PIL's convert would clip at 255
             grey = (np.asarray(upright, np.float64) / 257).round().clip(0, 255).astype(np.uint8)

@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.errors import JobError, UserError
+from fervit.errors import JobError
 from fervit.latents.failures import ERRORS_FILE, FailureLog
 from fervit.latents.import_pt import load_block
 from fervit.latents.parts import drop_duplicates
 from fervit.latents.plan import HELPER_CPUS, EncodePlan, Placement
-from fervit.latents.stages import DISK_FULL, EncoderActor, decode_block, write_block
+from fervit.latents.stages import EncoderActor, cannot_write, decode_block, write_block
 from fervit.progress import Progress
 
 IMPORT_ROWS = 512
@@ -53,6 +53,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
     failures = FailureLog(plan.folders, plan.failures)
     try:
         for rows in _receipts(plan, placement) if len(plan) else ():
+            if rows[0]["fatal"]:
+                raise JobError(f"{rows[0]['fatal']}; what was written stays whole")
             failed = [row for row in rows if row["error"]]
             for row in failed:
                 failures.add(row["split"], row["image_id"], row["error"])
@@ -63,11 +65,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
         raise KeyboardInterrupt(
             f"interrupted: {progress.done} images were encoded and stay; the same command goes on from there"
         ) from None
-    except Exception as error:
-        reason = _reason(error, plan.latent_out)
-        if reason is None:
-            raise
-        raise JobError(f"{reason}; what was written stays whole") from None
+    except OSError as error:  # of the list of failures
+        raise JobError(cannot_write(plan.latent_out, error)) from None
     finally:
         progress.close()
     for folder in plan.folders.values():
@@ -88,7 +87,7 @@ def _refuse_nothing(plan: EncodePlan, failures: FailureLog) -> None:
 
 
 def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[dict[str, str]]]:
-    """Runs the job and yields, for each part written, its rows' image_id, split and error ("" for none)."""
+    """Runs the job and yields, for each block, its rows' image_id, split, error and what ends the job ("" for none)."""
     import ray
 
     context = ray.data.DataContext.get_current()
@@ -103,7 +102,8 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
     else:
         assert plan.encoder is not None
         fingerprint = {**fingerprint, "precision": placement.precision}
-        dataset = ray.data.from_arrow(_blocks(plan.index.table, placement.part_rows))
+        blocks = _blocks(plan.index.table, placement.part_rows)
+        dataset = ray.data.from_arrow(blocks)
         dataset = dataset.map_batches(
             decode_block,
             fn_kwargs={
@@ -126,7 +126,7 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
             batch_format="numpy",
             num_cpus=placement.cpus,
             num_gpus=placement.gpus or None,
-            compute=ray.data.ActorPoolStrategy(size=placement.actors),
+            compute=ray.data.ActorPoolStrategy(size=min(placement.actors, len(blocks))),
         )
     dataset = dataset.map_batches(
         write_block, fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint}, batch_format="numpy", **helper
@@ -142,14 +142,3 @@ def _blocks(rows: pa.Table, size: int) -> list[pa.Table]:
         of_split = rows.filter(pc.equal(rows["split"], split))
         blocks += [of_split.slice(i, size).combine_chunks() for i in range(0, len(of_split), size)]
     return blocks
-
-
-def _reason(error: BaseException | None, latent_out: str) -> str | None:
-    """What a user can do about what Ray reports, found in the chain of causes; None for a bug."""
-    while error is not None:
-        if isinstance(error, UserError | JobError):
-            return str(getattr(error, "cause", error))
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return f"{latent_out}: the disk is full; free some space, then the same command goes on where it stopped"
-        error = getattr(error, "cause", None) or error.__cause__
-    return None

@@ -18,7 +18,7 @@ from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, SPLITS
 from fervit.errors import UserError
 from fervit.images.index import SCHEMA, FaceIndex
 from fervit.images.pictures import read_picture, resize
-from fervit.latents.stages import Columns, names_of
+from fervit.latents.stages import Columns, names_of, reason_of
 
 UNKNOWN = "unknown"
 SIZE = 256
@@ -104,7 +104,7 @@ def load_block(block: pa.Table, fingerprint: dict[str, Any]) -> Columns:
         except Exception as error:  # whatever is wrong with one file must not stop the job
             codes[i] = 0
             sha256.append("")
-            errors.append(f"{type(error).__name__}: {error}")
+            errors.append(reason_of(error))
     return {
         **names_of(block),
         "sha256": np.array(sha256, object),

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from fervit.errors import JobError, UserError
+from fervit.errors import UserError
+from fervit.files import first_line
 from fervit.images.index import SourceKind, read_source
 from fervit.images.pictures import resize
 from fervit.latents.parts import write_part
@@ -33,9 +34,15 @@ def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem,
             pixels[i] = resize(read_source(kind, filesystem, source), size)
             errors.append("")
         except Exception as error:  # whatever is wrong with one picture must not stop the job
-            errors.append(f"{type(error).__name__}: {error}")
+            errors.append(reason_of(error))
     sha256 = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pixels]
     return {**names_of(block), "sha256": _objects(sha256), "pixels": pixels, "error": _objects(errors)}
+
+
+def reason_of(error: Exception) -> str:
+    """Why a face failed: our own words, or those of a library with the kind of its error."""
+    text = str(error).replace("\n", " ")
+    return text if type(error) in (ValueError, UserError) else f"{type(error).__name__}: {text}"
 
 
 def names_of(block: pa.Table) -> Columns:
@@ -74,13 +81,13 @@ class EncoderActor:
             if loaded.fingerprint.to_json() != fingerprint:
                 raise UserError(f"--encoder_model {encoder.checkpoint}: is another file here than where the job began")
             self.runner: EncoderRunner = EncoderRunner(loaded, batch_size)
-        except UserError as error:  # raised here, it would reach the driver as text only
-            self.failure = str(error)
+        except UserError as error:
+            self.failure = f"an encoder could not start: {error} (every node needs the file, under that path)"
 
     def __call__(self, block: Columns) -> Columns:
-        if self.failure:
-            raise JobError(f"an encoder could not start: {self.failure} (every node needs the file, under that path)")
         pixels, errors = block.pop("pixels"), block["error"].astype(object)
+        if self.failure:
+            return {**block, "fatal": _objects([self.failure] * len(errors))}
         good = np.flatnonzero(errors == "")
         fingerprint = self.runner.encoder.fingerprint
         codes = np.zeros((len(pixels), fingerprint.seq_len, fingerprint.latent_dim), np.float16)
@@ -95,23 +102,31 @@ class EncoderActor:
 def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, Any]) -> Columns:
     """Writes the part file of a block, whose rows are of one split, and returns image_id, split and error of each row.
 
-    A part is named after the ids in the block, so a block that Ray encodes twice replaces its own file.
+    A part is named after the ids in the block, so a block that Ray encodes twice replaces its own file. What ends the
+    whole job is told in the column `fatal`: of an exception Ray Data would leave a long text.
     """
     good = np.flatnonzero(block["error"] == "")
     folder = folders[block["split"][0]]
-    if len(good):
+    fatal = block["fatal"][0] if "fatal" in block else ""
+    if len(good) and not fatal:
         ids = block["image_id"][good].tolist()
         sha256 = block["sha256"][good].tolist()
         part = table(ids, block["label"][good], sha256, block["latent"][good], schema(fingerprint))
         try:
             write_part(part, folder, block["image_id"].tolist())
         except OSError as error:
-            if error.errno in DISK_FULL:
-                raise JobError(
-                    f"{folder}: the disk is full; free some space, then the same command goes on where it stopped"
-                ) from None
-            raise JobError(f"{folder}: cannot be written to ({error})") from None
-    return {name: block[name] for name in ("image_id", "split", "error")}
+            fatal = cannot_write(folder, error)
+    return {
+        **{name: block[name] for name in ("image_id", "split", "error")},
+        "fatal": _objects([fatal] * len(block["split"])),
+    }
+
+
+def cannot_write(folder: str, error: OSError) -> str:
+    """Why, and what to do."""
+    if error.errno in DISK_FULL:
+        return f"{folder}: the disk is full; free some space, then the same command goes on where it stopped"
+    return f"{folder}: cannot be written to ({first_line(error)}); see to it, then start the same command again"
 
 
 def _objects(values: list[str]) -> np.ndarray:

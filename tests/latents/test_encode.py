@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -21,6 +25,7 @@ from fervit.images.index import open_faces
 from fervit.images.pictures import resize
 from fervit.latents import LatentSet
 from fervit.latents.encode import EncodeSummary, encode_faces
+from fervit.latents.parts import write_part
 from fervit.latents.plan import EncodePlan, EncoderChoice, place, plan_encoding
 from fervit.latents.stages import EncoderActor
 
@@ -123,7 +128,7 @@ def test_pictures_that_cannot_be_read_are_listed_and_do_not_stop_the_job(
 def test_nothing_to_be_read_at_all_fails(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "faces" / "test" / "happy").mkdir(parents=True)
     (tmp_path / "faces" / "test" / "happy" / "a.png").touch()
-    with pytest.raises(JobError, match=r"none of the 1 images could be encoded; .*happy/a.png: .*identify"):
+    with pytest.raises(JobError, match=r"none of the 1 images could be encoded; .*happy/a.png: the file is empty"):
         encode(tmp_path / "faces", tmp_path / "latents", cluster)
     with pytest.raises(JobError, match=r"all 1 images failed before; .*--retry_errors"):
         encode(tmp_path / "faces", tmp_path / "latents", cluster)
@@ -145,3 +150,63 @@ def test_a_code_that_is_not_finite_is_an_error_of_its_face() -> None:
     assert "not finite" in done["error"][0]
     assert done["error"][1] == "cut off"
     assert np.isfinite(done["latent"]).all()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_when_the_disk_is_full_what_was_written_stays_and_the_job_goes_on_later(
+    demo_faces: Path, encoded: Path, cluster: Cluster, small_disk: Path
+) -> None:
+    with pytest.raises(JobError, match=r"the disk is full; free some space, then the same command goes on .*whole"):
+        encode(demo_faces, small_disk, cluster)
+    written = sum(len(LatentSet.read(str(folder))) for folder in small_disk.iterdir() if any(folder.glob("*.parquet")))
+    assert 0 < written < 77
+    assert not list(small_disk.rglob(".part-*"))
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    assert encode(demo_faces, small_disk, cluster).done == 77 - written
+    for split in ("train", "val", "test"):
+        assert LatentSet.read(str(small_disk / split)).fingerprint == LatentSet.read(str(encoded / split)).fingerprint
+
+
+def test_a_face_that_stands_in_two_parts_is_kept_once(demo_faces: Path, encoded: Path, tmp_path: Path) -> None:
+    """As after a killed job whose last part appeared when the next job had already looked."""
+    out = tmp_path / "latents"
+    shutil.copytree(encoded, out)
+    part = next((out / "val").glob("*.parquet"))
+    whole = pq.read_table(part)
+    write_part(whole.slice(5, 4), str(out / "val"), ["late"])
+    with pytest.raises(UserError, match="4 image_ids stand more than once"):
+        LatentSet.read(str(out / "val"))
+    assert len(plan(demo_faces, out)) == 0
+    assert LatentSet.read(str(out / "val")).fingerprint == LatentSet.read(str(encoded / "val")).fingerprint
+
+
+def test_codes_do_not_depend_on_the_number_of_actors(
+    demo_faces: Path, encoded: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    to_do = plan(demo_faces, tmp_path)
+    placement = place(to_do, cluster, batch_size=16, actors=3)
+    assert encode_faces(to_do, replace(placement, part_rows=16)).done == 77
+    for split in ("train", "val", "test"):
+        three, one = LatentSet.read(str(tmp_path / split)), LatentSet.read(str(encoded / split))
+        assert three.image_ids == one.image_ids
+        np.testing.assert_array_equal(three.codes, one.codes)
+
+
+def test_a_checkpoint_that_is_another_file_where_the_actor_runs_is_told(
+    demo_faces: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    to_do = plan(demo_faces / "test", tmp_path)
+    to_do = replace(to_do, fingerprint={**to_do.fingerprint, "checkpoint_sha256": "0" * 64})
+    with pytest.raises(JobError, match=r"an encoder could not start: .*another file here than where the job began"):
+        encode_faces(to_do, place(to_do, cluster))

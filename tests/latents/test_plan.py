@@ -1,0 +1,71 @@
+"""Where encoders run and in which precision. No Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fervit.cluster import Cluster, Node
+from fervit.encoders.registry import fingerprint_of
+from fervit.errors import UserError
+from fervit.images.index import open_faces
+from fervit.latents.plan import EncodePlan, EncoderChoice, cpu_has_bfloat16, place, plan_encoding
+from tests.conftest import latent_set, write_latents
+
+LAPTOP = (Node(address="a", cpus=8, gpus=0),)
+GPUS = (Node(address="a", cpus=4, gpus=0), Node(address="b", cpus=16, gpus=4, gpu_type="A100"))
+
+
+def cluster(nodes: tuple[Node, ...]) -> Cluster:
+    return Cluster(nodes=nodes, dashboard=None, started_here=False)
+
+
+def plan(faces: Path, out: Path, precision: str | None = None) -> EncodePlan:
+    choice = EncoderChoice(kind="demo", precision=precision)
+    fingerprint = {**fingerprint_of("demo").to_json(), "precision": precision}
+    return plan_encoding(open_faces(str(faces)), str(out), choice, fingerprint)
+
+
+def test_gpus_are_used_where_there_are_some(demo_faces: Path, tmp_path: Path) -> None:
+    placed = place(plan(demo_faces, tmp_path), cluster(GPUS))
+    assert (placed.device, placed.actors, placed.gpus, placed.precision) == ("cuda", 4, 1, "bfloat16")
+    assert placed.part_rows % placed.batch_size == 0
+    assert place(plan(demo_faces, tmp_path), cluster(GPUS), gpus_per_actor=0.5).actors == 8
+    assert place(plan(demo_faces, tmp_path), cluster(GPUS), gpus_per_actor=0).device == "cpu"
+    placed = place(plan(demo_faces, tmp_path), cluster(LAPTOP))
+    assert (placed.device, placed.actors, placed.gpus, placed.threads) == ("cpu", 1, 0, 8)
+    assert place(plan(demo_faces, tmp_path), cluster(LAPTOP), actors=4).threads == 2
+
+
+def test_the_precision_is_what_the_hardware_is_fast_at_and_the_line_says_so(demo_faces: Path, tmp_path: Path) -> None:
+    old = (Node(address="a", cpus=8, gpus=1, gpu_type="V100"),)
+    placed = place(plan(demo_faces, tmp_path), cluster(old))
+    assert "float32 (V100 has no bfloat16)" in str(placed)
+    placed = place(plan(demo_faces, tmp_path), cluster(LAPTOP))
+    assert placed.precision == ("bfloat16" if cpu_has_bfloat16() else "float32")
+    assert "float32 (as asked for)" in str(place(plan(demo_faces, tmp_path, "float32"), cluster(GPUS)))
+
+
+def test_what_can_never_be_placed_is_refused(demo_faces: Path, tmp_path: Path) -> None:
+    for wrong, message in (
+        ({"gpus_per_actor": 8}, "the largest node has 4 GPUs"),
+        ({"gpus_per_actor": -1}, "--gpus_per_actor -1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            place(plan(demo_faces, tmp_path), cluster(GPUS), **wrong)
+
+
+def test_more_codes_get_the_precision_of_those_that_are_there(demo_faces: Path, tmp_path: Path) -> None:
+    fingerprint: dict[str, Any] = fingerprint_of("demo", None).to_json()
+    there = latent_set(1)
+    encoder = {**fingerprint, "precision": "float32", "seq_len": 4, "latent_dim": 16}
+    write_latents(tmp_path / "test", there, encoder=encoder)
+    wanted = {**encoder, "precision": None}
+    index = open_faces(str(demo_faces))
+    choice = EncoderChoice(kind="demo")
+    again = plan_encoding(index, str(tmp_path), choice, wanted)
+    assert place(again, cluster(GPUS)).precision == "float32"
+    with pytest.raises(UserError, match=r"precision float32\); now precision bfloat16|precision float32; now"):
+        plan_encoding(index, str(tmp_path), choice, {**encoder, "precision": "bfloat16"})
