@@ -4,8 +4,8 @@ Network: fervit's fast form in float32 and bfloat16 against the plain form (floa
 the papers) with the same weights, in turn in one run. The floor is the arithmetic, 145 GFLOP an image, at the rate of a
 large matrix product on the same machine.
 
-Job (`--job N`): `launch/encode.py`'s job on one actor, N pictures of 256 x 256, between its first and its last part
-file, against the network alone before and after it; and the memory that the driver takes.
+Job (`--job N`): `launch/encode.py`'s job on one actor, N pictures of 256 x 256, from its first part file to its last,
+against the network alone before and after it.
 
     python benchmarks/encode.py [--batch_size 4] [--rounds 7] [--device cuda] [--job 128]
 """
@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import copy
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -75,45 +75,47 @@ def encoder_of(plain: GradualStyleEncoder, precision: str, device: str) -> Encod
 
 
 def measure_network(plain: GradualStyleEncoder, batch_size: int, rounds: int, device: str) -> None:
-    pixels = torch.randint(0, 256, (batch_size, 256, 256, 3), dtype=torch.uint8)
-    images = (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous().to(device)
-    forms: dict[str, Callable[[], Tensor]] = {}
+    n = batch_size * (4 if device == "cpu" else max(4, 512 // batch_size))
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 256, 256, 3), np.uint8)
     baseline = copy.deepcopy(plain).to(device)
-    forms["plain float32"] = lambda: with_tf32(baseline, images, allowed=False)
+    forms: dict[str, Callable[[], Tensor]] = {"plain float32": lambda: in_batches(baseline, pixels, batch_size)}
     if device == "cuda":
-        forms["plain, TF32 (PyTorch's default)"] = lambda: with_tf32(baseline, images, allowed=True)
+        forms["plain, TF32 (PyTorch's default)"] = lambda: in_batches(baseline, pixels, batch_size, tf32=True)
     for precision in DTYPES:
         runner = EncoderRunner(encoder_of(plain, precision, device), batch_size)
-        runner.fill(pixels.to(device))
-        forms[f"ours {precision}{', captured' if runner.captured else ''}"] = runner.run
+        forms[f"ours {precision}"] = lambda runner=runner: runner(pixels)  # type: ignore[misc]
 
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     codes, peak = {}, dict.fromkeys(forms, 0.0)
     with torch.inference_mode():
         for turn in range(rounds + 1):
             for name, form in forms.items():
-                repeats = 1 if device == "cpu" else max(1, 256 // batch_size)
-                took, codes[name] = timed(form, repeats, device)
+                took, codes[name] = timed(form, 1, device)
                 if turn:  # the first is a warm-up
                     seconds[name].append(took)
                 peak[name] = max(peak[name], gemm_rate(name, device))
-    base = codes["plain float32"].float()
-    print(f"\nbatch {batch_size}: best of {rounds} (median), in turn")
+    base = codes["plain float32"]
+    print(f"\nbatch {batch_size}, {n} images a turn: best of {rounds} turns (median)")
     for name, times in seconds.items():
         best, median = min(times), float(np.median(times))
-        rate = GFLOP_AN_IMAGE * batch_size / best
-        off = float((codes[name].float() - base).norm() / base.norm())
+        rate = GFLOP_AN_IMAGE * n / best
+        off = float((codes[name] - base).norm() / base.norm())
         print(
-            f"  {name:32} {batch_size / best:8.2f} images/s  {min(seconds['plain float32']) / best:5.2f}x "
+            f"  {name:32} {n / best:8.2f} images/s  {min(seconds['plain float32']) / best:5.2f}x "
             f"({np.median(seconds['plain float32']) / median:.2f}x)  {rate:8.0f} GFLOP/s, "
             f"{rate / peak[name]:4.0%} of the matrix product's {peak[name]:.0f}; codes {off:.1e} off the plain form's"
         )
 
 
-def with_tf32(network: nn.Module, images: Tensor, *, allowed: bool) -> Tensor:
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=allowed):
-        codes: Tensor = network(images)
-    return codes
+def in_batches(network: nn.Module, pixels: np.ndarray, batch_size: int, *, tf32: bool = False) -> Tensor:
+    """The usual loop: a batch after the other, contiguous, eager."""
+    device = next(network.parameters()).device
+    codes = []
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=tf32):
+        for start in range(0, len(pixels), batch_size):
+            batch = torch.from_numpy(pixels[start : start + batch_size]).to(device)
+            codes.append(network((batch.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()))
+    return torch.cat(codes).cpu()
 
 
 def timed(form: Callable[[], Tensor], repeats: int, device: str) -> tuple[float, Tensor]:
@@ -141,7 +143,7 @@ def measure_job(plain: GradualStyleEncoder, batch_size: int, n: int) -> None:
     from fervit.cluster import connect
     from fervit.encoders.registry import fingerprint_of
     from fervit.images.index import open_faces
-    from fervit.latents import encode
+    from fervit.latents.encode import encode_faces
     from fervit.latents.plan import EncoderChoice, place, plan_encoding
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -161,23 +163,23 @@ def measure_job(plain: GradualStyleEncoder, batch_size: int, n: int) -> None:
             placement = place(plan, cluster, batch_size=batch_size)
             print(f"\njob: {n} images; {placement}", flush=True)
             network = encoder_of(plain, placement.precision, placement.device)
-            alone = EncoderRunner(network, batch_size)
-            before = bare_rate(alone, placement.threads)
-            started = time.perf_counter()
-            receipts = encode._receipts(plan, placement)
-            stamps = [(time.perf_counter() - started, len(rows)) for rows in receipts]
-        after = bare_rate(alone, placement.threads)
-    total, images = stamps[-1][0], sum(rows for _, rows in stamps)
-    steady = (images - stamps[0][1]) / (total - stamps[0][0])
+            alone = EncoderRunner(network, batch_size, placement.threads)
+            before = bare_rate(alone)
+            started = time.time()
+            encode_faces(plan, placement)
+            total = time.time() - started
+        after = bare_rate(alone)
+        parts = sorted(Path(scratch, "latents").glob("*.parquet"), key=lambda path: path.stat().st_mtime)
+        written = [path.stat().st_mtime for path in parts]
+        later = sum(pq.read_metadata(path).num_rows for path in parts[1:])
+    steady = later / (written[-1] - written[0])
     bare = (before + after) / 2
     print(f"  network alone, in turn     {before:.3f} and {after:.3f} images/s before and after")
     print(f"  job, first to last part    {steady:.3f} images/s: {steady / bare:.0%} of the network alone")
-    print(f"  job, all of it             {images / total:.3f} images/s; first part after {stamps[0][0]:.1f} s")
-    print(f"  driver's peak memory       {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+    print(f"  job, all of it             {n / total:.3f} images/s; first part after {written[0] - started:.1f} s")
 
 
-def bare_rate(runner: EncoderRunner, threads: int, seconds: float = 20.0) -> float:
-    torch.set_num_threads(threads)
+def bare_rate(runner: EncoderRunner, seconds: float = 20.0) -> float:
     pixels = np.random.default_rng(1).integers(0, 256, (32, 256, 256, 3), np.uint8)
     runner(pixels[:4])
     images, started = 0, time.perf_counter()

@@ -37,10 +37,9 @@ class PackedConv(nn.Module):
         self._negative_slope = negative_slope
 
     def forward(self, x_bchw: Tensor) -> Tensor:
-        if self._packed is None:
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self._weight, *self._geometry, list(x_bchw.shape)
-            )
+        weight = self._weight
+        if weight is not None:  # threads may come here together: each packs, and any of the results will do
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, list(x_bchw.shape))
             self._weight = None
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x_bchw, self._packed, self._bias, *self._geometry, "leaky_relu", [self._negative_slope], ""

@@ -1,8 +1,9 @@
-"""Runs an encoder over pictures in batches of one fixed size; on a GPU each batch replays a captured graph."""
+"""Runs an encoder over many pictures: batches side by side on a CPU, a captured graph on a GPU."""
 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -11,84 +12,105 @@ from torch import Tensor
 from fervit.encoders.pack import pack
 from fervit.encoders.registry import Encoder
 
+MAX_WORKERS = 8
+"""Batches at once on a CPU; each holds some 0.3 GB of activations at batch 4 and full size."""
 WARM_UP = 3
 """Eager runs before a capture: cuDNN chooses its algorithms in them."""
 
 
 class EncoderRunner:
-    """uint8 RGB pictures [n, size, size, 3] -> codes [n, seq_len, latent_dim], average included.
+    """uint8 RGB pictures [n, size, size, 3] -> codes float32 [n, seq_len, latent_dim] on the CPU, average included.
 
     The last batch is filled up, so that the network only ever sees one shape: a picture's code is then the same, bit
     for bit, whatever stands beside it in its batch.
 
+    On a CPU each of several workers takes a batch with its share of the threads. Threads that share a batch wait for
+    each other at every layer, and all of them for the one that another process has interrupted.
+
     Args:
         encoder: on the CPU or a GPU; the runner takes it over.
         batch_size: pictures that go through the network at once.
+        threads: to compute with on a CPU; None for as many as torch takes.
     """
 
-    def __init__(self, encoder: Encoder, batch_size: int) -> None:
+    def __init__(self, encoder: Encoder, batch_size: int, threads: int | None = None) -> None:
         self.encoder = encoder
+        self.batch_size = batch_size
         self.device = encoder.latent_avg.device
-        size = encoder.fingerprint.size
-        self._input_nhwc = torch.zeros(batch_size, size, size, 3, dtype=torch.uint8, device=self.device)
-        self._lock = threading.Lock()  # one batch at a time owns the input
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._codes: Tensor | None = None
         if self.device.type == "cuda":
-            self._capture()
+            self._graph = _Graph(encoder, batch_size)
         else:
             pack(encoder.network)
-
-    @property
-    def captured(self) -> bool:
-        """Whether batches replay a CUDA graph."""
-        return self._graph is not None
+            threads = threads or torch.get_num_threads()
+            workers = min(threads, MAX_WORKERS)
+            self._pool = ThreadPoolExecutor(
+                workers, initializer=torch.set_num_threads, initargs=(max(1, threads // workers),)
+            )
 
     def __call__(self, pixels_nhwc: np.ndarray) -> Tensor:
-        """The codes as float32 on the CPU."""
-        n, batch = len(pixels_nhwc), len(self._input_nhwc)
+        if self.device.type == "cuda":
+            return self._graph(torch.tensor(pixels_nhwc, device=self.device)).cpu()
+        batches = [pixels_nhwc[i : i + self.batch_size] for i in range(0, len(pixels_nhwc), self.batch_size)]
+        codes = list(self._pool.map(self._encode_on_cpu, batches))
         fingerprint = self.encoder.fingerprint
-        shape = (n, fingerprint.seq_len, fingerprint.latent_dim)
-        with self._lock, torch.inference_mode():
-            pixels = torch.tensor(pixels_nhwc, device=self.device)
-            codes = torch.empty(shape, device=self.device)
-            for start in range(0, n, batch):
-                rows = pixels[start : start + batch]
-                self.fill(rows)
-                codes[start : start + batch] = self.run()[: len(rows)]
-            return codes.cpu()
+        return torch.cat([torch.empty(0, fingerprint.seq_len, fingerprint.latent_dim), *codes])
 
-    def fill(self, pixels_nhwc: Tensor) -> None:
-        """Puts pictures, at most a batch, at the beginning of the input."""
-        self._input_nhwc[: len(pixels_nhwc)].copy_(pixels_nhwc)
-
-    def run(self) -> Tensor:
-        """The codes [batch_size, seq_len, latent_dim] of what the input holds; the next call may overwrite them."""
-        if self._graph is None:
-            return self._encode()
-        assert self._codes is not None
-        self._graph.replay()
-        return self._codes
-
-    def _encode(self) -> Tensor:
-        # As pSp has it, (x / 255 - 0.5) / 0.5; channels_last needs no transposition in memory.
-        images_nchw = self._input_nhwc.permute(0, 3, 1, 2).float() / 127.5 - 1
-        codes: Tensor = self.encoder(images_nchw)
-        return codes
-
-    def _capture(self) -> None:
+    def _encode_on_cpu(self, pixels_nhwc: np.ndarray) -> Tensor:
+        full = torch.zeros(self.batch_size, *pixels_nhwc.shape[1:], dtype=torch.uint8)
+        full[: len(pixels_nhwc)] = torch.tensor(pixels_nhwc)
         with torch.inference_mode():
-            stream = torch.cuda.Stream(self.device)
-            stream.wait_stream(torch.cuda.current_stream(self.device))
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UP):
-                    self._encode()
-            torch.cuda.current_stream(self.device).wait_stream(stream)
+            return encode_pixels(self.encoder, full)[: len(pixels_nhwc)]
+
+
+def encode_pixels(encoder: Encoder, pixels_nhwc: Tensor) -> Tensor:
+    """uint8 [n, size, size, 3] -> codes. As pSp has it: (x / 255 - 0.5) / 0.5."""
+    codes: Tensor = encoder(pixels_nhwc.permute(0, 3, 1, 2).float() / 127.5 - 1)
+    return codes
+
+
+class _Graph:
+    """The encoder on a GPU for one batch size: captured once, replayed for each batch; eager where that fails."""
+
+    def __init__(self, encoder: Encoder, batch_size: int) -> None:
+        self._encoder = encoder
+        self._lock = threading.Lock()  # one call at a time owns the input
+        size, device = encoder.fingerprint.size, encoder.latent_avg.device
+        self._input_nhwc = torch.zeros(batch_size, size, size, 3, dtype=torch.uint8, device=device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        with torch.inference_mode():
+            self._output = self._warm_up(device)
             graph = torch.cuda.CUDAGraph()
             try:
                 with torch.cuda.graph(graph):
-                    self._codes = self._encode()
-            except RuntimeError:  # a driver or an allocator that cannot capture: batches then run eagerly
-                torch.cuda.synchronize(self.device)
-                return
-            self._graph = graph
+                    self._output = encode_pixels(encoder, self._input_nhwc)
+                self._graph = graph
+            except RuntimeError:  # a driver or an allocator that cannot capture
+                torch.cuda.synchronize(device)
+
+    @property
+    def captured(self) -> bool:
+        return self._graph is not None
+
+    def __call__(self, pixels_nhwc: Tensor) -> Tensor:
+        """On the GPU; nothing here waits for it."""
+        batch = len(self._input_nhwc)
+        codes = torch.empty(len(pixels_nhwc), *self._output.shape[1:], device=pixels_nhwc.device)
+        with self._lock, torch.inference_mode():
+            for start in range(0, len(pixels_nhwc), batch):
+                rows = pixels_nhwc[start : start + batch]
+                self._input_nhwc[: len(rows)].copy_(rows)
+                if self._graph is not None:
+                    self._graph.replay()
+                else:
+                    self._output = encode_pixels(self._encoder, self._input_nhwc)
+                codes[start : start + batch] = self._output[: len(rows)]
+        return codes
+
+    def _warm_up(self, device: torch.device) -> Tensor:
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                output = encode_pixels(self._encoder, self._input_nhwc)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        return output

@@ -131,7 +131,7 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
     dataset = dataset.map_batches(
         write_block, fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint}, batch_format="numpy", **helper
     )
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield batch.to_pylist()
 
 

@@ -113,8 +113,10 @@ def plan_encoding(
     folders = {split: latent_out if index.one_split else child(latent_out, split) for split in index.splits()}
     failures, kept, present, failed_before = {}, [], 0, 0
     for split, folder in folders.items():
-        drop_duplicates(folder)
         found, columns = read_split(folder, ["image_id"])
+        if found is not None and pc.count_distinct(columns["image_id"]).as_py() < len(columns):
+            drop_duplicates(folder)
+            found, columns = read_split(folder, ["image_id"])
         if found is not None:
             fingerprint = _joined(fingerprint, found, folder)
         rows = index.of_split(split)

@@ -68,19 +68,15 @@ class EncoderActor:
     def __init__(
         self, encoder: EncoderChoice, fingerprint: dict[str, Any], batch_size: int, device: str, threads: int
     ) -> None:
-        import torch
-
         from fervit.encoders.registry import load_encoder
         from fervit.encoders.runner import EncoderRunner
 
-        if device == "cpu":
-            torch.set_num_threads(threads)  # Ray gives an actor one thread a CPU that it asked for
         self.failure = ""
         try:
             loaded = load_encoder(encoder.kind, encoder.checkpoint, device, encoder.precision or "float32")
             if loaded.fingerprint.to_json() != fingerprint:
                 raise UserError(f"--encoder_model {encoder.checkpoint}: is another file here than where the job began")
-            self.runner: EncoderRunner = EncoderRunner(loaded, batch_size)
+            self.runner: EncoderRunner = EncoderRunner(loaded, batch_size, threads)
         except UserError as error:
             self.failure = f"an encoder could not start: {error} (every node needs the file, under that path)"
 
