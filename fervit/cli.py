@@ -12,6 +12,13 @@ from typing import Never
 from fervit.errors import JobError, UserError
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one: "(default: None)" says nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose help shows the defaults and whose errors are one line.
 
@@ -22,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             description=description,
             epilog=epilog,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
 

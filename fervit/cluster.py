@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -119,7 +119,8 @@ def _descriptor_to(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()
     python_stderr, terminal = sys.stderr, os.dup(2)
-    with path.open("a", encoding="utf-8", buffering=1) as file, os.fdopen(os.dup(2), "w", buffering=1) as to_terminal:
+    file = path.open("a", encoding="utf-8", buffering=1)
+    with _closed_whatever_happens(file), os.fdopen(os.dup(2), "w", buffering=1) as to_terminal:
         os.dup2(file.fileno(), 2)
         if _fileno(python_stderr) == 2:  # not in a notebook, where Python's stderr leads elsewhere
             sys.stderr = to_terminal
@@ -133,11 +134,22 @@ def _descriptor_to(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
+def _closed_whatever_happens(file: TextIO) -> Iterator[None]:
+    """A log that cannot be written (the disk is full) must not hide what happened."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.close()
+
+
+@contextmanager
 def _loggers_to(file: TextIO) -> Iterator[None]:
     """Ray's Python loggers write to `file` and nowhere else. Ray sets some of them up when a library is imported."""
     import ray.data  # noqa: F401  (its import adds a handler that writes to the terminal)
 
     handler = logging.StreamHandler(file)
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # as when the disk is full
     handler.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger("ray"), logging.getLogger("ray.data")]
@@ -164,7 +176,8 @@ def _messages_to(file: TextIO) -> Iterator[None]:
     def write(data: dict[str, Any], ignore_prefix: bool) -> None:
         nonlocal told
         text = "\n".join(data["lines"])
-        file.write(f"{text}\n")
+        with suppress(OSError):
+            file.write(f"{text}\n")
         if "Raylet is terminated" in text and not told:
             told = True
             print(  # noqa: T201

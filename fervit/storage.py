@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -43,14 +45,26 @@ def locate(path: str) -> tuple[pafs.FileSystem, str]:
     Raises:
         UserError: a URI of no known kind, or one that carries a password.
     """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UserError(f"{shown}: the path is not UTF-8; rename the folder") from None
     if not is_uri(path):
         return pafs.LocalFileSystem(), path
-    if "@" in urlsplit(path).netloc and urlsplit(path).scheme != "abfs":
+    if _carries_secret(path):
         raise UserError(
             f"{path.partition('://')[0]}://...: the URI carries a user or a secret, which command lines and logs would "
             "show; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the store's own variables) instead"
         )
     return _from_uri(path)
+
+
+def cannot_write(folder: str, error: OSError) -> str:
+    """Why a file could not be written, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{folder}: the disk is full; free some space, then the same command goes on where it stopped"
+    return f"{folder}: cannot be written to ({first_line(error)}); see to it, then start the same command again"
 
 
 def child_of(inner: str, *names: str) -> str:
@@ -85,6 +99,14 @@ def naming(path: str, what: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, KeyError, OSError) as error:
         raise UserError(f"{path}: {what} ({first_line(error)})") from None
+
+
+def _carries_secret(uri: str) -> bool:
+    """A user or password before the bucket (a secret may hold a slash), or keys among the options."""
+    parts = urlsplit(uri)
+    if parts.scheme in ("s3", "gs", "gcs"):
+        return "@" in parts.netloc or ":" in parts.netloc or bool(re.search(r"(access|secret)_key|token", parts.query))
+    return ":" in parts.netloc.rpartition("@")[0]
 
 
 @lru_cache(maxsize=64)

@@ -53,8 +53,8 @@ def main() -> None:
     args = parser.parse()
     if (args.data_root is None) == (args.from_pt is None):
         parser.error("give either --data_root FACES, or --from_pt DIR to import codes")
-    if args.from_pt and args.reconstruct:
-        parser.error("--reconstruct needs the pictures; it does not go with --from_pt")
+    if args.from_pt is not None and (args.reconstruct or args.precision):
+        parser.error("--reconstruct and --precision need the pictures; they do not go with --from_pt")
     _encode(args)
 
 
@@ -72,13 +72,11 @@ def _encode(args: Namespace) -> None:
 
         decoder = load_decoder(_kind(args), args.encoder_model)
 
-    from fervit.latents.encode import EncodeSummary, encode_faces
+    from fervit.latents.encode import encode_faces
     from fervit.latents.plan import place
 
-    if len(plan) == 0 and plan.present:
-        summary = EncodeSummary(done=0, failed=0, seconds=0.0)
-    elif len(plan) == 0:
-        summary = encode_faces(plan, None)  # nothing but earlier failures: says so
+    if len(plan) == 0:
+        summary = encode_faces(plan, None)  # only tidies up, and needs no Ray
     else:
         from fervit.cluster import connect
 
@@ -114,10 +112,10 @@ def _kind(args: Namespace) -> str:
 
 
 def _index(args: Namespace) -> FaceIndex:
-    if args.from_pt:
+    if args.from_pt is not None:
         from fervit.latents.import_pt import index_pt
 
-        return index_pt(args.from_pt)
+        return index_pt(args.from_pt).limited(args.limit)
     from fervit.images.index import open_faces
 
     return open_faces(args.data_root).limited(args.limit)
@@ -128,8 +126,12 @@ def _plan(args: Namespace, index: FaceIndex) -> EncodePlan:
     from fervit.latents.plan import EncoderChoice, plan_encoding
     from fervit.storage import absolute
 
-    if args.from_pt:
+    if args.from_pt is not None:
+        from fervit.encoders.checkpoint import NETWORKS
         from fervit.latents.import_pt import fingerprint_of_pt
+
+        if args.encoder_type not in (None, *NETWORKS):
+            raise UserError(f"--encoder_type {args.encoder_type}: codes come from {' or '.join(NETWORKS)}")
 
         if args.encoder_model and args.encoder_type is None:
             raise UserError("--encoder_model: needs --encoder_type, which encoder made the codes (psp or e4e)")

@@ -28,6 +28,10 @@ from fervit.torch_files import load_untrusted
 
 NETWORKS: dict[str, type[GradualStyleEncoder]] = {"psp": GradualStyleEncoder, "e4e": Encoder4Editing}
 OFFICIAL_FILES = {"psp": "psp_ffhq_encode.pt", "e4e": "e4e_ffhq_encode.pt"}
+OPTIONS = ("encoder_type", "input_nc", "label_nc", "dataset_type", "learn_in_w", "start_from_latent_avg")
+"""Those that decide what codes mean; the others are the bookkeeping of a training."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+PLAIN = (str, int, float, bool, type(None))
 GENERATOR_SIZES = {18: 1024, 16: 512, 14: 256}
 """Styles of a StyleGAN2 generator -> side of its pictures."""
 
@@ -46,15 +50,20 @@ class OfficialCheckpoint:
     def __init__(self, kind: str, path: Path) -> None:
         self.kind, self.path = kind, path
         official = OFFICIAL_FILES[kind]
+        if path.is_dir():
+            raise self._error(f"is a folder; name the file in it, {official}")
         if not path.is_file():
             raise UserError(
                 f"--encoder_model {path}: there is no such file; download {official} (see third_party/README.md) and "
                 f"name it, as pretrained_models/{official}"
             )
         content = self._read()
-        options = content.get("opts") or {}
-        if not isinstance(options, Mapping):
+        options = content.get("opts", {})
+        if not isinstance(options, dict):
             raise self._error("its 'opts' are no dict of options; save them as one (vars of the Namespace)")
+        for key in OPTIONS:
+            if not isinstance(options.get(key), PLAIN):
+                raise self._error(f"its option {key} is {_describe(options[key])}, not a plain value")
         self._check_options(options)
         weights = _part(content["state_dict"], "encoder.")
         self.n_styles = self._count_styles(weights)
@@ -114,7 +123,7 @@ class OfficialCheckpoint:
         kind_of_file = next((kind for kind, known in NETWORKS.items() if known.__name__ == network), None)
         if kind_of_file is None:
             known = " and ".join(f"{known.__name__} ({kind})" for kind, known in NETWORKS.items())
-            raise self._error(f"its encoder is of type {network}, which fervit does not do; it does {known}")
+            raise self._error(f"its encoder is of type {_shown(network)}, which fervit does not do; it does {known}")
         if kind_of_file != self.kind:
             raise self._error(
                 f"is a checkpoint of {kind_of_file} ({network}), not of {self.kind}, whose codes would differ: "
@@ -123,12 +132,12 @@ class OfficialCheckpoint:
         channels, classes = (_number(options.get(key, default)) for key, default in (("input_nc", 3), ("label_nc", 0)))
         if channels != 3 or classes != 0:
             raise self._error(
-                f"takes input with input_nc {options.get('input_nc', 3)}, label_nc {options.get('label_nc', 0)} "
+                f"takes input with input_nc {_shown(channels)}, label_nc {_shown(classes)} "
                 f"(sketches or segmentation maps); faces need RGB, 3 and 0: use {OFFICIAL_FILES[self.kind]}"
             )
         if "cars" in str(options.get("dataset_type", "")):
             raise self._error(f"was trained on cars (192 x 256); faces need {OFFICIAL_FILES[self.kind]}")
-        if options.get("learn_in_w", False):
+        if _true(options.get("learn_in_w", False)):
             raise self._error("predicts W, one style for all (learn_in_w); fervit needs W+, a style a layer")
 
     def _count_styles(self, weights: Mapping[str, Any]) -> int:
@@ -152,12 +161,12 @@ class OfficialCheckpoint:
             if names:
                 rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
                 raise self._error(
-                    f"{what} {prefix}{min(names)}{rest}, unlike {self.kind}'s network with {self.n_styles} styles; "
-                    "is it another network's file?"
+                    f"{what} {prefix}{_shown(min(names))}{rest}, unlike {self.kind}'s network with {self.n_styles} "
+                    "styles; is it another network's file?"
                 )
         for name, tensor in expected.items():
             value = found[name]
-            if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+            if not _is_plain(value):
                 raise self._error(f"{prefix}{name} is {type(value).__name__}, not a plain tensor; download it again")
             if value.shape != tensor.shape or value.dtype != tensor.dtype:
                 raise self._error(
@@ -167,7 +176,7 @@ class OfficialCheckpoint:
 
     def _latent_avg(self, average: Any, options: Mapping[str, Any]) -> Tensor:
         """[n_styles, 512]: what is added to the network's output; zeros where it was trained without."""
-        if not options.get("start_from_latent_avg", True):
+        if not _true(options.get("start_from_latent_avg", True)):
             return torch.zeros(self.n_styles, 512)
         if average is None:
             raise self._error(
@@ -175,11 +184,12 @@ class OfficialCheckpoint:
                 f"generator's mean w, [{self.n_styles}, 512]"
             )
         allowed = ((self.n_styles, 512), (1, 512), (512,))
-        if not isinstance(average, Tensor) or tuple(average.shape) not in allowed or not average.is_floating_point():
+        if not _is_plain(average) or tuple(average.shape) not in allowed or average.dtype not in FLOATS:
             raise self._error(f"its latent_avg is {_describe(average)}, but must be float [{self.n_styles}, 512]")
-        if not _finite(average):
+        row: Tensor = average.detach().float()
+        if not _finite(row):
             raise self._error("its latent_avg has NaN or infinite numbers; download it again")
-        return average.float().expand(self.n_styles, 512).clone()
+        return row.expand(self.n_styles, 512).clone()
 
     def _fill(self, module: nn.Module, weights: dict[str, Tensor], prefix: str) -> None:
         for name, value in weights.items():
@@ -225,9 +235,27 @@ def _finite(value: Tensor) -> bool:
     return not value.is_floating_point() or math.isfinite(value.sum()) or bool(value.isfinite().all())
 
 
+def _is_plain(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
+
+
 def _number(value: Any) -> Any:
     """Some published files hold numbers as text."""
-    return int(value) if isinstance(value, str) and value.isdigit() else value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+def _true(value: Any) -> bool:
+    return value not in ("False", "false", "0", "") if isinstance(value, str) else bool(value)
+
+
+def _shown(value: Any) -> str:
+    """A name out of the file, fit for one line."""
+    return "".join(c if c.isprintable() else "?" for c in str(value)[:80])
 
 
 def _describe(value: Any) -> str:

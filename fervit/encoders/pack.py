@@ -16,6 +16,9 @@ def pack(network: nn.Module) -> None:
     """Replaces each convolution of the heads and the LeakyReLU behind it, in place."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return
+    in_bfloat16 = any(weight.dtype == torch.bfloat16 for weight in network.parameters())
+    if in_bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return
     for head in network.modules():
         if not isinstance(head, StyleHead):
             continue

@@ -56,10 +56,11 @@ class Encoder(nn.Module):
 
     def forward(self, images_bchw: Tensor) -> Tensor:
         images = images_bchw.to(self.dtype, memory_format=torch.channels_last)
-        # On a GPU PyTorch lets float32 convolutions round to TF32 (10 bits) unless it is told not to.
+        if not images.is_cuda:
+            return torch.as_tensor(self.network(images).float() + self.latent_avg)
+        # PyTorch lets float32 convolutions round to TF32 (10 bits) unless it is told not to.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            codes: Tensor = self.network(images).float() + self.latent_avg
-        return codes
+            return torch.as_tensor(self.network(images).float() + self.latent_avg)
 
 
 def load_encoder(

@@ -33,7 +33,9 @@ class EncoderRunner:
         threads: to compute with on a CPU; None for as many as torch takes.
     """
 
-    def __init__(self, encoder: Encoder, batch_size: int, threads: int | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, batch_size: int, threads: int | None = None, max_workers: int = MAX_WORKERS
+    ) -> None:
         self.encoder = encoder
         self.batch_size = batch_size
         self.device = encoder.latent_avg.device
@@ -42,7 +44,7 @@ class EncoderRunner:
         else:
             pack(encoder.network)
             threads = threads or torch.get_num_threads()
-            workers = min(threads, MAX_WORKERS)
+            workers = min(threads, max_workers)
             self._pool = ThreadPoolExecutor(
                 workers, initializer=torch.set_num_threads, initargs=(max(1, threads // workers),)
             )
@@ -77,7 +79,7 @@ class _Graph:
         size, device = encoder.fingerprint.size, encoder.latent_avg.device
         self._input_nhwc = torch.zeros(batch_size, size, size, 3, dtype=torch.uint8, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.cuda.device(device):
             self._output = self._warm_up(device)
             graph = torch.cuda.CUDAGraph()
             try:
@@ -95,7 +97,7 @@ class _Graph:
         """On the GPU; nothing here waits for it."""
         batch = len(self._input_nhwc)
         codes = torch.empty(len(pixels_nhwc), *self._output.shape[1:], device=pixels_nhwc.device)
-        with self._lock, torch.inference_mode():
+        with self._lock, torch.inference_mode(), torch.cuda.device(pixels_nhwc.device):
             for start in range(0, len(pixels_nhwc), batch):
                 rows = pixels_nhwc[start : start + batch]
                 self._input_nhwc[: len(rows)].copy_(rows)

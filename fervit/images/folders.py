@@ -62,7 +62,7 @@ def index_folder(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex
             _check_emotion(root, entry.path, below[0])
         elif not entry.is_folder and len(below) > 1:
             label = EMOTIONS.index(below[0].lower())
-            rows.append((_readable(entry.path), split, label, _source(path, entry.path)))
+            rows.append((readable(entry.path), split, label, _source(path, entry.path)))
     columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
     table = pa.table(columns, schema=SCHEMA)
     return FaceIndex(root=root, kind="file", table=table, filesystem=filesystem, one_split=one_split)
@@ -86,10 +86,14 @@ def _local_entries(folder: Path, prefix: str = "", above: frozenset[Path] = froz
             path = f"{prefix}{item.name}"
             if item.name.startswith("."):
                 continue
-            if item.is_dir():
-                yield Entry(_readable(path), is_folder=True)
+            try:
+                is_folder, special = item.is_dir(), not item.is_file() and Path(item.path).exists()
+            except OSError:  # a link that leads to itself: said when it is read
+                is_folder = special = False
+            if is_folder:
+                yield Entry(readable(path), is_folder=True)
                 yield from _local_entries(folder / item.name, f"{path}/", above | {resolved})
-            elif _is_picture(item.name):
+            elif _is_picture(item.name) and not special:  # reading a named pipe would never end
                 yield Entry(path, is_folder=False)
 
 
@@ -114,9 +118,9 @@ def _is_picture(name: str) -> bool:
 
 def _source(root: str, path: str) -> str:
     """The picture's path on its file system; "" for a name that is not UTF-8, which pyarrow cannot hold."""
-    return child_of(root, path) if path == _readable(path) else ""
+    return child_of(root, path) if path == readable(path) else ""
 
 
-def _readable(path: str) -> str:
+def readable(path: str) -> str:
     """A name with bytes that are not UTF-8 as text: `caf\\xe9.png`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

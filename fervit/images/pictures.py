@@ -14,7 +14,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 def read_picture(filesystem: pafs.FileSystem, path: str) -> np.ndarray:
     """The picture as RGB, uint8 [height, width, 3], turned upright as its EXIF orientation says.
 
-    Grey pictures of 16 bits keep their upper eight; transparency is dropped, as pSp drops it.
+    Grey pictures of 16 bits are scaled to eight; transparency is dropped, as pSp drops it.
 
     Raises:
         OSError, ValueError, Image.DecompressionBombError: whatever PIL finds wrong with the file.

@@ -21,8 +21,9 @@ from fervit.latents.failures import ERRORS_FILE, FailureLog
 from fervit.latents.import_pt import load_block
 from fervit.latents.parts import drop_duplicates
 from fervit.latents.plan import HELPER_CPUS, EncodePlan, Placement
-from fervit.latents.stages import EncoderActor, cannot_write, decode_block, write_block
+from fervit.latents.stages import EncoderActor, decode_block, write_block
 from fervit.progress import Progress
+from fervit.storage import cannot_write
 
 IMPORT_ROWS = 512
 """Codes in one part file of an import."""
@@ -60,19 +61,19 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
                 failures.add(row["split"], row["image_id"], row["error"])
             progress.add(len(rows) - len(failed), failed=len(failed))
         failures.write()
+        for folder in plan.folders.values():
+            drop_duplicates(folder)
+        for path in plan.leftovers:
+            Path(path).unlink(missing_ok=True)
     except KeyboardInterrupt:
         failures.write()
         raise KeyboardInterrupt(
             f"interrupted: {progress.done} images were encoded and stay; the same command goes on from there"
         ) from None
-    except OSError as error:  # of the list of failures
+    except OSError as error:
         raise JobError(cannot_write(plan.latent_out, error)) from None
     finally:
         progress.close()
-    for folder in plan.folders.values():
-        drop_duplicates(folder)
-    for path in plan.leftovers:
-        Path(path).unlink(missing_ok=True)
     if progress.done == 0 and plan.present == 0:
         _refuse_nothing(plan, failures)
     return EncodeSummary(done=progress.done, failed=progress.failed, seconds=time.monotonic() - started)

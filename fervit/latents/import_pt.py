@@ -7,6 +7,7 @@ emotion is that of the name, since numbers were Kaggle's in some scripts and alp
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import pyarrow.fs as pafs
 
 from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, SPLITS
 from fervit.errors import UserError
+from fervit.images.folders import readable
 from fervit.images.index import SCHEMA, FaceIndex
 from fervit.images.pictures import read_picture, resize
 from fervit.latents.stages import Columns, names_of, reason_of
 
 UNKNOWN = "unknown"
+STYLES, STYLE_DIM = (14, 16, 18), 512
 SIZE = 256
 """Side of what pSp and e4e took, to which a picture is resized for its hash."""
 
@@ -38,13 +41,24 @@ def index_pt(folder: str) -> FaceIndex:
     rows = []
     for split in splits or [root]:
         for path in sorted(split.rglob("*.pt")):
-            emotion, _, name = path.stem.partition("_")
+            emotion, _, name = readable(path.stem).partition("_")
             label = EMOTIONS.index(emotion.lower()) if emotion.lower() in EMOTIONS else -1
-            image_id = f"{emotion.lower()}/{name}" if label >= 0 else path.stem
-            prefix = f"{split.name}/" if splits else ""
-            rows.append((prefix + image_id, split.resolve().name, label, str(path.absolute())))
+            image_id = f"{emotion.lower()}/{name}" if label >= 0 else readable(path.stem)
+            inside = readable(path.parent.relative_to(root).as_posix())  # the split, and folders below it
+            source = str(path.absolute())
+            rows.append(
+                (
+                    image_id if inside == "." else f"{inside}/{image_id}",
+                    split.resolve().name,
+                    label,
+                    source if source == readable(source) else "",
+                )
+            )
     if not rows:
         raise UserError(f"--from_pt {folder}: holds no .pt file; expected [train|val|test/]<emotion>_<name>.pt")
+    twice = [name for name, n in Counter(row[0] for row in rows).items() if n > 1]
+    if twice:
+        raise UserError(f"--from_pt {folder}: two files mean the same face, {twice[0]}; keep one of them")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
     table = pa.table(columns, schema=SCHEMA)
     return FaceIndex(root=folder, kind="pt", table=table, filesystem=pafs.LocalFileSystem(), one_split=not splits)
@@ -65,8 +79,8 @@ def fingerprint_of_pt(index: FaceIndex, kind: str | None, checkpoint_sha256: str
     for source in index.table["source"].to_pylist():
         try:
             seq_len, latent_dim = _load(source)[0].shape
-        except (UserError, ValueError, OSError) as error:
-            reason = reason or str(error)
+        except Exception as error:  # whatever is wrong with one file, another may do
+            reason = reason or reason_of(error)
             continue
         return {
             "encoder": kind or UNKNOWN,
@@ -119,15 +133,17 @@ def _load(path: str) -> tuple[np.ndarray, int | None, str]:
 
     from fervit.torch_files import load_untrusted
 
+    if not path:
+        raise ValueError("the file's name is not UTF-8: rename it")
     content = load_untrusted(Path(path))
     latent = content.get("latent") if isinstance(content, dict) else None
-    if not isinstance(latent, torch.Tensor) or not latent.is_floating_point():
+    if not isinstance(latent, torch.Tensor) or latent.layout != torch.strided or not latent.is_floating_point():
         raise ValueError("it holds no tensor under 'latent'")
     latent = latent.detach().float()
     if latent.dim() == 3 and len(latent) == 1:
         latent = latent[0]
-    if latent.dim() != 2:
-        raise ValueError(f"its latent is {list(latent.shape)}; it must be [18, 512]")
+    if latent.dim() != 2 or len(latent) not in STYLES or latent.shape[1] != STYLE_DIM:
+        raise ValueError(f"its latent is {list(latent.shape)}; it must be [18, 512] ([16, 512], [14, 512])")
     label, picture = content.get("label"), content.get("img_path")
     if isinstance(label, torch.Tensor) and label.numel() == 1:
         label = label.item()
@@ -144,6 +160,6 @@ def _hash(code: np.ndarray, picture: str) -> str:
         try:
             pixels = resize(read_picture(pafs.LocalFileSystem(), str(Path(picture).absolute())), SIZE)
             return hashlib.sha256(pixels.tobytes()).hexdigest()
-        except (OSError, ValueError):
+        except Exception:  # whatever is wrong with the picture, the code is good
             pass
     return "code:" + hashlib.sha256(code.tobytes()).hexdigest()

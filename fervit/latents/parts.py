@@ -36,7 +36,7 @@ def leftovers(folder: str) -> list[str]:
     filesystem, inner = locate(folder)
     if not isinstance(filesystem, pafs.LocalFileSystem):
         return []
-    return [child_of(inner, name) for name in _list(filesystem, inner) if name.startswith(".part-")]
+    return [child_of(inner, name) for name in _list(filesystem, inner) if name.startswith((".part-", "._errors"))]
 
 
 def encoder_in(folder: str) -> dict[str, Any] | None:
@@ -126,7 +126,7 @@ def drop_duplicates(folder: str) -> int:
             whole = pq.read_table(path, filesystem=filesystem)
             kept = whole.filter(new)
             if len(kept):
-                write_part(kept, folder, kept["image_id"].to_pylist())
+                write_part(kept, folder, [path, *kept["image_id"].to_pylist()])  # no other part's name
             filesystem.delete_file(path)
         dropped += twice
         seen = pa.concat_arrays([seen, of_part.filter(new)])

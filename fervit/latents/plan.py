@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.errors import UserError
+from fervit.emotions import SPLITS
+from fervit.errors import JobError, UserError
 from fervit.images.index import FaceIndex
 from fervit.latents.failures import read_failures
-from fervit.latents.parts import drop_duplicates, leftovers, read_split
-from fervit.storage import absolute, child
+from fervit.latents.parts import drop_duplicates, encoder_in, leftovers, read_split
+from fervit.storage import absolute, cannot_write, child
 
 if TYPE_CHECKING:
     from fervit.cluster import Cluster
 
 HELPER_CPUS = 0.5
 """Of a CPU, for a task that decodes or writes."""
+MAX_WORKERS = 8
+"""Batches side by side on a CPU; each holds some 0.3 GB of activations at batch 4 and full size."""
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
 PART_ROWS = {"cpu": 32, "cuda": 512}
 """Faces in one part file: about 20 s of a full-size network's work on a small CPU, less than one on a large GPU."""
@@ -111,11 +115,18 @@ def plan_encoding(
     """
     latent_out = absolute(latent_out)
     folders = {split: latent_out if index.one_split else child(latent_out, split) for split in index.splits()}
+    for split in () if index.one_split else SPLITS:
+        found = None if split in folders else encoder_in(child(latent_out, split))
+        if found is not None:
+            fingerprint = _joined(fingerprint, found, child(latent_out, split))
     failures, kept, present, failed_before = {}, [], 0, 0
     for split, folder in folders.items():
         found, columns = read_split(folder, ["image_id"])
         if found is not None and pc.count_distinct(columns["image_id"]).as_py() < len(columns):
-            drop_duplicates(folder)
+            try:
+                drop_duplicates(folder)
+            except OSError as error:
+                raise JobError(cannot_write(folder, error)) from None
             found, columns = read_split(folder, ["image_id"])
         if found is not None:
             fingerprint = _joined(fingerprint, found, folder)
@@ -171,23 +182,33 @@ def place(
     gpus = min(1.0, largest) if gpus_per_actor is None else gpus_per_actor
     if not 0 <= gpus <= largest:
         raise UserError(f"--gpus_per_actor {gpus:g}: the largest node has {largest:g} GPUs; ask for no more")
+    if gpus > 1 and gpus != int(gpus):
+        raise UserError(f"--gpus_per_actor {gpus:g}: must be a share of one GPU or a whole number of them")
     device = "cuda" if gpus else "cpu"
-    if actors is None:
-        actors = max(1, int(cluster.gpus / gpus)) if gpus else 1
-    room = (cluster.cpus - HELPER_CPUS) / actors
-    if room <= 0:
+    if gpus:
+        most = sum(int(node.gpus) * int(1 / gpus) if gpus <= 1 else int(node.gpus / gpus) for node in cluster.nodes)
+        actors = actors or most
+        if actors > most:
+            raise UserError(f"--actors {actors}: the cluster has room for {most} with {gpus:g} GPU each; ask for fewer")
+    actors = actors or 1
+    # Rounded down: what is left must hold a task that decodes, or nothing would ever start.
+    cpus = min(1, math.floor((cluster.cpus - HELPER_CPUS) / actors * 100) / 100)
+    if cpus <= 0:
         raise UserError(f"--actors {actors}: the cluster has {cluster.cpus:g} CPUs; ask for fewer actors")
+    threads = max(1, int(min(cluster.cpus / actors, max(node.cpus for node in cluster.nodes))))
     batch_size = batch_size or BATCH_SIZE[device]
     wanted = PART_ROWS_DEMO if plan.fingerprint.get("untrained") and device == "cpu" else PART_ROWS[device]
+    # Whole batches, and on a CPU one for each that runs side by side.
+    together = batch_size * (min(threads, MAX_WORKERS) if device == "cpu" else 1)
     precision, reason = _precision(plan, cluster, device)
     return Placement(
         device=device,
         actors=actors,
-        cpus=1 if room >= 1 else round(room, 2),
+        cpus=cpus,
         gpus=gpus,
-        threads=max(1, int(cluster.cpus / actors)),
+        threads=threads,
         batch_size=batch_size,
-        part_rows=-(-wanted // batch_size) * batch_size,  # whole batches
+        part_rows=-(-wanted // together) * together,
         precision=precision,
         reason=reason,
     )
@@ -218,7 +239,6 @@ def _precision(plan: EncodePlan, cluster: Cluster, device: str) -> tuple[str, st
 
 def _joined(wanted: dict[str, Any], found: dict[str, Any], folder: str) -> dict[str, Any]:
     """The fingerprint for a folder that holds codes already; refuses codes of another one."""
-    found = {"precision": "float32", **found}
     if wanted.get("precision") is None:
         wanted = {**wanted, "precision": found["precision"]}
     if found != wanted:

@@ -42,9 +42,13 @@ def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, 
     decoder = decoder.to(device)
     pairs = []
     for row, code_nd in _chosen(index, folders, n):
+        try:
+            face = resize(index.read(row["source"]), SIDE)
+        except Exception:  # gone or broken since it was encoded
+            continue
         with torch.inference_mode():
             picture = decoder(torch.from_numpy(code_nd.astype(np.float32))[None].to(device))
-        pairs.append((row, resize(index.read(row["source"]), SIDE), to_pixels(picture, SIDE)))
+        pairs.append((row, face, to_pixels(picture, SIDE)))
     if not pairs:
         raise JobError("--reconstruct: no face of the data root has a code")
     path = child(latent_out, SHEET_FILE)
@@ -63,7 +67,7 @@ def to_pixels(picture_13hw: torch.Tensor, side: int) -> np.ndarray:
 
 def _chosen(index: FaceIndex, folders: dict[str, str], n: int) -> Iterator[tuple[dict[str, str], np.ndarray]]:
     """Rows of the index with their codes, evenly spread over those that have one."""
-    rows, codes = [], []
+    rows = []
     for split, folder in folders.items():
         _, columns = read_split(folder, ["image_id"])
         of_split = index.of_split(split)

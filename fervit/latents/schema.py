@@ -45,6 +45,7 @@ def encoder_of(file_schema: pa.Schema, where: str) -> dict[str, Any]:
     try:
         metadata = dict(json.loads((file_schema.metadata or {})[METADATA_KEY]))
         version = metadata.pop("version")
+        metadata.setdefault("precision", "float32")  # the first release had no other
         expected = schema(metadata)
     except (KeyError, TypeError, ValueError):
         raise UserError(

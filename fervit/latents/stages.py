@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,12 @@ from fervit.images.pictures import resize
 from fervit.latents.parts import write_part
 from fervit.latents.plan import EncoderChoice
 from fervit.latents.schema import schema, table
+from fervit.storage import cannot_write
 
 if TYPE_CHECKING:
     from fervit.encoders.runner import EncoderRunner
 
 Columns = dict[str, np.ndarray]
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem, size: int) -> Columns:
@@ -79,6 +78,8 @@ class EncoderActor:
             self.runner: EncoderRunner = EncoderRunner(loaded, batch_size, threads)
         except UserError as error:
             self.failure = f"an encoder could not start: {error} (every node needs the file, under that path)"
+        except (RuntimeError, MemoryError) as error:
+            self.failure = f"an encoder could not start: {_resources(error, batch_size)}"
 
     def __call__(self, block: Columns) -> Columns:
         pixels, errors = block.pop("pixels"), block["error"].astype(object)
@@ -87,8 +88,13 @@ class EncoderActor:
         good = np.flatnonzero(errors == "")
         fingerprint = self.runner.encoder.fingerprint
         codes = np.zeros((len(pixels), fingerprint.seq_len, fingerprint.latent_dim), np.float16)
+        try:
+            found = self.runner(pixels if len(good) == len(pixels) else pixels[good]).numpy()
+        except (RuntimeError, MemoryError) as error:
+            failure = f"an encoder failed: {_resources(error, self.runner.batch_size)}"
+            return {**block, "fatal": _objects([failure] * len(errors))}
         with np.errstate(over="ignore"):
-            codes[good] = self.runner(pixels if len(good) == len(pixels) else pixels[good]).numpy()
+            codes[good] = found
         for i in np.flatnonzero(~np.isfinite(codes).all(axis=(1, 2))):
             codes[i], errors[i] = 0, "the encoder's code has numbers that are not finite in float16"
         block["latent"], block["error"] = codes, errors
@@ -118,11 +124,8 @@ def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, 
     }
 
 
-def cannot_write(folder: str, error: OSError) -> str:
-    """Why, and what to do."""
-    if error.errno in DISK_FULL:
-        return f"{folder}: the disk is full; free some space, then the same command goes on where it stopped"
-    return f"{folder}: cannot be written to ({first_line(error)}); see to it, then start the same command again"
+def _resources(error: Exception, batch_size: int) -> str:
+    return f"{first_line(error)}; if memory ran out, lower --batch_size (now {batch_size}) or --actors"
 
 
 def _objects(values: list[str]) -> np.ndarray:

@@ -76,6 +76,10 @@ def test_the_other_kind_is_told_by_the_options(tiny: Tiny) -> None:
         ({"input_nc": "1"}, "input_nc 1"),
         ({"learn_in_w": True}, "learn_in_w"),
         ({"dataset_type": "cars_encode"}, "trained on cars"),
+        ({"encoder_type": ["GradualStyleEncoder"]}, "its option encoder_type is list"),
+        ({"encoder_type": "a\nb" + 1000 * "c"}, "is of type a?bccc"),
+        ({"input_nc": torch.zeros(2)}, "its option input_nc is float32 [2]"),
+        ({"input_nc": "²"}, "input_nc ²"),
     ],
 )
 def test_encoders_that_fervit_does_not_do_are_named(tiny: Tiny, options: dict[str, Any], message: str) -> None:
@@ -102,6 +106,15 @@ STEM = "encoder.input_layer.0.weight"
         (with_weight("encoder.styles.20.linear.bias", torch.zeros(512)), "has 21 styles"),
         (with_weight(STEM, torch.zeros(64, 1, 3, 3)), f"{STEM} is float32 [64, 1, 3, 3], but must be float32 [64, 3"),
         (with_weight(STEM, torch.zeros(64, 3, 3, 3).half()), f"{STEM} is float16 [64, 3, 3, 3], but must be float32"),
+        (lambda content: content.update(opts=torch.zeros(2)), "its 'opts' are no dict"),
+        (lambda content: content.update(latent_avg=torch.zeros(18, 512).to_sparse()), "latent_avg is float32"),
+        (lambda content: content.update(latent_avg=torch.zeros(18, 512).int()), "latent_avg is int32"),
+        (
+            lambda content: content.update(latent_avg=torch.full((18, 512), 1e300, dtype=torch.float64)),
+            "latent_avg has NaN",
+        ),
+        (with_weight(STEM, torch.zeros(64, 3, 3, 3).to_sparse()), f"{STEM} is Tensor, not a plain tensor"),
+        (with_weight("encoder.\n" + 1000 * "x", torch.zeros(1)), "has encoder.?xxx"),
         (with_weight(STEM, [1, 2]), f"{STEM} is list, not a plain tensor"),
         (with_weight(STEM, torch.full((64, 3, 3, 3), torch.inf)), f"{STEM} has NaN or infinite"),
         (with_weight("encoder.styles.17.linear.bias", torch.full((512,), torch.nan)), "17.linear.bias has NaN"),
@@ -146,6 +159,10 @@ def test_a_checkpoint_that_wants_to_run_code_runs_nothing(tmp_path: Path) -> Non
     for name in ("zip.pt", "old.pt", "bare.pt"):
         assert "nothing was executed" in refusal("psp", tmp_path / name)
         assert not witness.exists()
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    assert "is a folder" in refusal("psp", tmp_path)
 
 
 def test_a_file_without_a_decoder_cannot_reconstruct(tiny: Tiny) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -85,6 +86,19 @@ def test_a_folder_beside_the_splits_that_is_none_is_refused(demo_faces: Path, tm
     (copy / "val").rename(copy / "validation")
     with pytest.raises(UserError, match="'validation' stands beside test but is no split"):
         open_faces(str(copy))
+
+
+def test_a_link_to_itself_is_told_as_a_picture_and_a_named_pipe_is_passed_over(
+    demo_faces: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    (copy / "train" / "happy" / "self.png").symlink_to("self.png")
+    os.mkfifo(copy / "train" / "happy" / "pipe.png")
+    index = open_faces(str(copy))
+    assert len(index.table) == 78
+    with pytest.raises(OSError, match=r"self\.png"):
+        index.read(str(copy / "train" / "happy" / "self.png"))
 
 
 def test_a_linked_folder_that_leads_back_is_read_once(demo_faces: Path, tmp_path: Path) -> None:

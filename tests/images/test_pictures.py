@@ -42,7 +42,7 @@ def test_grey_palette_and_transparent_pictures_become_rgb(face: Image.Image, tmp
     assert read(tmp_path / "print.jpg").shape == (96, 96, 3)
 
 
-def test_sixteen_bits_of_grey_keep_their_upper_eight(face: Image.Image, tmp_path: Path) -> None:
+def test_sixteen_bits_of_grey_are_scaled_to_eight(face: Image.Image, tmp_path: Path) -> None:
     grey = np.asarray(face.convert("L"))
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.tiff")

@@ -25,7 +25,7 @@ from fervit.images.index import open_faces
 from fervit.images.pictures import resize
 from fervit.latents import LatentSet
 from fervit.latents.encode import EncodeSummary, encode_faces
-from fervit.latents.parts import write_part
+from fervit.latents.parts import drop_duplicates, write_part
 from fervit.latents.plan import EncodePlan, EncoderChoice, place, plan_encoding
 from fervit.latents.stages import EncoderActor
 
@@ -189,6 +189,33 @@ def test_a_face_that_stands_in_two_parts_is_kept_once(demo_faces: Path, encoded:
         LatentSet.read(str(out / "val"))
     assert len(plan(demo_faces, out)) == 0
     assert LatentSet.read(str(out / "val")).fingerprint == LatentSet.read(str(encoded / "val")).fingerprint
+
+
+def test_parts_that_overlap_in_any_way_lose_no_face(encoded: Path, tmp_path: Path) -> None:
+    whole = pq.read_table(next((encoded / "val").glob("*.parquet")))
+    ids = whole["image_id"].to_pylist()
+    for seed in range(20):
+        folder = tmp_path / str(seed)
+        cuts = sorted(np.random.default_rng(seed).choice(range(1, len(ids)), 3, replace=False).tolist())
+        for start, end in ((0, cuts[0]), (cuts[0], cuts[1]), (cuts[1], len(ids)), (0, cuts[2]), (0, len(ids))):
+            write_part(whole.slice(start, end - start), str(folder), ids[start:end])
+        assert drop_duplicates(str(folder)) == len(ids) + cuts[2]
+        assert LatentSet.read(str(folder)).image_ids == sorted(ids)
+
+
+def test_codes_of_the_first_release_are_continued(
+    demo_faces: Path, encoded: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    """They did not say their precision, which was float32."""
+    old = pq.read_table(next((encoded / "test").glob("*.parquet")))
+    metadata = json.loads(old.schema.metadata[b"fervit"])
+    del metadata["precision"]
+    tmp_path.joinpath("test").mkdir()
+    pq.write_table(
+        old.slice(0, 5).replace_schema_metadata({b"fervit": json.dumps(metadata)}), tmp_path / "test" / "part-0.parquet"
+    )
+    encode(demo_faces, tmp_path, cluster)
+    assert LatentSet.read(str(tmp_path / "test")).fingerprint == LatentSet.read(str(encoded / "test")).fingerprint
 
 
 def test_codes_do_not_depend_on_the_number_of_actors(

@@ -11,7 +11,7 @@ from fervit.cluster import Cluster, Node
 from fervit.encoders.registry import fingerprint_of
 from fervit.errors import UserError
 from fervit.images.index import open_faces
-from fervit.latents.plan import EncodePlan, EncoderChoice, cpu_has_bfloat16, place, plan_encoding
+from fervit.latents.plan import HELPER_CPUS, EncodePlan, EncoderChoice, cpu_has_bfloat16, place, plan_encoding
 from tests.conftest import latent_set, write_latents
 
 LAPTOP = (Node(address="a", cpus=8, gpus=0),)
@@ -52,9 +52,35 @@ def test_what_can_never_be_placed_is_refused(demo_faces: Path, tmp_path: Path) -
     for wrong, message in (
         ({"gpus_per_actor": 8}, "the largest node has 4 GPUs"),
         ({"gpus_per_actor": -1}, "--gpus_per_actor -1"),
+        ({"gpus_per_actor": 1.5}, "a share of one GPU or a whole number"),
+        ({"gpus_per_actor": 0.6, "actors": 5}, "room for 4 with 0.6 GPU each"),
     ):
         with pytest.raises(UserError, match=message):
             place(plan(demo_faces, tmp_path), cluster(GPUS), **wrong)
+
+
+def test_there_is_always_room_for_a_task_that_decodes(demo_faces: Path, tmp_path: Path) -> None:
+    to_do = plan(demo_faces, tmp_path)
+    for cpus in (2, 4, 8, 16):
+        for actors in range(1, 2 * cpus):
+            placed = place(to_do, cluster((Node(address="a", cpus=cpus, gpus=0),)), actors=actors)
+            assert 0 < placed.cpus * actors + HELPER_CPUS <= cpus
+            assert 1 <= placed.threads <= cpus
+
+
+def test_all_threads_have_work_whatever_the_batch_size(demo_faces: Path, tmp_path: Path) -> None:
+    for batch_size in (1, 4, 32, 100):
+        placed = place(plan(demo_faces, tmp_path), cluster(LAPTOP), batch_size=batch_size)
+        assert placed.part_rows % (8 * batch_size) == 0
+
+
+def test_another_split_by_another_encoder_is_refused_too(demo_faces: Path, tmp_path: Path) -> None:
+    write_latents(tmp_path / "train", latent_set(1))
+    only_test = tmp_path / "faces"
+    (only_test / "test").parent.mkdir()
+    (only_test / "test").symlink_to(demo_faces / "test")
+    with pytest.raises(UserError, match="train: holds codes of another encoder"):
+        plan(only_test, tmp_path)
 
 
 def test_more_codes_get_the_precision_of_those_that_are_there(demo_faces: Path, tmp_path: Path) -> None:
