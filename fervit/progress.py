@@ -21,8 +21,8 @@ class Progress:
     def add(self, done: int, failed: int = 0) -> None:
         self.done += done
         self.failed += failed
-        self._bar.update(done + failed)
         self._bar.set_postfix(failed=self.failed, refresh=False)
+        self._bar.update(done + failed)
 
     def close(self) -> None:
         self._bar.close()

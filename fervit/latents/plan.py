@@ -26,7 +26,7 @@ MAX_WORKERS = 8
 """Batches side by side on a CPU; each holds some 0.3 GB of activations at batch 4 and full size."""
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
 PART_ROWS = {"cpu": 32, "cuda": 512}
-"""Faces in one part file: about 20 s of a full-size network's work on a small CPU, less than one on a large GPU."""
+"""Faces in one part file, about: some 15 s of a full-size network's work on a small CPU."""
 PART_ROWS_DEMO = 128
 WITHOUT_BFLOAT16 = ("K80", "P4", "P100", "T4", "V100")
 """GPUs that have to emulate bfloat16."""
