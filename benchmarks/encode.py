@@ -83,7 +83,7 @@ def measure_network(plain: GradualStyleEncoder, batch_size: int, rounds: int, de
         forms["plain, TF32 (PyTorch's default)"] = lambda: in_batches(baseline, pixels, batch_size, tf32=True)
     for precision in DTYPES:
         runner = EncoderRunner(encoder_of(plain, precision, device), batch_size)
-        forms[f"ours {precision}"] = lambda runner=runner: runner(pixels)  # type: ignore[misc]
+        forms[f"ours {precision}{', captured' if runner.captured else ''}"] = lambda runner=runner: runner(pixels)  # type: ignore[misc]
 
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     codes, peak = {}, dict.fromkeys(forms, 0.0)

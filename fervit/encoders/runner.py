@@ -33,9 +33,7 @@ class EncoderRunner:
         threads: to compute with on a CPU; None for as many as torch takes.
     """
 
-    def __init__(
-        self, encoder: Encoder, batch_size: int, threads: int | None = None, max_workers: int = MAX_WORKERS
-    ) -> None:
+    def __init__(self, encoder: Encoder, batch_size: int, threads: int | None = None) -> None:
         self.encoder = encoder
         self.batch_size = batch_size
         self.device = encoder.latent_avg.device
@@ -44,10 +42,15 @@ class EncoderRunner:
         else:
             pack(encoder.network)
             threads = threads or torch.get_num_threads()
-            workers = min(threads, max_workers)
+            workers = min(threads, MAX_WORKERS)
             self._pool = ThreadPoolExecutor(
                 workers, initializer=torch.set_num_threads, initargs=(max(1, threads // workers),)
             )
+
+    @property
+    def captured(self) -> bool:
+        """Whether batches replay a CUDA graph."""
+        return self.device.type == "cuda" and self._graph.captured
 
     def __call__(self, pixels_nhwc: np.ndarray) -> Tensor:
         if self.device.type == "cuda":

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fervit.errors import JobError
+from fervit.files import first_line
 from fervit.latents.failures import ERRORS_FILE, FailureLog
 from fervit.latents.import_pt import load_block
 from fervit.latents.parts import drop_duplicates
@@ -72,6 +73,13 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
         ) from None
     except OSError as error:
         raise JobError(cannot_write(plan.latent_out, error)) from None
+    except Exception as error:
+        if not _is_loss(error):
+            raise
+        raise JobError(
+            f"Ray lost a part of the job, such as its node ({first_line(error)}); {progress.done} images were encoded and "
+            "stay; the same command goes on from there"
+        ) from None
     finally:
         progress.close()
     if progress.done == 0 and plan.present == 0:
@@ -85,6 +93,13 @@ def _refuse_nothing(plan: EncodePlan, failures: FailureLog) -> None:
         raise JobError(f"all {plan.failed_before} images failed before; {listed}; --retry_errors tries them again")
     name, reason = failures.first
     raise JobError(f"none of the {len(plan)} images could be encoded; the first, {name}: {reason}; {listed}")
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether a process or a node died, rather than code of ours failed."""
+    from ray.exceptions import RayError, RayTaskError
+
+    return isinstance(error, RayError) and not isinstance(error, RayTaskError)
 
 
 def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[dict[str, str]]]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 HELPER_CPUS = 0.5
 """Of a CPU, for a task that decodes or writes."""
-MAX_WORKERS = 8
-"""Batches side by side on a CPU; each holds some 0.3 GB of activations at batch 4 and full size."""
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
 PART_ROWS = {"cpu": 32, "cuda": 512}
 """Faces in one part file, about: some 15 s of a full-size network's work on a small CPU."""
@@ -178,6 +176,8 @@ def place(
     Raises:
         UserError: the actors can never be placed.
     """
+    from fervit.encoders.runner import MAX_WORKERS
+
     largest = max(node.gpus for node in cluster.nodes)
     gpus = min(1.0, largest) if gpus_per_actor is None else gpus_per_actor
     if not 0 <= gpus <= largest:
