@@ -77,8 +77,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
         if not _is_loss(error):
             raise
         raise JobError(
-            f"Ray lost a part of the job, such as its node ({first_line(error)}); {progress.done} images were encoded and "
-            "stay; the same command goes on from there"
+            f"Ray lost a part of the job, such as its node ({first_line(error)}); {progress.done} images were encoded "
+            "and stay; the same command goes on from there"
         ) from None
     finally:
         progress.close()
