@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from fervit.errors import UserError
+from fervit.errors import JobError, UserError
 from fervit.files import first_line
 
 
@@ -79,7 +79,7 @@ def _init(address: str | None) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         address = address or os.environ.get("RAY_ADDRESS")
         if address is None:
-            raise
+            raise JobError(f"a local Ray could not be started ({first_line(error)}); start the command again") from None
         raise UserError(
             f"--address {address}: no Ray answers there ({first_line(error)}); start one with `ray start --head`, or "
             "leave the address (and RAY_ADDRESS) out"
