@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 
 from fervit.emotions import SPLITS
 from fervit.errors import JobError, UserError
+from fervit.hardware import cpu_has_bfloat16
 from fervit.images.index import FaceIndex
 from fervit.latents.failures import read_failures
 from fervit.latents.parts import drop_duplicates, encoder_in, leftovers, read_split
@@ -212,15 +212,6 @@ def place(
         precision=precision,
         reason=reason,
     )
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this machine's CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
 def _precision(plan: EncodePlan, cluster: Cluster, device: str) -> tuple[str, str]:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fervit.model.dropout import Shard
+from fervit.model.encoder_layer import EncoderLayer
+
 
 class LatentViT(nn.Module):
     """W+ codes [batch, seq_len, latent_dim] -> logits [batch, num_classes].
@@ -22,8 +25,16 @@ class LatentViT(nn.Module):
         heads: attention heads a layer.
         mlp_dim: width of the hidden layer of each encoder layer.
         dropout: probability, in the encoder layers.
+        pre_norm: LayerNorm before attention and perceptron rather than after the sum.
+        activation: "relu" or "gelu".
+        drop_path: probability of leaving out a residual branch in the last layer, falling to 0 in the first.
+        pooling: what the head reads: "cls", the class token, or "mean", the mean of the styles' tokens.
+        standardise: codes are standardised with the statistics that `set_statistics` was given.
         num_classes: emotions.
     """
+
+    code_mean: Tensor
+    code_std: Tensor
 
     def __init__(
         self,
@@ -35,28 +46,55 @@ class LatentViT(nn.Module):
         heads: int = 8,
         mlp_dim: int = 2048,
         dropout: float = 0.1,
+        pre_norm: bool = False,
+        activation: str = "relu",
+        drop_path: float = 0.0,
+        pooling: str = "cls",
+        standardise: bool = False,
         num_classes: int = 7,
     ) -> None:
         super().__init__()
-        self.seq_len, self.latent_dim = seq_len, latent_dim
+        self.seq_len, self.latent_dim, self.pooling = seq_len, latent_dim, pooling
+        self.shard = Shard()
+        self.standardise = standardise
+        if standardise:
+            self.register_buffer("code_mean", torch.zeros(seq_len, latent_dim))
+            self.register_buffer("code_std", torch.ones(seq_len, latent_dim))
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dim))
         self.pos_emb = nn.Parameter(torch.empty(1, seq_len + 1, embed_dim))
         self.input_proj = nn.Linear(latent_dim, embed_dim)
-        layers = [
-            nn.TransformerEncoderLayer(embed_dim, heads, mlp_dim, dropout, batch_first=True) for _ in range(depth)
-        ]
-        self.transformer = nn.TransformerEncoder(layers[0], 1, enable_nested_tensor=False)
-        self.transformer.layers = nn.ModuleList(layers)  # its own copies of layers[0] would all start equal
-        self.transformer.num_layers = depth
+        layers = nn.Sequential(
+            *(
+                EncoderLayer(
+                    dim=embed_dim,
+                    heads=heads,
+                    mlp_dim=mlp_dim,
+                    dropout=dropout,
+                    drop_path=drop_path * i / max(1, depth - 1),
+                    pre_norm=pre_norm,
+                    activation=activation,
+                    shard=self.shard,
+                )
+                for i in range(depth)
+            )
+        )
+        self.transformer = nn.ModuleDict({"layers": layers})  # earlier checkpoints name the weights so
         self.mlp_head = nn.Sequential(nn.LayerNorm(embed_dim), nn.Linear(embed_dim, num_classes))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_emb, std=0.02)
 
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """What `standardise` subtracts and divides by: float32 [seq_len, latent_dim] each."""
+        self.code_mean.copy_(mean)
+        self.code_std.copy_(std)
+
     def forward(self, codes_nld: Tensor) -> Tensor:
         if codes_nld.shape[1:] != (self.seq_len, self.latent_dim):
             raise ValueError(f"codes must be [n, {self.seq_len}, {self.latent_dim}], but got {list(codes_nld.shape)}")
+        if self.standardise:
+            codes_nld = (codes_nld - self.code_mean) / self.code_std
         tokens = self.input_proj(codes_nld)  # [batch, seq_len, embed_dim]
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.pos_emb
-        tokens = self.transformer(tokens)  # [batch, 1 + seq_len, embed_dim]
-        logits: Tensor = self.mlp_head(tokens[:, 0])
+        tokens = self.transformer["layers"](tokens)  # [batch, 1 + seq_len, embed_dim]
+        logits: Tensor = self.mlp_head(tokens[:, 0] if self.pooling == "cls" else tokens[:, 1:].mean(dim=1))
         return logits

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,14 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fervit.emotions import NUM_EMOTIONS
-from fervit.latents import LatentSet
+from fervit.hardware import cpu_has_bfloat16
 from fervit.model import LatentViT
 from fervit.training.config import TrainConfig
+from fervit.training.data import DeviceLatents, choose_rows, epoch_batches
 from fervit.training.fit import fit_to_data
 from fervit.training.metrics import metrics_of_counts
+from fervit.training.optim import Average, LearningRate, make_optimizer
+from fervit.training.ranks import Ranks
+from fervit.training.step import TrainingStep
 
 VALIDATION_BATCH = 512
-PLATEAU_PATIENCE, PLATEAU_FACTOR = 5, 0.5
+GAINS_FROM_BFLOAT16 = 64
+"""The narrowest tokens for which bfloat16 is faster on a CPU, its conversions included (measured)."""
 
 
 class DivergedError(Exception):
@@ -50,55 +52,94 @@ class EpochResult:
         return asdict(self)
 
 
-class DeviceLatents:
-    """A split on the device, float16 as on disk; batches are gathered there by index. Trainers can share one."""
-
-    def __init__(self, latents: LatentSet, device: str = "cpu") -> None:
-        self.latents, self.device = latents, torch.device(device)
-        with warnings.catch_warnings():
-            # The codes may be a read-only view of shared memory; torch has no such tensors and warns. Nothing writes.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            self.codes = torch.from_numpy(latents.codes).to(self.device)
-            self.labels = torch.from_numpy(latents.labels).to(self.device)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 codes [n, seq_len, latent_dim] and labels [n] of some rows."""
-        return self.codes[rows].float(), self.labels[rows]
-
-
 class Trainer:
     """Trains one configuration; `run_epoch` until `finished`.
 
     The same configuration, data and hardware give the same numbers, also when the training was interrupted and went on
-    from `state_dict`.
+    from `state_dict`, and the same curve (but for rounding) with any number of ranks.
 
     Args:
         config: the hyperparameters.
         train: rows to learn from; the model lives on their device.
         val: rows to measure on after each epoch.
+        ranks: the processes that train together; each has all the latents.
+        metric: what `best` goes by, a field of EpochResult; of `val_loss` the lowest is the best, else the highest.
+        capture: replay the steps from a CUDA graph where that is possible.
 
     Raises:
         UserError: the latents do not fit the configuration or each other.
     """
 
-    def __init__(self, config: TrainConfig, train: DeviceLatents, val: DeviceLatents) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: DeviceLatents,
+        val: DeviceLatents,
+        *,
+        ranks: Ranks = Ranks(),
+        metric: str = "f1_macro",
+        capture: bool = True,
+    ) -> None:
         self.config = config = fit_to_data(config, train.latents, val.latents)
-        self.train, self.val, self.device = train, val, train.device
+        self.train, self.val, self.device, self.ranks, self.metric = train, val, train.device, ranks, metric
+        rows = choose_rows(train.latents.labels, config.data_fraction, config.seed)
+        weights = torch.ones(NUM_EMOTIONS)
+        if config.use_class_weights:
+            weights = class_weights(np.bincount(train.latents.labels[rows], minlength=NUM_EMOTIONS))
+        weights = weights.to(self.device)
+        self._rows = torch.from_numpy(rows).to(self.device)
+        self._row_weights = weights[self.train.labels[self._rows]]
+        statistics = None
+        if config.standardise or config.latent_noise or config.latent_mask:
+            statistics = train.statistics(self._rows)
+
         torch.manual_seed(config.seed)
-        self.model = LatentViT(**config.model()).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        self.model = LatentViT(**config.model())
+        if config.standardise and statistics is not None:
+            self.model.set_statistics(*statistics)
+        self.model.to(self.device)
+        self.dtype = dtype_of(config, self.device)
+        self._optimizer = make_optimizer(self.model, config, self.device)
+        self._learning_rate = LearningRate(self._optimizer, config)
+        self._average = Average(self.model, config.ema_decay) if config.ema_decay else None
+        self._step = TrainingStep(
+            self.model,
+            self._optimizer,
+            config,
+            train,
+            class_weights=weights,
+            statistics=statistics,
+            dtype=self.dtype,
+            ranks=ranks,
+            capture=capture,
         )
-        self.schedule = _schedule(self.optimizer, config)
-        self.class_weights = class_weights(train.latents.counts).to(self.device) if config.use_class_weights else None
         self.epoch = 0
+        self.best: EpochResult | None = None
+        """The epoch with the best value of the metric, the earliest of equal ones."""
+        self.confusion = np.zeros((NUM_EMOTIONS, NUM_EMOTIONS), dtype=np.int64)
+        """Of the last epoch, on the validation split: rows true, columns predicted."""
+
+    @property
+    def evaluated(self) -> LatentViT:
+        """The model that is measured and kept: the one trained, or the moving average of its weights."""
+        model: LatentViT = self._average.model if self._average else self.model  # type: ignore[assignment]
+        return model
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replayed from a CUDA graph."""
+        return self._step.captured
 
     @property
     def finished(self) -> bool:
-        return self.epoch >= self.config.epochs
+        patience = self.config.early_stop_patience
+        stale = bool(patience and self.best and self.epoch - self.best.epoch >= patience)
+        return self.epoch >= self.config.epochs or stale
+
+    @property
+    def improved(self) -> bool:
+        """Whether the last epoch is the best."""
+        return self.best is not None and self.best.epoch == self.epoch
 
     def run_epoch(self) -> EpochResult:
         """One pass over the training rows, then one over the validation rows.
@@ -108,103 +149,128 @@ class Trainer:
         """
         started = time.perf_counter()
         self.epoch += 1
-        lr = float(self.optimizer.param_groups[0]["lr"])
+        self._seed_epoch()
+        lr = self._learning_rate.epoch_lr
         train_loss, train_accuracy = self._train_pass()
         train_seconds = time.perf_counter() - started
-        val_loss, confusion = self._validation_pass()
-        for name, loss in (("loss", train_loss), ("validation loss", val_loss)):
-            if not math.isfinite(loss):
-                raise DivergedError(f"the {name} became {loss} in epoch {self.epoch} at lr {lr:g}; try a lower lr")
-        if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.schedule.step(val_loss)
-        elif self.schedule is not None:
-            self.schedule.step()
-        return EpochResult(
+        val_loss = self._validation_pass()
+        if not math.isfinite(val_loss):
+            raise DivergedError(f"the validation loss became {val_loss} in epoch {self.epoch} at lr {lr:g}; {HINT}")
+        self._learning_rate.after_epoch(val_loss)
+        result = EpochResult(
             epoch=self.epoch,
             train_loss=train_loss,
             train_accuracy=train_accuracy,
             val_loss=val_loss,
             lr=lr,
             seconds=time.perf_counter() - started,
-            samples_per_second=len(self.train) / train_seconds,
-            **metrics_of_counts(confusion),
+            samples_per_second=len(self._rows) / train_seconds,
+            **metrics_of_counts(self.confusion),
         )
+        if self.best is None or self._value(result) > self._value(self.best):
+            self.best = result
+        return result
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the training depends on; loads with `weights_only=True`."""
+        """All that the rest of the training depends on; loads with `weights_only=True`.
+
+        What is random in an epoch follows from the seed and the epoch's number, so no generator needs to be kept.
+        """
         return {
             "config": self.config.to_json(),
             "epoch": self.epoch,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": copy.deepcopy(self.schedule.state_dict()) if self.schedule is not None else None,
-            "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "average": self._average.state_dict() if self._average else None,
+            "optimizer": self._optimizer.state_dict(),
+            "learning_rate": self._learning_rate.state_dict(),
+            "best": self.best.to_json() if self.best else None,
+            "confusion": self.confusion.tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from where another Trainer of the same configuration stood."""
+        """Goes on from where another Trainer of the same configuration stood; before the first epoch of this one."""
         if state["config"] != self.config.to_json():
             raise ValueError("the state is of another configuration")
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["rng"])
-        if state["rng_cuda"] is not None:
-            torch.cuda.set_rng_state(state["rng_cuda"], self.device)
+        if self._average:
+            self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._learning_rate.load_state_dict(state["learning_rate"], self._optimizer)
+        self.best = EpochResult(**state["best"]) if state["best"] else None
+        self.confusion = np.array(state["confusion"])
+
+    def _value(self, result: EpochResult) -> float:
+        value: float = getattr(result, self.metric)
+        return -value if self.metric == "val_loss" else value
+
+    def _seed_epoch(self) -> None:
+        """On GPUs ranks draw for their own rows, each from a seed of its own; on CPUs all draw the same."""
+        seed = self.config.seed * 1_000_003 + self.epoch
+        torch.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed + 7_919_000_027 * self.ranks.rank)
 
     def _train_pass(self) -> tuple[float, float]:
         """Mean loss and accuracy over the epoch, both from the same forward passes that trained."""
         self.model.train()
-        loss_sum = torch.zeros((), device=self.device)
+        n, size = len(self._rows), self.config.batch_size
+        n_steps = -(-n // size)
+        losses = torch.zeros(n_steps, device=self.device)
         hits = torch.zeros((), dtype=torch.int64, device=self.device)
-        for rows in self._shuffled_batches():
-            codes, labels = self.train.batch(rows)
-            logits = self.model(codes)
-            loss = F.cross_entropy(logits, labels, weight=self.class_weights)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            loss_sum += loss.detach() * len(rows)
-            hits += (logits.detach().argmax(dim=1) == labels).sum()
-        n = len(self.train)
-        return loss_sum.item() / n, hits.item() / n
+        for i, batch in enumerate(epoch_batches(self.config, self.epoch, self._rows, self._row_weights, self.ranks)):
+            self._learning_rate.before_step(self.epoch - 1 + (i + 1) / n_steps)
+            outcome = self._step(batch)
+            losses[i], hits = outcome.loss, hits + outcome.hits
+            if self._average:
+                self._average.update()
+        step_losses = self.ranks.sum(losses).tolist()
+        self._check_finite(step_losses)
+        sizes = [min(size, n - i * size) for i in range(n_steps)]
+        mean = math.fsum(loss * rows for loss, rows in zip(step_losses, sizes, strict=True)) / n
+        return mean, self.ranks.sum(hits).item() / n
+
+    def _check_finite(self, losses: list[float]) -> None:
+        for i, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                self._learning_rate.before_step(self.epoch - 1 + (i + 1) / len(losses))
+                lr = float(self._optimizer.param_groups[0]["lr"])
+                raise DivergedError(
+                    f"the loss became {loss} in epoch {self.epoch}, step {i + 1} of {len(losses)}, at lr {lr:g}; {HINT}"
+                )
 
     @torch.inference_mode()
-    def _validation_pass(self) -> tuple[float, np.ndarray]:
-        """Mean cross-entropy and the confusion matrix [7, 7]."""
-        self.model.eval()
-        loss_sum = torch.zeros((), device=self.device)
-        counts = torch.zeros(NUM_EMOTIONS * NUM_EMOTIONS, dtype=torch.int64, device=self.device)
-        for rows in torch.arange(len(self.val), device=self.device).split(VALIDATION_BATCH):
-            codes, labels = self.val.batch(rows)
-            logits = self.model(codes)
-            loss_sum += F.cross_entropy(logits, labels, reduction="sum")
+    def _validation_pass(self) -> float:
+        """Mean cross-entropy; the confusion matrix goes to `confusion`. In float32, as evaluations of the model are."""
+        model = self.evaluated.eval()
+        totals = torch.zeros(1 + NUM_EMOTIONS**2, dtype=torch.float64, device=self.device)
+        rows = torch.arange(self.ranks.rank, len(self.val), self.ranks.world, device=self.device)
+        for part in rows.split(VALIDATION_BATCH):
+            codes, labels = self.val.batch(part)
+            logits = model(codes)
+            totals[0] += F.cross_entropy(logits, labels, reduction="sum")
             cells = labels * NUM_EMOTIONS + logits.argmax(dim=1)
-            counts += torch.bincount(cells, minlength=len(counts))
-        return loss_sum.item() / len(self.val), counts.view(NUM_EMOTIONS, NUM_EMOTIONS).cpu().numpy()
+            totals[1:] += torch.bincount(cells, minlength=NUM_EMOTIONS**2)
+        loss, *counts = self.ranks.sum(totals).tolist()
+        self.confusion = np.array(counts).astype(np.int64).reshape(NUM_EMOTIONS, NUM_EMOTIONS)
+        return float(loss) / len(self.val)
 
-    def _shuffled_batches(self) -> Iterator[Tensor]:
-        """Rows in an order that depends on the seed and the epoch alone, so that a resumed run draws the same."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.train), generator=generator).to(self.device)
-        yield from order.split(self.config.batch_size)
+
+HINT = "try a lower lr, warmup_epochs 1 or grad_clip 1"
+
+
+def dtype_of(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """What the matrix products are computed in: as the configuration says, or what this hardware is fastest at."""
+    if config.precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.precision]
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device)[0] >= 8
+    else:
+        fast = cpu_has_bfloat16() and config.embed_dim >= GAINS_FROM_BFLOAT16
+    return torch.bfloat16 if fast else torch.float32
 
 
 def class_weights(counts: np.ndarray) -> Tensor:
     """float32 [7]: n / (7 * rows of the class), 0 for a class without rows; their mean over the rows is 1."""
     weights = np.divide(counts.sum(), NUM_EMOTIONS * counts, out=np.zeros(len(counts)), where=counts > 0)
     return torch.from_numpy(weights).float()
-
-
-Schedule = torch.optim.lr_scheduler.ReduceLROnPlateau | torch.optim.lr_scheduler.CosineAnnealingLR
-
-
-def _schedule(optimizer: torch.optim.Optimizer, config: TrainConfig) -> Schedule | None:
-    if config.scheduler == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=PLATEAU_PATIENCE, factor=PLATEAU_FACTOR)
-    if config.scheduler == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
-    return None

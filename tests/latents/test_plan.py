@@ -11,7 +11,8 @@ from fervit.cluster import Cluster, Node
 from fervit.encoders.registry import fingerprint_of
 from fervit.errors import UserError
 from fervit.images.index import open_faces
-from fervit.latents.plan import HELPER_CPUS, EncodePlan, EncoderChoice, cpu_has_bfloat16, place, plan_encoding
+from fervit.hardware import cpu_has_bfloat16
+from fervit.latents.plan import HELPER_CPUS, EncodePlan, EncoderChoice, place, plan_encoding
 from tests.conftest import latent_set, write_latents
 
 LAPTOP = (Node(address="a", cpus=8, gpus=0),)

@@ -10,7 +10,8 @@ import torch
 
 from fervit.errors import UserError
 from fervit.training.config import TrainConfig
-from fervit.training.trainer import DeviceLatents, DivergedError, EpochResult, Trainer, class_weights
+from fervit.training.data import DeviceLatents
+from fervit.training.trainer import DivergedError, EpochResult, Trainer, class_weights
 from tests.conftest import LATENT_DIM, SEQ_LEN, latent_set
 
 SMALL = TrainConfig(
@@ -70,7 +71,7 @@ def test_the_cosine_schedule_ends_near_zero_and_none_stays() -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training() -> None:
-    with pytest.raises(DivergedError, match=r"the loss became nan in epoch 1 at lr 1e\+30"):
+    with pytest.raises(DivergedError, match=r"the loss became nan in epoch 1, step 2 of 7, at lr 1e\+30"):
         curve(trainer(lr=1e30))
 
 

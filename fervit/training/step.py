@@ -1,0 +1,177 @@
+"""One training step: gather, augment, forward, backward, optimizer. Eager, or on a GPU replayed from a captured graph."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fervit.model import LatentViT
+from fervit.training.config import TrainConfig
+from fervit.training.data import Batch, DeviceLatents
+from fervit.training.ranks import Ranks
+
+EAGER_STEPS = 3
+"""Steps before a capture: libraries choose their algorithms in them, and the optimizer makes its state."""
+
+
+class Outcome(NamedTuple):
+    """Of a step, on the device: nothing waits for it."""
+
+    loss: Tensor
+    """0-dim: this rank's part of the mean loss of the global batch."""
+    hits: Tensor
+    """0-dim int64: rows of this rank that were classified rightly by the pass that trained."""
+
+
+class TrainingStep:
+    """Runs the steps of a training.
+
+    Args:
+        model: what is trained.
+        optimizer: of its parameters.
+        config: the hyperparameters.
+        data: the training split.
+        class_weights: float32 [classes].
+        statistics: mean and standard deviation of the training codes, [seq_len, latent_dim] each; None where no
+            augmentation needs them.
+        dtype: of the matrix products.
+        ranks: who takes part.
+        capture: replay steps from a CUDA graph, where there is a GPU and one rank.
+    """
+
+    def __init__(
+        self,
+        model: LatentViT,
+        optimizer: torch.optim.Optimizer,
+        config: TrainConfig,
+        data: DeviceLatents,
+        *,
+        class_weights: Tensor,
+        statistics: tuple[Tensor, Tensor] | None,
+        dtype: torch.dtype,
+        ranks: Ranks,
+        capture: bool = True,
+    ) -> None:
+        self.model, self.optimizer, self.config, self.data = model, optimizer, config, data
+        self.class_weights, self.statistics, self.dtype, self.ranks = class_weights, statistics, dtype, ranks
+        self._network: nn.Module = model
+        if ranks.world > 1:
+            self._network = DistributedDataParallel(model, device_ids=[data.device] if model_on_gpu(model) else None)
+        self._capture = capture and ranks.world == 1 and model_on_gpu(model) and data.resident
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._eager_steps = 0
+
+    @property
+    def captured(self) -> bool:
+        return self._graph is not None
+
+    def __call__(self, batch: Batch) -> Outcome:
+        if not self._capture or batch.total != self.config.batch_size:
+            return self._eager(batch)
+        if self._graph is None:
+            if self._eager_steps < EAGER_STEPS:
+                self._eager_steps += 1
+                return self._on_side_stream(batch)
+            self._try_to_capture(batch)
+        if self._graph is None:
+            return self._eager(batch)
+        for static, new in zip(self._input[:4], batch[:4], strict=True):
+            static.copy_(new)
+        self._graph.replay()
+        return Outcome(self._output.loss.clone(), self._output.hits.clone())
+
+    def _eager(self, batch: Batch) -> Outcome:
+        self.optimizer.zero_grad(set_to_none=True)
+        outcome = self._forward_and_backward(batch)
+        self._update()
+        return outcome
+
+    def _forward_and_backward(self, batch: Batch) -> Outcome:
+        self.model.shard.start, self.model.shard.total = batch.start, batch.total
+        codes, labels = self.data.batch(batch.rows)
+        labels_mixed = labels
+        if self.config.mixup:
+            partners, labels_mixed = self.data.batch(batch.partners)
+            codes = torch.lerp(partners, codes, batch.mix)
+        codes = self._augment(codes, batch)
+        with torch.autocast(
+            codes.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=not self._capture
+        ):
+            logits = self._network(codes)
+        logits = logits.float()
+        loss = self._cross_entropy(logits, labels)
+        if self.config.mixup:
+            loss = torch.lerp(self._cross_entropy(logits, labels_mixed), loss, batch.mix)
+            labels = torch.where(batch.mix >= 0.5, labels, labels_mixed)
+        loss = loss / batch.weight
+        (loss * self.ranks.world).backward()  # DDP takes the mean of the ranks' gradients
+        return Outcome(loss.detach(), (logits.detach().argmax(dim=1) == labels).sum())
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(
+            logits,
+            labels,
+            weight=self.class_weights,
+            label_smoothing=self.config.label_smoothing,
+            reduction="sum",
+        )
+
+    def _augment(self, codes: Tensor, batch: Batch) -> Tensor:
+        """Noise and masked styles. On a CPU each rank draws for the whole batch and uses its rows."""
+        config = self.config
+        if not (config.latent_noise or config.latent_mask):
+            return codes
+        assert self.statistics is not None
+        mean, deviation = self.statistics
+        on_gpu = codes.device.type == "cuda"
+        drawn = len(codes) if on_gpu else batch.total
+        own = slice(None) if on_gpu else slice(batch.start, batch.start + len(codes))
+        if config.latent_noise:
+            noise = torch.randn((drawn, *codes.shape[1:]), device=codes.device)[own]
+            codes = codes + config.latent_noise * deviation * noise
+        if config.latent_mask:
+            masked = torch.rand((drawn, codes.shape[1], 1), device=codes.device)[own] < config.latent_mask
+            codes = torch.where(masked, mean, codes)
+        return codes
+
+    def _update(self) -> None:
+        if self.config.grad_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        self.optimizer.step()
+
+    def _on_side_stream(self, batch: Batch) -> Outcome:
+        """What is captured later must have run on a stream of its own before; these are steps like all others."""
+        device = self.data.device
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            outcome = self._eager(batch)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        return outcome
+
+    def _try_to_capture(self, batch: Batch) -> None:
+        """Captures a step, which does not run it. Where that fails, steps stay eager."""
+        self._input = Batch(*(tensor.clone() for tensor in batch[:4]), batch.start, batch.total)
+        self.optimizer.zero_grad(set_to_none=True)  # the captured backward pass then writes gradients of its own
+        graph = torch.cuda.CUDAGraph()
+        before = copy.copy(self.optimizer.param_groups[0])
+        try:
+            with torch.cuda.graph(graph):
+                self._output = self._forward_and_backward(self._input)
+                self._update()
+            self._graph = graph
+        except RuntimeError as error:  # a driver, an allocator or a kernel that cannot be captured
+            torch.cuda.synchronize(self.data.device)
+            self.optimizer.param_groups[0].update(before)
+            self._capture = False
+            logging.getLogger(__name__).warning("steps stay eager, as capturing one failed: %s", error)
+
+
+def model_on_gpu(model: nn.Module) -> bool:
+    return next(model.parameters()).is_cuda
