@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import re
 import sys
+import typing
 from collections.abc import Callable, Sequence
-from typing import Never
+from typing import Any, Never
 
 from fervit.errors import JobError, UserError
 
@@ -16,7 +18,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows a default where there is one: "(default: None)" says nothing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+        return (
+            action.help if action.default in (None, False, [], argparse.SUPPRESS) else super()._get_help_string(action)
+        )
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,6 +43,37 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Never:
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def add_fields(parser: argparse.ArgumentParser, cls: type, title: str) -> None:
+    """A flag for each field of a dataclass, `--no_<field>` too for a bool; `given_fields` collects what was given.
+
+    A field's `help` is in its metadata; its default stands in the help and is left to the dataclass.
+    """
+    group = parser.add_argument_group(title)
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        text = field.metadata["help"].replace("%", "%%") + f" (default: {field.default})"
+        flag = f"--{field.name}"
+        if kind is bool:
+            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+            group.add_argument(
+                f"--no_{field.name}",
+                action="store_false",
+                dest=field.name,
+                default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
+            )
+        elif typing.get_origin(kind) is typing.Literal:
+            group.add_argument(flag, choices=typing.get_args(kind), default=argparse.SUPPRESS, help=text)
+        else:
+            group.add_argument(flag, type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
+
+
+def given_fields(args: argparse.Namespace, cls: type) -> dict[str, Any]:
+    """The fields of `cls` that stood on the command line."""
+    return {field.name: getattr(args, field.name) for field in dataclasses.fields(cls) if hasattr(args, field.name)}
 
 
 def positive_int(text: str) -> int:

@@ -1,4 +1,4 @@
-"""One line of progress with rate and time left; silent where there is no terminal."""
+"""Progress: one line with rate and time left, silent where there is no terminal; and times as people write them."""
 
 from __future__ import annotations
 
@@ -26,3 +26,10 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def clock(seconds: float) -> str:
+    """75 -> "1:15"; 3700 -> "1:01:40"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

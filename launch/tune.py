@@ -36,10 +36,11 @@ def main() -> None:
         print(f"{args.latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
 
     from fervit.cluster import connect
-    from fervit.search.pipeline import new_folder, run_sweep
+    from fervit.search.pipeline import run_sweep
     from fervit.search.summary import summarise
+    from fervit.training.run_folder import new_folder
 
-    folder = new_folder(space)
+    folder = new_folder(space.name)
     with connect(args.address, folder / "ray.log") as cluster:
         try:
             resources, remark = placeable(space.trial, cluster.nodes)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from fervit.errors import UserError
-from fervit.evaluation.figures import draw_confusion_matrix
 from fervit.evaluation.metrics import confusion, describe
+from fervit.figures import draw_confusion_matrix
 from fervit.files import write_json
 from fervit.latents import LatentSet
 from fervit.latents.schema import same_encoder

@@ -7,6 +7,7 @@ Transformer Architecture" (ICML 2020), for pre-norm; Hendrycks and Gimpel (2016)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn.parameter import Parameter
 
 from fervit.model.dropout import Dropout, DropPath, Shard
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
 class SelfAttention(nn.Module):

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple, Protocol
 
 from torch.utils.tensorboard import SummaryWriter
 
+from fervit.progress import clock
 from fervit.search.sampler import Outcome
 from fervit.search.selection import TrialRecord, ranked
 from fervit.search.space import SearchSpace
 from fervit.training.config import TrainConfig
+from fervit.training.tensorboard import log_epoch
 from fervit.training.trainer import EpochResult
 
 Say = Callable[[str], None]
@@ -138,15 +140,7 @@ class Ledger:
     def _log(self, record: TrialRecord) -> None:
         if record.name not in self._writers:
             self._writers[record.name] = SummaryWriter(str(self.folder / "logs" / record.name))
-        writer, row = self._writers[record.name], record.epochs[-1]
-        for tag, value in (
-            ("Loss/Train", row["train_loss"]),
-            ("Loss/Validation", row["val_loss"]),
-            ("Validation/accuracy", row["accuracy"]),
-            ("Validation/f1_macro", row["f1_macro"]),
-            ("Learning_Rate", row["lr"]),
-        ):
-            writer.add_scalar(tag, value, row["epoch"])
+        log_epoch(self._writers[record.name], record.epochs[-1])
 
     def _prune(self, ended: TrialRecord) -> None:
         """Removes the checkpoint that a trial which has just ended pushes out of the best, or its own."""
@@ -172,10 +166,3 @@ class Ledger:
             assert value is not None
             line += f"  best {value[metric.name]:.3f} ({leading[0].name})"
         return f"{line}  {clock(elapsed)} gone, {clock(left)} left"
-
-
-def clock(seconds: float) -> str:
-    """75 -> "1:15"; 3700 -> "1:01:40"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

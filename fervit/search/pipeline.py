@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +42,6 @@ class SweepResult:
     evaluation: Evaluation
     encoder: dict[str, Any]
     seconds: float
-
-
-def new_folder(space: SearchSpace, root: Path = Path("experiments")) -> Path:
-    """A folder for a sweep that starts now."""
-    root.mkdir(parents=True, exist_ok=True)
-    name = f"{space.name}_{datetime.now():%Y%m%d_%H%M%S}"
-    for suffix in ("", *(f"_{i}" for i in range(2, 100))):  # another sweep may start within the same second
-        folder = root / f"{name}{suffix}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder.absolute()
-    raise JobError(f"{root / name}: a hundred sweeps of this name have started within a second")
 
 
 def run_sweep(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
-from fervit.search.ledger import clock
+from fervit.progress import clock
 from fervit.search.pipeline import SweepResult
 from fervit.search.selection import counts_by_state, failures_by_kind
 from fervit.training.metrics import majority_f1_macro

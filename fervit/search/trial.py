@@ -16,7 +16,8 @@ from fervit.search.space import Metric
 from fervit.structure import build
 from fervit.training.checkpoint import BEST_MODEL, Checkpoint, save_checkpoint
 from fervit.training.config import TrainConfig
-from fervit.training.trainer import DeviceLatents, DivergedError, Trainer
+from fervit.training.data import DeviceLatents
+from fervit.training.trainer import DivergedError, Trainer, is_out_of_memory
 
 LAST = "last.pt"
 SAVE_EVERY_S = 20.0
@@ -57,9 +58,10 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if self._train.device.type == "cuda":
             torch.cuda.empty_cache()
         self._folder = Path(config["folder"])
-        self._best_value: float | None = None
         self._saved = time.monotonic()
-        self._trainer = Trainer(build(TrainConfig, config["train"], "trial"), self._train, self._val)
+        self._trainer = Trainer(
+            build(TrainConfig, config["train"], "trial"), self._train, self._val, metric=self._metric.name
+        )
         self._resume()
 
     def step(self) -> dict[str, Any]:
@@ -69,12 +71,11 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         except DivergedError as error:
             return self._failed(f"diverged: {error}")
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return self._failed(f"out of memory: {error}")
         row = result.to_json()
-        if self._metric.better(row[self._metric.name], self._best_value):
-            self._best_value = row[self._metric.name]
+        if self._trainer.improved:
             self._save_best(row)
         finished = self._trainer.finished
         if not finished and time.monotonic() - self._saved > SAVE_EVERY_S:
@@ -90,8 +91,10 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         return {"epoch": whole_epochs, **self._report(failure=" ".join(failure.split())[:300])}
 
     def _report(self, *, finished: bool = False, failure: str = "") -> dict[str, Any]:
+        assert self._trainer is not None
+        best = self._trainer.best
         return {
-            "best_value": self._best_value if self._best_value is not None else float("nan"),
+            "best_value": getattr(best, self._metric.name) if best else float("nan"),
             "finished": finished,
             "failure": failure,
             "started": self._started,
@@ -103,7 +106,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         assert self._trainer is not None
         metrics = {name: value for name, value in row.items() if name != "epoch"}
         checkpoint = Checkpoint(
-            model_state_dict={name: value.cpu() for name, value in self._trainer.model.state_dict().items()},
+            model_state_dict={name: value.cpu() for name, value in self._trainer.evaluated.state_dict().items()},
             config=self._trainer.config,
             epoch=row["epoch"],
             metrics=metrics,
@@ -116,7 +119,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         assert self._trainer is not None
         self._folder.mkdir(parents=True, exist_ok=True)
         with whole_file(self._folder / LAST) as aside:
-            torch.save({"trainer": self._trainer.state_dict(), "best_value": self._best_value}, aside)
+            torch.save(self._trainer.state_dict(), aside)
         self._saved = time.monotonic()
 
     def _resume(self) -> None:
@@ -125,11 +128,4 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if not path.is_file():
             return
         assert self._trainer is not None
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self._trainer.load_state_dict(state["trainer"])
-        self._best_value = state["best_value"]
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch has a class for it; on a CPU it is a RuntimeError that says so."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        self._trainer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervit.emotions import NUM_EMOTIONS
 from fervit.latents import LatentSet
 from fervit.training.config import TrainConfig
 from fervit.training.ranks import Ranks
@@ -77,9 +76,7 @@ class Batch(NamedTuple):
     """Rows of the global batch."""
 
 
-def epoch_batches(
-    config: TrainConfig, epoch: int, rows: Tensor, row_weights: Tensor, ranks: Ranks
-) -> Iterator[Batch]:
+def epoch_batches(config: TrainConfig, epoch: int, rows: Tensor, row_weights: Tensor, ranks: Ranks) -> Iterator[Batch]:
     """The batches of an epoch. They depend on the seed and the epoch alone, and ranks share them out.
 
     Args:
@@ -104,15 +101,3 @@ def epoch_batches(
         low, high = i * size, min((i + 1) * size, n)
         start, stop = (low + (high - low) * (ranks.rank + j) // ranks.world for j in (0, 1))
         yield Batch(ordered[start:stop], partners[start:stop], mix[i], weights[low:high].sum(), start - low, high - low)
-
-
-def choose_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """int64 rows, in order: a share of each class, at least one row of every class that has one."""
-    if fraction == 1:
-        return np.arange(len(labels))
-    rng = np.random.default_rng(seed)
-    chosen = [
-        rng.permutation(np.flatnonzero(labels == label))[: max(1, round(fraction * int((labels == label).sum())))]
-        for label in range(NUM_EMOTIONS)
-    ]
-    return np.sort(np.concatenate(chosen))

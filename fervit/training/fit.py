@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
+from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.latents import LatentSet
 from fervit.latents.schema import same_encoder
@@ -25,3 +28,28 @@ def fit_to_data(config: TrainConfig, train: LatentSet, val: LatentSet) -> TrainC
             f"{val.path}: its codes come from another encoder than those of {train.path}; encode both with one"
         )
     return config
+
+
+def check_splits(config: TrainConfig, train: LatentSet, val: LatentSet) -> None:
+    """Refuses splits without one of the emotions, and a batch that all the training rows cannot fill."""
+    for split in (train, val):
+        split.check_classes()
+    rows = len(choose_rows(train.labels, config.data_fraction, config.seed))
+    if config.batch_size > rows:
+        share = f" of which data_fraction {config.data_fraction:g} takes {rows:,}" if rows < len(train) else ""
+        raise UserError(
+            f"--batch_size {config.batch_size}: must not be larger than the training data, but {train.path} has "
+            f"{len(train):,} rows{share}; give a smaller one"
+        )
+
+
+def choose_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """int64 rows, in order: a share of each class, at least one row of every class that has one."""
+    if fraction == 1:
+        return np.arange(len(labels))
+    rng = np.random.default_rng(seed)
+    chosen = [
+        rng.permutation(np.flatnonzero(labels == label))[: max(1, round(fraction * int((labels == label).sum())))]
+        for label in range(NUM_EMOTIONS)
+    ]
+    return np.sort(np.concatenate(chosen))

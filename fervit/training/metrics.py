@@ -21,7 +21,7 @@ def metrics_of_counts(confusion: np.ndarray) -> dict[str, float]:
     hits = np.diag(confusion).astype(float)
     true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     total = true.sum()
-    f1 = np.divide(2 * hits, true + predicted, out=np.zeros_like(hits), where=(true + predicted) > 0)
+    f1 = f1_of_classes(confusion)
     present = (true + predicted) > 0
     recall = hits[true > 0] / true[true > 0]
     return {
@@ -30,6 +30,14 @@ def metrics_of_counts(confusion: np.ndarray) -> dict[str, float]:
         "f1_weighted": float((f1 * true).sum() / total),
         "balanced_accuracy": float(recall.mean()),
     }
+
+
+def f1_of_classes(confusion: np.ndarray) -> np.ndarray:
+    """float [k]: F1 of each class of a confusion matrix [k, k]; 0 for a class neither true nor predicted anywhere."""
+    hits = np.diag(confusion).astype(float)
+    either = confusion.sum(axis=1) + confusion.sum(axis=0)
+    f1: np.ndarray = np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
+    return f1
 
 
 def majority_f1_macro(counts: np.ndarray) -> float:

@@ -18,9 +18,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig, device: torch.device) 
     """AdamW (Loshchilov and Hutter, 2019), fused. On a GPU its step can be captured, so its rate is a tensor there."""
     on_gpu = device.type == "cuda"
     lr: Any = torch.tensor(config.lr, device=device) if on_gpu else config.lr
-    return torch.optim.AdamW(
-        model.parameters(), lr=lr, weight_decay=config.weight_decay, fused=True, capturable=on_gpu
-    )
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=config.weight_decay, fused=True, capturable=on_gpu)
 
 
 class LearningRate:
@@ -75,7 +73,8 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
         self.model = copy.deepcopy(model).requires_grad_(False)
-        self._source, self._target = list(model.parameters()), list(self.model.parameters())
+        self._source: list[Tensor] = list(model.parameters())
+        self._target: list[Tensor] = list(self.model.parameters())
 
     @torch.no_grad()
     def update(self) -> None:

@@ -20,3 +20,6 @@ class Ranks:
         if self.world > 1:
             torch.distributed.all_reduce(counts)
         return counts
+
+
+ALONE = Ranks()

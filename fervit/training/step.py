@@ -1,4 +1,4 @@
-"""One training step: gather, augment, forward, backward, optimizer. Eager, or on a GPU replayed from a captured graph."""
+"""One step: gather, augment, forward, backward, optimizer. Eager, or on a GPU replayed from a captured graph."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fervit.training.config import TrainConfig
 from fervit.training.data import Batch, DeviceLatents
 from fervit.training.ranks import Ranks
 
+BATCH_TENSORS = ("rows", "partners", "mix", "weight")
 EAGER_STEPS = 3
 """Steps before a capture: libraries choose their algorithms in them, and the optimizer makes its state."""
 
@@ -81,8 +82,8 @@ class TrainingStep:
             self._try_to_capture(batch)
         if self._graph is None:
             return self._eager(batch)
-        for static, new in zip(self._input[:4], batch[:4], strict=True):
-            static.copy_(new)
+        for name in BATCH_TENSORS:
+            getattr(self._input, name).copy_(getattr(batch, name))
         self._graph.replay()
         return Outcome(self._output.loss.clone(), self._output.hits.clone())
 
@@ -157,7 +158,7 @@ class TrainingStep:
 
     def _try_to_capture(self, batch: Batch) -> None:
         """Captures a step, which does not run it. Where that fails, steps stay eager."""
-        self._input = Batch(*(tensor.clone() for tensor in batch[:4]), batch.start, batch.total)
+        self._input = batch._replace(**{name: getattr(batch, name).clone() for name in BATCH_TENSORS})
         self.optimizer.zero_grad(set_to_none=True)  # the captured backward pass then writes gradients of its own
         graph = torch.cuda.CUDAGraph()
         before = copy.copy(self.optimizer.param_groups[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,11 +17,11 @@ from fervit.emotions import NUM_EMOTIONS
 from fervit.hardware import cpu_has_bfloat16
 from fervit.model import LatentViT
 from fervit.training.config import TrainConfig
-from fervit.training.data import DeviceLatents, choose_rows, epoch_batches
-from fervit.training.fit import fit_to_data
+from fervit.training.data import DeviceLatents, epoch_batches
+from fervit.training.fit import choose_rows, fit_to_data
 from fervit.training.metrics import metrics_of_counts
 from fervit.training.optim import Average, LearningRate, make_optimizer
-from fervit.training.ranks import Ranks
+from fervit.training.ranks import ALONE, Ranks
 from fervit.training.step import TrainingStep
 
 VALIDATION_BATCH = 512
@@ -76,7 +77,7 @@ class Trainer:
         train: DeviceLatents,
         val: DeviceLatents,
         *,
-        ranks: Ranks = Ranks(),
+        ranks: Ranks = ALONE,
         metric: str = "f1_macro",
         capture: bool = True,
     ) -> None:
@@ -113,6 +114,8 @@ class Trainer:
             ranks=ranks,
             capture=capture,
         )
+        self.on_first_step: Callable[[], None] | None = None
+        """Called once, after the first step that this process makes."""
         self.epoch = 0
         self.best: EpochResult | None = None
         """The epoch with the best value of the metric, the earliest of equal ones."""
@@ -224,6 +227,9 @@ class Trainer:
             losses[i], hits = outcome.loss, hits + outcome.hits
             if self._average:
                 self._average.update()
+            if self.on_first_step:
+                self.on_first_step()
+                self.on_first_step = None
         step_losses = self.ranks.sum(losses).tolist()
         self._check_finite(step_losses)
         sizes = [min(size, n - i * size) for i in range(n_steps)]
@@ -274,3 +280,8 @@ def class_weights(counts: np.ndarray) -> Tensor:
     """float32 [7]: n / (7 * rows of the class), 0 for a class without rows; their mean over the rows is 1."""
     weights = np.divide(counts.sum(), NUM_EMOTIONS * counts, out=np.zeros(len(counts)), where=counts > 0)
     return torch.from_numpy(weights).float()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a GPU torch has a class for it; on a CPU it is a RuntimeError that says so."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

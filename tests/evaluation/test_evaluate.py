@@ -15,7 +15,8 @@ from fervit.evaluation.metrics import describe
 from fervit.latents import LatentSet
 from fervit.training.checkpoint import Checkpoint
 from fervit.training.config import TrainConfig
-from fervit.training.trainer import DeviceLatents, Trainer
+from fervit.training.data import DeviceLatents
+from fervit.training.trainer import Trainer
 from tests.conftest import ENCODER, latent_set
 
 CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=1, heads=2, mlp_dim=16, epochs=5, lr=3e-3)

@@ -10,8 +10,8 @@ import pytest
 from fervit.cluster import Cluster, Node
 from fervit.encoders.registry import fingerprint_of
 from fervit.errors import UserError
-from fervit.images.index import open_faces
 from fervit.hardware import cpu_has_bfloat16
+from fervit.images.index import open_faces
 from fervit.latents.plan import HELPER_CPUS, EncodePlan, EncoderChoice, place, plan_encoding
 from tests.conftest import latent_set, write_latents
 

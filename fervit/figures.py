@@ -1,17 +1,27 @@
-"""Pictures of an evaluation."""
+"""Pictures of metrics."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fervit.emotions import EMOTIONS
 from fervit.files import whole_file
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def draw_confusion_matrix(counts: np.ndarray, title: str, path: Path) -> None:
-    """PNG: the matrix as shares of each true class beside the counts. `counts` is [7, 7], rows true."""
+    """PNG of `confusion_figure`."""
+    with whole_file(path) as aside:
+        confusion_figure(counts, title).savefig(aside, format="png", dpi=110)
+
+
+def confusion_figure(counts: np.ndarray, title: str) -> Figure:
+    """The matrix as shares of each true class beside the counts. `counts` is [7, 7], rows true."""
     from matplotlib.figure import Figure
 
     true = counts.sum(axis=1, keepdims=True)
@@ -34,5 +44,4 @@ def draw_confusion_matrix(counts: np.ndarray, title: str, path: Path) -> None:
                 axes.text(j, i, text, ha="center", va="center", color="white" if dark[i, j] else "black")
         figure.colorbar(image, ax=axes, shrink=0.8)
     figure.suptitle(title)
-    with whole_file(path) as aside:
-        figure.savefig(aside, format="png", dpi=110)
+    return figure
