@@ -12,6 +12,7 @@ import torch
 
 from fervit.errors import UserError
 from fervit.files import first_line
+from fervit.numpy_pickles import SAFE_GLOBALS
 
 HEAD_BYTES = 512
 
@@ -33,7 +34,8 @@ def load_untrusted(path: Path, *, mmap: bool = False) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, of no use to a user
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
+            with torch.serialization.safe_globals(SAFE_GLOBALS):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except Exception as error:  # torch and pickle raise a dozen kinds on bytes that they did not write
         raise UserError(f"{path}: {_explain(error)}") from None
 

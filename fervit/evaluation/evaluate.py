@@ -80,7 +80,7 @@ def _check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
             f"{latents.path}: holds codes of {latents.codes.shape[1]} x {latents.codes.shape[2]}, but the model takes "
             f"{expected[0]} x {expected[1]}; encode with the encoder that the model was trained on"
         )
-    if not same_encoder(latents.encoder, checkpoint.encoder):
+    if checkpoint.encoder and not same_encoder(latents.encoder, checkpoint.encoder):
         raise UserError(
             f"{latents.path}: its codes come from encoder {_name(latents.encoder)}, the model was trained on codes of "
             f"{_name(checkpoint.encoder)}; encode with that one"

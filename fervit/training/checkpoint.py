@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from fervit.files import whole_file, write_json
 from fervit.model import LatentViT
 from fervit.structure import build
 from fervit.torch_files import load_untrusted
-from fervit.training.config import TrainConfig
+from fervit.training.config import MODEL_FIELDS, TrainConfig
 
 BEST_MODEL = "best_model.pt"
 CONTENT = {"model_state_dict": dict, "config": dict, "epoch": int, "metrics": dict, "encoder": dict, "data": dict}
+OPTIONAL: dict[str, Any] = {"encoder": {}, "data": {}}
+"""What checkpoints of earlier runs lack."""
+OF_DDP = "module."
+"""What DistributedDataParallel puts before the weights' names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class Checkpoint:
     metrics: dict[str, float]
     """Of that epoch, on the validation split."""
     encoder: dict[str, Any]
-    """Fingerprint of the encoder whose codes it was trained on."""
+    """Fingerprint of the encoder whose codes it was trained on; empty where that is not known."""
     data: dict[str, str]
     """Fingerprints of the splits: train, val."""
 
@@ -63,7 +67,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads what `save_checkpoint` wrote. The file is untrusted: nothing in it is executed.
+    """Reads what `save_checkpoint` wrote, or a checkpoint of an earlier LatentViT run, in either format of torch.save.
+
+    An earlier run's file says nothing of its data and encoder; `encoder` and `data` are then empty. The file is
+    untrusted: nothing in it is executed.
 
     Raises:
         UserError: no such file, or not a checkpoint of LatentViT.
@@ -74,15 +81,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict):
         raise UserError(f"{path}: is no checkpoint of LatentViT (it holds no dict)")
     for key, kind in CONTENT.items():
-        if not isinstance(content.get(key), kind):
+        if not isinstance(content.get(key, OPTIONAL.get(key)), kind):
             raise UserError(f"{path}: is no checkpoint of LatentViT ('{key}' is missing or of another type)")
-    hyperparameters = content["config"].get("training")
-    missing = [f.name for f in dataclasses.fields(TrainConfig) if f.name not in (hyperparameters or {})]
-    if missing:
-        raise UserError(f"{path}: is no checkpoint of this version of fervit (its config lacks {', '.join(missing)})")
+    weights = {str(name).removeprefix(OF_DDP): value for name, value in content["model_state_dict"].items()}
     checkpoint = Checkpoint(
-        config=build(TrainConfig, hyperparameters, f"{path}: config"),
-        **{key: content[key] for key in CONTENT if key != "config"},
+        model_state_dict=weights,
+        config=_config(content, weights, path),
+        epoch=content["epoch"],
+        metrics={str(k): float(v) for k, v in content["metrics"].items() if isinstance(v, int | float)},
+        encoder=content.get("encoder", {}),
+        data=content.get("data", {}),
     )
     try:
         checkpoint.model()
@@ -90,6 +98,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: its weights do not fit its own configuration ({reason})") from None
     return checkpoint
+
+
+def _config(content: dict[str, Any], weights: dict[str, Any], path: Path) -> TrainConfig:
+    """The hyperparameters. An earlier run's sizes are read off its weights, as its script may name them otherwise."""
+    given, where = content["config"], f"{path}: config"
+    if "fervit_version" in content:
+        return build(TrainConfig, given.get("training"), where)
+    model = given.get("model")
+    if not isinstance(model, dict) or "heads" not in model:
+        raise UserError(f"{where}: lacks model.heads, which the weights do not tell; add it to the file's config")
+    known = {name: model[name] for name in MODEL_FIELDS if name in model}
+    return build(TrainConfig, {**known, **_sizes(weights, path)}, f"{where}.model")
+
+
+def _sizes(weights: dict[str, Any], path: Path) -> dict[str, int]:
+    layers = {match[1] for name in weights if (match := re.match(r"transformer\.layers\.(\d+)\.", name))}
+    try:
+        embed_dim, latent_dim = weights["input_proj.weight"].shape
+        return {
+            "latent_dim": latent_dim,
+            "embed_dim": embed_dim,
+            "seq_len": weights["pos_emb"].shape[1] - 1,
+            "depth": len(layers),
+            "mlp_dim": weights["transformer.layers.0.linear1.weight"].shape[0],
+        }
+    except (KeyError, AttributeError, IndexError, ValueError):
+        raise UserError(
+            f"{path}: its weights do not fit LatentViT (cls_token, pos_emb, input_proj, transformer.layers, mlp_head)"
+        ) from None
 
 
 def export(checkpoint: Checkpoint, folder: Path) -> None:

@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import confusion_matrix, f1_score
+from torch import Tensor, nn
 
 import fervit
 from fervit.emotions import EMOTIONS
@@ -70,8 +73,11 @@ def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> No
     whole = torch.load(tmp_path / "whole.pt", weights_only=True)
     torch.save([1], tmp_path / "list.pt")
     torch.save({**whole, "model_state_dict": {"x": torch.zeros(1)}}, tmp_path / "weights.pt")
-    del whole["config"]["training"]["heads"]
-    torch.save(whole, tmp_path / "heads.pt")
+    earlier = {name: whole[name] for name in ("model_state_dict", "epoch", "metrics")}
+    torch.save({**earlier, "config": {"model": {"depth": 2}}}, tmp_path / "heads.pt")
+    torch.save({**earlier, "config": {"model": {"heads": 3}}}, tmp_path / "three.pt")
+    torch.save({**whole, "config": {"training": {"hedas": 2}}}, tmp_path / "hedas.pt")
+    torch.save({**earlier, "config": {"model": {"heads": 2}}, "model_state_dict": {"w": 1}}, tmp_path / "resnet.pt")
     (tmp_path / "empty.pt").touch()
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-2000])
@@ -84,9 +90,57 @@ def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> No
         ("text.pt", "is no PyTorch checkpoint"),
         ("other.pt", "is no checkpoint of LatentViT"),
         ("list.pt", "it holds no dict"),
-        ("heads.pt", "its config lacks heads"),
+        ("heads.pt", "config: lacks model.heads"),
+        ("three.pt", "`embed_dim % heads == 0` must hold, but got embed_dim=16, heads=3"),
+        ("hedas.pt", "there is no key 'hedas'; did you mean 'heads'?"),
+        ("resnet.pt", "its weights do not fit LatentViT"),
         ("weights.pt", "do not fit its own configuration"),
     ):
         with pytest.raises(UserError, match=message):
             load_checkpoint(tmp_path / name)
     assert not witness.exists()
+
+
+class EarlierLatentViT(nn.Module):
+    """As the guide's script has it, with PyTorch's own encoder layers."""
+
+    def __init__(self, embed_dim: int, depth: int, heads: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.randn(1, 1, embed_dim))
+        self.pos_emb = nn.Parameter(torch.randn(1, 19, embed_dim))
+        self.input_proj = nn.Linear(512, embed_dim)
+        layer = nn.TransformerEncoderLayer(embed_dim, heads, mlp_dim, 0.1, batch_first=True)
+        self.transformer = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.mlp_head = nn.Sequential(nn.LayerNorm(embed_dim), nn.Linear(embed_dim, 7))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        tokens = torch.cat([self.cls_token.expand(len(codes), -1, -1), self.input_proj(codes)], dim=1) + self.pos_emb
+        logits: Tensor = self.mlp_head(self.transformer(tokens)[:, 0])
+        return logits
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_checkpoint_of_an_earlier_run_gives_the_same_logits(tmp_path: Path, zipped: bool, prefix: str) -> None:
+    torch.manual_seed(0)
+    earlier = EarlierLatentViT(embed_dim=64, depth=3, heads=4, mlp_dim=96).eval()
+    for weight in earlier.parameters():
+        nn.init.normal_(weight, std=0.2)  # trained: no bias is 0, no two layers are equal
+    content = {
+        "epoch": 12,
+        "model_state_dict": {prefix + name: value for name, value in earlier.state_dict().items()},
+        "optimizer_state_dict": torch.optim.AdamW(earlier.parameters()).state_dict(),
+        "metrics": {
+            "accuracy": f1_score([0, 1, 1], [0, 1, 0], average="micro"),
+            "f1_macro": np.float64(0.5),
+            "confusion_matrix": confusion_matrix([0, 1, 1], [0, 1, 0]),
+        },
+        "config": {"model": {"heads": 4, "dropout": 0.1, "num_classes": 7}, "train_dir": "latents/train"},
+    }
+    torch.save(content, tmp_path / "best_model.pt", _use_new_zipfile_serialization=zipped)
+    loaded = load_checkpoint(tmp_path / "best_model.pt")
+    assert (loaded.epoch, loaded.metrics["f1_macro"], loaded.encoder) == (12, 0.5, {})
+    codes = torch.randn(5, 18, 512)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.model()(codes), earlier(codes), rtol=0, atol=1e-5)
+    torch.testing.assert_close(fervit.load(tmp_path / "best_model.pt")(codes), earlier(codes), rtol=0, atol=1e-5)

@@ -1,0 +1,58 @@
+"""NumPy numbers and arrays in PyTorch files, read as plain values.
+
+Training scripts save scikit-learn's metrics beside the weights, and those are NumPy's. `torch.load(weights_only=True)`
+refuses them, as NumPy's own functions can do more than make a number. These stand-ins only ever make numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+KINDS = "biuf"
+"""bool, int, unsigned int, float: what a stand-in makes. Texts, objects and records are refused."""
+
+
+class Dtype:
+    """Takes the place of `numpy.dtype`."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.value = np.dtype(code)
+        if self.value.kind not in KINDS:
+            raise TypeError(f"an array of {code!r} is not read")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.value = self.value.newbyteorder(">" if state[1] == ">" else "=")
+
+
+class Array:
+    """Takes the place of `numpy.ndarray`; `tolist` gives its numbers."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, data = state
+        if len(data) != math.prod(shape) * dtype.value.itemsize:
+            raise ValueError("an array's bytes do not fit its shape")
+        self._values = np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C")
+
+    def tolist(self) -> Any:
+        return self._values.tolist()
+
+
+def _scalar(dtype: Dtype, data: bytes) -> bool | int | float:
+    number: bool | int | float = np.frombuffer(data, dtype.value, count=1)[0].item()
+    return number
+
+
+def _reconstruct(*_: Any) -> Array:
+    return Array()
+
+
+SAFE_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    (Dtype, "numpy.dtype"),
+    (Array, "numpy.ndarray"),
+]
