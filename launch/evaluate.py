@@ -24,9 +24,7 @@ def main() -> None:
     split = Path(args.latent_test_dir).name
     metrics = evaluate(checkpoint, latents, args.output_dir, split=split, batch_size=args.batch_size).metrics
     if not checkpoint.encoder:
-        print(
-            "checkpoint: of an earlier run; it does not say whose codes it was trained on, so make sure that it was these"
-        )
+        print("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
     if latents.encoder.get("untrained"):
         print("encoder: demo, UNTRAINED random weights, for trying fervit out only")
     print(f"{split}: {metrics['n']} faces, accuracy {metrics['accuracy']:.3f}, macro-F1 {metrics['f1_macro']:.3f}")

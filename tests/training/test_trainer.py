@@ -10,7 +10,10 @@ import torch
 
 from fervit.errors import UserError
 from fervit.training.config import TrainConfig
-from fervit.training.data import DeviceLatents
+from fervit.training.data import DeviceLatents, epoch_batches
+from fervit.training.fit import choose_rows
+from fervit.training.optim import LearningRate
+from fervit.training.ranks import Ranks
 from fervit.training.trainer import DivergedError, EpochResult, Trainer, class_weights
 from tests.conftest import LATENT_DIM, SEQ_LEN, latent_set
 
@@ -46,15 +49,25 @@ def test_one_seed_fixes_a_training_and_another_changes_it() -> None:
     assert curve(trainer(epochs=2)) != curve(trainer(epochs=2, seed=43))
 
 
-@pytest.mark.parametrize("scheduler", ["plateau", "cosine", "none"])
-def test_an_interrupted_training_goes_on_to_the_same_numbers(scheduler: Any) -> None:
-    whole = curve(trainer(scheduler=scheduler))
-    first = trainer(scheduler=scheduler)
+EVERYTHING: dict[str, Any] = {
+    **{"pre_norm": True, "activation": "gelu", "drop_path": 0.1, "pooling": "mean", "standardise": True},
+    **{"warmup_epochs": 2.5, "label_smoothing": 0.1, "mixup": 0.5, "latent_noise": 0.3, "latent_mask": 0.2},
+    **{"grad_clip": 1.0, "ema_decay": 0.95, "data_fraction": 0.7, "use_class_weights": True, "scheduler": "cosine"},
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"scheduler": "plateau"}, {"scheduler": "cosine"}, {"scheduler": "none"}, {"precision": "bfloat16"}, EVERYTHING],
+)
+def test_an_interrupted_training_goes_on_to_the_same_numbers(changes: dict[str, Any]) -> None:
+    whole = curve(trainer(**changes))
+    first = trainer(**changes)
     head = [timeless(first.run_epoch()) for _ in range(3)]
     saved = io.BytesIO()
     torch.save(first.state_dict(), saved)
     torch.manual_seed(0)  # what another process would have
-    second = trainer(scheduler=scheduler)
+    second = trainer(**changes)
     saved.seek(0)
     second.load_state_dict(torch.load(saved, weights_only=True))
     assert head + curve(second) == whole
@@ -99,8 +112,118 @@ def test_latents_of_another_shape_or_encoder_are_refused() -> None:
         ({"lr": 0.0}, "`lr > 0` must hold"),
         ({"dropout": 1.0}, "`0 <= dropout < 1` must hold"),
         ({"depth": 0}, "`depth >= 1` must hold"),
+        ({"mixup": -1.0}, "`mixup >= 0` must hold, but got mixup=-1.0"),
+        ({"ema_decay": 1.0}, "`0 <= ema_decay < 1` must hold"),
+        ({"data_fraction": 0.0}, "`0 < data_fraction <= 1` must hold"),
     ],
 )
 def test_a_configuration_that_cannot_be_built_names_the_rule(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         TrainConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [
+        ({"label_smoothing": 0.1}, 8),
+        ({"mixup": 0.5}, 8),
+        ({"latent_noise": 0.5}, 8),
+        ({"latent_mask": 0.2}, 8),
+        ({"grad_clip": 0.1}, 8),
+        ({"ema_decay": 0.9}, 8),
+        ({"warmup_epochs": 2.0}, 8),
+        ({"standardise": True}, 8),
+        (EVERYTHING, 16),
+    ],
+)
+def test_each_option_changes_the_training_and_it_still_learns(changes: dict[str, Any], epochs: int) -> None:
+    rows = curve(trainer(epochs=epochs, **changes))
+    assert rows != curve(trainer(epochs=epochs))
+    assert max(row["f1_macro"] for row in rows) > 0.5
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+def test_bfloat16_follows_float32() -> None:
+    exact, short = (curve(trainer(precision=precision)) for precision in ("float32", "bfloat16"))
+    for a, b in zip(exact, short, strict=True):
+        assert b["train_loss"] == pytest.approx(a["train_loss"], rel=0.02)
+    assert exact != short
+
+
+def test_what_is_measured_and_kept_is_the_average_of_the_weights() -> None:
+    plain, averaged = trainer(epochs=2), trainer(epochs=2, ema_decay=0.9)
+    for each in (plain, averaged):
+        curve(each)
+    for one, other in zip(plain.model.parameters(), averaged.model.parameters(), strict=True):
+        assert torch.equal(one, other)  # averaging does not touch the training
+    assert plain.evaluated is plain.model
+    assert not torch.equal(averaged.evaluated.input_proj.weight, averaged.model.input_proj.weight)
+
+
+def test_a_share_of_the_data_keeps_the_shares_of_the_classes() -> None:
+    labels = np.repeat(np.arange(7), [100, 10, 50, 200, 40, 30, 2])
+    rows = choose_rows(labels, 0.3, seed=1)
+    assert np.bincount(labels[rows]).tolist() == [30, 3, 15, 60, 12, 9, 1]
+    assert not np.array_equal(rows, choose_rows(labels, 0.3, seed=2))
+    assert choose_rows(labels, 1.0, seed=1).tolist() == list(range(len(labels)))
+
+
+def test_training_ends_when_nothing_gets_better() -> None:
+    patient = trainer(early_stop_patience=2, lr=1e-9, epochs=50)
+    rows = curve(patient)
+    assert patient.best is not None
+    assert len(rows) == patient.best.epoch + 2 < 50
+
+
+def test_the_best_epoch_is_the_highest_and_the_earliest_of_equal_ones() -> None:
+    trained = trainer(epochs=12)
+    rows = curve(trained)
+    assert trained.best is not None
+    assert trained.best.epoch == 1 + int(np.argmax([row["f1_macro"] for row in rows]))
+    by_loss = Trainer(SMALL, DeviceLatents(latent_set(30)), DeviceLatents(latent_set(20, seed=1)), metric="val_loss")
+    losses = [row["val_loss"] for row in curve(by_loss)]
+    assert by_loss.best is not None
+    assert by_loss.best.val_loss == min(losses)
+
+
+def test_the_rate_rises_step_by_step_then_follows_the_schedule() -> None:
+    config = replace(SMALL, lr=1.0, warmup_epochs=2.0, scheduler="cosine", epochs=4)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule, rates = LearningRate(optimizer, config), []
+    for epoch in range(4):
+        for step in range(5):
+            schedule.before_step(epoch + (step + 1) / 5)
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+        schedule.after_epoch(1.0)
+    whole = [0.5 * (1 + np.cos(np.pi * epoch / 4)) for epoch in range(4)]
+    rise = [min(1.0, (i + 1) / 10) for i in range(20)]
+    assert rates == pytest.approx([whole[i // 5] * rise[i] for i in range(20)])
+
+
+def test_ranks_share_the_batches_out_and_pairs_stay_within_a_batch() -> None:
+    rows, weights, config = torch.arange(100, 170), torch.rand(70), replace(SMALL, mixup=0.5)
+    alone, *shared = (
+        list(epoch_batches(config, 3, rows, weights, ranks)) for ranks in (Ranks(), *(Ranks(i, 3) for i in range(3)))
+    )
+    assert torch.cat([batch.rows for batch in alone]).sort().values.tolist() == rows.tolist()
+    assert [batch.total for batch in alone] == [32, 32, 6]
+    for i, batch in enumerate(alone):
+        assert sorted(batch.rows.tolist()) == sorted(batch.partners.tolist())
+        parts = [batches[i] for batches in shared]
+        assert torch.cat([part.rows for part in parts]).tolist() == batch.rows.tolist()
+        assert [part.start for part in parts] == [0, len(parts[0].rows), batch.total - len(parts[2].rows)]
+        assert all(part.weight == batch.weight and part.mix == batch.mix for part in parts)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("changes", [{}, EVERYTHING])
+def test_a_captured_step_gives_the_losses_of_an_eager_one(changes: dict[str, Any]) -> None:
+    config = replace(SMALL, **{"dropout": 0.0, **changes, "drop_path": 0.0, "latent_noise": 0.0, "latent_mask": 0.0})
+    curves = []
+    for capture in (True, False):
+        data = DeviceLatents(latent_set(60), "cuda"), DeviceLatents(latent_set(20, seed=1), "cuda")
+        trained = Trainer(config, *data, capture=capture)
+        curves.append([row["train_loss"] for row in curve(trained)])
+        assert trained.captured == capture
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)

@@ -1,0 +1,322 @@
+"""launch/train.py on real Ray: what it leaves, how it goes on, and that no way of being killed changes the numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fervit.cluster import Cluster
+from tests.conftest import ROOT, Ended, latent_set, write_latents
+from tests.latents.test_kills import descendants
+
+Command = Callable[..., Ended]
+SMALL = (
+    *("--latent_dim", "16", "--seq_len", "0", "--embed_dim", "16", "--depth", "2", "--heads", "2", "--mlp_dim", "16"),
+    *("--batch_size", "32", "--lr", "3e-3", "--precision", "float32"),
+)
+CLOCKS = ("seconds", "samples_per_second")
+
+
+def flags(latents: Path, *more: object) -> list[str]:
+    return [*map(str, ("--latent_train_dir", latents / "train", "--latent_val_dir", latents / "val", *SMALL, *more))]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run without what a clock says."""
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in CLOCKS} for row in rows]
+
+
+def only_run(where: Path) -> Path:
+    (folder,) = (where / "experiments").iterdir()
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(
+    command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
+) -> None:
+    ended = command("train", *flags(latents_folder, "--epochs", 11, "--use-class-weights"))
+    assert ended.status == 0, ended.err
+    folder = only_run(tmp_path)
+    assert folder.name.startswith("latent_vit_d2_h2_lr0.003_bs32_ep11_20")
+    assert ended.out.count("\nepoch ") == 11
+    assert "first step after" in ended.out
+    for word in ("latents", "Ray ", "processes", "imports", "data and model", "first step"):
+        assert word in ended.out[ended.out.index("first step after") :]
+
+    rows = history(folder)
+    best = max(rows, key=lambda row: row["f1_macro"])
+    summary = json.loads((folder / "experiment_summary.json").read_text())
+    assert summary["state"] == "finished"
+    assert summary["best"]["epoch"] == best["epoch"]
+    assert f"Best: epoch {best['epoch']}, validation macro-F1 {best['f1_macro']:.3f}" in ended.out
+
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["training"]["seq_len"], config["training"]["use_class_weights"]) == (4, True)
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+    assert environment["data"]["train"]["rows"] == 280
+    assert (environment["seed"], environment["training"]["precision"]) == (42, "float32")
+
+    events = EventAccumulator(str(folder / "logs"))
+    events.Reload()
+    for tag, name in (
+        *(("Loss/Train", "train_loss"), ("Validation/accuracy", "accuracy"), ("Validation/f1_macro", "f1_macro")),
+        ("Learning_Rate", "lr"),
+    ):
+        assert [event.value for event in events.Scalars(tag)] == pytest.approx([row[name] for row in rows])
+    assert [event.step for event in events.Scalars("F1/happy")] == [1, 10, 11]
+    assert len(events.Images("Confusion_Matrix")) == 3
+    assert events.Scalars("hparam/best_f1_macro")[-1].value == pytest.approx(best["f1_macro"])
+    assert events.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name == "hparams"
+
+    evaluated = command(
+        *("evaluate", "--checkpoint_path", folder / "checkpoints" / "best_model.pt"),
+        *("--latent_test_dir", latents_folder / "val"),
+    )
+    assert evaluated.status == 0, evaluated.err
+    assert f"macro-F1 {best['f1_macro']:.3f}" in evaluated.out  # the number shown is that of the model kept
+
+    again = command("train", "--resume", folder)
+    assert again.status == 0
+    assert "finished after 11 epochs" in again.out
+
+
+def test_two_workers_give_the_curve_of_one(
+    command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
+) -> None:
+    curves = []
+    for workers in (1, 2):
+        options = ("--workers", workers, "--epochs", 4, "--mixup", 0.4, "--latent_noise", 0.1, "--use_class_weights")
+        ended = command("train", *flags(latents_folder, *options, "--batch_size", 48))  # the last batch has 40 rows
+        assert ended.status == 0, ended.err
+        folder = only_run(tmp_path)
+        curves.append(history(folder))
+        shutil.rmtree(tmp_path / "experiments")
+    for one, two in zip(*curves, strict=True):
+        for name in ("train_loss", "train_accuracy", "val_loss", "accuracy", "f1_macro", "lr"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--batch_size", "281"), "--batch_size 281: must not be larger than the training data"),
+        (("--batch_size", "200", "--data_fraction", "0.5"), "of which data_fraction 0.5 takes 140"),
+        (("--seq_len", "18"), "holds codes of 4 x 16, but seq_len is 18"),
+        (("--heads", "3"), "`embed_dim % heads == 0` must hold, but got embed_dim=16, heads=3"),
+        (("--lr", "0"), "`lr > 0` must hold, but got lr=0.0"),
+        (("--lr", "nan"), "command line.lr: must be a finite number"),
+        (("--scheduler", "cosin"), "invalid choice: 'cosin'"),
+        (("--epoch", "3"), "unrecognized arguments: --epoch 3"),
+        (("--recipe", "weak"), "invalid choice: 'weak'"),
+        (("--workers", "500"), "--workers 500: the cluster has"),
+        (("--use_gpu",), "--use_gpu: this cluster has no GPU"),
+        (("--latent_val_dir", "nowhere"), "nowhere: no latents here"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path, args: tuple[str, ...], message: str
+) -> None:
+    if "--use_gpu" in args and cluster.gpus:
+        pytest.skip("this machine has a GPU")
+    ended = command("train", *flags(latents_folder), *args)
+    assert ended.status == 2
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
+    assert not list((tmp_path / "experiments").glob("*"))
+
+
+def test_latents_that_cannot_be_trained_on_are_one_line(command: Command, latents_folder: Path, tmp_path: Path) -> None:
+    no_sad, labels_7, empty = (tmp_path / name for name in ("no_sad", "labels_7", "empty"))
+    latents = latent_set(5, 1)
+    write_latents(no_sad, latents, latents.labels != 5)
+    latents.labels[0] = 7
+    write_latents(labels_7, latents)
+    write_latents(empty, latents, slice(0, 0))
+    other = latent_set(5, 1)
+    write_latents(tmp_path / "other", other, encoder={**other.encoder, "checkpoint_sha256": "0123"})
+    for folder, message in (
+        (no_sad, "has no face of sad"),
+        (labels_7, "labels must lie in 0..6"),
+        (empty, "have no rows"),
+        (tmp_path / "other", "come from another encoder"),
+    ):
+        ended = command("train", *flags(latents_folder, "--latent_val_dir", folder))
+        assert ended.status == 2
+        assert message in ended.err
+        assert ended.err.count("\n") == 1
+
+
+def test_missing_flags_and_runs_are_one_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text('{"training": {}')
+    for args, message in (
+        ((), "--latent_train_dir: is missing"),
+        (("--resume", tmp_path), "holds no run of train.py"),
+        (("--resume", tmp_path / "damaged"), "is damaged"),
+    ):
+        ended = command("train", *args)
+        assert ended.status == 2
+        assert message in ended.err
+        assert ended.err.count("\n") == 1
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_best(
+    command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
+) -> None:
+    # The rate rises to 1e30 over 1e25 epochs: some epochs are fine before it is too high.
+    ended = command("train", *flags(latents_folder, "--epochs", 60, "--lr", 1e30, "--warmup_epochs", 1e32))
+    assert ended.status == 1
+    assert "the loss became" in ended.err
+    assert "step" in ended.err
+    assert "try a lower lr" in ended.err
+    folder = only_run(tmp_path)
+    assert json.loads((folder / "experiment_summary.json").read_text())["state"] == "diverged"
+    assert len(history(folder)) >= 1
+    assert (folder / "checkpoints" / "best_model.pt").is_file()
+
+
+def test_out_of_memory_names_the_batch_and_the_memory(command: Command, cluster: Cluster, latents_folder: Path) -> None:
+    ended = command("train", *flags(latents_folder, "--mlp_dim", 10**12))
+    assert ended.status == 1
+    assert "out of memory on" in ended.err
+    assert "GiB" in ended.err
+    assert "with batch_size 32" in ended.err
+
+
+# What is killed below trains for some twenty seconds at least, so that it is killed in the middle.
+LONG = ("--epochs", "40", "--embed_dim", "64", "--depth", "4", "--mlp_dim", "256", "--scheduler", "plateau")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """Latents, and the folder of a run on them that nothing disturbed."""
+    where = tmp_path_factory.mktemp("undisturbed")
+    for seed, (split, per_class) in enumerate({"train": 120, "val": 30}.items()):
+        write_latents(where / "latents" / split, latent_set(per_class, seed, noise=2.0))
+    process = start(where, *flags(where / "latents", *LONG))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    yield where / "latents", only_run(where)
+
+
+def start(where: Path, *args: str) -> subprocess.Popen[str]:
+    """launch/train.py as a process of its own, with a Ray of its own."""
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        [sys.executable, ROOT / "launch" / "train.py", *args],
+        cwd=where,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"epoch {epoch:>3}/"):
+            return
+    raise AssertionError("the run ended before")
+
+
+def assert_same_result(found: Path, expected: Path) -> None:
+    assert history(found) == history(expected)
+    models = [torch.load(run / "checkpoints" / "best_model.pt", weights_only=True) for run in (found, expected)]
+    assert models[0]["epoch"] == models[1]["epoch"]
+    for name, weight in models[1]["model_state_dict"].items():
+        assert torch.equal(models[0]["model_state_dict"][name], weight), name
+    states = [torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (found, expected)]
+    for name, weight in states[1]["model"].items():
+        assert torch.equal(states[0]["model"][name], weight), name
+
+
+def kill_worker(process: subprocess.Popen[str]) -> None:
+    for pid in descendants(process.pid):
+        if b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+            return
+    raise AssertionError("no worker is running")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_and_resumed_a_run_ends_with_the_same_bits(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    latents, expected = undisturbed
+    process = start(tmp_path, *flags(latents, *LONG))
+    wait_for_epoch(process, 3)
+    kill_worker(process)  # the command goes on by itself
+    wait_for_epoch(process, 12)
+    process.kill()
+    process.communicate(timeout=60)
+    folder = only_run(tmp_path)
+    saved = len(history(folder))
+    assert 3 <= saved < 40
+
+    process = start(tmp_path, "--resume", str(folder))
+    wait_for_epoch(process, 20)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "is saved; `python launch/train.py --resume" in output
+    assert "Traceback" not in output
+
+    process = start(tmp_path, *flags(latents, *LONG), "--resume", str(folder))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "going on after epoch" in output
+    assert_same_result(folder, expected)
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_other_settings_or_data_than_the_runs_are_refused(
+    command: Command, undisturbed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    latents, run = undisturbed
+    shutil.copytree(latents, tmp_path / "latents")
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    (folder / "experiment_summary.json").unlink()
+    ended = command("train", "--resume", folder, "--lr", 0.5, "--depth", 4, "--latent_val_dir", tmp_path)
+    assert ended.status == 2
+    assert "lr 0.5, was 0.003" in ended.err
+    assert "depth" not in ended.err
+    assert f"latents {tmp_path}, were {latents / 'val'}" in ended.err
+    assert ended.err.count("\n") == 1
+
+    config = json.loads((folder / "config.json").read_text())
+    config["latents"]["val"] = str(tmp_path / "latents" / "val")
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.rmtree(tmp_path / "latents" / "val")
+    write_latents(tmp_path / "latents" / "val", latent_set(30, seed=9))
+    ended = command("train", "--resume", folder)
+    assert ended.status == 2
+    assert "the latents have changed since" in ended.err
+
+
+def test_ctrl_c_before_the_first_epoch_says_how_to_go_on(latents_folder: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, *flags(latents_folder, "--epochs", 1000))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("watch:"):
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "interrupted: epoch" in output
+    assert "Traceback" not in output
