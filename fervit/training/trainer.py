@@ -103,7 +103,7 @@ class Trainer:
         self._optimizer = make_optimizer(self.model, config, self.device)
         self._learning_rate = LearningRate(self._optimizer, config)
         self._average = Average(self.model, config.ema_decay) if config.ema_decay else None
-        self._step = TrainingStep(
+        self.step = TrainingStep(
             self.model,
             self._optimizer,
             config,
@@ -131,7 +131,7 @@ class Trainer:
     @property
     def captured(self) -> bool:
         """Whether steps are replayed from a CUDA graph."""
-        return self._step.captured
+        return self.step.captured
 
     @property
     def finished(self) -> bool:
@@ -223,7 +223,7 @@ class Trainer:
         hits = torch.zeros((), dtype=torch.int64, device=self.device)
         for i, batch in enumerate(epoch_batches(self.config, self.epoch, self._rows, self._row_weights, self.ranks)):
             self._learning_rate.before_step(self.epoch - 1 + (i + 1) / n_steps)
-            outcome = self._step(batch)
+            outcome = self.step(batch)
             losses[i], hits = outcome.loss, hits + outcome.hits
             if self._average:
                 self._average.update()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def test_a_run_leaves_what_it_promises(
     config = json.loads((folder / "config.json").read_text())
     assert (config["training"]["seq_len"], config["training"]["use_class_weights"]) == (4, True)
     environment = json.loads((folder / "environment.json").read_text())
-    assert environment["packages"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(environment["packages"]["torch"])
     assert environment["data"]["train"]["rows"] == 280
     assert (environment["seed"], environment["training"]["precision"]) == (42, "float32")
 
@@ -141,17 +141,17 @@ def test_bad_input_is_one_line_and_status_2(
 
 def test_latents_that_cannot_be_trained_on_are_one_line(command: Command, latents_folder: Path, tmp_path: Path) -> None:
     no_sad, labels_7, empty = (tmp_path / name for name in ("no_sad", "labels_7", "empty"))
+    empty.mkdir()
     latents = latent_set(5, 1)
     write_latents(no_sad, latents, latents.labels != 5)
     latents.labels[0] = 7
     write_latents(labels_7, latents)
-    write_latents(empty, latents, slice(0, 0))
     other = latent_set(5, 1)
     write_latents(tmp_path / "other", other, encoder={**other.encoder, "checkpoint_sha256": "0123"})
     for folder, message in (
         (no_sad, "has no face of sad"),
         (labels_7, "labels must lie in 0..6"),
-        (empty, "have no rows"),
+        (empty, "no latents here"),
         (tmp_path / "other", "come from another encoder"),
     ):
         ended = command("train", *flags(latents_folder, "--latent_val_dir", folder))
@@ -177,16 +177,26 @@ def test_missing_flags_and_runs_are_one_line(command: Command, tmp_path: Path) -
 def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_best(
     command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
 ) -> None:
-    # The rate rises to 1e30 over 1e25 epochs: some epochs are fine before it is too high.
-    ended = command("train", *flags(latents_folder, "--epochs", 60, "--lr", 1e30, "--warmup_epochs", 1e32))
-    assert ended.status == 1
-    assert "the loss became" in ended.err
-    assert "step" in ended.err
-    assert "try a lower lr" in ended.err
+    assert command("train", *flags(latents_folder, "--epochs", 2)).status == 0
     folder = only_run(tmp_path)
+    kept = (folder / "checkpoints" / "best_model.pt").read_bytes()
+    # The third epoch of this run is made to have a rate that no training survives.
+    config = json.loads((folder / "config.json").read_text())
+    config["training"].update(epochs=60, lr=1e30)
+    (folder / "config.json").write_text(json.dumps(config))
+    state = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+    state["config"].update(epochs=60, lr=1e30)
+    state["learning_rate"]["epoch_lr"] = state["optimizer"]["param_groups"][0]["lr"] = 1e30
+    torch.save(state, folder / "checkpoints" / "last.pt")
+    (folder / "experiment_summary.json").unlink()
+
+    ended = command("train", "--resume", folder)
+    assert ended.status == 1
+    assert "the loss became nan in epoch 3, step 2 of 9, at lr 1e+30; try a lower lr" in ended.err
+    assert ended.err.count("\n") == 1
     assert json.loads((folder / "experiment_summary.json").read_text())["state"] == "diverged"
-    assert len(history(folder)) >= 1
-    assert (folder / "checkpoints" / "best_model.pt").is_file()
+    assert len(history(folder)) == 2
+    assert (folder / "checkpoints" / "best_model.pt").read_bytes() == kept
 
 
 def test_out_of_memory_names_the_batch_and_the_memory(command: Command, cluster: Cluster, latents_folder: Path) -> None:
@@ -202,7 +212,7 @@ LONG = ("--epochs", "40", "--embed_dim", "64", "--depth", "4", "--mlp_dim", "256
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Latents, and the folder of a run on them that nothing disturbed."""
     where = tmp_path_factory.mktemp("undisturbed")
     for seed, (split, per_class) in enumerate({"train": 120, "val": 30}.items()):
@@ -210,7 +220,7 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> I
     process = start(where, *flags(where / "latents", *LONG))
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    yield where / "latents", only_run(where)
+    return where / "latents", only_run(where)
 
 
 def start(where: Path, *args: str) -> subprocess.Popen[str]:
