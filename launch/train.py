@@ -57,9 +57,11 @@ def main() -> None:
             raise
         planned.write(folder, cluster)
         print("\n".join(first_lines(planned, folder, cluster)))
-        job = TrainingJob(planned.config, planned.train, planned.val, workers, folder)
-        stages.append(("Ray Train", time.time()))
-        Follower(folder, planned.config.epochs, stages, print).follow(job)
+
+        def start() -> TrainingJob:
+            return TrainingJob(planned.config, planned.train, planned.val, workers, folder, local=cluster.started_here)
+
+        Follower(folder, planned.config.epochs, stages, print).follow(start)
     print()
     print("\n".join(summary_lines(folder, planned)))
 

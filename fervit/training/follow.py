@@ -51,13 +51,18 @@ class Follower:
     _saved: int = 0
     _last: float = 0.0
 
-    def follow(self, job: Job) -> str:
-        """Returns how the job ended: "finished" or "stopped".
+    def follow(self, start: Callable[[], Job]) -> str:
+        """Starts the job and returns how it ended: "finished" or "stopped".
 
         Raises:
             JobError: it diverged, ran out of memory, or lost its workers too often.
             KeyboardInterrupt: Ctrl-C ended it, with a message that says how to go on.
         """
+        try:
+            job = start()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._interrupted()) from None
+        self.started.append(("Ray Train", time.time()))
         stopping = False
         while True:
             try:
