@@ -37,8 +37,7 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        kept, scale = keep_mask(x.shape, self.p, self.shard)
-        return x * kept * scale
+        return x * keep_mask(x.shape, self.p, self.shard, x.dtype)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -60,18 +59,17 @@ class DropPath(nn.Module):
         shape = torch.Size((len(x), *[1] * (x.dim() - 1)))
         if x.device.type != "cpu":
             return x * F.dropout(torch.ones(shape, device=x.device, dtype=x.dtype), self.p)
-        kept, scale = keep_mask(shape, self.p, self.shard)
-        return x * kept * scale
+        return x * keep_mask(shape, self.p, self.shard, x.dtype)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
-def keep_mask(shape: torch.Size, p: float, shard: Shard) -> tuple[Tensor, float]:
-    """A bool mask of what is kept, drawn from torch's generator of the CPU, and the factor that keeps the mean."""
+def keep_mask(shape: torch.Size, p: float, shard: Shard, dtype: torch.dtype) -> Tensor:
+    """0 for what is dropped and 1 / (1 - p) for the rest, drawn from torch's generator of the CPU."""
     rows, per_row = shape[0], shape[1:].numel()
     total = rows if shard.total is None else shard.total
     words = torch.empty((total * per_row + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     bits = words.view(torch.int16)[shard.start * per_row : (shard.start + rows) * per_row].view(shape)
     dropped = min(round(p * LEVELS), LEVELS - 1)
-    return bits >= dropped - LEVELS // 2, LEVELS / (LEVELS - dropped)
+    return (bits >= dropped - LEVELS // 2).to(dtype) * (LEVELS / (LEVELS - dropped))
