@@ -53,7 +53,10 @@ class LearningRate:
         return {"epoch_lr": self.epoch_lr, "schedule": schedule}
 
     def load_state_dict(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+        """After the optimizer has loaded its own, which replaces its parameter groups."""
         self._group, self.epoch_lr = optimizer.param_groups[0], state["epoch_lr"]
+        if isinstance(self._group["lr"], Tensor):  # a captured step would take one on the host for a constant
+            self._group["lr"] = self._group["lr"].to(self._group["params"][0].device)
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])
 
