@@ -79,8 +79,9 @@ def _encode(args: Namespace) -> None:
         summary = encode_faces(plan, None)  # only tidies up, and needs no Ray
     else:
         from fervit.cluster import connect
+        from fervit.storage import is_uri
 
-        log = Path(gettempdir() if "://" in args.latent_out else args.latent_out, "_ray.log")
+        log = Path(gettempdir() if is_uri(args.latent_out) else args.latent_out, "_ray.log")
         with connect(args.address, log) as cluster:
             placement = None
             if plan.encoder is not None:

@@ -84,12 +84,6 @@ class OfficialCheckpoint:
             del weights, part  # with the last tensor goes the mapping
         return network
 
-    def plain_encoder(self) -> GradualStyleEncoder:
-        """The network as the paper has it, in float32: what the fast form is compared with."""
-        network = self._skeleton()
-        self._fill(network, _part(self._read(mmap=False)["state_dict"], "encoder."), "encoder.")
-        return network
-
     def decoder(self) -> Decoder:
         """The StyleGAN2 generator that the encoder was trained for, in float32.
 
@@ -109,9 +103,9 @@ class OfficialCheckpoint:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _read(self, mmap: bool = True) -> dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         try:
-            content = load_untrusted(self.path, mmap=mmap)
+            content = load_untrusted(self.path, mmap=True)
         except UserError as error:
             raise UserError(f"--encoder_model {error}") from None
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):

@@ -81,7 +81,8 @@ class Follower:
                 self.folder.stop.touch()
                 self.say("stopping after this epoch; Ctrl-C again leaves at once")
         if self._message:
-            raise JobError(f"{self._message}; the best model so far stays in {self.folder.best.parent}")
+            kept = f"; the best model so far stays as {self.folder.best}" if self.folder.best.is_file() else ""
+            raise JobError(self._message + kept)
         if not self._state:
             raise JobError(f"the training ended before its last epoch ({_reason(job.error)}); {self._go_on()}")
         if stopping and self._state != "finished":
@@ -91,15 +92,13 @@ class Follower:
     def _events(self) -> Iterator[dict[str, Any]]:
         """New whole lines of the events file."""
         try:
-            with self.folder.events.open(encoding="utf-8") as file:
+            with self.folder.events.open("rb") as file:
                 file.seek(self._read)
-                text = file.read()
+                whole, newline, _ = file.read().rpartition(b"\n")
         except FileNotFoundError:
             return
-        whole = text.rpartition("\n")[0]
-        if whole:
-            self._read += len(whole.encode()) + 1
-            yield from map(json.loads, whole.splitlines())
+        self._read += len(whole) + len(newline)
+        yield from map(json.loads, whole.splitlines())
 
     def _show(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -158,5 +157,7 @@ class Follower:
 
 
 def _reason(error: BaseException | None) -> str:
-    lines = [line.strip() for line in str(error or "no reason given").splitlines() if line.strip()]
+    if error is None:
+        return "its workers have left no word here: the run folder must lie where all nodes see it"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:200]
