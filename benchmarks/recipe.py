@@ -3,8 +3,8 @@
     python benchmarks/recipe.py --latents LATENTS      # made by ../shared/tools/make_w_plus.py --scale 0.3
     python benchmarks/recipe.py --latents LATENTS --recipes guide --epochs 6 --seeds 0 1
 
-A recipe's value is that of its best epoch, as a run keeps it. `--epochs` shortens the trainings: the guide's 60 epochs of
-its default model take an hour and a half a seed on two cores, and its best epoch is an early one.
+A recipe's value is that of its best epoch, as a run keeps it. `--epochs` shortens the trainings: 60 epochs of the
+guide's default model take an hour and a half a seed on two cores, and its best epoch is an early one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,127 @@
+"""What the command shows of a training, from the events that its workers write. No Ray."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fervit.errors import JobError
+from fervit.training.follow import Follower
+from fervit.training.run_folder import RunFolder
+
+ROW = {"train_loss": 1.5, "val_loss": 1.6, "accuracy": 0.4, "f1_macro": 0.35, "lr": 1e-4, "samples_per_second": 1234.5}
+HARDWARE = {"parameters": 19_200_000, "precision": "bfloat16", "workers": 2, "device": "CPU"}
+
+
+@dataclass
+class Elsewhere:
+    """A job that writes some text a look, is interrupted at some looks, and then is over."""
+
+    folder: RunFolder
+    texts: list[str]
+    interrupts: list[int] = field(default_factory=list)
+    error: BaseException | None = None
+    looks: int = -1
+
+    @property
+    def running(self) -> bool:
+        self.looks += 1
+        if self.looks in self.interrupts:
+            raise KeyboardInterrupt
+        if self.texts:
+            with self.folder.events.open("a") as file:
+                file.write(self.texts.pop(0))
+            return True
+        return False
+
+    def wait(self, seconds: float) -> None: ...
+
+
+def event(kind: str, **values: Any) -> str:
+    return json.dumps({"event": kind, **values}) + "\n"
+
+
+def epoch(number: int, seconds: float = 1.0, saved: bool = True) -> str:
+    return event("epoch", epoch=number, seconds=seconds, best=number == 1, saved=saved, **ROW)
+
+
+def start_of_run(done: int = 0) -> str:
+    return (
+        event("entered", time=107.0, imported=108.0)
+        + event("ready", time=109.0, epoch=done, **HARDWARE)
+        + event("first step", time=109.5)
+    )
+
+
+def follow(tmp_path: Path, *texts: str, **more: Any) -> tuple[list[str], str]:
+    said: list[str] = []
+    folder = RunFolder(tmp_path)
+    folder.path.mkdir(exist_ok=True)
+    follower = Follower(folder, 3, [("command", 100.0), ("Ray", 104.0)], said.append)
+    return said, follower.follow(lambda: Elsewhere(folder, list(texts), **more))
+
+
+def test_an_epoch_is_a_line_and_the_start_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 106.0)
+    half = epoch(2)
+    said, state = follow(
+        tmp_path, start_of_run(), epoch(1) + half[:20], half[20:] + epoch(3), event("end", state="finished")
+    )
+    assert state == "finished"
+    assert said == [
+        "model: 19.2 M parameters, bfloat16, 2 x CPU",
+        "first step after 9.5 s: Ray 4.0, Ray Train 2.0, processes 1.0, imports 1.0, data and model 1.0, "
+        "first step 0.5",
+        "epoch   1/3  loss 1.500  val 1.600  accuracy 0.400  f1_macro 0.350*  lr 1.0e-04  1,234 images/s  0:02 left",
+        "epoch   2/3  loss 1.500  val 1.600  accuracy 0.400  f1_macro 0.350   lr 1.0e-04  1,234 images/s  0:01 left",
+        "epoch   3/3  loss 1.500  val 1.600  accuracy 0.400  f1_macro 0.350   lr 1.0e-04  1,234 images/s  0:00 left",
+    ]
+
+
+def test_a_lost_worker_is_said(tmp_path: Path) -> None:
+    said, _ = follow(
+        tmp_path, start_of_run(), epoch(1), start_of_run(1), epoch(2), epoch(3), event("end", state="finished")
+    )
+    assert "a worker was lost; the training goes on from the last saved epoch" in said
+    assert "going on after epoch 1" in said
+    assert sum(line.startswith("model:") for line in said) == 2
+
+
+def test_what_went_wrong_is_the_error(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"^the loss became nan$"):
+        follow(tmp_path, start_of_run(), event("diverged", message="the loss became nan"))
+    with pytest.raises(JobError, match=r"before its last epoch \(three workers lost\); .*--resume"):
+        follow(tmp_path / "lost", start_of_run(), epoch(1), error=RuntimeError("noise\nthree workers lost\n"))
+    with pytest.raises(JobError, match="the run folder must lie where all nodes see it"):
+        follow(tmp_path / "elsewhere")
+
+
+def test_ctrl_c_ends_a_short_epoch_first(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match=r"epoch 2 of 3 is saved; .*--resume"):
+        follow(tmp_path, start_of_run(), epoch(1), epoch(2), event("end", state="stopped"), interrupts=[2])
+    assert (tmp_path / ".stop").exists()
+
+
+def test_ctrl_c_gives_a_long_epoch_up(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match="epoch 1 of 3 is saved"):
+        follow(tmp_path, start_of_run(), epoch(1, seconds=900.0), epoch(2), interrupts=[2])
+    assert not (tmp_path / ".stop").exists()
+
+
+def test_ctrl_c_waits_for_a_state_that_is_not_on_disk_yet(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match="epoch 2 of 3 is saved"):
+        follow(
+            tmp_path,
+            *(start_of_run(), epoch(1, 900.0, saved=False), epoch(2, 900.0), event("end", state="stopped")),
+            interrupts=[2],
+        )
+
+
+def test_ctrl_c_twice_leaves_at_once(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match="epoch 1 of 3 is saved"):
+        follow(tmp_path, start_of_run(), epoch(1), epoch(2), interrupts=[2, 3])
