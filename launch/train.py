@@ -18,9 +18,9 @@ def main() -> None:
     parser.add_argument("--latent_val_dir", help="folder with the validation split's Parquet files")
     parser.add_argument("--recipe", choices=list(RECIPES), help="a set of hyperparameters; flags override it")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run of this folder")
-    parser.add_argument("--workers", type=positive_int, default=1, help="processes that train together, by DDP")
+    parser.add_argument("--workers", type=positive_int, help="processes that train together, by DDP (default: 1)")
     parser.add_argument("--use_gpu", action="store_true", default=None, help="a GPU a worker; used anyway if there is")
-    parser.add_argument("--no_use_gpu", action="store_false", dest="use_gpu", help="train on the CPU")
+    parser.add_argument("--no_use_gpu", action="store_false", dest="use_gpu", default=None, help="train on the CPU")
     parser.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
     add_fields(parser, TrainConfig, "hyperparameters")
     args = parser.parse()
@@ -40,28 +40,39 @@ def main() -> None:
         for flag in ("latent_train_dir", "latent_val_dir"):
             if getattr(args, flag) is None:
                 raise UserError(f"--{flag}: is missing; give the folder that launch/encode.py wrote, or --resume RUN")
-        planned = prepare(given, args.recipe or "guide", args.latent_train_dir, args.latent_val_dir)
+        planned = prepare(
+            given,
+            args.recipe or "guide",
+            args.latent_train_dir,
+            args.latent_val_dir,
+            workers=args.workers or 1,
+            use_gpu=args.use_gpu,
+        )
         folder = RunFolder(new_folder(run_name(planned.config)))
+    n_workers = args.workers or planned.record.workers
+    use_gpu = planned.record.use_gpu if args.use_gpu is None else args.use_gpu
 
     from fervit.cluster import connect
     from fervit.training.distributed import TrainingJob, place
     from fervit.training.follow import Follower
 
-    read = time.time()
-    with connect(args.address, folder.ray_log) as cluster:
-        stages = [("command", started), ("latents", read), ("Ray", time.time())]
-        try:
-            workers = place(cluster, args.workers, args.use_gpu)
-        except UserError:
-            folder.remove_if_new()
-            raise
-        planned.write(folder, cluster)
-        print("\n".join(first_lines(planned, folder, cluster)))
+    stages = [("command", started), ("latents", time.time())]
+    try:
+        with folder.locked(), connect(args.address, folder.ray_log) as cluster:
+            stages.append(("Ray", time.time()))
+            workers = place(cluster, n_workers, use_gpu)
+            planned.write(folder, cluster)
+            print("\n".join(first_lines(planned, folder, cluster)))
 
-        def start() -> TrainingJob:
-            return TrainingJob(planned.config, planned.train, planned.val, workers, folder, local=cluster.started_here)
+            def start() -> TrainingJob:
+                return TrainingJob(
+                    planned.config, planned.train, planned.val, workers, folder, local=cluster.started_here
+                )
 
-        Follower(folder, planned.config.epochs, stages, print).follow(start)
+            Follower(folder, planned.config.epochs, planned.config.batch_size, stages, print).follow(start)
+    except BaseException:
+        folder.remove_if_new()
+        raise
     print()
     print("\n".join(summary_lines(folder, planned)))
 

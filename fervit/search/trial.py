@@ -14,9 +14,10 @@ from fervit.files import whole_file
 from fervit.latents import LatentSet
 from fervit.search.space import Metric
 from fervit.structure import build
-from fervit.training.checkpoint import BEST_MODEL, Checkpoint, save_checkpoint
+from fervit.training.checkpoint import BEST_MODEL, save_checkpoint
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
+from fervit.training.recorder import checkpoint_of
 from fervit.training.trainer import DivergedError, Trainer, is_out_of_memory
 
 LAST = "last.pt"
@@ -42,7 +43,6 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         torch.set_num_threads(threads)
         # The arrays are views of Ray's shared memory: one copy a machine, however many trials it runs.
         self._train, self._val = DeviceLatents(train, device), DeviceLatents(val, device)
-        self._data = {"train": train.fingerprint, "val": val.fingerprint}
         self._metric = metric
         self._start(config)
 
@@ -76,7 +76,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             return self._failed(f"out of memory: {error}")
         row = result.to_json()
         if self._trainer.improved:
-            self._save_best(row)
+            weights = self._trainer.evaluated.state_dict()
+            save_checkpoint(checkpoint_of(self._trainer, weights), self._folder / BEST_MODEL)
         finished = self._trainer.finished
         if not finished and time.monotonic() - self._saved > SAVE_EVERY_S:
             self._save_last()
@@ -101,19 +102,6 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             "reported": time.time(),
             "done": finished or bool(failure),
         }
-
-    def _save_best(self, row: dict[str, Any]) -> None:
-        assert self._trainer is not None
-        metrics = {name: value for name, value in row.items() if name != "epoch"}
-        checkpoint = Checkpoint(
-            model_state_dict={name: value.cpu() for name, value in self._trainer.evaluated.state_dict().items()},
-            config=self._trainer.config,
-            epoch=row["epoch"],
-            metrics=metrics,
-            encoder=self._train.latents.encoder,
-            data=self._data,
-        )
-        save_checkpoint(checkpoint, self._folder / BEST_MODEL)
 
     def _save_last(self) -> None:
         assert self._trainer is not None

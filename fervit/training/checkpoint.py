@@ -21,8 +21,15 @@ from fervit.torch_files import load_untrusted
 from fervit.training.config import MODEL_FIELDS, TrainConfig
 
 BEST_MODEL = "best_model.pt"
-CONTENT = {"model_state_dict": dict, "config": dict, "epoch": int, "metrics": dict, "encoder": dict, "data": dict}
-OPTIONAL: dict[str, Any] = {"encoder": {}, "data": {}}
+CONTENT: dict[str, Any] = {
+    "model_state_dict": dict,
+    "config": dict,
+    "epoch": int | float,
+    "metrics": dict,
+    "encoder": dict,
+    "data": dict,
+}
+OPTIONAL: dict[str, Any] = {"metrics": {}, "encoder": {}, "data": {}}
 """What checkpoints of earlier runs lack."""
 OF_DDP = "module."
 """What DistributedDataParallel puts before the weights' names."""
@@ -81,16 +88,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(content, dict):
         raise UserError(f"{path}: is no checkpoint of LatentViT (it holds no dict)")
     for key, kind in CONTENT.items():
-        if not isinstance(content.get(key, OPTIONAL.get(key)), kind):
+        value = content.get(key)
+        if not isinstance(OPTIONAL.get(key) if value is None else value, kind):
             raise UserError(f"{path}: is no checkpoint of LatentViT ('{key}' is missing or of another type)")
     weights = {str(name).removeprefix(OF_DDP): value for name, value in content["model_state_dict"].items()}
     checkpoint = Checkpoint(
         model_state_dict=weights,
         config=_config(content, weights, path),
-        epoch=content["epoch"],
-        metrics={str(k): float(v) for k, v in content["metrics"].items() if isinstance(v, int | float)},
-        encoder=content.get("encoder", {}),
-        data=content.get("data", {}),
+        epoch=int(content["epoch"]),
+        metrics={str(k): float(v) for k, v in (content.get("metrics") or {}).items() if isinstance(v, int | float)},
+        encoder=content.get("encoder") or {},
+        data=content.get("data") or {},
     )
     try:
         checkpoint.model()

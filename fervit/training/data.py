@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,10 @@ class DeviceLatents:
         self.resident = self.device.type == "cpu" or codes.nbytes < SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]
         self.codes = codes.to(self.device) if self.resident else codes
         self._statistics: tuple[Tensor, Tensor] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.latents.fingerprint
 
     def __len__(self) -> int:
         return len(self.labels)

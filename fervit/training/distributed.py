@@ -6,12 +6,13 @@ import json
 import os
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
 from fervit.cluster import Cluster
 from fervit.errors import UserError
-from fervit.files import write_json
+from fervit.files import first_line, write_json
 from fervit.latents import LatentSet
 from fervit.training.config import TrainConfig
 from fervit.training.run_folder import RunFolder
@@ -157,13 +158,13 @@ def train_on_worker(job: dict[str, Any]) -> None:
     torch.set_num_threads(job["threads"])
     tell = _Teller(folder) if ranks.rank == 0 else _silent
     tell("entered", time=entered, imported=time.time())
-    started, state, recorder = time.monotonic(), "stopped", None
+    state, recorder = "failed", None
     try:
         train, val = (DeviceLatents(ray.get(ref), str(device)) for ref in job["latents"])
         trainer = Trainer(config, train, val, ranks=ranks)
-        resume(folder, trainer, first_rank=ranks.rank == 0)
+        weights = resume(folder, trainer, first_rank=ranks.rank == 0)
         if ranks.rank == 0:
-            recorder = Recorder(folder, trainer)
+            recorder = Recorder(folder, trainer, weights)
             _describe(folder, trainer, job["threads"])
         trainer.on_first_step = lambda: tell("first step", time=time.time())
         tell("ready", time=time.time(), epoch=trainer.epoch, **_hardware(trainer, job["threads"]))
@@ -181,14 +182,18 @@ def train_on_worker(job: dict[str, Any]) -> None:
     except DivergedError as error:
         state = "diverged"
         tell(state, message=str(error))
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        state = "out of memory"
-        _Teller(folder)(state, message=_memory_message(error, config, device))  # whichever rank it is
+    except Exception as error:
+        told = _Teller(folder)  # whichever rank it is
+        if is_out_of_memory(error):
+            state = "out of memory"
+            told(state, message=_memory_message(error, config, device))
+        elif ranks.world > 1 and isinstance(error, RuntimeError):
+            raise  # another rank has been lost: Ray Train starts all of them again
+        else:
+            told(state, message=f"{type(error).__name__}: {first_line(error)}", details=traceback.format_exc())
     finally:
         if recorder:
-            recorder.close(state, time.monotonic() - started)
+            recorder.close(state)
 
 
 class _Teller:

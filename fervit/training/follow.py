@@ -17,6 +17,7 @@ POLL_S = 0.1
 SHORT_S = 10.0
 """An epoch with less than this to go is finished after Ctrl-C; a longer one is given up."""
 ENDING_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Job(Protocol):
@@ -36,12 +37,14 @@ class Follower:
     Args:
         folder: of the run.
         epochs: that it will have at most.
+        batch_size: of all workers together.
         started: (what, Unix time) of each stage of the start so far, the command's first.
         say: prints a line.
     """
 
     folder: RunFolder
     epochs: int
+    batch_size: int
     started: list[tuple[str, float]]
     say: Callable[[str], None]
     _read: int = 0
@@ -50,6 +53,7 @@ class Follower:
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _saved: int = 0
     _last: float = 0.0
+    _waiting: bool = False
 
     def follow(self, start: Callable[[], Job]) -> str:
         """Starts the job and returns how it ended: "finished" or "stopped".
@@ -73,6 +77,7 @@ class Follower:
                     job.wait(ENDING_S)
                 if self._state or not running:
                     break
+                self._tell_if_waiting()
                 time.sleep(POLL_S)
             except KeyboardInterrupt:
                 if stopping or not self._short():
@@ -84,7 +89,8 @@ class Follower:
             kept = f"; the best model so far stays as {self.folder.best}" if self.folder.best.is_file() else ""
             raise JobError(self._message + kept)
         if not self._state:
-            raise JobError(f"the training ended before its last epoch ({_reason(job.error)}); {self._go_on()}")
+            self._log(str(job.error))
+            raise JobError(f"the training ended before its last epoch ({self._reason(job.error)}); {self._go_on()}")
         if stopping and self._state != "finished":
             raise KeyboardInterrupt(self._interrupted())
         return self._state
@@ -127,6 +133,9 @@ class Follower:
             self._state = event["state"]
         else:
             self._state, self._message = kind, event["message"]
+            if "details" in event:
+                self._log(event["details"])
+                self._message += f" (the traceback is in {self.folder.ray_log})"
 
     def _show_start(self, first_step: float) -> None:
         stages = [*self.started, ("first step", first_step)]
@@ -155,9 +164,23 @@ class Follower:
     def _go_on(self) -> str:
         return f"`python launch/train.py --resume {self.folder.path}` goes on from there; see {self.folder.ray_log}"
 
+    def _reason(self, error: BaseException | None) -> str:
+        if error is None:
+            return "its workers have left no word here: the run folder must lie where all nodes see it"
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines[-1] if lines else type(error).__name__)[:200]
+        if "memory" in str(error).lower() or "SIGKILL" in str(error):
+            reason += (
+                f"; if a worker was killed for want of memory, --batch_size {self.batch_size} or the model is too large"
+            )
+        return reason
 
-def _reason(error: BaseException | None) -> str:
-    if error is None:
-        return "its workers have left no word here: the run folder must lie where all nodes see it"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:200]
+    def _log(self, text: str) -> None:
+        with self.folder.ray_log.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def _tell_if_waiting(self) -> None:
+        """A cluster that is busy keeps the workers waiting, for as long as it likes."""
+        if not self._waiting and not self._read and time.time() - self.started[-1][1] > PATIENCE_S:
+            self._waiting = True
+            self.say("waiting for the cluster to start the workers; is it busy? (`ray status` tells)")

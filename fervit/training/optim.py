@@ -33,6 +33,11 @@ class LearningRate:
         elif config.scheduler == "cosine":
             self._schedule = CosineAnnealingLR(optimizer, T_max=config.epochs)
 
+    @property
+    def current(self) -> float:
+        """Of the last step."""
+        return float(self._group["lr"])
+
     def before_step(self, epochs_done: float) -> None:
         """Sets the rate of a step that begins after so many epochs, fractions included."""
         if epochs_done < self._warmup:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from fervit.errors import UserError
 from fervit.files import whole_file, write_json, write_text
 from fervit.torch_files import load_untrusted
 from fervit.training.checkpoint import Checkpoint, save_checkpoint
@@ -15,6 +18,7 @@ from fervit.training.run_folder import RunFolder
 from fervit.training.tensorboard import log_best, log_classes, log_epoch, open_writer
 from fervit.training.trainer import EpochResult, Trainer
 
+Weights = dict[str, Tensor]
 SHARE_FOR_SAVING = 0.1
 """Of the time: the state is saved after every epoch that lasts ten times as long as saving it, else less often."""
 CLASSES_EVERY = 10
@@ -24,14 +28,15 @@ CLASSES_EVERY = 10
 class Recorder:
     """Writes the files of one run; made after `resume`, closed at the end.
 
-    The state is saved whenever an epoch is the best so far, so that the best model and the state to go on from are
-    always of one history.
+    The state to go on from holds the best weights, too, so that after a kill between two files the best model and the
+    state can be made of one history again.
     """
 
-    def __init__(self, folder: RunFolder, trainer: Trainer) -> None:
-        self._folder, self._trainer = folder, trainer
+    def __init__(self, folder: RunFolder, trainer: Trainer, best_weights: Weights | None) -> None:
+        self._folder, self._trainer, self._best_weights = folder, trainer, best_weights
         self._writer = open_writer(folder.logs, trainer.config, trainer.epoch)
         self._saved_epoch, self._saved, self._saving = trainer.epoch, time.monotonic(), 0.0
+        self._summarise("running")
 
     def epoch(self, result: EpochResult) -> bool:
         """Records an epoch; returns whether its state was saved."""
@@ -42,54 +47,80 @@ class Recorder:
             log_classes(self._writer, trainer.confusion, result.epoch)
         with self._folder.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result.to_json()) + "\n")
-        due = time.monotonic() - self._saved > self._saving / SHARE_FOR_SAVING
-        if trainer.improved or due or last:
+        if trainer.improved:
+            self._best_weights = {name: value.clone() for name, value in trainer.evaluated.state_dict().items()}
+        if last or time.monotonic() - self._saved > self._saving / SHARE_FOR_SAVING:
             self.save()
         return self._saved_epoch == result.epoch
 
     def save(self) -> None:
-        """Writes what is needed to go on from here, and the best model if it is this epoch's."""
-        if self._saved_epoch == self._trainer.epoch:
+        """Writes the best model and what is needed to go on from here."""
+        trainer = self._trainer
+        if self._saved_epoch == trainer.epoch or self._best_weights is None:
             return
         started = time.monotonic()
+        if trainer.best is not None and trainer.best.epoch > self._saved_epoch:
+            save_checkpoint(checkpoint_of(trainer, self._best_weights), self._folder.best)
         with whole_file(self._folder.last) as aside:
-            torch.save(self._trainer.state_dict(), aside)
-        if self._trainer.improved:
-            save_best(self._folder, self._trainer)
-        self._saved_epoch, self._saved = self._trainer.epoch, time.monotonic()
+            torch.save({"trainer": trainer.state_dict(), "best_weights": self._best_weights}, aside)
+        self._saved_epoch, self._saved = trainer.epoch, time.monotonic()
         self._saving = self._saved - started
 
-    def close(self, state: str, seconds: float) -> None:
-        """Ends the run's record: `state` is finished, stopped, diverged or out of memory."""
-        trainer, best = self._trainer, self._trainer.best
+    def close(self, state: str) -> None:
+        """Ends the run's record: `state` is finished, stopped, diverged, out of memory or failed."""
+        best = self._trainer.best
         if best is not None:
-            log_best(self._writer, trainer.config, best.f1_macro, best.epoch)
+            log_best(self._writer, self._trainer.config, best.f1_macro, best.epoch)
         self._writer.close()
+        self._summarise(state)
+
+    def _summarise(self, state: str) -> None:
+        trainer, rows = self._trainer, read_history(self._folder)
         summary = {
             "state": state,
-            "epochs": trainer.epoch,
-            "best": best.to_json() if best else None,
+            "epochs": len(rows),
+            "best": trainer.best.to_json() if trainer.best else None,
             "rule": f"the highest {trainer.metric} on validation, the earliest epoch of equal ones",
-            "seconds": seconds,
+            "seconds": math.fsum(row["seconds"] for row in rows),
         }
         write_json(self._folder.summary, summary)
 
 
-def resume(folder: RunFolder, trainer: Trainer, *, first_rank: bool) -> None:
-    """Brings a new trainer to where the run stood when it was last saved; nothing to do for one that was not."""
+def read_state(folder: RunFolder) -> dict[str, Any] | None:
+    """What `Recorder.save` wrote last; None for a run that was killed before.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     if not folder.last.is_file():
+        return None
+    try:
+        state: dict[str, Any] = load_untrusted(folder.last)
+        state["trainer"]["config"], state["best_weights"]
+    except (UserError, KeyError, TypeError):
+        raise UserError(
+            f"{folder.last}: is damaged, so the run cannot go on from its last epoch; remove the file to begin the run "
+            "again, or start a new one"
+        ) from None
+    return state
+
+
+def resume(folder: RunFolder, trainer: Trainer, *, first_rank: bool) -> Weights | None:
+    """Brings a new trainer to where the run was last saved, and returns the best weights so far."""
+    state = read_state(folder)
+    if state is None:
         if first_rank:
             folder.history.unlink(missing_ok=True)
-        return
-    trainer.load_state_dict(load_untrusted(folder.last))
-    if not first_rank:
-        return
-    for aside in folder.last.parent.glob(".*"):  # what a killed process was writing
-        aside.unlink(missing_ok=True)
-    if trainer.improved:  # killed between the two files
-        save_best(folder, trainer)
-    lines = [line for line in read_history(folder) if line["epoch"] <= trainer.epoch]
-    write_text(folder.history, "".join(json.dumps(line) + "\n" for line in lines))
+        return None
+    trainer.load_state_dict(state["trainer"])
+    weights: Weights = state["best_weights"]
+    if first_rank:
+        for aside in folder.last.parent.glob(".*"):  # what a killed process was writing
+            aside.unlink(missing_ok=True)
+        save_checkpoint(checkpoint_of(trainer, weights), folder.best)  # the one there may be of a later epoch
+        lines = [line for line in read_history(folder) if line["epoch"] <= trainer.epoch]
+        write_text(folder.history, "".join(json.dumps(line) + "\n" for line in lines))
+    return weights
 
 
 def read_history(folder: RunFolder) -> list[dict[str, Any]]:
@@ -104,15 +135,15 @@ def read_history(folder: RunFolder) -> list[dict[str, Any]]:
     return rows
 
 
-def save_best(folder: RunFolder, trainer: Trainer) -> None:
+def checkpoint_of(trainer: Trainer, weights: Weights) -> Checkpoint:
+    """The weights of the trainer's best epoch with what is known of it."""
     assert trainer.best is not None
     row = trainer.best.to_json()
-    checkpoint = Checkpoint(
-        model_state_dict={name: value.cpu() for name, value in trainer.evaluated.state_dict().items()},
+    return Checkpoint(
+        model_state_dict={name: value.cpu() for name, value in weights.items()},
         config=trainer.config,
         epoch=row.pop("epoch"),
         metrics=row,
         encoder=trainer.train.latents.encoder,
-        data={"train": trainer.train.latents.fingerprint, "val": trainer.val.latents.fingerprint},
+        data={"train": trainer.train.fingerprint, "val": trainer.val.fingerprint},
     )
-    save_checkpoint(checkpoint, folder.best)

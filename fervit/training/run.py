@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fervit.training.config import TrainConfig
 from fervit.training.fit import check_splits, fit_to_data
 from fervit.training.metrics import majority_f1_macro
 from fervit.training.recipes import RECIPES
+from fervit.training.recorder import read_state
 from fervit.training.run_folder import RunFolder, RunRecord, differences
 
 
@@ -58,7 +59,9 @@ class Run:
         )
 
 
-def prepare(given: dict[str, Any], recipe: str, train: str, val: str) -> Run:
+def prepare(
+    given: dict[str, Any], recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
+) -> Run:
     """A new run: hyperparameters over the recipe's over the defaults, and the data, all checked.
 
     Raises:
@@ -74,6 +77,9 @@ def prepare(given: dict[str, Any], recipe: str, train: str, val: str) -> Run:
         val=absolute(val),
         data={"train": splits[0].fingerprint, "val": splits[1].fingerprint},
         encoder=splits[0].encoder,
+        recipe=recipe,
+        workers=workers,
+        use_gpu=use_gpu,
     )
     return Run(record=record, train=splits[0], val=splits[1])
 
@@ -85,21 +91,22 @@ def prepare_resume(folder: RunFolder, given: dict[str, Any], recipe: str | None,
         folder: of the run.
         given: hyperparameters that the user named again.
         recipe: named again.
-        latents: the folders of train and val, where named again.
+        latents: the folders of train and val, where named again; they may have moved.
 
     Raises:
-        UserError: there is no run; something named differs from what it began with; its data has changed.
+        UserError: there is no run; a hyperparameter differs from what it began with; its data has changed; its saved
+            state is damaged.
     """
     record = RunRecord.read(folder)
-    wanted = {**(RECIPES[recipe] if recipe else {}), **given}
-    if wanted.get("seq_len") == 0:
-        del wanted["seq_len"]
+    record = replace(
+        record, train=absolute(latents["train"] or record.train), val=absolute(latents["val"] or record.val)
+    )
+    wanted = {name: value for name, value in given.items() if (name, value) != ("seq_len", 0)}
+    if recipe and recipe != record.recipe:
+        of_the_data = ("seq_len", "latent_dim")
+        named = {**TrainConfig().to_json(), **RECIPES[recipe]}
+        wanted = {**{name: value for name, value in named.items() if name not in of_the_data}, **wanted}
     different = differences(wanted, record.training)
-    different += [
-        f"latents {path}, were {was}"
-        for path, was in ((latents["train"], record.train), (latents["val"], record.val))
-        if path is not None and absolute(path) != was
-    ]
     if different:
         raise UserError(
             f"--resume {folder.path}: began with other settings ({'; '.join(different)}); leave them out to go on, "
@@ -109,9 +116,10 @@ def prepare_resume(folder: RunFolder, given: dict[str, Any], recipe: str | None,
     for name, split in splits.items():
         if split.fingerprint != record.data[name]:
             raise UserError(
-                f"{split.path}: the latents have changed since {folder.path} began, so it cannot go on to the same "
-                "result; bring them back, or start a new run"
+                f"{split.path}: these are not the latents that {folder.path} began with, so it cannot go on to the "
+                "same result; bring those back, or start a new run"
             )
+    read_state(folder)  # if it is damaged, that is said now
     return Run(record=record, **splits)
 
 
@@ -127,10 +135,13 @@ def summary_lines(folder: RunFolder, run: Run) -> list[str]:
         f"Best: epoch {best['epoch']}, validation macro-F1 {best['f1_macro']:.3f} (always the largest class: "
         f"{floor:.3f}), accuracy {best['accuracy']:.3f}",
         f"Model: {_short(folder.best)}",
-        f"Evaluate: python launch/evaluate.py --checkpoint_path {_short(folder.best)} --latent_test_dir "
-        f"{_test_split(run.record.val)}",
         f"Curves: tensorboard --logdir {_short(folder.logs)}",
     ]
+    test = f"{run.record.val.rstrip('/').rpartition('/')[0]}/test"
+    if Path(test).is_dir():
+        lines.insert(
+            3, f"Evaluate: python launch/evaluate.py --checkpoint_path {_short(folder.best)} --latent_test_dir {test}"
+        )
     if run.record.encoder.get("untrained"):
         lines.append("Encoder: demo, UNTRAINED random weights, for trying fervit out only")
     return lines
@@ -144,10 +155,6 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
         f"watch: {cluster.dashboard} | tensorboard --logdir {_short(folder.logs)}",
     ]
-
-
-def _test_split(val: str) -> str:
-    return val.rstrip("/").rpartition("/")[0] + "/test"
 
 
 def _short(path: Path) -> Path:

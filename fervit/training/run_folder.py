@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,6 +75,22 @@ class RunFolder:
         except (OSError, ValueError, KeyError):
             return False
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second command from training in this folder; the lock ends with the process, however that ends.
+
+        Raises:
+            UserError: another command is at it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"--resume {self.path}: another command is training this run; wait, or stop it"
+                ) from None
+            yield
+
     def remove_if_new(self) -> None:
         """Takes the folder away again if nothing has been done in it."""
         if not self.config.exists():
@@ -88,12 +107,18 @@ class RunRecord:
     data: dict[str, str]
     """Fingerprints of the two splits."""
     encoder: dict[str, Any]
+    recipe: str = "guide"
+    workers: int = 1
+    use_gpu: bool | None = None
+    """None takes GPUs where there are some."""
 
     def write(self, folder: RunFolder) -> None:
         write_json(
             folder.config,
             {
+                "recipe": self.recipe,
                 "training": self.training.to_json(),
+                "run": {"workers": self.workers, "use_gpu": self.use_gpu},
                 "latents": {"train": self.train, "val": self.val},
                 "data": self.data,
                 "encoder": self.encoder,
@@ -112,12 +137,16 @@ class RunRecord:
                 val=latents["val"],
                 data=content["data"],
                 encoder=content["encoder"],
+                recipe=content["recipe"],
+                workers=content["run"]["workers"],
+                use_gpu=content["run"]["use_gpu"],
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, KeyError, TypeError):
             raise UserError(
-                f"--resume {folder.path}: holds no run of train.py (no config.json); give a folder of experiments/"
+                f"--resume {folder.path}: holds no run of train.py (a config.json of one); give its folder in "
+                "experiments/"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"{folder.config}: is damaged ({type(error).__name__}: {error}); start a new run") from None
 
 

@@ -163,7 +163,7 @@ class TrainingStep:
         graph = torch.cuda.CUDAGraph()
         before = copy.copy(self.optimizer.param_groups[0])
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # Ray's threads may use the GPU, too
                 self._output = self._forward_and_backward(self._input)
                 self._update()
             self._graph = graph

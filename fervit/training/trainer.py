@@ -153,9 +153,9 @@ class Trainer:
         started = time.perf_counter()
         self.epoch += 1
         self._seed_epoch()
-        lr = self._learning_rate.epoch_lr
         train_loss, train_accuracy = self._train_pass()
         train_seconds = time.perf_counter() - started
+        lr = self._learning_rate.current  # of the last step
         val_loss = self._validation_pass()
         if not math.isfinite(val_loss):
             raise DivergedError(f"the validation loss became {val_loss} in epoch {self.epoch} at lr {lr:g}; {HINT}")
@@ -240,7 +240,7 @@ class Trainer:
         for i, loss in enumerate(losses):
             if not math.isfinite(loss):
                 self._learning_rate.before_step(self.epoch - 1 + (i + 1) / len(losses))
-                lr = float(self._optimizer.param_groups[0]["lr"])
+                lr = self._learning_rate.current
                 raise DivergedError(
                     f"the loss became {loss} in epoch {self.epoch}, step {i + 1} of {len(losses)}, at lr {lr:g}; {HINT}"
                 )
@@ -282,6 +282,9 @@ def class_weights(counts: np.ndarray) -> Tensor:
     return torch.from_numpy(weights).float()
 
 
+SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch has a class for it; on a CPU it is a RuntimeError that says so."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Torch has a class for it on a GPU; of its CPU allocator and of the libraries only the text says so."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)

@@ -62,7 +62,7 @@ def follow(tmp_path: Path, *texts: str, **more: Any) -> tuple[list[str], str]:
     said: list[str] = []
     folder = RunFolder(tmp_path)
     folder.path.mkdir(exist_ok=True)
-    follower = Follower(folder, 3, [("command", 100.0), ("Ray", 104.0)], said.append)
+    follower = Follower(folder, 3, 64, [("command", 100.0), ("Ray", 104.0)], said.append)
     return said, follower.follow(lambda: Elsewhere(folder, list(texts), **more))
 
 
