@@ -20,7 +20,6 @@ from fervit.training.config import TrainConfig
 from fervit.training.fit import check_splits, fit_to_data
 from fervit.training.metrics import majority_f1_macro
 from fervit.training.recipes import RECIPES
-from fervit.training.recorder import read_state
 from fervit.training.run_folder import RunFolder, RunRecord, differences
 
 
@@ -119,6 +118,8 @@ def prepare_resume(folder: RunFolder, given: dict[str, Any], recipe: str | None,
                 f"{split.path}: these are not the latents that {folder.path} began with, so it cannot go on to the "
                 "same result; bring those back, or start a new run"
             )
+    from fervit.training.recorder import read_state
+
     read_state(folder)  # if it is damaged, that is said now
     return Run(record=record, **splits)
 

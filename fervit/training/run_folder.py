@@ -85,10 +85,8 @@ class RunFolder:
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(
-                    f"--resume {self.path}: another command is training this run; wait, or stop it"
-                ) from None
+            except BlockingIOError:
+                raise UserError(f"--resume {self.path}: another command is at this run; wait, or stop it") from None
             yield
 
     def remove_if_new(self) -> None:

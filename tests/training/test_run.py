@@ -18,6 +18,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fervit.cluster import Cluster
+from fervit.training.run_folder import RunFolder
 from tests.conftest import ROOT, Ended, latent_set, write_latents
 from tests.latents.test_kills import descendants
 
@@ -166,6 +167,7 @@ def test_missing_flags_and_runs_are_one_line(command: Command, tmp_path: Path) -
     for args, message in (
         ((), "--latent_train_dir: is missing"),
         (("--resume", tmp_path), "holds no run of train.py"),
+        (("--resume", tmp_path / "damaged" / "config.json"), "holds no run of train.py"),
         (("--resume", tmp_path / "damaged"), "is damaged"),
     ):
         ended = command("train", *args)
@@ -185,8 +187,9 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_best(
     config["training"].update(epochs=60, lr=1e30)
     (folder / "config.json").write_text(json.dumps(config))
     state = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
-    state["config"].update(epochs=60, lr=1e30)
-    state["learning_rate"]["epoch_lr"] = state["optimizer"]["param_groups"][0]["lr"] = 1e30
+    trainer = state["trainer"]
+    trainer["config"].update(epochs=60, lr=1e30)
+    trainer["learning_rate"]["epoch_lr"] = trainer["optimizer"]["param_groups"][0]["lr"] = 1e30
     torch.save(state, folder / "checkpoints" / "last.pt")
     (folder / "experiment_summary.json").unlink()
 
@@ -253,8 +256,8 @@ def assert_same_result(found: Path, expected: Path) -> None:
     for name, weight in models[1]["model_state_dict"].items():
         assert torch.equal(models[0]["model_state_dict"][name], weight), name
     states = [torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (found, expected)]
-    for name, weight in states[1]["model"].items():
-        assert torch.equal(states[0]["model"][name], weight), name
+    for name, weight in states[1]["trainer"]["model"].items():
+        assert torch.equal(states[0]["trainer"]["model"][name], weight), name
 
 
 def kill_worker(process: subprocess.Popen[str]) -> None:
@@ -293,31 +296,62 @@ def test_killed_and_resumed_a_run_ends_with_the_same_bits(undisturbed: tuple[Pat
     assert "going on after epoch" in output
     assert_same_result(folder, expected)
     assert not list((folder / "checkpoints").glob(".*"))
+    events = EventAccumulator(str(folder / "logs"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("Validation/f1_macro")] == list(range(1, 41))
 
 
-def test_other_settings_or_data_than_the_runs_are_refused(
-    command: Command, undisturbed: tuple[Path, Path], tmp_path: Path
-) -> None:
-    latents, run = undisturbed
-    shutil.copytree(latents, tmp_path / "latents")
+@pytest.fixture
+def unfinished(undisturbed: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy of that run which looks as if it had more epochs to go."""
     folder = tmp_path / "run"
-    shutil.copytree(run, folder)
+    shutil.copytree(undisturbed[1], folder)
     (folder / "experiment_summary.json").unlink()
-    ended = command("train", "--resume", folder, "--lr", 0.5, "--depth", 4, "--latent_val_dir", tmp_path)
+    return folder
+
+
+def test_other_settings_or_data_than_the_runs_are_refused(command: Command, unfinished: Path, tmp_path: Path) -> None:
+    write_latents(tmp_path / "other" / "val", latent_set(30, seed=9))
+    for args, messages in (
+        (("--lr", 0.5, "--depth", 4, "--dropout", 0.2), ("(lr 0.5, was 0.003; dropout 0.2, was 0.1)",)),
+        (("--recipe", "strong"), ("standardise True, was False", "depth 2, was 4")),
+        (("--latent_val_dir", tmp_path / "other" / "val"), ("these are not the latents that",)),
+    ):
+        ended = command("train", "--resume", unfinished, *args)
+        assert ended.status == 2
+        assert all(message in ended.err for message in messages), ended.err
+        assert ended.err.count("\n") == 1
+    (unfinished / "checkpoints" / "last.pt").write_bytes(b"PK")
+    ended = command("train", "--resume", unfinished)
     assert ended.status == 2
-    assert "lr 0.5, was 0.003" in ended.err
-    assert "depth" not in ended.err
-    assert f"latents {tmp_path}, were {latents / 'val'}" in ended.err
+    assert "last.pt: is damaged" in ended.err
     assert ended.err.count("\n") == 1
 
-    config = json.loads((folder / "config.json").read_text())
-    config["latents"]["val"] = str(tmp_path / "latents" / "val")
-    (folder / "config.json").write_text(json.dumps(config))
-    shutil.rmtree(tmp_path / "latents" / "val")
-    write_latents(tmp_path / "latents" / "val", latent_set(30, seed=9))
-    ended = command("train", "--resume", folder)
-    assert ended.status == 2
-    assert "the latents have changed since" in ended.err
+
+def test_latents_that_have_moved_are_known_again_and_two_commands_do_not_share_a_run(
+    command: Command, cluster: Cluster, undisturbed: tuple[Path, Path], unfinished: Path, tmp_path: Path
+) -> None:
+    latents, _ = undisturbed
+    shutil.copytree(latents, tmp_path / "moved")
+    args = ("--latent_train_dir", "moved/train", "--latent_val_dir", tmp_path / "moved" / "val")
+    with RunFolder(unfinished).locked():
+        ended = command("train", "--resume", unfinished, *args)
+        assert ended.status == 2
+        assert "another command is at this run" in ended.err
+    ended = command("train", "--resume", "run", *args, "--recipe", "guide")
+    assert ended.status == 0, ended.err
+    assert "finished after 40 epochs" in ended.out
+
+
+def test_an_error_in_a_worker_is_told_once_with_its_traceback_in_the_log(
+    command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
+) -> None:
+    ended = command("train", *flags(latents_folder, "--seed", 2**63))  # more than torch takes
+    assert ended.status == 1
+    assert ended.err.count("\n") == 1
+    assert "Error: " in ended.err
+    assert "a worker was lost" not in ended.out
+    assert "Traceback" in (only_run(tmp_path) / "ray.log").read_text()
 
 
 def test_ctrl_c_before_the_first_epoch_says_how_to_go_on(latents_folder: Path, tmp_path: Path) -> None:
