@@ -84,13 +84,14 @@ RULES = {
         *("latent_dim", "embed_dim", "depth", "heads", "mlp_dim", "batch_size", "epochs"),
     ),
     _Rule("{} >= 0", lambda value: value >= 0): (
-        *("seq_len", "weight_decay", "seed", "warmup_epochs", "mixup", "latent_noise", "grad_clip"),
+        *("seq_len", "weight_decay", "warmup_epochs", "mixup", "latent_noise", "grad_clip"),
         "early_stop_patience",
     ),
     _Rule("{} > 0", lambda value: value > 0): ("lr",),
     _Rule("0 <= {} < 1", lambda value: 0 <= value < 1): (
         *("dropout", "drop_path", "label_smoothing", "latent_mask", "ema_decay"),
     ),
+    _Rule("0 <= {} < 2**31", lambda value: 0 <= value < 2**31): ("seed",),
     _Rule("0 < {} <= 1", lambda value: 0 < value <= 1): ("data_fraction",),
 }
 

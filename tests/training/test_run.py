@@ -344,14 +344,16 @@ def test_latents_that_have_moved_are_known_again_and_two_commands_do_not_share_a
 
 
 def test_an_error_in_a_worker_is_told_once_with_its_traceback_in_the_log(
-    command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
+    command: Command, cluster: Cluster, unfinished: Path
 ) -> None:
-    ended = command("train", *flags(latents_folder, "--seed", 2**63))  # more than torch takes
+    shutil.rmtree(unfinished / "logs")
+    (unfinished / "logs").write_text("in the way")
+    ended = command("train", "--resume", unfinished)
     assert ended.status == 1
     assert ended.err.count("\n") == 1
     assert "Error: " in ended.err
     assert "a worker was lost" not in ended.out
-    assert "Traceback" in (only_run(tmp_path) / "ray.log").read_text()
+    assert "Traceback" in (unfinished / "ray.log").read_text()
 
 
 def test_ctrl_c_before_the_first_epoch_says_how_to_go_on(latents_folder: Path, tmp_path: Path) -> None:

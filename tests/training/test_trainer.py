@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -112,13 +113,14 @@ def test_latents_of_another_shape_or_encoder_are_refused() -> None:
         ({"lr": 0.0}, "`lr > 0` must hold"),
         ({"dropout": 1.0}, "`0 <= dropout < 1` must hold"),
         ({"depth": 0}, "`depth >= 1` must hold"),
+        ({"seed": 2**31}, "`0 <= seed < 2**31` must hold"),
         ({"mixup": -1.0}, "`mixup >= 0` must hold, but got mixup=-1.0"),
         ({"ema_decay": 1.0}, "`0 <= ema_decay < 1` must hold"),
         ({"data_fraction": 0.0}, "`0 < data_fraction <= 1` must hold"),
     ],
 )
 def test_a_configuration_that_cannot_be_built_names_the_rule(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(message)):
         TrainConfig(**changes)
 
 
@@ -216,14 +218,55 @@ def test_ranks_share_the_batches_out_and_pairs_stay_within_a_batch() -> None:
         assert all(part.weight == batch.weight and part.mix == batch.mix for part in parts)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def on_gpu(capture: bool = True, **changes: Any) -> Trainer:
+    data = DeviceLatents(latent_set(60), "cuda"), DeviceLatents(latent_set(20, seed=1), "cuda")
+    return Trainer(replace(SMALL, **changes), *data, capture=capture)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@needs_gpu
 @pytest.mark.parametrize("changes", [{}, EVERYTHING])
 def test_a_captured_step_gives_the_losses_of_an_eager_one(changes: dict[str, Any]) -> None:
-    config = replace(SMALL, **{"dropout": 0.0, **changes, "drop_path": 0.0, "latent_noise": 0.0, "latent_mask": 0.0})
+    config = {"dropout": 0.0, **changes, "drop_path": 0.0, "latent_noise": 0.0, "latent_mask": 0.0}
     curves = []
     for capture in (True, False):
-        data = DeviceLatents(latent_set(60), "cuda"), DeviceLatents(latent_set(20, seed=1), "cuda")
-        trained = Trainer(config, *data, capture=capture)
+        trained = on_gpu(capture, **config)
         curves.append([row["train_loss"] for row in curve(trained)])
         assert trained.captured == capture
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+
+
+@needs_gpu
+def test_replays_draw_masks_of_their_own_that_follow_from_the_seed() -> None:
+    losses = [[row["train_loss"] for row in curve(on_gpu(dropout=dropout, lr=1e-30))] for dropout in (0.5, 0.5, 0.0)]
+    assert len(set(losses[0])) == len(losses[0])  # the weights stay; only the masks differ
+    assert losses[0] == losses[1]
+    assert losses[2] == pytest.approx([losses[2][0]] * len(losses[2]), rel=1e-3)
+
+
+@needs_gpu
+def test_a_training_resumed_on_a_gpu_keeps_following_the_schedule() -> None:
+    whole = curve(on_gpu(scheduler="cosine"))
+    first, second = on_gpu(scheduler="cosine"), on_gpu(scheduler="cosine")
+    head = [timeless(first.run_epoch()) for _ in range(3)]
+    saved = io.BytesIO()
+    torch.save(first.state_dict(), saved)
+    saved.seek(0)
+    second.load_state_dict(torch.load(saved, weights_only=True, map_location="cpu"))
+    rows = head + curve(second)
+    for name in ("lr", "train_loss"):
+        assert [row[name] for row in rows] == pytest.approx([row[name] for row in whole], rel=1e-3)
+
+
+@needs_gpu
+def test_where_a_step_cannot_be_captured_steps_stay_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **more: Any) -> None:
+        raise RuntimeError("no capture here")
+
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    trained = on_gpu()
+    rows = curve(trained)
+    assert not trained.captured
+    assert rows[-1]["f1_macro"] > 0.5
