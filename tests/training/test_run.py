@@ -313,7 +313,7 @@ def unfinished(undisturbed: tuple[Path, Path], tmp_path: Path) -> Path:
 def test_other_settings_or_data_than_the_runs_are_refused(command: Command, unfinished: Path, tmp_path: Path) -> None:
     write_latents(tmp_path / "other" / "val", latent_set(30, seed=9))
     for args, messages in (
-        (("--lr", 0.5, "--depth", 4, "--dropout", 0.2), ("(lr 0.5, was 0.003; dropout 0.2, was 0.1)",)),
+        (("--lr", 0.5, "--depth", 4, "--dropout", 0.2), ("(dropout 0.2, was 0.1; lr 0.5, was 0.003)",)),
         (("--recipe", "strong"), ("standardise True, was False", "depth 2, was 4")),
         (("--latent_val_dir", tmp_path / "other" / "val"), ("these are not the latents that",)),
     ):
