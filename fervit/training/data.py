@@ -50,16 +50,16 @@ class DeviceLatents:
         """Mean and standard deviation, float32 [seq_len, latent_dim], of some rows; those of all rows are kept."""
         if len(rows) == len(self) and self._statistics is not None:
             return self._statistics
-        first = self.batch(rows[:1])[0][0].double()  # sums of what lies around 0 lose no digits
-        total, squares = torch.zeros_like(first), torch.zeros_like(first)
+        first = self.batch(rows[:1])[0][0]  # sums of what lies around 0 lose few digits
+        total, squares = (torch.zeros_like(first, dtype=torch.float64) for _ in range(2))
         for chunk in rows.split(CHUNK):
-            centred = self.batch(chunk)[0].double() - first
+            centred = self.batch(chunk)[0] - first
             total += centred.sum(dim=0)
-            squares += centred.square().sum(dim=0)
+            squares += centred.square_().sum(dim=0)
         mean = total / len(rows)
         deviation = (squares / len(rows) - mean.square()).clamp(min=0).sqrt()
         floor = 1e-3 * deviation.mean().clamp(min=1e-6)  # a number that never changes stays near 0 when divided
-        statistics = (mean + first).float(), deviation.clamp(min=floor).float()
+        statistics = (first + mean).float(), deviation.clamp(min=floor).float()
         if len(rows) == len(self):
             self._statistics = statistics
         return statistics
