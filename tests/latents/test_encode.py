@@ -173,7 +173,8 @@ def test_when_the_disk_is_full_what_was_written_stays_and_the_job_goes_on_later(
     assert 0 < written < 77
     assert not list(small_disk.rglob(".part-*"))
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
-    assert encode(demo_faces, small_disk, cluster).done == 77 - written
+    # A task of the job that ended may still have found room for its part after we counted.
+    assert 0 < encode(demo_faces, small_disk, cluster).done <= 77 - written
     for split in ("train", "val", "test"):
         assert LatentSet.read(str(small_disk / split)).fingerprint == LatentSet.read(str(encoded / split)).fingerprint
 
