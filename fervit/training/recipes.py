@@ -6,7 +6,7 @@ from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
     "guide": {},
-    # Measured against the guide's in benchmarks/README.md: better, and some fifty times cheaper.
+    # Measured against the guide's in benchmarks/README.md: better, with a sixtieth of the weights.
     "strong": {
         **{"standardise": True, "use_class_weights": True, "pre_norm": True, "activation": "gelu", "pooling": "mean"},
         **{"depth": 2, "embed_dim": 128, "heads": 4, "mlp_dim": 256},
