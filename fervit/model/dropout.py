@@ -43,15 +43,11 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-class DropPath(nn.Module):
+class DropPath(Dropout):
     """Drops a residual branch [batch, ...] of whole rows with probability `p`, while training.
 
     Paper: Huang et al., "Deep Networks with Stochastic Depth" (ECCV 2016).
     """
-
-    def __init__(self, p: float, shard: Shard) -> None:
-        super().__init__()
-        self.p, self.shard = p, shard
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
@@ -60,9 +56,6 @@ class DropPath(nn.Module):
         if x.device.type != "cpu":
             return x * F.dropout(torch.ones(shape, device=x.device, dtype=x.dtype), self.p)
         return x * keep_mask(shape, self.p, self.shard, x.dtype)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
 
 
 def keep_mask(shape: torch.Size, p: float, shard: Shard, dtype: torch.dtype) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -50,7 +50,7 @@ class Follower:
     _read: int = 0
     _state: str = ""
     _message: str = ""
-    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _row: dict[str, Any] | None = None
     _saved: int = 0
     _last: float = 0.0
     _waiting: bool = False
@@ -125,7 +125,7 @@ class Follower:
         elif kind == "first step":
             self._show_start(event["time"])
         elif kind == "epoch":
-            self._rows.append(event)
+            self._row = event
             self._last = time.time()
             self._saved = event["epoch"] if event["saved"] else self._saved
             self.say(self._line(event))
@@ -153,10 +153,10 @@ class Follower:
 
     def _short(self) -> bool:
         """Whether the epoch that runs now will soon be over, or must be, since the one before is not on disk."""
-        if not self._rows:
+        if self._row is None:
             return False
-        remaining = self._rows[-1]["seconds"] - (time.time() - self._last)
-        return bool(remaining < SHORT_S or self._saved < self._rows[-1]["epoch"])
+        remaining = self._row["seconds"] - (time.time() - self._last)
+        return bool(remaining < SHORT_S or self._saved < self._row["epoch"])
 
     def _interrupted(self) -> str:
         return f"interrupted: epoch {self._saved} of {self.epochs} is saved; {self._go_on()}"

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix, f1_score
-from torch import Tensor, nn
+from torch import nn
 
 import fervit
+from benchmarks.train import GuideViT
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.model import LatentViT
@@ -101,29 +102,11 @@ def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> No
     assert not witness.exists()
 
 
-class EarlierLatentViT(nn.Module):
-    """As the guide's script has it, with PyTorch's own encoder layers."""
-
-    def __init__(self, embed_dim: int, depth: int, heads: int, mlp_dim: int) -> None:
-        super().__init__()
-        self.cls_token = nn.Parameter(torch.randn(1, 1, embed_dim))
-        self.pos_emb = nn.Parameter(torch.randn(1, 19, embed_dim))
-        self.input_proj = nn.Linear(512, embed_dim)
-        layer = nn.TransformerEncoderLayer(embed_dim, heads, mlp_dim, 0.1, batch_first=True)
-        self.transformer = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-        self.mlp_head = nn.Sequential(nn.LayerNorm(embed_dim), nn.Linear(embed_dim, 7))
-
-    def forward(self, codes: Tensor) -> Tensor:
-        tokens = torch.cat([self.cls_token.expand(len(codes), -1, -1), self.input_proj(codes)], dim=1) + self.pos_emb
-        logits: Tensor = self.mlp_head(self.transformer(tokens)[:, 0])
-        return logits
-
-
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_checkpoint_of_an_earlier_run_gives_the_same_logits(tmp_path: Path, zipped: bool, prefix: str) -> None:
     torch.manual_seed(0)
-    earlier = EarlierLatentViT(embed_dim=64, depth=3, heads=4, mlp_dim=96).eval()
+    earlier = GuideViT(TrainConfig(embed_dim=64, depth=3, heads=4, mlp_dim=96)).eval()
     for weight in earlier.parameters():
         nn.init.normal_(weight, std=0.2)  # trained: no bias is 0, no two layers are equal
     content = {
