@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from fervit.cluster import Cluster
-from fervit.environment import describe
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import Evaluation, evaluate
 from fervit.files import write_json, write_text
@@ -26,6 +25,7 @@ from fervit.search.selection import TrialRecord, failures_by_kind, ranked
 from fervit.search.space import SearchSpace, TrialResources
 from fervit.search.sweep import SharedLatents, run_trials
 from fervit.training.checkpoint import BEST_MODEL, export, load_checkpoint
+from fervit.training.run import environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,14 +177,6 @@ def _trial_name(number: int) -> str:
 
 def _write_environment(space: SearchSpace, splits: Splits, folder: Path, cluster: Cluster) -> None:
     write_text(folder / "sweep.yaml", yaml.safe_dump(space.to_json(), sort_keys=False))
-    environment = {
-        **describe(),
-        "cluster": {"nodes": len(cluster.nodes), "cpus": cluster.cpus, "gpus": cluster.gpus},
-        "seed": space.search.seed,
-        "encoder": splits.train.encoder,
-        "data": {
-            "train": {"path": splits.train.path, "rows": len(splits.train), "sha256": splits.train.fingerprint},
-            "val": {"path": splits.val.path, "rows": len(splits.val), "sha256": splits.val.fingerprint},
-        },
-    }
-    write_json(folder / "environment.json", environment)
+    train, val = splits.train, splits.val
+    fingerprints = {"train": train.fingerprint, "val": val.fingerprint}
+    write_json(folder / "environment.json", environment(cluster, space.search.seed, train, val, fingerprints))

@@ -42,20 +42,24 @@ class Run:
         if folder.environment.is_file():
             before = json.loads(folder.environment.read_text(encoding="utf-8"))
             earlier = [*before.pop("earlier", []), before]
-        write_json(
-            folder.environment,
-            {
-                **describe(),
-                "cluster": {"nodes": len(cluster.nodes), "cpus": cluster.cpus, "gpus": cluster.gpus},
-                "seed": self.config.seed,
-                "encoder": self.record.encoder,
-                "data": {
-                    name: {"path": split.path, "rows": len(split), "sha256": self.record.data[name]}
-                    for name, split in (("train", self.train), ("val", self.val))
-                },
-                "earlier": earlier,
-            },
-        )
+        found = environment(cluster, self.config.seed, self.train, self.val, self.record.data)
+        write_json(folder.environment, {**found, "earlier": earlier})
+
+
+def environment(
+    cluster: Cluster, seed: int, train: LatentSet, val: LatentSet, fingerprints: dict[str, str]
+) -> dict[str, Any]:
+    """What environment.json says of a run or a sweep; `fingerprints` are those of train and val."""
+    return {
+        **describe(),
+        "cluster": {"nodes": len(cluster.nodes), "cpus": cluster.cpus, "gpus": cluster.gpus},
+        "seed": seed,
+        "encoder": train.encoder,
+        "data": {
+            name: {"path": split.path, "rows": len(split), "sha256": fingerprints[name]}
+            for name, split in (("train", train), ("val", val))
+        },
+    }
 
 
 def prepare(
