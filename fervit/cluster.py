@@ -24,6 +24,7 @@ class Node:
     gpus: float
     gpu_type: str | None = None
     """As Ray names it, such as H100."""
+    node_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ def _describe(connected_before: bool) -> Cluster:
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
             gpu_type=_gpu_type(node["Resources"]),
+            node_id=node["NodeID"],
         )
         for node in ray.nodes()
         if node["Alive"]

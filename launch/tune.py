@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import shutil
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, run
 from fervit.errors import UserError
+
+if TYPE_CHECKING:
+    from fervit.search.preflight import Splits
+    from fervit.search.space import SearchSpace
 
 
 def main() -> None:
@@ -22,11 +30,28 @@ def main() -> None:
         metavar="A.B=V",
         help="override a key of the space file, such as search.trials=16; may be repeated",
     )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="SWEEP",
+        help="go on with a sweep that was interrupted, or add trials to one that has ended: the folder given, or the "
+        "newest of this space; where there is none, a new one starts",
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="say what the sweep would do and take, without starting a trial"
+    )
+    parser.add_argument(
+        "--second_look",
+        action="store_true",
+        help="open the test split again where the choice has changed since it was opened; this is recorded",
+    )
     parser.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
     args = parser.parse()
 
-    from fervit.search.preflight import describe_space, open_splits, placeable
-    from fervit.search.space import read_space
+    from fervit.search.preflight import describe_space, open_splits
+    from fervit.search.resume import check_same, earlier_sweep, locked
+    from fervit.search.space_file import read_space
 
     space = read_space(args.space, args.set)
     print(f"space {space.name}: {describe_space(space)}")
@@ -35,23 +60,53 @@ def main() -> None:
     if splits.test is None:
         print(f"{args.latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
 
-    from fervit.cluster import connect
-    from fervit.search.pipeline import run_sweep
-    from fervit.search.summary import summarise
     from fervit.training.run_folder import new_folder
 
-    folder = new_folder(space.name)
-    with connect(args.address, folder / "ray.log") as cluster:
+    earlier = earlier_sweep(space, args.resume or "")
+    if args.resume is not None and earlier is not None:
+        check_same(space, splits, earlier)
+        print(f"going on with {earlier}")
+        folder, is_new = earlier, False
+    else:
+        if earlier is not None and not args.dry_run:
+            print(f"a new sweep; --resume would go on with {earlier}")
+        folder, is_new = new_folder(space.name), True
+    with locked(folder):
         try:
-            resources, remark = placeable(space.trial, cluster.nodes)
+            _sweep(space, splits, folder, args)
         except UserError:
-            shutil.rmtree(folder)  # nothing has been done in it
+            if is_new:
+                shutil.rmtree(folder)  # nothing has been done in it
             raise
-        if remark:
-            print(remark)
-        print(f"cluster: {len(cluster.nodes)} nodes, {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
-        print(f"watch: {cluster.dashboard} | tensorboard --logdir {folder / 'logs'}")
-        result = run_sweep(space, splits, resources, folder, cluster, print)
+        if args.dry_run and is_new:
+            shutil.rmtree(folder)
+
+
+def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Namespace) -> None:
+    """Everything that needs the cluster."""
+    from fervit.cluster import connect
+    from fervit.search.first_screen import dry_run, look_around
+
+    with connect(args.address, folder / "ray.log") as cluster:
+        resources = look_around(space, args.latents, folder, cluster, print)
+        if args.dry_run:
+            print(dry_run(space, splits, resources, cluster))
+            return
+        print(f"watch: {cluster.dashboard} | tensorboard --logdir {folder / 'logs'}", end=" | ")
+        print(f"optuna-dashboard {folder / 'study.journal'}")
+
+        from fervit.search.pipeline import run_sweep
+        from fervit.search.screen import screen
+        from fervit.search.summary import summarise, summarise_interrupted
+
+        try:
+            with screen(print) as shown:
+                result = run_sweep(
+                    space, splits, resources, folder, cluster, print, screen=shown, second_look=args.second_look
+                )
+        except KeyboardInterrupt:
+            command = shlex.join(["python", *sys.argv]) + ("" if args.resume is not None else " --resume")
+            raise KeyboardInterrupt(summarise_interrupted(space, folder, command)) from None
         dashboard = f"{cluster.dashboard}"
         if cluster.started_here:
             dashboard += " until this command ended (`ray start --head` first keeps it up)"

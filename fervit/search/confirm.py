@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from fervit.search.selection import TrialRecord
-from fervit.search.space import Metric
+from fervit.search.settings import Metric
 
 CONFIDENCE = 0.95
 

@@ -27,14 +27,16 @@ def write_leaderboard(
     `chosen` marks the run whose model is exported.
     """
     ranking = ranked(records, space.metric)
-    rest = [record for record in records if record not in ranking]
+    in_ranking = {id(record) for record in ranking}
+    rest = [record for record in records if id(record) not in in_ranking]
     metrics = list(dict.fromkeys((space.metric.name, *METRICS)))
+    cost = [space.metric.against] if space.metric.against else []
     means = {c.record.name: c for c in confirmed}
     with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(
             file,
             [
-                *("rank", "trial", "seed", "state", "epoch", *metrics, "epochs", "seconds", *space.parameters),
+                *("rank", "trial", "seed", "state", "epoch", *metrics, "epochs", "seconds", *cost, *space.parameters),
                 *("confirmed_mean", "confirmed_runs", "chosen", "failure"),
             ],
             restval="",
@@ -44,6 +46,7 @@ def write_leaderboard(
             row = {"trial": record.number, "seed": record.seed, "state": record.state, **record.params}
             row |= {"epochs": len(record.epochs), "seconds": f"{record.seconds:.2f}", "failure": record.failure}
             best = record.best(space.metric)
+            row |= {name: record.cost for name in cost if record.cost is not None}
             if best is not None:
                 row |= {"epoch": best["epoch"], **{name: f"{best[name]:.6f}" for name in metrics}}
             if rank <= len(ranking):

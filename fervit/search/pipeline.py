@@ -1,31 +1,37 @@
-"""A whole sweep: search, confirm, choose, export, evaluate once."""
+"""A whole sweep: search, confirm, choose, export, evaluate once. Each step finds what an earlier session has done."""
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fervit.cluster import Cluster
 from fervit.errors import JobError
-from fervit.evaluation.evaluate import Evaluation, evaluate
-from fervit.files import write_json, write_text
-from fervit.latents import LatentSet
+from fervit.evaluation.evaluate import evaluate
+from fervit.files import write_text
+from fervit.search.card import model_card
 from fervit.search.confirm import Confirmed, choose
 from fervit.search.leaderboard import write_leaderboard
-from fervit.search.ledger import Ledger, Planned, Say
+from fervit.search.ledger import Ledger, Screen
 from fervit.search.preflight import Splits
-from fervit.search.sampler import Outcome, SpaceSampler
-from fervit.search.selection import TrialRecord, failures_by_kind, ranked
-from fervit.search.space import SearchSpace, TrialResources
-from fervit.search.sweep import SharedLatents, run_trials
-from fervit.training.checkpoint import BEST_MODEL, export, load_checkpoint
+from fervit.search.resume import write_environment, write_space
+from fervit.search.sampler import SpaceSampler
+from fervit.search.screen import PlainScreen
+from fervit.search.sealed import Verdict, open_test
+from fervit.search.selection import TrialRecord, failures_by_kind, pareto_front, ranked
+from fervit.search.settings import TrialResources
+from fervit.search.sources import ConfirmSource, SearchSource
+from fervit.search.space import SearchSpace
+from fervit.search.stopping import stopping_rule
+from fervit.search.sweep import run_trials
+from fervit.search.team import SharedLatents
+from fervit.training.checkpoint import BEST_MODEL, Checkpoint, export, load_checkpoint
 from fervit.training.run import environment
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +39,35 @@ class SweepResult:
     folder: Path
     space: SearchSpace
     records: list[TrialRecord]
+    """Of the search."""
     chosen: TrialRecord
     """The run whose model is exported: of the chosen configuration, the one with the best epoch."""
     confirmed: list[Confirmed]
     """Of the search's best, by their rank; empty where the space asks for no confirmation."""
     ties: list[Confirmed]
     """Trials that the confirmation cannot tell from the chosen one."""
-    evaluation: Evaluation
+    front: list[TrialRecord]
+    """What is best at its cost, cheapest first, where the metric is weighed against one."""
+    ended_because: str
+    """Why the search ended before its last trial; "" if it did not."""
+    verdict: Verdict
     encoder: dict[str, Any]
     seconds: float
+    """Of all sessions."""
 
 
 def run_sweep(
-    space: SearchSpace, splits: Splits, resources: TrialResources, folder: Path, cluster: Cluster, say: Say
+    space: SearchSpace,
+    splits: Splits,
+    resources: TrialResources,
+    folder: Path,
+    cluster: Cluster,
+    say: Say,
+    *,
+    screen: Screen | None = None,
+    second_look: bool = False,
 ) -> SweepResult:
-    """Runs a sweep to its end.
+    """Runs a sweep to its end, from wherever an earlier session left it.
 
     Args:
         space: what to search.
@@ -56,127 +76,109 @@ def run_sweep(
         folder: of the sweep, absolute; all its files go there.
         cluster: the Ray that this process is connected to.
         say: prints a line for the user.
+        screen: shows the trials; a line for each that ends unless given.
+        second_look: open the test split again if the choice has changed since it was opened.
 
     Raises:
         JobError: no trial finished.
+        KeyboardInterrupt: Ctrl-C; the sweep can go on from here.
     """
-    started = time.monotonic()
-    _write_environment(space, splits, folder, cluster)
-    source = _SearchSource(space, SpaceSampler(space, folder / "study.journal"))
-    ledger = Ledger(space, source, folder, keep=max(1, space.confirm.top), say=say)
+    write_environment(folder, _environment(space, splits, cluster))
+    write_space(space, folder)
+    ledger = Ledger(space, folder, stopping_rule(space.early_stopping, space.metric), screen or PlainScreen(say))
     latents = SharedLatents.put(splits.train, splits.val)
     try:
-        run_trials(ledger, latents, resources, name="trials", early_stopping=True)
+        source = SearchSource(space, SpaceSampler(space, folder / "study.journal"), ledger.records)
+        ledger.use(source)
+        run_trials(ledger, latents, resources, name="trials")
+        records = [record for record in ledger.records if record.purpose == "search"]
+        ranking = ranked(records, space.metric)
+        if not ranking:
+            kinds = ", ".join(f"{n} x {kind}" for kind, n in failures_by_kind(records).items())
+            raise JobError(
+                f"no trial finished ({kinds or 'the budget ended before the first epoch'}); {folder} has "
+                "leaderboard.csv and failures.log"
+            )
+        confirmed = _confirm(ledger, ranking[: space.confirm.top], latents, resources, say)
+        chosen, ties = _choose(ledger, ranking, confirmed)
+        write_leaderboard(ledger.records, space, folder / "leaderboard.csv", confirmed, chosen)
+    except BaseException:
+        write_leaderboard(ledger.records, space, folder / "leaderboard.csv")
+        raise
     finally:
-        records = ledger.records
-        write_leaderboard(records, space, folder / "leaderboard.csv")
-    ranking = ranked(records, space.metric)
-    if not ranking:
-        kinds = ", ".join(f"{n} x {kind}" for kind, n in failures_by_kind(records).items())
-        raise JobError(
-            f"no trial finished ({kinds or 'the budget ended before the first epoch'}); {folder} has "
-            "leaderboard.csv and ray.log"
-        )
-
-    chosen: TrialRecord = ranking[0]
-    ties: list[Confirmed] = []
-    reruns, confirmed = _confirm(ranking[: space.confirm.top], space, latents, resources, folder, say)
-    if confirmed:
-        winner, ties = choose(confirmed, space.metric)
-        runs_of_winner = [record for record in [*records, *reruns] if record.number == winner.record.number]
-        chosen = ranked(runs_of_winner, space.metric)[0]
-    write_leaderboard([*records, *reruns], space, folder / "leaderboard.csv", confirmed, chosen)
-
-    checkpoint = load_checkpoint(ledger.checkpoint_folder(chosen.name) / BEST_MODEL)
-    export(checkpoint, folder / "best")
-    for rerun in reruns:
-        shutil.rmtree(ledger.checkpoint_folder(rerun.name), ignore_errors=True)
+        ledger.close()
+    checkpoint = _export(ledger, chosen, confirmed)
     # From here on nothing is chosen any more: the test split is opened, once.
-    held_out = splits.val if splits.test is None else LatentSet.read(splits.test)
-    evaluation = evaluate(checkpoint, held_out, folder / "evaluation", split="val" if splits.test is None else "test")
-    return SweepResult(
+    if splits.test is None:
+        verdict = Verdict(evaluation=evaluate(checkpoint, splits.val, folder / "evaluation", split="val"), looks=0)
+    else:
+        verdict = open_test(folder, checkpoint, chosen, splits.test, again=second_look)
+    result = SweepResult(
         folder=folder,
         space=space,
         records=records,
         chosen=chosen,
         confirmed=confirmed,
         ties=ties,
-        evaluation=evaluation,
+        front=pareto_front(records, space.metric),
+        ended_because=source.enough,
+        verdict=verdict,
         encoder=splits.train.encoder,
-        seconds=time.monotonic() - started,
+        seconds=ledger.elapsed_seconds(),
     )
+    write_text(folder / "best" / "README.md", model_card(result, checkpoint))
+    return result
 
 
 def _confirm(
-    best: Sequence[TrialRecord],
-    space: SearchSpace,
-    latents: SharedLatents,
-    resources: TrialResources,
-    folder: Path,
-    say: Say,
-) -> tuple[list[TrialRecord], list[Confirmed]]:
-    """Trains each of the best configurations again, to the end, with fresh seeds: the reruns, and their values."""
+    ledger: Ledger, best: Sequence[TrialRecord], latents: SharedLatents, resources: TrialResources, say: Say
+) -> list[Confirmed]:
+    """Trains each of the best configurations again, to the end, with fresh seeds."""
     if not best:
-        return [], []
-    source = _ConfirmSource(space, best)
-    say(f"confirming the best {len(best)} with {space.confirm.seeds} fresh seeds each")
-    ledger = Ledger(space, source, folder, keep=source.total, say=say)
-    run_trials(ledger, latents, resources, name="confirm", early_stopping=False)
+        return []
+    space = ledger.space
+    source = ConfirmSource(space, best, ledger.records)
+    ledger.use(source)
+    if not ledger.complete:
+        say(f"confirming the best {len(best)} with {space.confirm.seeds} fresh seeds each")
+    run_trials(ledger, latents, resources, name="confirm")
     values: dict[int, list[float]] = {record.number: [] for record in best}
     for rerun in ledger.records:
         row = rerun.best(space.metric)
-        if rerun.state == "finished" and row is not None:
+        fresh = rerun.purpose != "search" and rerun.number in values
+        if fresh and rerun.state == "finished" and row is not None:
             values[rerun.number].append(row[space.metric.name])
-    confirmed = [
-        Confirmed(record=record, values=tuple(values[record.number])) for record in best if values[record.number]
-    ]
-    return ledger.records, confirmed
+    return [Confirmed(record=record, values=tuple(values[record.number])) for record in best if values[record.number]]
 
 
-class _SearchSource:
-    """Trials from the sampler."""
-
-    def __init__(self, space: SearchSpace, sampler: SpaceSampler) -> None:
-        self._space, self._sampler = space, sampler
-        self.total = space.search.trials
-
-    def ask(self) -> Planned:
-        number, params = self._sampler.ask()
-        return Planned(number, _trial_name(number), params, self._space.config(params))
-
-    def report(self, number: int, epoch: int, value: float) -> None:
-        self._sampler.report(number, epoch, value)
-
-    def tell(self, number: int, outcome: Outcome, value: float | None) -> None:
-        self._sampler.tell(number, outcome, value)
+def _choose(
+    ledger: Ledger, ranking: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
+) -> tuple[TrialRecord, list[Confirmed]]:
+    """The run to export, and what ties with its configuration."""
+    if not confirmed:
+        return ranking[0], []
+    winner, ties = choose(confirmed, ledger.space.metric)
+    return _runs(ledger, winner.record.number)[0], ties
 
 
-class _ConfirmSource:
-    """Each of some trials with each of the fresh seeds."""
-
-    def __init__(self, space: SearchSpace, best: Sequence[TrialRecord]) -> None:
-        self._space = space
-        self._plan = [(record, space.search.seed + 1 + i) for record in best for i in range(space.confirm.seeds)]
-        self._next = 0
-        self.total = len(self._plan)
-
-    def ask(self) -> Planned:
-        record, seed = self._plan[self._next]
-        self._next += 1
-        config = replace(self._space.config(record.params), seed=seed)
-        return Planned(record.number, f"{_trial_name(record.number)}_seed{seed}", record.params, config)
-
-    def report(self, number: int, epoch: int, value: float) -> None: ...
-
-    def tell(self, number: int, outcome: Outcome, value: float | None) -> None: ...
+def _runs(ledger: Ledger, number: int) -> list[TrialRecord]:
+    """All runs of a configuration, best first."""
+    return ranked((record for record in ledger.records if record.number == number), ledger.space.metric)
 
 
-def _trial_name(number: int) -> str:
-    return f"trial_{number:04d}"
+def _export(ledger: Ledger, chosen: TrialRecord, confirmed: Sequence[Confirmed]) -> Checkpoint:
+    """Writes best/, and leaves of each confirmed configuration the model of its best run alone."""
+    checkpoint = load_checkpoint(ledger.checkpoint_folder(chosen.name) / BEST_MODEL)
+    export(checkpoint, ledger.folder / "best")
+    kept = {_runs(ledger, c.record.number)[0].name for c in confirmed}
+    if kept:
+        for record in ledger.records:
+            if record.name not in kept:
+                shutil.rmtree(ledger.checkpoint_folder(record.name), ignore_errors=True)
+    return checkpoint
 
 
-def _write_environment(space: SearchSpace, splits: Splits, folder: Path, cluster: Cluster) -> None:
-    write_text(folder / "sweep.yaml", yaml.safe_dump(space.to_json(), sort_keys=False))
+def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> dict[str, Any]:
     train, val = splits.train, splits.val
     fingerprints = {"train": train.fingerprint, "val": val.fingerprint}
-    write_json(folder / "environment.json", environment(cluster, space.search.seed, train, val, fingerprints))
+    return environment(cluster, space.search.seed, train, val, fingerprints)

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -16,13 +17,14 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
-from fervit.search.space import Distribution, Range, SearchSpace, Values, warm_start_params
+from fervit.search.space import PAIR, Distribution, Range, SearchSpace, Values
+from fervit.search.space_file import warm_start_params
 
 MAX_DRAWS = 100
 """Draws that may break a rule of the space before a pair of heads and embed_dim is chosen outright."""
@@ -34,6 +36,8 @@ class Outcome(Enum):
     FINISHED = TrialState.COMPLETE
     STOPPED = TrialState.PRUNED
     FAILED = TrialState.FAIL
+    INFEASIBLE = "infeasible"
+    """It can never run: out of memory. Optuna knows such a trial by a constraint that it breaks."""
 
 
 class Suggestion(NamedTuple):
@@ -43,6 +47,9 @@ class Suggestion(NamedTuple):
 
 class SpaceSampler:
     """Asks Optuna for configurations of a space and tells it what became of them.
+
+    What is suggested follows from the seed, the number of the trial and what the study holds, so that a sampler over
+    the same journal goes on as if it had never been away.
 
     Args:
         space: the space.
@@ -54,32 +61,94 @@ class SpaceSampler:
         self._space = space
         self._distributions = {name: _distribution(d) for name, d in space.parameters.items()}
         storage = InMemoryStorage() if journal is None else JournalStorage(JournalFileBackend(str(journal)))
+        directions = [space.metric.goal] + (["minimize"] if space.metric.against else [])
         self._study = optuna.create_study(
-            storage=storage,
-            sampler=_WithinRules(_sampler(space), space, self._distributions),
-            direction=space.metric.goal,
-            study_name=space.name,
+            storage=storage, directions=directions, study_name=space.name, load_if_exists=True
         )
-        self._running: dict[int, optuna.Trial] = {}
-        for params in space.search.warm_start:
-            self._study.enqueue_trial(warm_start_params(space, params))
+        self._grid: list[dict[str, Any]] = []
+        if space.search.sampler == "grid":
+            self._grid = list(space.configurations())
+            np.random.default_rng(space.search.seed).shuffle(self._grid)
+        trials = self._study.get_trials(deepcopy=False)
+        self._next = sum(trial.state != TrialState.WAITING for trial in trials)
+        self._enqueued = len(trials) > self._next
+        self._reported = {trial.number: trial.last_step or 0 for trial in trials}
+        self._running: dict[int, Trial] = {}
+        self._begun: list[int] = []
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                chance = RandomSampler(seed=space.search.seed + trial.number)  # for what a kill left unsaid
+                self._study.sampler = _WithinRules(chance, space, self._distributions)
+                self._running[trial.number] = Trial(self._study, trial._trial_id)
+                self._begun.append(trial.number)
+
+    @property
+    def begun(self) -> list[Suggestion]:
+        """Trials that an earlier process asked for and whose end it did not tell."""
+        return [Suggestion(number, self._suggest(self._running[number])) for number in self._begun]
+
+    @property
+    def size(self) -> float:
+        """How many trials there can be: as many as the grid has, or no end of them."""
+        return len(self._grid) if self._space.search.sampler == "grid" else float("inf")
 
     def ask(self) -> Suggestion:
         """The next configuration; its number counts from 0."""
-        trial = self._study.ask(self._distributions)
+        number = self._next
+        warm_starts = self._space.search.warm_start
+        if not self._enqueued:  # a process killed here left it in the queue
+            if number < len(warm_starts):
+                self._study.enqueue_trial(warm_start_params(self._space, warm_starts[number]))
+            elif self._grid:
+                self._study.enqueue_trial(self._grid[number])
+        self._enqueued = False
+        self._study.sampler = _WithinRules(_sampler(self._space, number), self._space, self._distributions)
+        trial = self._study.ask()
+        self._next += 1
         self._running[trial.number] = trial
-        return Suggestion(trial.number, dict(trial.params))
+        return Suggestion(trial.number, self._suggest(trial))
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """The best value that a running trial has reached by an epoch."""
-        self._running[number].report(value, epoch)
+        """The best value that a running trial has reached by an epoch; an epoch told before is passed over."""
+        if number in self._running and epoch > self._reported.get(number, 0) and not self._space.metric.against:
+            self._running[number].report(value, epoch)
+            self._reported[number] = epoch
 
-    def tell(self, number: int, outcome: Outcome, value: float | None = None) -> None:
-        """How a trial ended. A FINISHED one has a value; of a STOPPED one Optuna takes the last that was reported."""
-        trial = self._running.pop(number)
+    def tell(self, number: int, outcome: Outcome, value: float | None = None, cost: float | None = None) -> None:
+        """How a trial ended; one that was told before is passed over.
+
+        A FINISHED one has a value, and a cost where the metric is weighed against one; of a STOPPED one Optuna takes
+        the last that was reported.
+        """
+        trial = self._running.pop(number, None)
+        if trial is None:
+            return
+        state, values = outcome.value, None
+        if outcome is Outcome.INFEASIBLE:
+            trial.set_constraint("memory", 1.0)
+            state = TrialState.PRUNED
+        elif outcome is Outcome.FINISHED:
+            assert value is not None
+            values = [value] if cost is None else [value, cost]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._study.tell(trial, value if outcome is Outcome.FINISHED else None, outcome.value)
+            self._study.tell(trial, values, state)
+
+    def _suggest(self, trial: Trial) -> dict[str, Any]:
+        """The values of the parameters whose condition holds; those that the trial has already stay."""
+        params: dict[str, Any] = {}
+        for name, distribution in self._distributions.items():
+            if not self._space.is_active(name, params):
+                continue
+            match distribution:
+                case FloatDistribution():
+                    params[name] = trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+                case IntDistribution():
+                    low, high, step = distribution.low, distribution.high, distribution.step
+                    params[name] = trial.suggest_int(name, low, high, step=step, log=distribution.log)
+                case CategoricalDistribution():
+                    params[name] = trial.suggest_categorical(name, distribution.choices)
+        return params
 
 
 class _WithinRules(BaseSampler):
@@ -99,6 +168,8 @@ class _WithinRules(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         fixed = trial.system_attrs.get("fixed_params", {})
+        if search_space.keys() <= fixed.keys():
+            return {}
         joint = self._inner.infer_relative_search_space(study, trial)
         for _ in range(MAX_DRAWS):
             params = self._inner.sample_relative(study, trial, joint)
@@ -110,7 +181,7 @@ class _WithinRules(BaseSampler):
         # Hardly any pair can be built: the last draw, with a pair that can.
         pairs = [pair for pair in self._space.buildable_pairs() if self._fits(pair, fixed)]
         pair = pairs[trial.number % len(pairs)]
-        return {**params, **{n: v for n, v in zip(("embed_dim", "heads"), pair, strict=True) if n in search_space}}
+        return {**params, **{n: v for n, v in zip(PAIR, pair, strict=True) if n in search_space}}
 
     @staticmethod
     def _fits(pair: tuple[int, int], fixed: Mapping[str, Any]) -> bool:
@@ -129,13 +200,30 @@ class _WithinRules(BaseSampler):
         self._inner.reseed_rng()
 
 
-def _sampler(space: SearchSpace) -> BaseSampler:
-    seed = space.search.seed
+def _sampler(space: SearchSpace, number: int) -> BaseSampler:
+    """Optuna's sampler, made anew for each trial with a seed of its own."""
+    seed = int(np.random.default_rng([space.search.seed, number]).integers(2**31))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # QMC is marked experimental
-        kinds = {"tpe": TPESampler, "random": RandomSampler, "qmc": QMCSampler}
-        sampler: BaseSampler = kinds[space.search.sampler](seed=seed)
-    return sampler
+        warnings.simplefilter("ignore")  # some are marked experimental
+        match space.search.sampler:
+            case "tpe":
+                return TPESampler(seed=seed, group=bool(space.when), warn_independent_sampling=False)
+            case "qmc":  # the sequence has one seed; what stands for it in the study says how far it is
+                independent = RandomSampler(seed=seed)
+                return QMCSampler(
+                    seed=space.search.seed,
+                    scramble=True,
+                    independent_sampler=independent,
+                    warn_independent_sampling=False,
+                    warn_asynchronous_seeding=False,
+                )
+            case "cmaes":
+                independent = RandomSampler(seed=seed)
+                return CmaEsSampler(seed=seed, independent_sampler=independent, warn_independent_sampling=False)
+            case "gp":
+                return GPSampler(seed=seed, warn_independent_sampling=False)
+            case _:
+                return RandomSampler(seed=seed)
 
 
 def _distribution(distribution: Distribution) -> BaseDistribution:

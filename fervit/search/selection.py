@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fervit.search.space import Metric
+from fervit.search.settings import Metric
 
 TrialState = Literal["running", "finished", "stopped", "failed"]
+Purpose = Literal["search", "noise", "confirm"]
 
 
 @dataclass(kw_only=True)
@@ -21,6 +22,9 @@ class TrialRecord:
     """Of its folder, such as trial_0003 or trial_0003_seed43."""
     seed: int
     params: dict[str, Any]
+    purpose: Purpose = "search"
+    """noise: the leading configuration with a fresh seed; confirm: one of the best, again, at the end."""
+    warmup_epochs: float = 0.0
     state: TrialState = "running"
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """`EpochResult` of each epoch as a dict, in order."""
@@ -30,11 +34,15 @@ class TrialRecord:
     """It ran all its epochs."""
     seconds: float = 0.0
     """Of training and validation."""
+    cost: float | None = None
+    """What the metric is weighed against (`metric.against`): weights, or milliseconds a code."""
     started: float = 0.0
     ended: float = 0.0
-    """Unix times: when its process turned to it, and of its last report."""
+    """Unix times: when a process turned to it first, and of its last report."""
     pid: int = 0
     """Of the process that ran it last."""
+    saved: int = 0
+    """The last epoch that it can go on from."""
 
     def best(self, metric: Metric) -> dict[str, Any] | None:
         """The epoch with the best value; of equal ones the earlier. None before the first epoch."""
@@ -59,6 +67,18 @@ def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
         return sign * best[metric.name], best["epoch"], record.number, record.seed
 
     return sorted((r for r in records if r.epochs and r.state != "failed"), key=key)
+
+
+def pareto_front(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
+    """The trials of which none is both cheaper and at least as good, or as cheap and better; cheapest first."""
+    with_cost = [record for record in ranked(records, metric) if record.cost is not None]
+    front: list[TrialRecord] = []
+    for record in sorted(with_cost, key=lambda record: record.cost or 0.0):  # stable: of equal cost the best first
+        best, leading = record.best(metric), front[-1].best(metric) if front else None
+        assert best is not None
+        if metric.better(best[metric.name], leading[metric.name] if leading is not None else None):
+            front.append(record)
+    return front
 
 
 def counts_by_state(records: Sequence[TrialRecord]) -> Counter[str]:

@@ -8,8 +8,11 @@ import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
 from fervit.progress import clock
+from fervit.search.history import History
+from fervit.search.journal import FILE, read_journal
 from fervit.search.pipeline import SweepResult
-from fervit.search.selection import counts_by_state, failures_by_kind
+from fervit.search.selection import counts_by_state, failures_by_kind, ranked
+from fervit.search.space import SearchSpace
 from fervit.training.metrics import majority_f1_macro
 
 
@@ -29,6 +32,8 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         + ", ".join(f"{states[state]} {state}" for state in ("finished", "stopped", "failed") if states[state])
     ]
     lines += [f"  {n} failed: {kind}" for kind, n in failures_by_kind(result.records).items()]
+    if result.ended_because:
+        lines.append(f"  ended early: {result.ended_because}")
     lines += [
         "",
         f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.name} {best[metric.name]:.3f} on "
@@ -36,12 +41,17 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         "  " + ", ".join(f"{name} {_short(value)}" for name, value in result.chosen.params.items()),
     ]
     lines += _confirmation(result)
-    metrics = result.evaluation.metrics
-    if result.evaluation.split == "test":
+    lines += _pareto(result)
+    evaluation = result.verdict.evaluation
+    metrics = evaluation.metrics
+    if evaluation.split == "test":
+        when = "opened once, after the choice" if result.verdict.looks == 1 else f"look {result.verdict.looks}"
         lines.append(
             f"Test: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on {metrics['n']} faces, "
-            "opened once, after the choice"
+            f"{when}"
         )
+        if result.verdict.remark:
+            lines.append(f"  {result.verdict.remark}")
     else:
         lines.append(
             f"NO TEST SPLIT: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on the "
@@ -54,12 +64,51 @@ def summarise(result: SweepResult, dashboard: str) -> str:
     lines += [
         "",
         f"Model        {folder / 'best'}",
-        f"Pictures     {folder / result.evaluation.output_dir.name / CONFUSION_FILE}",
+        f"Pictures     {folder / evaluation.output_dir.name / CONFUSION_FILE}",
         f"Leaderboard  {folder / 'leaderboard.csv'}",
         f"TensorBoard  tensorboard --logdir {folder / 'logs'}",
         f"Dashboard    {dashboard}",
     ]
     return "\n".join(lines)
+
+
+def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str:
+    """Where an interrupted sweep stands, and how to go on.
+
+    Args:
+        space: what is searched.
+        folder: of the sweep.
+        command: the one that goes on.
+    """
+    path = folder / FILE
+    everything = History(read_journal(path)).records.values() if path.is_file() else []
+    records = [record for record in everything if record.purpose == "search"]
+    states = counts_by_state(records)
+    lines = [
+        f"Interrupted: {len(records)} of {space.search.trials} trials begun, "
+        + ", ".join(f"{n} {'to go on' if state == 'running' else state}" for state, n in states.items())
+    ]
+    ranking = ranked(records, space.metric)
+    best = ranking[0].best(space.metric) if ranking else None
+    if best is not None:
+        lines.append(f"Best so far: {ranking[0].name}, {space.metric.name} {best[space.metric.name]:.3f} on validation")
+    lines += [f"Leaderboard  {_near(folder) / 'leaderboard.csv'}", f"Go on with   {command}"]
+    return "\n".join(lines)
+
+
+def _pareto(result: SweepResult) -> list[str]:
+    """The Pareto table: what is best at its cost."""
+    metric = result.space.metric
+    if metric.against is None:
+        return []
+    lines = [f"Best at its cost ({metric.against}, {metric.name}):"]
+    for record in result.front:
+        best = record.best(metric)
+        assert best is not None
+        assert record.cost is not None
+        params = ", ".join(f"{name} {_short(value)}" for name, value in record.params.items())
+        lines.append(f"  {record.cost:>12,.6g}  {best[metric.name]:.3f}  trial {record.number}: {params}")
+    return lines
 
 
 def _confirmation(result: SweepResult) -> list[str]:

@@ -1,40 +1,45 @@
-"""Trials on Ray Tune: its searcher, scheduler and callbacks as thin adapters of the Ray-free parts."""
+"""Trials on Ray Tune: its searcher, scheduler and stopper as thin adapters of the Ray-free parts.
+
+Ray Tune places trials, starts and reuses their processes, and starts them again when a process dies. What happened,
+what
+comes next and what is stopped is the ledger's; so a sweep is resumed from the sweep's own journal, not from Ray Tune's
+snapshots, which lose the rungs of its schedulers and stumble over trials that ended after the last of them.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from dataclasses import dataclass
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from fervit.latents import LatentSet
 from fervit.search.ledger import Ledger
-from fervit.search.space import Budget, SearchSpace, TrialResources
-from fervit.search.trial import LatentTrial
+from fervit.search.settings import Budget, TrialResources
+from fervit.search.team import SharedLatents
+from fervit.search.trial import STOP, LatentTrial
 
-
-@dataclass(frozen=True, kw_only=True)
-class SharedLatents:
-    """The training and the validation split in Ray's object store, for any number of runs."""
-
-    train: ray.ObjectRef
-    val: ray.ObjectRef
-
-    @classmethod
-    def put(cls, train: LatentSet, val: LatentSet) -> SharedLatents:
-        return cls(train=ray.put(train), val=ray.put(val))
+SHORT_S = 10.0
+"""After Ctrl-C, epochs that end within this time are waited for; longer ones are given up."""
 
 
 def run_trials(
-    ledger: Ledger, latents: SharedLatents, resources: TrialResources, *, name: str, early_stopping: bool
+    ledger: Ledger,
+    latents: SharedLatents,
+    resources: TrialResources,
+    *,
+    name: str,
+    trainable: type[tune.Trainable] = LatentTrial,
 ) -> None:
     """Runs the trials of the ledger's source to their end; the ledger records what happens.
 
@@ -46,30 +51,35 @@ def run_trials(
         latents: what trials learn from and are measured on.
         resources: what a trial gets.
         name: of Ray Tune's own folder in the sweep's.
-        early_stopping: stop trials that fall behind, as the space says; otherwise all run to their end.
+        trainable: what a trial is.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C ended the run.
+        KeyboardInterrupt: Ctrl-C ended the run; trials that were running go on from their last save.
     """
-    space = ledger.space
+    left = ledger.source.total - ledger.n_ended
+    if left <= 0:
+        return
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    trainable = tune.with_parameters(
-        LatentTrial,
-        train=latents.train,
-        val=latents.val,
-        metric=space.metric,
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours to answer
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # the journal is what a sweep is resumed from
+    bound = tune.with_parameters(
+        trainable,
+        latents=latents,
+        metric=ledger.space.metric,
         device="cuda" if resources.gpus else "cpu",
         threads=max(1, int(resources.cpus)),
     )
-    stopper = _BudgetStopper(space.budget, ledger, resources.gpus)
-    trainable.__qualname__ = LatentTrial.__qualname__  # what the dashboard and `ps` show
+    bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
+    stop_file = ledger.folder / STOP
+    stop_file.unlink(missing_ok=True)
+    stopper = _Stopper(ledger, resources, stop_file)
     tuner = tune.Tuner(
-        trainable,
+        bound,
         tune_config=tune.TuneConfig(
             search_alg=_LedgerSearcher(ledger, resources),
-            scheduler=_scheduler(space) if early_stopping else FIFOScheduler(),
-            num_samples=ledger.source.total,
+            scheduler=_LedgerScheduler(ledger, stopper),
+            num_samples=left + 100,  # the searcher says when there are no more
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -77,7 +87,7 @@ def run_trials(
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(ledger.folder),
-            callbacks=[_LedgerCallback(ledger)],
+            callbacks=[_LedgerCallback(ledger, stopper)],
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             # A trial keeps its own files (trial.py): of Ray Tune's, all would stay, or each would snapshot the run.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -85,28 +95,12 @@ def run_trials(
             verbose=0,
         ),
     )
-    tuner.fit()  # returns after Ctrl-C as after the last trial
-    if stopper.stop_all():
-        ledger.end_all()  # Ray Tune says nothing of the trials that the budget stopped
-    elif not ledger.complete:
-        raise KeyboardInterrupt(
-            f"interrupted after {ledger.ended} of {ledger.source.total} trials; see {ledger.folder}"
-        )
-
-
-def _scheduler(space: SearchSpace) -> TrialScheduler:
-    """ASHA on the best value so far, so that a trial is judged as it will be ranked."""
-    stopping = space.early_stopping
-    if stopping.scheduler == "none":
-        return FIFOScheduler()
-    return AsyncHyperBandScheduler(
-        time_attr="epoch",
-        metric="best_value",
-        mode="max" if space.metric.goal == "maximize" else "min",
-        max_t=stopping.max_epochs,
-        grace_period=stopping.grace_epochs,
-        reduction_factor=stopping.reduction_factor,
-    )
+    with _answering_ctrl_c(stopper):
+        tuner.fit()
+    stop_file.unlink(missing_ok=True)
+    if stopper.interrupted:
+        raise KeyboardInterrupt
+    ledger.end_all()  # Ray Tune says nothing of the trials that the stopper ended
 
 
 def _trial_name(trial: Trial) -> str:
@@ -115,68 +109,131 @@ def _trial_name(trial: Trial) -> str:
 
 
 class _LedgerSearcher(Searcher):  # type: ignore[misc]
-    """Ray Tune asks it for configurations. What became of them the ledger hears from `_LedgerCallback`, which, unlike
-    a searcher, is also given the report that made the scheduler stop a trial."""
+    """Ray Tune asks it for configurations. What became of them the ledger hears from the scheduler and the callback,
+    which, unlike a searcher, are also given the report that stops a trial."""
 
     def __init__(self, ledger: Ledger, resources: TrialResources) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._ledger, self._workers = ledger, resources.workers
         self._resources = {"CPU": resources.cpus, "GPU": resources.gpus}
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        planned = self._ledger.begin(trial_id)
-        folder = str(self._ledger.checkpoint_folder(planned.name))
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        planned = self._ledger.begin()
+        if planned is None:
+            # A trial that ends may yet bring another (the noise of the seed is measured on the way).
+            return None if self._ledger.running else str(Searcher.FINISHED)
         return {
             "name": planned.name,
-            "folder": folder,
+            "folder": str(self._ledger.checkpoint_folder(planned.name)),
             "train": planned.config.to_json(),
             "resources": self._resources,
+            "workers": self._workers,
         }
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        pass
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
 
     def save(self, checkpoint_path: str) -> None:
-        Path(checkpoint_path).write_text(json.dumps([record.name for record in self._ledger.records]))
+        Path(checkpoint_path).write_text("the sweep's trials.jsonl is what it is resumed from\n")
 
     def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a sweep cannot be resumed yet")
+        raise NotImplementedError("a sweep is resumed from its journal")
+
+
+class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Trials start in order; the ledger decides which are stopped."""
+
+    def __init__(self, ledger: Ledger, stopper: _Stopper) -> None:
+        super().__init__()
+        self._ledger, self._stopper = ledger, stopper
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if self._ledger.epoch(trial.config["name"], result):
+            return str(TrialScheduler.STOP)
+        self._stopper.reported(trial.config["name"], result)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None: ...
 
 
 class _LedgerCallback(tune.Callback):  # type: ignore[misc]
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, stopper: _Stopper) -> None:
+        self._ledger, self._stopper = ledger, stopper
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        self._ledger.epoch(trial.trial_id, result)
+        if result.get("done"):  # by its own account: such a report does not come to the scheduler
+            self._ledger.epoch(trial.config["name"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._ledger.end(trial.trial_id)
+        if not self._stopper.interrupted:
+            self._ledger.end(trial.config["name"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._ledger.end(trial.trial_id, error=_describe(trial.get_error()))
+        if not self._stopper.interrupted:
+            self._ledger.end(trial.config["name"], error=_describe(trial.get_error()))
 
 
-class _BudgetStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends the run once the hours, or the GPU-hours of all trials together, are spent."""
+class _Stopper(tune.Stopper):  # type: ignore[misc]
+    """Ends the run: Ctrl-C, hours or GPU-hours spent, or nothing more to be gained."""
 
-    def __init__(self, budget: Budget, ledger: Ledger, gpus: float) -> None:
-        self._budget, self._ledger, self._gpus = budget, ledger, gpus
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray Tune pickles stoppers into its snapshots; the ledger, with its open files, does not belong there."""
-        return {**self.__dict__, "_ledger": None}
+    def __init__(self, ledger: Ledger, resources: TrialResources, stop_file: Path) -> None:
+        self._ledger, self._budget, self._stop_file = ledger, ledger.space.budget, stop_file
+        self._gpus = resources.gpus * resources.workers
+        self._reports: dict[str, float] = {}
+        self._waiting_for: set[str] = set()
+        self._deadline = 0.0
+        self.interrupted = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
+    def reported(self, name: str, result: dict[str, Any]) -> None:
+        """A trial has reported an epoch; after Ctrl-C also that it has saved."""
+        self._reports[name] = time.monotonic() + result["seconds"]  # when its next report is due
+        if self.interrupted:
+            self._waiting_for.discard(name)
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the trials whose epoch ends soon are waited for."""
+        self._stop_file.touch()
+        soon = time.monotonic() + SHORT_S
+        self._waiting_for = {r.name for r in self._ledger.running if self._reports.get(r.name, soon + 1) <= soon}
+        self._deadline = soon + 5
+        self.interrupted = True
+
     def stop_all(self) -> bool:
-        hours, gpu_hours = self._budget.hours, self._budget.gpu_hours
-        if hours is not None and self._ledger.elapsed_seconds() > 3600 * hours:
+        if self.interrupted:
+            return not self._waiting_for or time.monotonic() > self._deadline
+        if spent(self._budget, self._ledger.elapsed_seconds(), self._gpus * self._ledger.spent_seconds()):
             return True
-        return gpu_hours is not None and self._gpus * self._ledger.spent_seconds() > 3600 * gpu_hours
+        return bool(self._ledger.source.enough)
+
+
+def spent(budget: Budget, seconds: float, gpu_seconds: float) -> bool:
+    """Whether the hours or the GPU-hours are over."""
+    hours, gpu_hours = budget.hours, budget.gpu_hours
+    return (hours is not None and seconds > 3600 * hours) or (gpu_hours is not None and gpu_seconds > 3600 * gpu_hours)
+
+
+@contextmanager
+def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
+    """The first Ctrl-C lets trials save, the second leaves at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        if stopper.interrupted:
+            os._exit(130)  # Ray's processes end with their driver
+        stopper.interrupt()
+
+    signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _describe(error: BaseException | None) -> str:
@@ -186,6 +243,7 @@ def _describe(error: BaseException | None) -> str:
     name = type(error).__name__
     wrapped = re.fullmatch(r"RayTaskError\((\w+)\)", name)
     kind = wrapped[1] if wrapped else "process died" if "Died" in name else name
+    kind = {"WorkerLostError": "process died", "OutOfMemoryError": "out of memory"}.get(kind, kind)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
     return f"{kind}: {message.removeprefix(f'{kind}: ')}"[:300]

@@ -3,47 +3,58 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import time
+import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from fervit.files import whole_file
-from fervit.latents import LatentSet
-from fervit.search.space import Metric
+from fervit.search.ledger import LAST
+from fervit.search.settings import Metric
+from fervit.search.team import MemberError, Setup, SharedLatents, Team, Worker, WorkerLostError
 from fervit.structure import build
 from fervit.training.checkpoint import BEST_MODEL, save_checkpoint
 from fervit.training.config import TrainConfig
-from fervit.training.data import DeviceLatents
-from fervit.training.recorder import checkpoint_of
-from fervit.training.trainer import DivergedError, Trainer, is_out_of_memory
+from fervit.training.state import Weights, checkpoint_of, copy_weights, save_state
+from fervit.training.trainer import DivergedError, EpochResult, Trainer, is_out_of_memory
 
-LAST = "last.pt"
 SAVE_EVERY_S = 20.0
 """Seconds between two saves of what a trial needs to go on after its process dies."""
+STOP = ".stop"
+"""In the folder of a sweep: asks the trials to save after the epoch that they are in."""
 
 
 class LatentTrial(tune.Trainable):  # type: ignore[misc]
     """Trains the configuration `config["train"]`; its files go to the folder `config["folder"]`.
 
     Each `step` is an epoch and reports `EpochResult`'s fields and: `best_value`, the best value of the metric so far,
-    by which trials are compared; `finished`, whether it ran all its epochs; `failure`, "" or what went wrong.
+    by which trials are compared; `finished`, whether it ran all its epochs; `saved`, the last epoch that it can go on
+    from; `cost`, what the metric is weighed against; `failure`, "" or what went wrong, and its `details`. An exception
+    is such a failure and is not tried again; only the death of a process is.
     """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Asked for here rather than by `tune.with_resources`, which would hide this class's name in the dashboard."""
-        return tune.PlacementGroupFactory([config["resources"]])
+        return tune.PlacementGroupFactory([config["resources"]] * config["workers"])
 
     def setup(
-        self, config: dict[str, Any], *, train: LatentSet, val: LatentSet, metric: Metric, device: str, threads: int
+        self, config: dict[str, Any], *, latents: SharedLatents, metric: Metric, device: str, threads: int
     ) -> None:
-        torch.set_num_threads(threads)
-        # The arrays are views of Ray's shared memory: one copy a machine, however many trials it runs.
-        self._train, self._val = DeviceLatents(train, device), DeviceLatents(val, device)
         self._metric = metric
+        self._setup = Setup(
+            latents=latents,
+            metric=metric.name,
+            device=device,
+            threads=threads,
+            memory_share=min(1.0, config["resources"]["GPU"] or 1.0),
+        )
+        self._worker = Worker(self._setup)
+        self._team: Team | None = None
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -51,69 +62,124 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._start(new_config)
         return True
 
-    def _start(self, config: dict[str, Any]) -> None:
-        self._started = time.time()
-        self._trainer: Trainer | None = None  # its memory goes before the next one's is taken
-        gc.collect()
-        if self._train.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self._folder = Path(config["folder"])
-        self._saved = time.monotonic()
-        self._trainer = Trainer(
-            build(TrainConfig, config["train"], "trial"), self._train, self._val, metric=self._metric.name
-        )
-        self._resume()
-
     def step(self) -> dict[str, Any]:
-        assert self._trainer is not None
-        try:
-            result = self._trainer.run_epoch()
-        except DivergedError as error:
-            return self._failed(f"diverged: {error}")
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return self._failed(f"out of memory: {error}")
-        row = result.to_json()
-        if self._trainer.improved:
-            weights = self._trainer.evaluated.state_dict()
-            save_checkpoint(checkpoint_of(self._trainer, weights), self._folder / BEST_MODEL)
-        finished = self._trainer.finished
-        if not finished and time.monotonic() - self._saved > SAVE_EVERY_S:
-            self._save_last()
-        return {**row, **self._report(finished=finished)}
+        if not self._failure:
+            try:
+                return self._epoch()
+            except WorkerLostError:
+                raise  # Ray Tune starts the trial again, in new processes
+            except Exception as error:
+                self._note(error)
+        return self._failed()
 
     def cleanup(self) -> None:
-        self._trainer = None
+        self._worker.trainer = None
+        self._dissolve()
 
-    def _failed(self, failure: str) -> dict[str, Any]:
-        assert self._trainer is not None
-        whole_epochs = self._trainer.epoch - 1  # the rungs of ASHA never see a value that is not there
-        return {"epoch": whole_epochs, **self._report(failure=" ".join(failure.split())[:300])}
+    @property
+    def _trainer(self) -> Trainer:
+        assert self._worker.trainer is not None
+        return self._worker.trainer
 
-    def _report(self, *, finished: bool = False, failure: str = "") -> dict[str, Any]:
-        assert self._trainer is not None
-        best = self._trainer.best
+    def _start(self, config: dict[str, Any]) -> None:
+        self._started = time.time()
+        self._failure, self._details = "", ""
+        self._folder = Path(config["folder"])
+        self._best_weights: Weights = {}
+        self._saved_epoch, self._saved = 0, time.monotonic()
+        self._worker.trainer = None  # its memory goes before the next one's is taken
+        gc.collect()
+        if self._worker.train.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._cost: float | None = None
+        try:
+            self._make_trainer(config)
+        except WorkerLostError:
+            raise
+        except Exception as error:
+            self._note(error)
+
+    def _make_trainer(self, config: dict[str, Any]) -> None:
+        hyperparameters, last = build(TrainConfig, config["train"], "trial"), self._folder / LAST
+        if config["workers"] > 1 and self._team is None:
+            self._team = Team(self._worker, self._setup, config["workers"], config["resources"])
+        others = self._team.begin(hyperparameters, last) if self._team else []
+        with self._team.together(others) if self._team else nullcontext():
+            state = self._worker.start(hyperparameters, last)
+        if state is not None:
+            self._saved_epoch, self._best_weights = self._trainer.epoch, state["best_weights"]
+            # The one there may be of a later epoch, which is now trained again.
+            save_checkpoint(checkpoint_of(self._trainer, self._best_weights), self._folder / BEST_MODEL)
+        if self._metric.against == "parameters":
+            self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
+        elif self._metric.against == "latency_ms":
+            self._cost = latency_ms(self._trainer)
+
+    def _epoch(self) -> dict[str, Any]:
+        others = self._team.epoch() if self._team else []
+        with self._team.together(others) if self._team else nullcontext():
+            result = self._worker.run_epoch()
+        trainer = self._trainer
+        if trainer.improved:
+            self._best_weights = copy_weights(trainer)
+            save_checkpoint(checkpoint_of(trainer, self._best_weights), self._folder / BEST_MODEL)
+        asked = (self._folder.parent.parent / STOP).exists()
+        if not trainer.finished and (asked or time.monotonic() - self._saved > SAVE_EVERY_S):
+            save_state(self._folder / LAST, trainer, self._best_weights)
+            self._saved_epoch, self._saved = trainer.epoch, time.monotonic()
+        return {**result.to_json(), **self._report(trainer.best, finished=trainer.finished)}
+
+    def _note(self, error: Exception) -> None:
+        """Why this trial has failed. The other ranks may wait for this one: they are given up."""
+        self._failure, self._details = describe(error), traceback.format_exc()
+        self._dissolve()
+
+    def _failed(self) -> dict[str, Any]:
+        return self._report(None, failure=self._failure, details=self._details)
+
+    def _report(
+        self, best: EpochResult | None, *, finished: bool = False, failure: str = "", details: str = ""
+    ) -> dict[str, Any]:
         return {
             "best_value": getattr(best, self._metric.name) if best else float("nan"),
             "finished": finished,
+            "saved": self._saved_epoch,
+            "cost": self._cost,
             "failure": failure,
+            "details": details,
             "started": self._started,
-            "reported": time.time(),
             "done": finished or bool(failure),
         }
 
-    def _save_last(self) -> None:
-        assert self._trainer is not None
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(self._folder / LAST) as aside:
-            torch.save(self._trainer.state_dict(), aside)
-        self._saved = time.monotonic()
+    def _dissolve(self) -> None:
+        if self._team is not None:
+            self._team.dissolve()
+            self._team = None
 
-    def _resume(self) -> None:
-        """Goes on from LAST if an earlier process of this trial left one."""
-        path = self._folder / LAST
-        if not path.is_file():
-            return
-        assert self._trainer is not None
-        self._trainer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+def describe(error: Exception) -> str:
+    """An exception of a training as "kind: what", in one line."""
+    if isinstance(error, MemberError):
+        text = str(error)
+    elif isinstance(error, DivergedError):
+        text = f"diverged: {error}"
+    elif is_out_of_memory(error):
+        text = f"out of memory: {error}"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:300]
+
+
+@torch.inference_mode()
+def latency_ms(trainer: Trainer, passes: int = 50) -> float:
+    """Milliseconds from one code to its emotion: the median of some passes, after a few to warm up."""
+    model = trainer.evaluated.eval()
+    codes, _ = trainer.val.batch(torch.zeros(1, dtype=torch.int64, device=trainer.device))
+    times = []
+    for _ in range(passes + 5):
+        started = time.perf_counter()
+        model(codes)
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times[5:])

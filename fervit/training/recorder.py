@@ -7,18 +7,14 @@ import math
 import time
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from fervit.errors import UserError
-from fervit.files import whole_file, write_json, write_text
-from fervit.torch_files import load_untrusted
-from fervit.training.checkpoint import Checkpoint, save_checkpoint
+from fervit.files import write_json, write_text
+from fervit.training.checkpoint import save_checkpoint
 from fervit.training.run_folder import RunFolder
+from fervit.training.state import Weights, checkpoint_of, copy_weights, load_state, save_state
 from fervit.training.tensorboard import log_best, log_classes, log_epoch, open_writer
 from fervit.training.trainer import EpochResult, Trainer
 
-Weights = dict[str, Tensor]
 SHARE_FOR_SAVING = 0.1
 """Of the time: the state is saved after every epoch that lasts ten times as long as saving it, else less often."""
 CLASSES_EVERY = 10
@@ -26,11 +22,7 @@ CLASSES_EVERY = 10
 
 
 class Recorder:
-    """Writes the files of one run; made after `resume`, closed at the end.
-
-    The state to go on from holds the best weights, too, so that after a kill between two files the best model and the
-    state can be made of one history again.
-    """
+    """Writes the files of one run; made after `resume`, closed at the end."""
 
     def __init__(self, folder: RunFolder, trainer: Trainer, best_weights: Weights | None) -> None:
         self._folder, self._trainer, self._best_weights = folder, trainer, best_weights
@@ -48,7 +40,7 @@ class Recorder:
         with self._folder.history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result.to_json()) + "\n")
         if trainer.improved:
-            self._best_weights = {name: value.clone() for name, value in trainer.evaluated.state_dict().items()}
+            self._best_weights = copy_weights(trainer)
         if last or time.monotonic() - self._saved > self._saving / SHARE_FOR_SAVING:
             self.save()
         return self._saved_epoch == result.epoch
@@ -61,8 +53,7 @@ class Recorder:
         started = time.monotonic()
         if trainer.best is not None and trainer.best.epoch > self._saved_epoch:
             save_checkpoint(checkpoint_of(trainer, self._best_weights), self._folder.best)
-        with whole_file(self._folder.last) as aside:
-            torch.save({"trainer": trainer.state_dict(), "best_weights": self._best_weights}, aside)
+        save_state(self._folder.last, trainer, self._best_weights)
         self._saved_epoch, self._saved = trainer.epoch, time.monotonic()
         self._saving = self._saved - started
 
@@ -95,14 +86,12 @@ def read_state(folder: RunFolder) -> dict[str, Any] | None:
     if not folder.last.is_file():
         return None
     try:
-        state: dict[str, Any] = load_untrusted(folder.last)
-        state["trainer"]["config"], state["best_weights"]
+        return load_state(folder.last)
     except (UserError, KeyError, TypeError):
         raise UserError(
             f"{folder.last}: is damaged, so the run cannot go on from its last epoch; remove the file to begin the run "
             "again, or start a new one"
         ) from None
-    return state
 
 
 def resume(folder: RunFolder, trainer: Trainer, *, first_rank: bool) -> Weights | None:
@@ -133,17 +122,3 @@ def read_history(folder: RunFolder) -> list[dict[str, Any]]:
             except ValueError:
                 break
     return rows
-
-
-def checkpoint_of(trainer: Trainer, weights: Weights) -> Checkpoint:
-    """The weights of the trainer's best epoch with what is known of it."""
-    assert trainer.best is not None
-    row = trainer.best.to_json()
-    return Checkpoint(
-        model_state_dict={name: value.cpu() for name, value in weights.items()},
-        config=trainer.config,
-        epoch=row.pop("epoch"),
-        metrics=row,
-        encoder=trainer.train.latents.encoder,
-        data={"train": trainer.train.fingerprint, "val": trainer.val.fingerprint},
-    )

@@ -5,7 +5,7 @@ import pytest
 from fervit.cluster import Node
 from fervit.errors import UserError
 from fervit.search.preflight import placeable
-from fervit.search.space import TrialResources
+from fervit.search.settings import TrialResources
 
 LAPTOP = [Node(address="127.0.0.1", cpus=2, gpus=0)]
 FARM = [Node(address=f"10.0.0.{i}", cpus=4, gpus=1) for i in range(8)]
@@ -19,12 +19,12 @@ def test_without_a_gpu_trials_run_on_the_cpu_and_it_is_said() -> None:
 
 
 def test_what_no_single_node_has_is_refused_though_the_cluster_has_it_in_total() -> None:
-    with pytest.raises(UserError, match="needs 1 CPUs and 2 GPUs on one node, but the nodes have 4 CPUs and 1 GPUs"):
+    with pytest.raises(UserError, match="needs 2 GPUs on one node, the largest has 4 CPUs and 1 GPUs"):
         placeable(TrialResources(gpus=2), FARM)
-    with pytest.raises(UserError, match="needs 8 CPUs and 0 GPUs on one node"):
+    with pytest.raises(UserError, match="needs 8 CPUs on one node, the largest has 4 CPUs"):
         placeable(TrialResources(cpus=8), FARM)
     mixed = [Node(address="a", cpus=16, gpus=0), Node(address="b", cpus=2, gpus=1)]
-    with pytest.raises(UserError, match="needs 8 CPUs and 1 GPUs on one node"):
+    with pytest.raises(UserError, match="needs 8 CPUs beside 1 GPUs on one node"):
         placeable(TrialResources(cpus=8, gpus=1), mixed)
     with pytest.raises(UserError, match="must be a share of one GPU or a whole number"):
         placeable(TrialResources(gpus=1.5), FARM)

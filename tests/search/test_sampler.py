@@ -8,7 +8,8 @@ import yaml
 from optuna.trial import TrialState
 
 from fervit.search.sampler import Outcome, SpaceSampler
-from fervit.search.space import SearchSpace, parse_space
+from fervit.search.space import SearchSpace
+from fervit.search.space_file import parse_space
 from tests.conftest import SMALL_SPACE
 
 

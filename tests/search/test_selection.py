@@ -9,7 +9,8 @@ import yaml
 from fervit.search.confirm import Confirmed, choose
 from fervit.search.leaderboard import write_leaderboard
 from fervit.search.selection import TrialRecord, TrialState, failures_by_kind, ranked
-from fervit.search.space import Metric, parse_space
+from fervit.search.settings import Metric
+from fervit.search.space_file import parse_space
 from tests.conftest import SMALL_SPACE
 
 F1 = Metric()

@@ -8,7 +8,7 @@ import yaml
 
 from fervit.errors import UserError
 from fervit.search.preflight import describe_space
-from fervit.search.space import parse_space, read_space
+from fervit.search.space_file import parse_space, read_space
 from fervit.training.config import TrainConfig
 from tests.conftest import ROOT, SMALL_SPACE
 
@@ -54,7 +54,7 @@ def lr(**values: Any) -> dict[str, Any]:
             "s.yaml: parameters: there is no key 'deph'; did you mean 'depth'?",
         ),
         ({"search": {"trails": 3}}, "s.yaml: search: there is no key 'trails'; did you mean 'trials'?"),
-        ({"search": {"sampler": "bayes"}}, "search.sampler: must be one of tpe, random, qmc, but got 'bayes'"),
+        ({"search": {"sampler": "bayes"}}, "search.sampler: must be one of tpe, random, qmc, cmaes, gp, grid, but got 'bayes'"),
         ({"search": {"trials": "many"}}, "s.yaml: search.trials: must be a whole number, but got 'many'"),
         ({"search": {"trials": 0}}, "s.yaml: search: `trials >= 1` must hold, but got trials=0"),
         ({"parameters": {}}, "s.yaml: the key 'parameters' is missing or empty"),
@@ -88,7 +88,10 @@ def lr(**values: Any) -> dict[str, Any]:
         ({"early_stopping": {"grace_epochs": 99}}, "`1 <= grace_epochs <= max_epochs` must hold"),
         ({"search": {"warm_start": [{"depth": 5}]}}, "search.warm_start[0].depth: 5 lies outside parameters.depth"),
         ({"search": {"warm_start": [{"lr": 1}]}}, "search.warm_start[0]: there is no key 'lr'"),
-        ({"trial": {"workers": 2}}, "trial: `workers: 1` must hold in this version"),
+        ({"trial": {"workers": 0}}, "trial: `workers >= 1` must hold"),
+        ({"trial": {"workers": 2, "gpus": 0.5}}, "trial.gpus: with workers=2 each needs a whole GPU or none"),
+        ({"metric": {"against": "parameters"}}, "`scheduler: none` must hold with metric.against"),
+        ({"when": {"depth": 1}}, "there is no key 'when'"),
         ({"search": []}, "s.yaml: search: must be a mapping of keys to values, but got []"),
         ({"search": {"seed": 2**40}}, "`0 <= seed < 2**31` must hold"),
         ({"search": {"trials": 1, "warm_start": [{}, {}]}}, "2 warm starts do not fit into trials=1"),

@@ -24,7 +24,8 @@ from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
 from fervit.search.pipeline import SweepResult, run_sweep
 from fervit.search.preflight import open_splits
-from fervit.search.space import SearchSpace, parse_space
+from fervit.search.space import SearchSpace
+from fervit.search.space_file import parse_space
 from fervit.training.checkpoint import load_checkpoint
 from tests.conftest import ROOT, SMALL_SPACE
 
@@ -101,10 +102,14 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     expected = {int(row["trial"]): (of_row[row["state"]], int(row["epochs"])) for row in trials}
     assert {t.number: (t.state.name, max(t.intermediate_values)) for t in study(folder).trials} == expected
 
-    # Only the checkpoints of the best stay on disk; TensorBoard has the curves; the environment is written down.
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {
-        f"trial_{int(row['trial']):04d}" for row in trials[:2]
+    # Only the models of the best stay on disk, one a configuration, its best run's; the environment is written down.
+    kept = [next(row for row in rows if row["trial"] == confirmed["trial"]) for confirmed in trials[:2]]
+    names = {f"trial_{int(r['trial']):04d}" + (f"_seed{r['seed']}" if r["seed"] != "1" else "") for r in kept}
+    assert {str(path.relative_to(folder / "checkpoints")) for path in (folder / "checkpoints").rglob("*.*")} == {
+        f"{name}/best_model.pt" for name in names
     }
+    card = (folder / "best" / "README.md").read_text()
+    assert f"{float(chosen['f1_macro']):.3f}" in card and f"{results['f1_macro']:.3f}" in card
     events = EventAccumulator(str(folder / "logs" / result.chosen.name)).Reload()
     tags = {"Loss/Train", "Validation/accuracy", "Validation/f1_macro", "Learning_Rate"}
     assert tags <= set(events.Tags()["scalars"])
@@ -181,7 +186,7 @@ def test_without_a_test_split_the_evaluation_is_marked(latents_folder: Path, tmp
         path.unlink()
     given = space(search={"trials": 1}, early_stopping={"max_epochs": 1})
     result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
-    assert result.evaluation.split == "val"
+    assert result.verdict.evaluation.split == "val"
     results = json.loads((result.folder / "evaluation" / "evaluation_results.json").read_text())
     assert results["split"] == "val"
 
@@ -215,7 +220,7 @@ def test_ctrl_c_ends_a_sweep_without_opening_the_test_split(latents_folder: Path
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted after" in err
+    assert "Interrupted: " in err
     (folder,) = (small_space.parent / "experiments").iterdir()
     assert leaderboard(folder)
     assert not (folder / "evaluation").exists()
