@@ -19,9 +19,13 @@ from pathlib import Path
 from fervit.cluster import connect
 from fervit.latents import LatentSet
 from fervit.search.ledger import Ledger, Planned
-from fervit.search.sampler import Outcome
-from fervit.search.space import SearchSpace, TrialResources, Values
-from fervit.search.sweep import SharedLatents, run_trials
+from fervit.search.screen import PlainScreen
+from fervit.search.selection import Purpose, TrialRecord
+from fervit.search.settings import TrialResources
+from fervit.search.space import SearchSpace, Values
+from fervit.search.stopping import NeverStops
+from fervit.search.sweep import run_trials
+from fervit.search.team import SharedLatents
 from fervit.training.config import TrainConfig
 
 TINY = TrainConfig(embed_dim=32, depth=1, heads=4, mlp_dim=32, batch_size=512, epochs=5, scheduler="none")
@@ -30,16 +34,19 @@ TINY = TrainConfig(embed_dim=32, depth=1, heads=4, mlp_dim=32, batch_size=512, e
 class SameTrial:
     """One configuration, again and again."""
 
+    purposes: tuple[Purpose, ...] = ("search",)
+    enough = ""
+
     def __init__(self, total: int) -> None:
         self.total, self._next = total, 0
 
-    def ask(self) -> Planned:
+    def ask(self) -> Planned | None:
         number, self._next = self._next, self._next + 1
-        return Planned(number, f"trial_{number:04d}", {"depth": 1}, TINY)
+        return Planned(number, f"trial_{number:04d}", {"depth": 1}, TINY) if number < self.total else None
 
     def report(self, number: int, epoch: int, value: float) -> None: ...
 
-    def tell(self, number: int, outcome: Outcome, value: float | None) -> None: ...
+    def tell(self, record: TrialRecord) -> None: ...
 
 
 class MemoryWatch(threading.Thread):
@@ -85,9 +92,10 @@ def main() -> None:
     space = SearchSpace(name="turnaround", parameters={"depth": Values(values=(1,))})
     watch = MemoryWatch()
     with tempfile.TemporaryDirectory() as folder, connect(None, Path(folder) / "ray.log"):
-        ledger = Ledger(space, SameTrial(args.trials), Path(folder), keep=1, say=lambda line: None)
+        ledger = Ledger(space, Path(folder), NeverStops(), PlainScreen(lambda line: None))
+        ledger.use(SameTrial(args.trials))
         watch.start()
-        run_trials(ledger, SharedLatents.put(train, val), TrialResources(), name="trials", early_stopping=False)
+        run_trials(ledger, SharedLatents.put(train, val), TrialResources(), name="trials")
         watch.over.set()
 
     gaps = []

@@ -37,12 +37,12 @@ def expected_gain(space: SearchSpace, records: Sequence[TrialRecord], noise: flo
         return math.inf
     sign = 1 if space.metric.goal == "maximize" else -1
     values = np.array([sign * (record.best(space.metric) or {})[space.metric.name] for record in trials])
-    points = np.array([_coordinates(space, record.params) for record in trials])
+    points = np.array([coordinates(space, record.params) for record in trials])
     spread = max(float(values.std()), 1e-12)
     kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(points.shape[1], 0.5), (0.05, 20.0), nu=2.5)
     process = GaussianProcessRegressor(kernel, alpha=max((noise / spread) ** 2, 1e-6), random_state=0)
     rng = np.random.default_rng([space.search.seed, len(trials)])
-    candidates = np.array([_coordinates(space, _draw(space, rng)) for _ in range(CANDIDATES)])
+    candidates = np.array([coordinates(space, _draw(space, rng)) for _ in range(CANDIDATES)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a length scale at its bound is no matter here
         process.fit(points, (values - values.mean()) / spread)
@@ -73,7 +73,7 @@ def _draw(space: SearchSpace, rng: np.random.Generator) -> dict[str, Any]:
             return params
 
 
-def _coordinates(space: SearchSpace, params: dict[str, Any]) -> list[float]:
+def coordinates(space: SearchSpace, params: dict[str, Any]) -> list[float]:
     """A configuration as numbers between 0 and 1; one for each value of a list that is not of numbers."""
     whole = {**DEFAULTS, **space.fixed, **params}
     point: list[float] = []

@@ -20,7 +20,6 @@ from fervit.search.history import History
 from fervit.search.journal import FILE, Journal, elapsed_seconds, read_journal
 from fervit.search.selection import Purpose, TrialRecord, ranked
 from fervit.search.space import SearchSpace
-from fervit.search.stopping import StoppingRule
 from fervit.training.config import TrainConfig
 from fervit.training.tensorboard import log_best, log_epoch, open_writer
 from fervit.training.trainer import EpochResult
@@ -67,6 +66,20 @@ class TrialSource(Protocol):
 
     def tell(self, record: TrialRecord) -> None:
         """How a trial ended; told again, it is passed over."""
+        ...
+
+
+class StoppingRule(Protocol):
+    """Decides after each epoch whether a trial goes on."""
+
+    def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
+        """Whether the trial, which has just reached `record.epochs[-1]`, is stopped.
+
+        Args:
+            record: the trial.
+            best_value: the best value of the metric so far.
+            value: the last epoch's.
+        """
         ...
 
 

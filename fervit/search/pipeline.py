@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray import tune
+
 from fervit.cluster import Cluster
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
@@ -28,6 +30,7 @@ from fervit.search.space import SearchSpace
 from fervit.search.stopping import stopping_rule
 from fervit.search.sweep import run_trials
 from fervit.search.team import SharedLatents
+from fervit.search.trial import LatentTrial
 from fervit.training.checkpoint import BEST_MODEL, Checkpoint, export, load_checkpoint
 from fervit.training.run import environment
 
@@ -66,6 +69,7 @@ def run_sweep(
     *,
     screen: Screen | None = None,
     second_look: bool = False,
+    trainable: type[tune.Trainable] = LatentTrial,
 ) -> SweepResult:
     """Runs a sweep to its end, from wherever an earlier session left it.
 
@@ -78,6 +82,7 @@ def run_sweep(
         say: prints a line for the user.
         screen: shows the trials; a line for each that ends unless given.
         second_look: open the test split again if the choice has changed since it was opened.
+        trainable: what a trial is.
 
     Raises:
         JobError: no trial finished.
@@ -90,7 +95,7 @@ def run_sweep(
     try:
         source = SearchSource(space, SpaceSampler(space, folder / "study.journal"), ledger.records)
         ledger.use(source)
-        run_trials(ledger, latents, resources, name="trials")
+        run_trials(ledger, latents, resources, name="trials", trainable=trainable)
         records = [record for record in ledger.records if record.purpose == "search"]
         ranking = ranked(records, space.metric)
         if not ranking:

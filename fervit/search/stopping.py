@@ -7,26 +7,13 @@ builds it anew from the journal, and a replay needs no cluster.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from fervit.search.ledger import StoppingRule
 from fervit.search.selection import TrialRecord
 from fervit.search.settings import EarlyStopping, Metric
 
 GOLDEN = (5**0.5 - 1) / 2
-
-
-class StoppingRule(Protocol):
-    """Decides after each epoch whether a trial goes on."""
-
-    def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
-        """Whether the trial, which has just reached `record.epochs[-1]`, is stopped.
-
-        Args:
-            record: the trial.
-            best_value: the best value of the metric so far.
-            value: the last epoch's.
-        """
-        ...
 
 
 class NeverStops:

@@ -22,8 +22,8 @@ from fervit.training.config import TrainConfig
 from fervit.training.state import Weights, checkpoint_of, copy_weights, save_state
 from fervit.training.trainer import DivergedError, EpochResult, Trainer, is_out_of_memory
 
-SAVE_EVERY_S = 20.0
-"""Seconds between two saves of what a trial needs to go on after its process dies."""
+SHARE_FOR_SAVING = 0.02
+"""Of the time, at most, goes to saving what a trial needs to go on after its process dies."""
 STOP = ".stop"
 """In the folder of a sweep: asks the trials to save after the epoch that they are in."""
 
@@ -86,7 +86,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._failure, self._details = "", ""
         self._folder = Path(config["folder"])
         self._best_weights: Weights = {}
-        self._saved_epoch, self._saved = 0, time.monotonic()
+        self._saved_epoch, self._saved, self._saving = 0, time.monotonic(), 0.0
         self._worker.trainer = None  # its memory goes before the next one's is taken
         gc.collect()
         if self._worker.train.device.type == "cuda":
@@ -124,9 +124,11 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._best_weights = copy_weights(trainer)
             save_checkpoint(checkpoint_of(trainer, self._best_weights), self._folder / BEST_MODEL)
         asked = (self._folder.parent.parent / STOP).exists()
-        if not trainer.finished and (asked or time.monotonic() - self._saved > SAVE_EVERY_S):
+        started = time.monotonic()
+        if not trainer.finished and (asked or started - self._saved > self._saving / SHARE_FOR_SAVING):
             save_state(self._folder / LAST, trainer, self._best_weights)
             self._saved_epoch, self._saved = trainer.epoch, time.monotonic()
+            self._saving = self._saved - started
         return {**result.to_json(), **self._report(trainer.best, finished=trainer.finished)}
 
     def _note(self, error: Exception) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -19,12 +20,15 @@ def space(**search: object) -> SearchSpace:
     return parse_space(raw, "small.yaml")
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+SAMPLERS = ["tpe", "random", "qmc", "cmaes", "gp"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_suggestion_keeps_the_rules_of_the_space(sampler: str) -> None:
     given = space(sampler=sampler)
     source = SpaceSampler(given)
     seen = set()
-    for i in range(40):
+    for i in range(25):
         number, params = source.ask()
         assert number == i
         given.config(params)  # raises where heads do not divide embed_dim
@@ -35,19 +39,95 @@ def test_every_suggestion_keeps_the_rules_of_the_space(sampler: str) -> None:
     assert len(seen) >= 3
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
-def test_one_seed_fixes_the_suggestions(sampler: str) -> None:
-    def suggestions(seed: int) -> list[dict[str, object]]:
-        source = SpaceSampler(space(sampler=sampler, seed=seed))
-        params = []
-        for _ in range(15):
-            number, one = source.ask()
-            source.tell(number, Outcome.FINISHED, float(one["lr"]))
-            params.append(one)
-        return params
+def answer(source: SpaceSampler, n: int) -> list[dict[str, object]]:
+    """Asks for n configurations, one after the other, and tells of them."""
+    params = []
+    for _ in range(n):
+        number, one = source.ask()
+        source.report(number, 1, float(one["lr"]))
+        outcome = (Outcome.FINISHED, Outcome.STOPPED, Outcome.FAILED, Outcome.INFEASIBLE)[(number % 8) % 5 % 4]
+        source.tell(number, outcome, float(one["lr"]))
+        params.append(one)
+    return params
 
-    assert suggestions(1) == suggestions(1)
-    assert suggestions(1) != suggestions(2)
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_one_seed_fixes_the_suggestions_also_across_a_restart(sampler: str, tmp_path: Path) -> None:
+    def whole(seed: int) -> list[dict[str, object]]:
+        return answer(SpaceSampler(space(sampler=sampler, seed=seed)), 18)
+
+    assert whole(1) == whole(1)
+    assert whole(1) != whole(2)
+    journal = tmp_path / "study.journal"
+    begun = answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 7)
+    begun += answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 6)
+    assert begun + answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 5) == whole(1)
+
+
+def test_trials_that_a_killed_process_asked_for_are_handed_on(tmp_path: Path) -> None:
+    first = SpaceSampler(space(), tmp_path / "study.journal")
+    asked = [first.ask() for _ in range(3)]
+    first.tell(1, Outcome.FINISHED, 0.5)
+    second = SpaceSampler(space(), tmp_path / "study.journal")
+    assert second.begun == [asked[0], asked[2]]
+    assert second.ask().number == 3
+    second.tell(1, Outcome.FINISHED, 0.5)  # told again: passed over
+    second.tell(0, Outcome.STOPPED, 0.5)
+    assert SpaceSampler(space(), tmp_path / "study.journal").begun[0] == asked[2]
+
+
+def test_the_grid_has_every_configuration_once_in_an_order_of_the_seed() -> None:
+    raw = yaml.safe_load(SMALL_SPACE)
+    raw["search"] |= {"sampler": "grid", "trials": 100}
+    raw["parameters"] = {**raw["parameters"], "lr": {"values": [1e-3, 1e-2]}}
+    raw["parameters"]["warmup_epochs"] = {"values": [1.0, 2.0], "when": {"lr": 1e-2}}
+    given = parse_space(raw, "small.yaml")
+
+    def grid(seed: int) -> list[dict[str, object]]:
+        source = SpaceSampler(replace(given, search=replace(given.search, seed=seed)))
+        return [source.ask().params for _ in range(int(source.size))]
+
+    every = list(given.configurations())
+    assert len(every) == given.size() == 5 + 5 * 2
+    assert grid(1) != grid(2)
+    assert sorted(map(repr, map(sorted, map(dict.items, grid(1))))) == sorted(
+        map(repr, map(sorted, map(dict.items, every)))
+    )
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_parameter_is_suggested_only_where_its_condition_holds(sampler: str) -> None:
+    raw = yaml.safe_load(SMALL_SPACE)
+    raw["search"] |= {"sampler": sampler}
+    raw["parameters"]["scheduler"] = {"values": ["cosine", "none"]}
+    raw["parameters"]["warmup_epochs"] = {
+        "distribution": "uniform",
+        "min": 0.5,
+        "max": 2.0,
+        "when": {"scheduler": "cosine"},
+    }
+    source = SpaceSampler(parse_space(raw, "small.yaml"))
+    schedulers = set()
+    for params in answer(source, 20):
+        schedulers.add(params["scheduler"])
+        assert ("warmup_epochs" in params) == (params["scheduler"] == "cosine")
+    assert schedulers == {"cosine", "none"}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
+def test_two_objectives_are_told_and_learnt_from(sampler: str) -> None:
+    raw = yaml.safe_load(SMALL_SPACE)
+    raw["search"] |= {"sampler": sampler}
+    raw["metric"]["against"] = "parameters"
+    raw["early_stopping"]["scheduler"] = "none"
+    source = SpaceSampler(parse_space(raw, "small.yaml"))
+    for i in range(14):
+        number, params = source.ask()
+        source.report(number, 1, 0.5)
+        if i % 4:
+            source.tell(number, Outcome.FINISHED, float(params["lr"]), float(params["embed_dim"]))
+        else:
+            source.tell(number, Outcome.STOPPED)
 
 
 def test_tpe_learns_where_the_good_values_are() -> None:
@@ -73,18 +153,38 @@ def test_warm_starts_come_first_with_defaults_for_what_they_leave_out() -> None:
 
 def test_optuna_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
     source = SpaceSampler(space(), tmp_path / "study.journal")
-    for outcome in (Outcome.FINISHED, Outcome.STOPPED, Outcome.FAILED):
+    for outcome in Outcome:
         number, _ = source.ask()
-        source.report(number, 1, 0.25)
-        source.report(number, 2, 0.5)
+        for epoch, value in ((1, 0.25), (2, 0.5), (2, 0.5)):  # an epoch that is told again is passed over
+            source.report(number, epoch, value)
         source.tell(number, outcome, 0.5)
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
     )
-    trials = optuna.load_study(study_name="small", storage=storage).trials
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
-    assert trials[1].intermediate_values == {1: 0.25, 2: 0.5}
-    assert trials[0].value == 0.5
+    finished, stopped, failed, infeasible = optuna.load_study(study_name="small", storage=storage).trials
+    assert [trial.state for trial in (finished, stopped, failed)] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAIL,
+    ]
+    assert stopped.intermediate_values == {1: 0.25, 2: 0.5}
+    assert finished.value == 0.5
+    assert infeasible.constraints == {"memory": 1.0}
+    assert not finished.constraints
+
+
+def test_tpe_keeps_away_from_what_runs_out_of_memory() -> None:
+    def drawn(outcome: Outcome) -> int:
+        source = SpaceSampler(space())
+        wide = 0
+        for i in range(50):
+            number, params = source.ask()
+            too_wide = params["embed_dim"] == 12
+            source.tell(number, outcome if too_wide else Outcome.FINISHED, 0.5)
+            wide += too_wide and i >= 20
+        return wide
+
+    assert drawn(Outcome.INFEASIBLE) < drawn(Outcome.FAILED)
 
 
 def test_where_hardly_a_pair_can_be_built_one_is_still_found() -> None:

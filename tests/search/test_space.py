@@ -54,7 +54,10 @@ def lr(**values: Any) -> dict[str, Any]:
             "s.yaml: parameters: there is no key 'deph'; did you mean 'depth'?",
         ),
         ({"search": {"trails": 3}}, "s.yaml: search: there is no key 'trails'; did you mean 'trials'?"),
-        ({"search": {"sampler": "bayes"}}, "search.sampler: must be one of tpe, random, qmc, cmaes, gp, grid, but got 'bayes'"),
+        (
+            {"search": {"sampler": "bayes"}},
+            "search.sampler: must be one of tpe, random, qmc, cmaes, gp, grid, but got 'bayes'",
+        ),
         ({"search": {"trials": "many"}}, "s.yaml: search.trials: must be a whole number, but got 'many'"),
         ({"search": {"trials": 0}}, "s.yaml: search: `trials >= 1` must hold, but got trials=0"),
         ({"parameters": {}}, "s.yaml: the key 'parameters' is missing or empty"),
@@ -148,3 +151,84 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path.write_text("name: x\nparameters: {depth: {values: [1]}}\nname: y\n")
     with pytest.raises(UserError, match="the key 'name' stands twice"):
         read_space(path)
+
+
+CONDITIONS = {
+    "name": "s",
+    "parameters": {
+        "cosine_only": {
+            "when": {"scheduler": "cosine"},
+            "parameters": {
+                "warmup_epochs": {"values": [0.0, 1.0, 2.0]},
+                "mixup": {"values": [0.2, 0.4], "when": {"depth": [2, 4]}},
+            },
+        },
+        "depth": {"values": [1, 2, 4]},
+        "scheduler": {"values": ["plateau", "cosine", "none"]},
+    },
+}
+
+
+def test_a_parameter_under_a_condition_is_searched_where_that_holds() -> None:
+    space = parse_space(CONDITIONS, "s.yaml")
+    assert space.when == {
+        "warmup_epochs": {"scheduler": ("cosine",)},
+        "mixup": {"scheduler": ("cosine",), "depth": (2, 4)},
+    }
+    every = list(space.configurations())
+    # plateau and none: 3 depths each; cosine: depth 1 with 3 warm-ups, depths 2 and 4 with 3 x 2.
+    assert len(every) == space.size() == 6 + 3 + 12
+    assert len({tuple(sorted(params.items())) for params in every}) == len(every)
+    for params in every:
+        assert ("warmup_epochs" in params) == (params["scheduler"] == "cosine")
+        assert ("mixup" in params) == (params["scheduler"] == "cosine" and params["depth"] > 1)
+    assert space.config({"depth": 1, "scheduler": "none"}).warmup_epochs == TrainConfig().warmup_epochs
+    assert parse_space(space.to_json(), "again") == space
+
+
+def test_the_size_counts_conditions_on_embed_dim_too() -> None:
+    wide = {"values": [1, 2], "when": {"embed_dim": 12}}
+    raw = {"heads": {"values": [2, 3]}, "embed_dim": {"values": [8, 12]}, "depth": wide}
+    space = parse_space({"name": "s", "parameters": raw}, "s.yaml")
+    assert len(list(space.configurations())) == space.size() == 1 + 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (
+            {"lr": {"distribution": "log_uniform", "min": 1e-5, "max": 1e-3, "when": {"scheduler": "cosine"}}},
+            "must name a",
+        ),
+        (
+            {"mixup": {"values": [0.1], "when": {"depth": 3}}},
+            "parameters.mixup.when.depth: 3 is none of parameters.depth",
+        ),
+        ({"mixup": {"values": [0.1], "when": {}}}, "parameters.mixup.when: must be a mapping such as"),
+        ({"heads": {"values": [4], "when": {"depth": 1}}}, "embed_dim and heads are searched in every trial"),
+        (
+            {"g": {"when": {"depth": 1}, "parameters": {"depth": {"values": [3]}}}},
+            "parameters.g.parameters.depth: stands twice among the parameters",
+        ),
+        (
+            {
+                "mixup": {"values": [0.1], "when": {"ema_decay": 0.9}},
+                "ema_decay": {"values": [0.9], "when": {"mixup": 0.1}},
+            },
+            "the conditions of mixup, ema_decay wait for each other",
+        ),
+    ],
+)
+def test_a_condition_that_makes_no_sense_is_refused(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_space({"name": "s", "parameters": {"depth": {"values": [1, 2]}, **parameters}}, "s.yaml")
+    assert message in str(error.value)
+
+
+def test_a_warm_start_outside_its_condition_and_an_endless_grid_are_refused() -> None:
+    search = {"warm_start": [{"scheduler": "none", "warmup_epochs": 1.0}]}
+    with pytest.raises(UserError, match=r"warm_start\[0\].warmup_epochs: is searched with scheduler cosine only"):
+        parse_space({**CONDITIONS, "search": search}, "s.yaml")
+    lr = {"lr": {"distribution": "log_uniform", "min": 1e-5, "max": 1e-3}}
+    with pytest.raises(UserError, match=r"grid needs values: .* for every parameter, but lr has no end of them"):
+        parse_space({"name": "s", "parameters": lr, "search": {"sampler": "grid"}}, "s.yaml")

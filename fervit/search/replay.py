@@ -1,0 +1,151 @@
+"""Another sampler or scheduler on the curves of a sweep that has been run: what it would have found, without training.
+
+A configuration that is asked for gets the curve of the recorded one nearest to it. Trials run side by side in simulated
+time, by the seconds that their epochs took.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from fervit.errors import UserError
+from fervit.search.gain import coordinates
+from fervit.search.history import History
+from fervit.search.journal import FILE, read_journal
+from fervit.search.resume import SPACE_FILE
+from fervit.search.sampler import Outcome, SpaceSampler
+from fervit.search.selection import TrialRecord
+from fervit.search.space import SearchSpace
+from fervit.search.space_file import parse_space
+from fervit.search.stopping import stopping_rule
+
+Told = Literal["fervit", "optunasearch"]
+"""What the sampler hears of a trial that was stopped: PRUNED with its curve, or as Ray's OptunaSearch tells it,
+COMPLETE with the value at which it was stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The curves of a sweep's trials that ran to their end."""
+
+    space: SearchSpace
+    trials: list[TrialRecord]
+    points: np.ndarray
+    """float64 [trials, coordinates]: the configurations as `gain.coordinates` writes them."""
+    left_out: int
+    """Trials that were stopped or failed, whose curves say too little."""
+
+    @property
+    def epochs(self) -> int:
+        return sum(len(record.epochs) for record in self.trials)
+
+    def curve(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        """Of the recorded configuration nearest to `params`."""
+        point = np.array(coordinates(self.space, params))
+        return self.trials[int(((self.points - point) ** 2).sum(axis=1).argmin())].epochs
+
+
+def read_recording(folder: Path) -> Recording:
+    """The recording in a sweep's folder.
+
+    Raises:
+        UserError: there is none, or fewer than two of its trials ran to their end.
+    """
+    try:
+        raw = yaml.safe_load((folder / SPACE_FILE).read_text(encoding="utf-8"))
+        records = History(read_journal(folder / FILE)).records.values()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder}: holds no {SPACE_FILE} and {FILE}; give the folder of a sweep") from None
+    space = parse_space(raw, str(folder / SPACE_FILE))
+    searched = [record for record in records if record.purpose == "search"]
+    whole = [record for record in searched if record.state == "finished"]
+    if len(whole) < 2:
+        raise UserError(
+            f"{folder}: {len(whole)} of {len(searched)} trials ran to their end; record a sweep with --set "
+            "early_stopping.scheduler=none"
+        )
+    points = np.array([coordinates(space, record.params) for record in whole])
+    return Recording(space=space, trials=whole, points=points, left_out=len(searched) - len(whole))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What one replay came to."""
+
+    best: float
+    """Value of the metric."""
+    trials: int
+    stopped: int
+    epochs: int
+
+
+def replay(
+    recording: Recording,
+    *,
+    sampler: str,
+    scheduler: str,
+    seed: int,
+    epochs: int,
+    slots: int = 2,
+    told: Told = "fervit",
+) -> Replayed:
+    """Searches the recording until so many epochs are spent.
+
+    Args:
+        recording: the curves.
+        sampler: as in a space file.
+        scheduler: as in a space file; its epochs are those of the recording's space.
+        seed: of the sampler.
+        epochs: the budget, over all trials.
+        slots: trials at once.
+        told: what the sampler hears of stopped trials.
+    """
+    given = recording.space
+    search = replace(given.search, sampler=sampler, seed=seed, warm_start=[])  # type: ignore[arg-type]
+    stopping = replace(given.early_stopping, scheduler=scheduler)  # type: ignore[arg-type]
+    space = replace(given, search=search, early_stopping=stopping)
+    source, rule, metric = SpaceSampler(space), stopping_rule(stopping, space.metric), space.metric
+    running: list[tuple[float, int, TrialRecord, Sequence[dict[str, Any]]]] = []
+    best_of: dict[int, float] = {}
+    spent = stopped = 0
+
+    def begin(now: float) -> None:
+        if len(best_of) + len(running) < source.size:
+            number, params = source.ask()
+            curve = recording.curve(params)
+            warmup = space.config(params).warmup_epochs
+            record = TrialRecord(number=number, name=str(number), seed=seed, params=params, warmup_epochs=warmup)
+            heapq.heappush(running, (now + curve[0]["seconds"], number, record, curve))
+
+    for _ in range(slots):
+        begin(0.0)
+    while running and spent < epochs:
+        now, number, record, curve = heapq.heappop(running)
+        row = curve[len(record.epochs)]
+        record.epochs.append(row)
+        spent += 1
+        value = row[metric.name]
+        if metric.better(value, best_of.get(number)):
+            best_of[number] = value
+        source.report(number, row["epoch"], best_of[number])
+        stops = rule.stops(record, best_of[number], value)
+        if len(record.epochs) == len(curve):
+            source.tell(number, Outcome.FINISHED, best_of[number])
+        elif stops:
+            stopped += 1
+            outcome = Outcome.STOPPED if told == "fervit" else Outcome.FINISHED
+            source.tell(number, outcome, best_of[number])
+        else:
+            heapq.heappush(running, (now + curve[len(record.epochs)]["seconds"], number, record, curve))
+            continue
+        begin(now)
+    values = best_of.values()
+    best = max(values) if metric.goal == "maximize" else min(values)
+    return Replayed(best=best, trials=len(best_of), stopped=stopped, epochs=spent)

@@ -1,0 +1,90 @@
+"""Trials that fail, in every way there is, and never stop the sweep."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle
+
+from fervit.cluster import Cluster
+from fervit.search.pipeline import run_sweep
+from fervit.search.preflight import open_splits
+from fervit.search.selection import failures_by_kind
+from fervit.search.summary import summarise
+from fervit.search.trial import LatentTrial
+from tests.search.test_sweep import leaderboard, space, study
+
+KINDS = ("ValueError", "diverged", "out of memory", "process died", "metric missing")
+N_TRIALS = 24
+
+
+def kind_of(name: str) -> str:
+    """Two trials in three fail; in which way, chance says."""
+    chance = random.Random(name)
+    return chance.choice(KINDS) if chance.random() < 2 / 3 else ""
+
+
+class Unreliable(LatentTrial):
+    """A real trial to which one of `KINDS` may happen after its first epoch."""
+
+    def step(self) -> dict[str, Any]:
+        if self.iteration == 0 or kind_of(self.config["name"]) != "metric missing":
+            return super().step()
+        return {"loss": 1.0}
+
+    def _epoch(self) -> dict[str, Any]:
+        if self.iteration == 0:
+            return super()._epoch()
+        kind = kind_of(self.config["name"])
+        if kind == "ValueError":
+            raise ValueError("something that nobody thought of")
+        if kind == "out of memory":
+            raise MemoryError("the allocator has no more")
+        if kind == "process died":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "diverged":
+            for weight in self._trainer.model.parameters():
+                weight.data.fill_(float("nan"))
+        return super()._epoch()
+
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not import the tests
+
+
+def test_when_two_trials_in_three_fail_the_sweep_ends_and_says_of_what(
+    latents_folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    given = space(
+        search={"trials": N_TRIALS, "sampler": "random"},
+        early_stopping={"scheduler": "none", "max_epochs": 3},
+        trial={"max_failures": 0},
+    )
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    lines: list[str] = []
+    splits = open_splits(str(latents_folder), given)
+    result = run_sweep(given, splits, given.trial, folder, cluster, lines.append, trainable=Unreliable)
+
+    expected = Counter(filter(None, (kind_of(f"trial_{i:04d}") for i in range(N_TRIALS))))
+    assert set(expected) == set(KINDS)
+    assert failures_by_kind(result.records) == expected
+    assert expected.total() > N_TRIALS / 2
+    summary = summarise(result, "")
+    for kind, n in expected.items():
+        assert f"  {n} failed: {kind}" in summary
+    states = Counter(trial.state.name for trial in study(folder).trials)
+    infeasible = [trial for trial in study(folder).trials if trial.constraints]
+    assert states["FAIL"] == expected.total() - expected["out of memory"]
+    assert len(infeasible) == expected["out of memory"]
+    rows = leaderboard(folder)
+    assert len(rows) == N_TRIALS
+    assert all(row["epochs"] == "3" for row in rows if not row["failure"])
+    log = (folder / "failures.log").read_text()
+    assert log.count("ValueError: something that nobody thought of") == expected["ValueError"]
+    assert "in _epoch" in log

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fervit.errors import UserError
+from fervit.search.journal import FILE, Journal, elapsed_seconds, read_journal
+from fervit.search.ledger import Ledger, Planned
+from fervit.search.sampler import Outcome, SpaceSampler
+from fervit.search.screen import PlainScreen
+from fervit.search.selection import TrialRecord
+from fervit.search.sources import ConfirmSource, SearchSource, outcome_of
+from fervit.search.space import SearchSpace
+from fervit.search.space_file import parse_space
+from fervit.search.stopping import stopping_rule
+from fervit.training.trainer import EpochResult
+
+SPACE = {
+    "name": "s",
+    "search": {"sampler": "random", "trials": 20, "seed": 3},
+    "early_stopping": {"max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3},
+    "parameters": {"depth": {"values": [1, 2, 3]}},
+    "confirm": {"top": 2, "seeds": 2},
+}
+
+
+def report(epoch: int, value: float, saved: int = 0, best: float | None = None) -> dict[str, Any]:
+    zeros = dict.fromkeys(EpochResult.__dataclass_fields__, 0.0)
+    row = {**zeros, "epoch": epoch, "f1_macro": value, "seconds": 2.0}
+    told = {"best_value": value if best is None else best, "finished": epoch == 9, "saved": saved}
+    return {**row, **told, "started": 1.0, "pid": 1, "cost": None}
+
+
+class Sweep:
+    """A ledger over a folder, as each session makes one."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.space: SearchSpace = parse_space({**SPACE, **changes}, "s.yaml")
+        self.lines: list[str] = []
+        rule = stopping_rule(self.space.early_stopping, self.space.metric)
+        self.ledger = Ledger(self.space, folder, rule, PlainScreen(self.lines.append))
+        self.sampler = SpaceSampler(self.space, folder / "study.journal")
+        self.source = SearchSource(self.space, self.sampler, self.ledger.records)
+        self.ledger.use(self.source)
+
+    def begin(self) -> Planned:
+        planned = self.ledger.begin()
+        assert planned is not None
+        return planned
+
+    def states(self) -> dict[str, str]:
+        return {record.name: record.state for record in self.ledger.records}
+
+
+def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    good, bad, broken, going = (first.begin() for _ in range(4))
+    for epoch in range(1, 10):
+        first.ledger.epoch(good.name, report(epoch, epoch / 10))
+    first.ledger.end(good.name)
+    assert first.ledger.epoch(bad.name, report(1, 0.01))  # ASHA stops it
+    first.ledger.epoch(broken.name, {"failure": "diverged: the loss became nan", "done": True})
+    first.ledger.end(broken.name)
+    assert not first.ledger.epoch(going.name, report(1, 0.9, saved=1))
+    assert not first.ledger.epoch(going.name, report(2, 0.8, saved=1, best=0.9))
+    # Killed: nothing is closed.
+    second = Sweep(tmp_path)
+    assert second.states() == {good.name: "finished", bad.name: "stopped", broken.name: "failed", going.name: "running"}
+    assert second.ledger.n_ended == 3
+    again = second.begin()
+    assert again == going
+    # It goes on from its last save, and what the rule has seen is not judged twice.
+    assert [row["epoch"] for row in second.ledger.running[0].epochs] == [1]
+    assert not second.ledger.epoch(going.name, report(2, 0.8, saved=1, best=0.9))
+    assert second.begin().number == 4
+    assert second.ledger.spent_seconds() == 2.0 * (9 + 1 + 2 + 1)
+
+
+def test_what_was_decided_before_a_kill_is_carried_out_after_it(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    leading, stopped, ended = first.begin(), first.begin(), first.begin()
+    first.ledger.epoch(leading.name, report(1, 0.9))
+    first.ledger.epoch(stopped.name, report(1, 0.1))
+    for epoch in range(1, 10):
+        first.ledger.epoch(ended.name, report(epoch, 0.95))
+    journal = tmp_path / FILE
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(line for line in lines if b'"end"' not in line) + b'{"event": "epo')
+    second = Sweep(tmp_path)
+    assert second.states() == {leading.name: "running", stopped.name: "stopped", ended.name: "finished"}
+    study = second.sampler._study.trials
+    assert [trial.state.name for trial in study] == ["RUNNING", "PRUNED", "COMPLETE"]
+
+
+def test_a_trial_that_was_asked_for_but_not_written_down_is_started(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    known = first.begin()
+    lost = first.sampler.ask()
+    second = Sweep(tmp_path)
+    assert second.begin() == known
+    planned = second.begin()
+    assert (planned.number, planned.params) == lost
+    assert second.begin().number == 2
+
+
+def test_trials_that_end_after_the_last_word_to_optuna_are_told_later(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    one = first.begin()
+    first.source.tell = lambda record: None  # type: ignore[method-assign]  # killed before Optuna hears of it
+    for epoch in range(1, 10):
+        first.ledger.epoch(one.name, report(epoch, 0.5))
+    first.ledger.end(one.name)
+    assert Sweep(tmp_path).sampler._study.trials[0].value == 0.5
+
+
+def test_more_trials_can_be_added_to_a_sweep_that_has_ended(tmp_path: Path) -> None:
+    first = Sweep(tmp_path, search={**SPACE["search"], "trials": 2})
+    for _ in range(2):
+        name = first.begin().name
+        for epoch in range(1, 10):
+            first.ledger.epoch(name, report(epoch, 0.5))
+        first.ledger.end(name)
+    assert first.ledger.begin() is None
+    assert first.ledger.complete
+    second = Sweep(tmp_path, search={**SPACE["search"], "trials": 3})
+    assert not second.ledger.complete
+    assert second.begin().number == 2
+    assert second.ledger.begin() is None
+
+
+def test_a_confirmation_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    best = first.begin()
+    first.ledger.end(best.name)
+    records = first.ledger.records
+    first.ledger.use(ConfirmSource(first.space, records, first.ledger.records))
+    done, going = first.begin(), first.begin()
+    assert [done.name, going.name] == [f"{best.name}_seed4", f"{best.name}_seed5"]
+    first.ledger.end(done.name)
+    second = Sweep(tmp_path)
+    second.ledger.use(ConfirmSource(second.space, second.ledger.records[:1], second.ledger.records))
+    assert second.begin().name == going.name
+    assert second.ledger.begin() is None
+    assert not second.ledger.complete
+
+
+def test_a_report_without_the_metric_is_a_failure_of_its_trial(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    name = sweep.begin().name
+    assert sweep.ledger.epoch(name, {"loss": 1.0})
+    sweep.ledger.end(name)
+    assert sweep.ledger.records[0].failure.startswith("metric missing: a report without best_value")
+    assert "metric missing" in sweep.lines[0]
+
+
+def test_what_optuna_is_told_of_each_end() -> None:
+    def of(state: Any, failure: str = "") -> Outcome:
+        return outcome_of(TrialRecord(number=0, name="", seed=0, params={}, state=state, failure=failure))
+
+    assert of("finished") is Outcome.FINISHED
+    assert of("stopped") is Outcome.STOPPED
+    assert of("failed", "diverged: the loss") is Outcome.FAILED
+    assert of("failed", "out of memory: CUDA") is Outcome.INFEASIBLE
+
+
+def test_a_line_that_was_cut_off_is_removed_and_a_damaged_one_named(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    journal = Journal(path)
+    journal.append("session")
+    journal.append("end", name="a", state="stopped", failure="")
+    with path.open("ab") as file:
+        file.write(b'{"event": "epo')
+    assert [event["event"] for event in read_journal(path)] == ["session", "end"]
+    Journal(path).append("session")
+    assert [event["event"] for event in read_journal(path)] == ["session", "end", "session"]
+    path.write_bytes(b"{\n" + path.read_bytes())
+    with pytest.raises(UserError, match="line 1 is damaged"):
+        read_journal(path)
+
+
+def test_the_time_between_two_sessions_does_not_count() -> None:
+    times = [("session", 100), ("epoch", 110), ("session", 1000), ("epoch", 1030)]
+    assert elapsed_seconds({"event": kind, "time": time} for kind, time in times) == 40

@@ -1,0 +1,197 @@
+"""A sweep is killed, for real and at random moments; the same command then ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+
+from fervit.cluster import Cluster
+from fervit.evaluation.evaluate import evaluate
+from fervit.latents import LatentSet
+from fervit.search.history import History
+from fervit.search.journal import FILE, read_journal
+from fervit.search.space import SearchSpace
+from fervit.search.space_file import parse_space
+from fervit.search.stopping import stopping_rule
+from fervit.training.checkpoint import load_checkpoint
+from tests.conftest import ROOT, SMALL_SPACE
+from tests.latents.test_kills import DRIVER, NODE, descendants, kill
+from tests.search.test_sweep import leaderboard, sweep
+
+TRIAL = "ray::LatentTrial"
+VICTIMS = (TRIAL, DRIVER, TRIAL, NODE, DRIVER, TRIAL, DRIVER, NODE, TRIAL, DRIVER)
+
+
+def one_at_a_time() -> dict[str, Any]:
+    """A space whose sweep is the same each time: with one slot nothing depends on timing."""
+    raw: dict[str, Any] = yaml.safe_load(SMALL_SPACE)
+    raw["search"] |= {"trials": 14}  # TPE draws at random until it has ten trials to go by
+    raw["early_stopping"] |= {"max_epochs": 12, "grace_epochs": 2}
+    raw["fixed"]["batch_size"] = 4
+    raw["trial"] = {"cpus": 2, "max_failures": 9}
+    raw["confirm"] = {"top": 1, "seeds": 2}
+    return raw
+
+
+def start(folder: Path, space: Path, *more: str) -> subprocess.Popen[str]:
+    args = ("--space", space, "--latents", folder / "latents", "--resume", *more)
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        [sys.executable, ROOT / "launch" / "tune.py", *args],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**environment, "RAY_ADDRESS": "local"},
+    )
+
+
+def wait_for(driver: subprocess.Popen[str], happened: Callable[[], bool]) -> bool:
+    """Waits until something has happened; False if the command ended first."""
+    while not happened():
+        if driver.poll() is not None:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def epochs_told(folder: Path) -> int:
+    journals = list(folder.glob(f"experiments/*/{FILE}"))
+    return journals[0].read_bytes().count(b'"epoch", "time"') if journals else 0
+
+
+def table(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def assert_decided_by_its_curves(folder: Path, space: SearchSpace) -> None:
+    """Every trial ended as ASHA decides when it is fed with the curves in the order in which they came."""
+    events = read_journal(folder / FILE)
+    rule, history, stopped, seen = stopping_rule(space.early_stopping, space.metric), History(), set(), set()
+    for event in events:
+        record = history.apply(event)
+        if event["event"] != "epoch" or record is None or record.purpose != "search":
+            continue
+        if (record.name, event["row"]["epoch"]) in seen:
+            continue  # trained again after a kill
+        seen.add((record.name, event["row"]["epoch"]))
+        if rule.stops(record, event["best_value"], event["row"]["f1_macro"]) and not record.finished:
+            stopped.add(record.name)
+    for record in history.records.values():
+        assert [row["epoch"] for row in record.epochs] == list(range(1, len(record.epochs) + 1))
+        if record.purpose == "search":
+            assert record.state == ("stopped" if record.name in stopped else "finished")
+    assert stopped
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_ten_times_a_sweep_ends_as_an_undisturbed_one(
+    cluster: Cluster, latents_folder: Path, tmp_path: Path
+) -> None:
+    raw = one_at_a_time()
+    space = parse_space(raw, "small.yaml")
+    undisturbed = sweep(space, latents_folder, tmp_path / "undisturbed", cluster, [])
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(raw))
+
+    moments, victims = random.Random(5), list(VICTIMS)
+    driver = start(tmp_path, path)
+    for _ in range(40):  # sessions, and deaths of a trial within one
+        before = epochs_told(tmp_path)
+        if victims and wait_for(driver, lambda before=before: epochs_told(tmp_path) > before):
+            time.sleep(moments.uniform(0.0, 1.2))
+            victim = victims[0]
+            if kill(victim, driver):
+                victims.pop(0)
+            if victim == TRIAL:
+                continue
+        output, _ = driver.communicate(timeout=240)
+        assert "Traceback" not in output
+        if driver.returncode == 0 and not victims:
+            break
+        if driver.returncode == 0:  # it was faster than its killers: more to do
+            raw["search"]["trials"] += 4
+            path.write_text(yaml.safe_dump(raw))
+        driver = start(tmp_path, path)
+    assert not victims
+    assert driver.returncode == 0, output
+
+    (folder,) = (tmp_path / "experiments").iterdir()
+    space = parse_space(raw, "small.yaml")
+    rows = leaderboard(folder)
+    assert sorted(int(row["trial"]) for row in rows if row["seed"] == "1") == list(range(space.search.trials))
+    assert not any(row["failure"] for row in rows)
+    assert_decided_by_its_curves(folder, space)
+    if space.search.trials == 14:
+        assert table(rows) == table(leaderboard(undisturbed.folder))
+
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.journal")))
+    states = {"finished": "COMPLETE", "stopped": "PRUNED"}
+    trials = optuna.load_study(study_name="small", storage=storage).trials
+    of_row = {int(row["trial"]): states[row["state"]] for row in rows if row["seed"] == "1"}
+    assert {trial.number: trial.state.name for trial in trials} == of_row
+
+    (chosen,) = [row for row in rows if row["chosen"] == "yes"]
+    again = evaluate(
+        load_checkpoint(folder / "best" / "best_model.pt"),
+        LatentSet.read(str(latents_folder / "val")),
+        tmp_path / "again",
+        split="val",
+    )
+    assert again.metrics["f1_macro"] == pytest.approx(float(chosen["f1_macro"]), abs=1e-6)
+    assert not list(folder.rglob("last.pt"))
+    assert len(json.loads((folder / "sealed_test.json").read_text())["looks"]) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_says_how_to_go_on_and_twice_leaves_at_once(latents_folder: Path, tmp_path: Path) -> None:
+    raw = one_at_a_time()
+    raw["early_stopping"] |= {"scheduler": "none", "max_epochs": 400}
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    driver = start(tmp_path, path)
+    assert wait_for(driver, lambda: epochs_told(tmp_path) > 3)
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "Interrupted: 2 of 14 trials begun, 2 to go on" in output
+    assert "Best so far: trial_0000, f1_macro" in output
+    assert "--resume" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    (folder,) = (tmp_path / "experiments").iterdir()
+    assert list(csv.DictReader((folder / "leaderboard.csv").open()))
+    assert not (folder / "evaluation").exists()
+    last = [event for event in read_journal(folder / FILE) if event["event"] == "epoch"][-1]
+    assert last["saved"] == last["row"]["epoch"]
+
+    driver = start(tmp_path, path)
+    epochs = epochs_told(tmp_path)
+    assert wait_for(driver, lambda: epochs_told(tmp_path) > epochs)
+    epochs_of_trial = [e["row"]["epoch"] for e in read_journal(folder / FILE) if e["event"] == "epoch"]
+    assert epochs_of_trial == list(range(1, len(epochs_of_trial) + 1))  # it went on with the very next epoch
+    below = descendants(driver.pid)
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+    driver.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    output, _ = driver.communicate(timeout=60)
+    assert time.monotonic() - began < 5
+    assert driver.returncode == 130
+    gone = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < gone:
+        time.sleep(0.1)
+    assert time.monotonic() < gone
