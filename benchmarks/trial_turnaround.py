@@ -83,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latents", required=True)
     parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=1, help="of each trial (DDP)")
     args = parser.parse_args()
 
     started = time.perf_counter()
@@ -95,7 +96,7 @@ def main() -> None:
         ledger = Ledger(space, Path(folder), NeverStops(), PlainScreen(lambda line: None))
         ledger.use(SameTrial(args.trials))
         watch.start()
-        run_trials(ledger, SharedLatents.put(train, val), TrialResources(), name="trials")
+        run_trials(ledger, SharedLatents.put(train, val), TrialResources(workers=args.workers), name="trials")
         watch.over.set()
 
     gaps = []

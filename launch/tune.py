@@ -49,11 +49,14 @@ def main() -> None:
     parser.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
     args = parser.parse()
 
+    import yaml
+
     from fervit.search.preflight import describe_space, open_splits
     from fervit.search.resume import check_same, earlier_sweep, locked
     from fervit.search.space_file import read_space
 
     space = read_space(args.space, args.set)
+    print(yaml.safe_dump(space.to_json(), sort_keys=False, default_flow_style=None, width=120).rstrip())
     print(f"space {space.name}: {describe_space(space)}")
     splits = open_splits(args.latents, space)
     print(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
@@ -73,7 +76,7 @@ def main() -> None:
         folder, is_new = new_folder(space.name), True
     with locked(folder):
         try:
-            _sweep(space, splits, folder, args)
+            _sweep(space, splits, folder, args, is_new=is_new)
         except UserError:
             if is_new:
                 shutil.rmtree(folder)  # nothing has been done in it
@@ -82,15 +85,17 @@ def main() -> None:
             shutil.rmtree(folder)
 
 
-def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Namespace) -> None:
+def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Namespace, *, is_new: bool) -> None:
     """Everything that needs the cluster."""
     from fervit.cluster import connect
-    from fervit.search.first_screen import dry_run, look_around
+    from fervit.search.first_screen import expectations, look_around
 
     with connect(args.address, folder / "ray.log") as cluster:
-        resources = look_around(space, args.latents, folder, cluster, print)
+        resources = look_around(space, splits, args.latents, folder, cluster, print)
+        if args.dry_run or is_new:
+            print(expectations(space, splits, resources, cluster, measure=args.dry_run))
         if args.dry_run:
-            print(dry_run(space, splits, resources, cluster))
+            print("nothing was started")
             return
         print(f"watch: {cluster.dashboard} | tensorboard --logdir {folder / 'logs'}", end=" | ")
         print(f"optuna-dashboard {folder / 'study.journal'}")

@@ -202,6 +202,10 @@ class Ledger:
             self._screen.changed(self)
         return planned
 
+    def begin_again(self, name: str) -> None:
+        """A trial's process has died: the trial goes on with the next one that is free."""
+        self._waiting.append(self._history.records[name])
+
     def epoch(self, name: str, result: dict[str, Any]) -> bool:
         """One report of a trial: an epoch's result, or its failure. Returns whether the trial is to be stopped."""
         record = self._history.records[name]
@@ -214,6 +218,10 @@ class Ledger:
                 with (self.folder / FAILURES).open("a", encoding="utf-8") as file:
                     file.write(f"{name}\n{result['details']}\n")
             return True
+        if result.get("again") and any(row["epoch"] == result["epoch"] for row in record.epochs):
+            # A trial goes on from here; what came after is trained again.
+            record.epochs = [row for row in record.epochs if row["epoch"] <= result["epoch"]]
+            return False
         self._record(
             "epoch",
             name=name,

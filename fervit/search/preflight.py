@@ -109,17 +109,16 @@ class Forecast:
     """On disk at once, at most: the best models, and what the running trials go on from."""
     epochs: float
     """That all trials together can be expected to train."""
-
-    def __str__(self) -> str:
-        return (
-            f"at most {self.checkpoint_bytes / 1e9:.2f} GB of checkpoints at once (the largest model has "
-            f"{self.parameters / 1e6:.1f} M weights), about {self.epochs:.0f} epochs in all"
-        )
+    flops: float
+    """That they would take at most, if every model was the largest: 6 for each weight and token, forward and
+    backward."""
 
 
-def forecast(space: SearchSpace, running: int) -> Forecast:
-    """Of the largest model that the space can build; `running` trials at once."""
+def forecast(space: SearchSpace, running: int, rows: int) -> Forecast:
+    """Of the largest model that the space can build; `running` trials at once, on so many training rows."""
     weights = largest_model(space)
+    confirmations = space.confirm.top * space.confirm.seeds * space.early_stopping.max_epochs
+    epochs = space.search.trials * epochs_a_trial(space) + confirmations
     whole = {**DEFAULTS, **space.fixed}
     averages = "ema_decay" in space.parameters or whole["ema_decay"] > 0
     model, state = 4 * weights, 4 * weights * (5 if averages else 4)  # weights, two moments of AdamW, the best weights
@@ -127,8 +126,8 @@ def forecast(space: SearchSpace, running: int) -> Forecast:
     return Forecast(
         parameters=weights,
         checkpoint_bytes=model * runs + (model + state) * running,
-        epochs=space.search.trials * epochs_a_trial(space)
-        + space.confirm.top * space.confirm.seeds * space.early_stopping.max_epochs,
+        epochs=epochs,
+        flops=6.0 * weights * ((whole["seq_len"] or 18) + 1) * rows * epochs,
     )
 
 

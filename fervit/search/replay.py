@@ -1,7 +1,9 @@
 """Another sampler or scheduler on the curves of a sweep that has been run: what it would have found, without training.
 
-A configuration that is asked for gets the curve of the recorded one nearest to it. Trials run side by side in simulated
-time, by the seconds that their epochs took.
+A configuration that is asked for gets the curve of the nearest recorded one that has not been given away yet: to ask
+for
+the same again is to see another draw of its noise, as in a real sweep. The replay ends when its budget is spent or all
+curves are. Trials run side by side in simulated time, by the seconds that their epochs took.
 """
 
 from __future__ import annotations
@@ -46,10 +48,11 @@ class Recording:
     def epochs(self) -> int:
         return sum(len(record.epochs) for record in self.trials)
 
-    def curve(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        """Of the recorded configuration nearest to `params`."""
-        point = np.array(coordinates(self.space, params))
-        return self.trials[int(((self.points - point) ** 2).sum(axis=1).argmin())].epochs
+    def nearest(self, params: dict[str, Any], given: Sequence[int]) -> int:
+        """The recorded trial nearest to `params` but for those that are given away."""
+        distances = ((self.points - np.array(coordinates(self.space, params))) ** 2).sum(axis=1)
+        distances[list(given)] = np.inf
+        return int(distances.argmin())
 
 
 def read_recording(folder: Path) -> Recording:
@@ -114,12 +117,14 @@ def replay(
     source, rule, metric = SpaceSampler(space), stopping_rule(stopping, space.metric), space.metric
     running: list[tuple[float, int, TrialRecord, Sequence[dict[str, Any]]]] = []
     best_of: dict[int, float] = {}
+    given_away: list[int] = []
     spent = stopped = 0
 
     def begin(now: float) -> None:
-        if len(best_of) + len(running) < source.size:
+        if len(given_away) < min(source.size, len(recording.trials)):
             number, params = source.ask()
-            curve = recording.curve(params)
+            given_away.append(recording.nearest(params, given_away))
+            curve = recording.trials[given_away[-1]].epochs
             warmup = space.config(params).warmup_epochs
             record = TrialRecord(number=number, name=str(number), seed=seed, params=params, warmup_epochs=warmup)
             heapq.heappush(running, (now + curve[0]["seconds"], number, record, curve))

@@ -174,7 +174,9 @@ class _WithinRules(BaseSampler):
         for _ in range(MAX_DRAWS):
             params = self._inner.sample_relative(study, trial, joint)
             for name, distribution in search_space.items():
-                if name not in params:
+                if name not in params and distribution.single():
+                    params[name] = _only_value(distribution)
+                elif name not in params:
                     params[name] = self._inner.sample_independent(study, trial, name, distribution)
             if self._space.allowed({**params, **fixed}):
                 return params
@@ -200,6 +202,26 @@ class _WithinRules(BaseSampler):
         self._inner.reseed_rng()
 
 
+class _JointTPE(TPESampler):
+    """TPE over a space that all trials share, which is thus known without reading all trials again for each."""
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        super().__init__(seed=seed, warn_independent_sampling=False)
+        self._joint = {name: _distribution(d) for name, d in space.parameters.items()}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if len(study.directions) > 1:  # there each parameter is drawn for itself
+            return super().infer_relative_search_space(study, trial)
+        return {name: distribution for name, distribution in self._joint.items() if not distribution.single()}
+
+
+def _only_value(distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return distribution.low
+
+
 def _sampler(space: SearchSpace, number: int) -> BaseSampler:
     """Optuna's sampler, made anew for each trial with a seed of its own."""
     seed = int(np.random.default_rng([space.search.seed, number]).integers(2**31))
@@ -207,7 +229,9 @@ def _sampler(space: SearchSpace, number: int) -> BaseSampler:
         warnings.simplefilter("ignore")  # some are marked experimental
         match space.search.sampler:
             case "tpe":
-                return TPESampler(seed=seed, group=bool(space.when), warn_independent_sampling=False)
+                if not space.when:
+                    return _JointTPE(space, seed)
+                return TPESampler(seed=seed, group=True, warn_independent_sampling=False)
             case "qmc":  # the sequence has one seed; what stands for it in the study says how far it is
                 independent = RandomSampler(seed=seed)
                 return QMCSampler(

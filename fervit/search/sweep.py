@@ -13,13 +13,14 @@ import re
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -31,6 +32,8 @@ from fervit.search.trial import STOP, LatentTrial
 
 SHORT_S = 10.0
 """After Ctrl-C, epochs that end within this time are waited for; longer ones are given up."""
+
+PROCESS_DIED = "process died"
 
 
 def run_trials(
@@ -79,7 +82,7 @@ def run_trials(
         tune_config=tune.TuneConfig(
             search_alg=_LedgerSearcher(ledger, resources),
             scheduler=_LedgerScheduler(ledger, stopper),
-            num_samples=left + 100,  # the searcher says when there are no more
+            num_samples=100 + left * (1 + resources.max_failures),  # the searcher says when there are no more
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -87,8 +90,9 @@ def run_trials(
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(ledger.folder),
-            callbacks=[_LedgerCallback(ledger, stopper)],
-            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
+            # Ray Tune does not try a trial again whose process died on its way from one trial to the next; we do.
+            failure_config=tune.FailureConfig(max_failures=0),
             # A trial keeps its own files (trial.py): of Ray Tune's, all would stay, or each would snapshot the run.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             stop=stopper,
@@ -156,8 +160,9 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class _LedgerCallback(tune.Callback):  # type: ignore[misc]
-    def __init__(self, ledger: Ledger, stopper: _Stopper) -> None:
-        self._ledger, self._stopper = ledger, stopper
+    def __init__(self, ledger: Ledger, stopper: _Stopper, max_failures: int) -> None:
+        self._ledger, self._stopper, self._max_failures = ledger, stopper, max_failures
+        self._deaths: Counter[str] = Counter()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -170,8 +175,14 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
             self._ledger.end(trial.config["name"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if not self._stopper.interrupted:
-            self._ledger.end(trial.config["name"], error=_describe(trial.get_error()))
+        if self._stopper.interrupted:
+            return
+        name, error = trial.config["name"], _describe(_error_of(trial))
+        self._deaths[name] += error.startswith(PROCESS_DIED)
+        if error.startswith(PROCESS_DIED) and self._deaths[name] <= self._max_failures:
+            self._ledger.begin_again(name)
+        else:
+            self._ledger.end(name, error=error)
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]
@@ -236,14 +247,24 @@ def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _error_of(trial: Trial) -> BaseException | None:
+    """What ended a trial's process, as Ray Tune in this process has just written it down."""
+    name = trial.run_metadata.pickled_error_filename
+    if name is None:
+        return None
+    with (Path(trial.local_path) / name).open("rb") as file:
+        error: BaseException = cloudpickle.load(file)
+        return error
+
+
 def _describe(error: BaseException | None) -> str:
     """A trial's error as "kind: what", in one line, without Ray's wrapping."""
     if error is None:
         return "error: unknown"
     name = type(error).__name__
     wrapped = re.fullmatch(r"RayTaskError\((\w+)\)", name)
-    kind = wrapped[1] if wrapped else "process died" if "Died" in name else name
-    kind = {"WorkerLostError": "process died", "OutOfMemoryError": "out of memory"}.get(kind, kind)
+    kind = wrapped[1] if wrapped else PROCESS_DIED if "Died" in name else name
+    kind = {"WorkerLostError": PROCESS_DIED, "OutOfMemoryError": "out of memory"}.get(kind, kind)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
     return f"{kind}: {message.removeprefix(f'{kind}: ')}"[:300]

@@ -24,7 +24,7 @@ from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
 from fervit.training.ranks import Ranks
 from fervit.training.state import load_state
-from fervit.training.trainer import EpochResult, Trainer, is_out_of_memory
+from fervit.training.trainer import DivergedError, EpochResult, Trainer, is_out_of_memory
 
 TIMEOUT = timedelta(minutes=5)
 """Within which all ranks come to each exchange; a dead one is noticed at once."""
@@ -102,6 +102,8 @@ class _Member(Worker):
     def _guarded(self, work: Callable[[], Any]) -> str:
         try:
             work()
+        except DivergedError as error:  # all ranks see it in the same epoch
+            return f"diverged: {error}"
         except Exception as error:
             torch.distributed.destroy_process_group()  # the others wait no longer
             kind = "out of memory" if is_out_of_memory(error) else type(error).__name__
@@ -120,11 +122,12 @@ class Team:
     """
 
     def __init__(self, first: Worker, setup: Setup, workers: int, resources: dict[str, float]) -> None:
-        group = get_current_placement_group()
-        member = ray.remote(_Member).options(num_cpus=resources["CPU"], num_gpus=resources["GPU"], max_restarts=0)
+        group, member = get_current_placement_group(), ray.remote(_Member)
         self._members: list[Any] = [
             member.options(
-                scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=i)
+                num_cpus=resources["CPU"],
+                num_gpus=resources["GPU"],
+                scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=i),
             ).remote(setup)
             for i in range(1, workers)
         ]

@@ -33,8 +33,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     Each `step` is an epoch and reports `EpochResult`'s fields and: `best_value`, the best value of the metric so far,
     by which trials are compared; `finished`, whether it ran all its epochs; `saved`, the last epoch that it can go on
-    from; `cost`, what the metric is weighed against; `failure`, "" or what went wrong, and its `details`. An exception
-    is such a failure and is not tried again; only the death of a process is.
+    from; `again`, whether the epoch may have been reported before, as a trial that goes on begins with the one it was
+    saved after; `cost`, what the metric is weighed against; `failure`, "" or what went wrong, and its `details`. An
+    exception is such a failure and is not tried again; only the death of a process is.
     """
 
     @classmethod
@@ -86,6 +87,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._failure, self._details = "", ""
         self._folder = Path(config["folder"])
         self._best_weights: Weights = {}
+        self._untold: dict[str, Any] | None = None
         self._saved_epoch, self._saved, self._saving = 0, time.monotonic(), 0.0
         self._worker.trainer = None  # its memory goes before the next one's is taken
         gc.collect()
@@ -108,6 +110,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             state = self._worker.start(hyperparameters, last)
         if state is not None:
             self._saved_epoch, self._best_weights = self._trainer.epoch, state["best_weights"]
+            self._untold = state["last"]
             # The one there may be of a later epoch, which is now trained again.
             save_checkpoint(checkpoint_of(self._trainer, self._best_weights), self._folder / BEST_MODEL)
         if self._metric.against == "parameters":
@@ -116,6 +119,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._cost = latency_ms(self._trainer)
 
     def _epoch(self) -> dict[str, Any]:
+        if self._untold is not None:  # saved, but the driver may have been killed before it heard of it
+            row, self._untold = self._untold, None
+            return {**row, **self._report(self._trainer.best), "again": True}
         others = self._team.epoch() if self._team else []
         with self._team.together(others) if self._team else nullcontext():
             result = self._worker.run_epoch()
@@ -126,15 +132,16 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         asked = (self._folder.parent.parent / STOP).exists()
         started = time.monotonic()
         if not trainer.finished and (asked or started - self._saved > self._saving / SHARE_FOR_SAVING):
-            save_state(self._folder / LAST, trainer, self._best_weights)
+            save_state(self._folder / LAST, trainer, self._best_weights, result)
             self._saved_epoch, self._saved = trainer.epoch, time.monotonic()
             self._saving = self._saved - started
         return {**result.to_json(), **self._report(trainer.best, finished=trainer.finished)}
 
     def _note(self, error: Exception) -> None:
-        """Why this trial has failed. The other ranks may wait for this one: they are given up."""
+        """Why this trial has failed. Other ranks may wait for this one: they are given up."""
         self._failure, self._details = describe(error), traceback.format_exc()
-        self._dissolve()
+        if not isinstance(error, DivergedError):
+            self._dissolve()
 
     def _failed(self) -> dict[str, Any]:
         return self._report(None, failure=self._failure, details=self._details)

@@ -14,7 +14,7 @@ from torch import Tensor
 from fervit.files import whole_file
 from fervit.torch_files import load_untrusted
 from fervit.training.checkpoint import Checkpoint
-from fervit.training.trainer import Trainer
+from fervit.training.trainer import EpochResult, Trainer
 
 Weights = dict[str, Tensor]
 
@@ -24,13 +24,15 @@ def copy_weights(trainer: Trainer) -> Weights:
     return {name: value.clone() for name, value in trainer.evaluated.state_dict().items()}
 
 
-def save_state(path: Path, trainer: Trainer, best_weights: Weights) -> None:
+def save_state(path: Path, trainer: Trainer, best_weights: Weights, last: EpochResult | None = None) -> None:
+    """Writes all of it, with what the last epoch gave for a reader who may not have been told of it."""
+    row = last.to_json() if last else None
     with whole_file(path) as aside:
-        torch.save({"trainer": trainer.state_dict(), "best_weights": best_weights}, aside)
+        torch.save({"trainer": trainer.state_dict(), "best_weights": best_weights, "last": row}, aside)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """{"trainer": for `Trainer.load_state_dict`, "best_weights": ...}.
+    """{"trainer": for `Trainer.load_state_dict`, "best_weights": ..., "last": fields of EpochResult or None}.
 
     Raises:
         UserError: the file is damaged or not one of these.

@@ -21,7 +21,7 @@ from fervit.search.trial import LatentTrial
 from tests.search.test_sweep import leaderboard, space, study
 
 KINDS = ("ValueError", "diverged", "out of memory", "process died", "metric missing")
-N_TRIALS = 24
+N_TRIALS = 12
 
 
 def kind_of(name: str) -> str:

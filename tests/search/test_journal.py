@@ -78,6 +78,21 @@ def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> Non
     assert second.ledger.spent_seconds() == 2.0 * (9 + 1 + 2 + 1)
 
 
+def test_an_epoch_that_was_saved_but_not_told_is_told_first(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    name = first.begin().name
+    first.ledger.epoch(name, report(1, 0.5, saved=1))
+    second = Sweep(tmp_path)  # the trial's own file is of epoch 2 by now
+    assert second.begin().name == name
+    assert not second.ledger.epoch(name, {**report(2, 0.6, saved=2), "again": True})
+    assert not second.ledger.epoch(name, report(3, 0.7, saved=2))
+    # Its process dies: it begins again with the epoch that it was saved after, which is known.
+    assert not second.ledger.epoch(name, {**report(2, 0.6, saved=2), "again": True})
+    assert [row["epoch"] for row in second.ledger.records[0].epochs] == [1, 2]
+    assert not second.ledger.epoch(name, report(3, 0.7, saved=2))
+    assert [row["epoch"] for row in Sweep(tmp_path).ledger.records[0].epochs] == [1, 2, 3]
+
+
 def test_what_was_decided_before_a_kill_is_carried_out_after_it(tmp_path: Path) -> None:
     first = Sweep(tmp_path)
     leading, stopped, ended = first.begin(), first.begin(), first.begin()

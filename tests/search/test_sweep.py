@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -22,8 +23,11 @@ from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
 from fervit.search.pipeline import SweepResult, run_sweep
 from fervit.search.preflight import open_splits
+from fervit.search.settings import Budget
 from fervit.search.space import SearchSpace
 from fervit.search.space_file import parse_space
+from fervit.search.summary import summarise
+from fervit.search.sweep import spent
 from fervit.training.checkpoint import load_checkpoint
 from tests.conftest import SMALL_SPACE
 
@@ -31,7 +35,7 @@ from tests.conftest import SMALL_SPACE
 def space(**sections: dict[str, Any]) -> SearchSpace:
     raw = yaml.safe_load(SMALL_SPACE)
     for name, change in sections.items():
-        raw[name] = {**raw.get(name, {}), **change}
+        raw[name] = {key: value for key, value in {**raw.get(name, {}), **change}.items() if value is not None}
     return parse_space(raw, "small.yaml")
 
 
@@ -199,3 +203,52 @@ def test_the_budget_ends_a_sweep(latents_folder: Path, tmp_path: Path, cluster: 
     assert result.chosen.epochs
     assert {record.state for record in result.records} <= {"finished", "stopped"}
     assert "RUNNING" not in {t.state.name for t in study(result.folder).trials}
+
+
+def test_a_score_is_weighed_against_the_size_of_the_model(
+    latents_folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    given = space(
+        metric={"against": "parameters"},
+        search={"trials": 8},
+        early_stopping={"scheduler": "none", "max_epochs": 3},
+        parameters={"depth": {"values": [1, 2]}},
+        fixed={"depth": None},
+    )
+    result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
+    rows = [(float(row["parameters"]), float(row["f1_macro"]), int(row["trial"])) for row in leaderboard(result.folder)]
+    assert len({cost for cost, _, _ in rows}) > 1
+    best = [(c, f, n) for c, f, n in rows if not any(c2 <= c and f2 >= f and (c2, f2) != (c, f) for c2, f2, _ in rows)]
+    assert {record.number for record in result.front} <= {number for _, _, number in best}
+    assert [record.cost for record in result.front] == sorted({cost for cost, _, _ in best})
+    for trial in study(result.folder).trials:
+        assert trial.values[1] == next(cost for cost, _, number in rows if number == trial.number)
+    text = summarise(result, "")
+    assert "Best at its cost (parameters, f1_macro):" in text
+    assert f"trial {result.front[0].number}: " in text
+
+
+def test_a_search_ends_when_there_is_less_to_gain_than_the_seeds_differ(
+    latents_folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    given = space(
+        search={"trials": 200, "sampler": "random"},
+        early_stopping={"scheduler": "none", "max_epochs": 2},
+        parameters={"lr": {"distribution": "log_uniform", "min": 1e-6, "max": 1.1e-6}},  # all the same
+        budget={"until_noise": True},
+        confirm={"top": 1, "seeds": 2},
+    )
+    result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
+    assert 10 <= len(result.records) < 60
+    assert re.search(r"to gain 0\.\d+ f1_macro, less than fresh seeds differ", result.ended_because)
+    assert "ended early: the next trial" in summarise(result, "")
+    rows = leaderboard(result.folder)
+    noise = [row for row in rows if row["seed"] != "1" and row["state"] == "finished"]
+    assert len(noise) >= 3
+    assert {t.number for t in study(result.folder).trials} == {record.number for record in result.records}
+
+
+def test_the_budget_counts_hours_and_gpu_hours() -> None:
+    assert not spent(Budget(), 1e9, 1e9)
+    assert [spent(Budget(hours=1), seconds, 1e9) for seconds in (3599, 3601)] == [False, True]
+    assert [spent(Budget(gpu_hours=2), 1e9, seconds) for seconds in (7199, 7201)] == [False, True]

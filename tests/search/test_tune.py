@@ -30,6 +30,7 @@ def test_trials_are_added_to_a_sweep_and_its_test_result_stays_sealed(
 ) -> None:
     args = ("--space", small_space, "--latents", latents_folder, "--resume", "--set", "search.sampler=random")
     args = (*args, "--set", "early_stopping.max_epochs=2", "--set", "parameters.lr.min=1e-6")
+    args = (*args, "--set", "search.warm_start=[{lr: 1.0e-6}]")
     first = command("tune", *args, "--set", "search.trials=1")
     assert first.status == 0, first.err
     assert "opened once, after the choice" in first.out
@@ -47,7 +48,7 @@ def test_trials_are_added_to_a_sweep_and_its_test_result_stays_sealed(
     assert len(leaderboard(folder)) == 8
     assert len([event for event in read_journal(folder / FILE) if event["event"] == "start"]) == 8
     (chosen,) = [row for row in leaderboard(folder) if row["chosen"] == "yes"]
-    assert chosen["trial"] != "0"  # its learning rate is one of the lowest
+    assert chosen["trial"] != "0"  # its learning rate is the lowest
     assert looks(folder) == sealed
     assert "the test split was opened for trial 0" in more.out
     assert "--second_look opens it again" in more.out
@@ -63,7 +64,6 @@ def test_trials_are_added_to_a_sweep_and_its_test_result_stays_sealed(
     assert other.status == 2
     assert "began with another space (search.seed 2, was 1)" in other.err
     assert other.err.count("\n") == 1
-    (latents_folder / "val" / "part-00000.parquet").replace(latents_folder / "train" / "part-00001.parquet")
     (latents_folder / "test" / "part-00000.parquet").replace(latents_folder / "val" / "part-00000.parquet")
     moved = command("tune", *args, "--set", "search.trials=8")
     assert moved.status == 2
@@ -76,7 +76,7 @@ def test_a_dry_run_says_what_the_sweep_would_take_and_starts_nothing(
     ended = command("tune", "--space", small_space, "--latents", latents_folder, "--dry_run")
     assert ended.status == 0, ended.err
     assert ended.out.count("an epoch  lr ") == 5
-    for words in ("a continuous space", "2 trials at once", "free for at most", "GPU-hours", "Nothing was started"):
+    for words in ("a continuous space", "2 trials at once", "free for at most", "GPU-hours", "nothing was started"):
         assert words in ended.out
     assert not list((tmp_path / "experiments").iterdir())
     ended = command("tune", "--space", small_space, "--latents", latents_folder, "--dry_run", "--set", "trial.cpus=99")
@@ -88,7 +88,7 @@ def test_the_forecast_counts_rungs_and_checkpoints() -> None:
     space = read_space(ROOT / "search_spaces" / "vit.yaml")
     # 6 epochs for all, 12 more for a third, 36 more for a ninth, 6 more for a 27th.
     assert epochs_a_trial(space) == pytest.approx(6 + 12 / 3 + 36 / 9 + 6 / 27)
-    expected = forecast(space, running=2)
+    expected = forecast(space, running=2, rows=28_709)
     assert expected.parameters == pytest.approx(67e6, rel=0.1)  # depth 12, width 768
     assert expected.checkpoint_bytes == 4 * expected.parameters * (3 * 4 + 2 * 5)
 
