@@ -16,6 +16,7 @@ The floor of (c) is the time that its slots spend in training steps; the share o
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import tempfile
 import time
@@ -260,7 +261,7 @@ def bookkeeping(trials: int) -> None:
             return True
 
         def step(self) -> dict[str, Any]:
-            lr = self.config["train"]["lr"]
+            lr = json.loads(self.config["train"])["lr"]
             row = dict.fromkeys(EpochResult.__dataclass_fields__, 0.0)
             value = 1 / (1 + abs(math.log10(lr) + 3.5))
             told = {"best_value": value, "finished": True, "saved": 0, "cost": None, "started": time.time()}
@@ -285,14 +286,39 @@ def bookkeeping(trials: int) -> None:
         run_trials(ledger, SharedLatents.put(nothing, nothing), TrialResources(), name="trials", trainable=Instant)
         cpu = time.process_time() - cpu
         ledger.close()
+        alone = ray_tune_alone(folder, trials)
         ends = [event["time"] for event in read_journal(folder / FILE) if event["event"] == "end"]
     print(
         f"{trials} trials: {1000 * (ends[-1] - ends[0]) / (trials - 1):.1f} ms each, {1000 * cpu / trials:.1f} ms of "
         "CPU"
     )
+    print(f"    Ray Tune alone, without searcher and records: {1000 * alone:.1f} ms each")
     quarters = [ends[round(i * (trials - 1) / 4)] for i in range(5)]
     for i, (begin, end) in enumerate(itertools.pairwise(quarters)):
         print(f"    quarter {i + 1}: {1000 * (end - begin) / (trials / 4):.1f} ms each")
+
+
+def ray_tune_alone(folder: Path, trials: int) -> float:
+    """The floor of the bookkeeping: seconds a trial of the same kind without a searcher, records or events."""
+    from ray import tune
+
+    class Nothing(tune.Trainable):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None: ...
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            return True
+
+        def step(self) -> dict[str, Any]:
+            return {"time": time.time(), "done": True}
+
+    results = tune.Tuner(
+        Nothing,
+        param_space={"x": tune.uniform(0, 1)},
+        tune_config=tune.TuneConfig(num_samples=trials, reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=str(folder), name="alone", verbose=0),
+    ).fit()
+    times = sorted(result.metrics["time"] for result in results)
+    return float(times[-1] - times[0]) / (trials - 1)
 
 
 if __name__ == "__main__":

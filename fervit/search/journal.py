@@ -30,12 +30,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.is_file():
-            content = path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                with path.open("r+b") as file:
-                    file.truncate(whole)
+        drop_torn_line(path)
         self._file = path.open("ab", buffering=0)
 
     def append(self, event: str, **values: Any) -> dict[str, Any]:
@@ -48,6 +43,16 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+def drop_torn_line(path: Path) -> None:
+    """Removes a last line that a kill cut off."""
+    if path.is_file():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with path.open("r+b") as file:
+                file.truncate(whole)
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

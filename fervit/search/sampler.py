@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +20,17 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage, JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from fervit.search.journal import drop_torn_line
 from fervit.search.space import PAIR, Distribution, Range, SearchSpace, Values
 from fervit.search.space_file import warm_start_params
 
+BEST_SEEN, LATEST_SEEN = 50, 200
+"""Trials that TPE and the Gaussian process go by."""
 MAX_DRAWS = 100
 """Draws that may break a rule of the space before a pair of heads and embed_dim is chosen outright."""
 
@@ -60,11 +65,10 @@ class SpaceSampler:
         optuna.logging.set_verbosity(logging.WARNING)
         self._space = space
         self._distributions = {name: _distribution(d) for name, d in space.parameters.items()}
-        storage = InMemoryStorage() if journal is None else JournalStorage(JournalFileBackend(str(journal)))
+        storage = InMemoryStorage() if journal is None else JournalStorage(_OneWriter(journal))
         directions = [space.metric.goal] + (["minimize"] if space.metric.against else [])
-        self._study = optuna.create_study(
-            storage=storage, directions=directions, study_name=space.name, load_if_exists=True
-        )
+        optuna.create_study(storage=storage, directions=directions, study_name=space.name, load_if_exists=True)
+        self._study = _BoundedStudy(space, storage)
         self._grid: list[dict[str, Any]] = []
         if space.search.sampler == "grid":
             self._grid = list(space.configurations())
@@ -108,6 +112,17 @@ class SpaceSampler:
         self._running[trial.number] = trial
         return Suggestion(trial.number, self._suggest(trial))
 
+    def adopt(self, params: Mapping[str, Any]) -> None:
+        """Takes up a configuration that the study has lost, as the next trial."""
+        self._study.enqueue_trial(dict(params))
+        self._enqueued = True
+        self.ask()
+
+    @property
+    def asked(self) -> int:
+        """How many configurations have been asked for."""
+        return self._next
+
     def report(self, number: int, epoch: int, value: float) -> None:
         """The best value that a running trial has reached by an epoch; an epoch told before is passed over."""
         if number in self._running and epoch > self._reported.get(number, 0) and not self._space.metric.against:
@@ -133,6 +148,8 @@ class SpaceSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._study.tell(trial, values, state)
+        if values is not None:
+            self._study.note(number, values[0])
 
     def _suggest(self, trial: Trial) -> dict[str, Any]:
         """The values of the parameters whose condition holds; those that the trial has already stay."""
@@ -149,6 +166,54 @@ class SpaceSampler:
                 case CategoricalDistribution():
                     params[name] = trial.suggest_categorical(name, distribution.choices)
         return params
+
+
+class _OneWriter(JournalFileBackend):
+    """Optuna's journal file as its only writer writes it: without locking, and without waiting for the disk.
+
+    What is written outlives the process at once; a power cut may take the tail, which the sweep's own journal brings
+    back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        drop_torn_line(path)  # over which Optuna would stumble
+        super().__init__(str(path))
+        self._file = path.open("ab", buffering=0)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+
+
+class _BoundedStudy(Study):
+    """A study of which samplers that read all trials for each new one see the best and the latest: TPE weighs the
+    latest most, and what a suggestion costs stays the same however long the sweep is."""
+
+    def __init__(self, space: SearchSpace, storage: BaseStorage) -> None:
+        super().__init__(space.name, storage)
+        self._bounded = space.search.sampler in ("tpe", "gp") and space.metric.against is None
+        self._sign = 1 if space.metric.goal == "maximize" else -1
+        self._best: list[tuple[float, int]] = []
+        """A heap of (value, the higher the better; number), the worst of the best first."""
+        for trial in storage.get_all_trials(self._study_id, deepcopy=False):
+            if trial.state == TrialState.COMPLETE:
+                self.note(trial.number, trial.values[0])
+
+    def note(self, number: int, value: float) -> None:
+        """A trial has finished with a value."""
+        if len(self._best) < BEST_SEEN:
+            heapq.heappush(self._best, (self._sign * value, number))
+        else:
+            heapq.heappushpop(self._best, (self._sign * value, number))
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        if deepcopy or not self._bounded:
+            return super()._get_trials(deepcopy, states, use_cache)
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        latest = max(0, len(trials) - LATEST_SEEN)
+        seen = [trials[number] for number in sorted(number for _, number in self._best) if number < latest]
+        return [trial for trial in seen + trials[latest:] if states is None or trial.state in states]
 
 
 class _WithinRules(BaseSampler):

@@ -34,6 +34,9 @@ class SearchSource:
         self._space, self._sampler = space, sampler
         known = list(known)
         searched = [record for record in known if record.purpose == "search"]
+        for record in sorted(searched, key=lambda record: record.number):
+            if record.number >= sampler.asked:
+                sampler.adopt(record.params)
         self._left = [one for one in sampler.begun if one.number not in {record.number for record in searched}]
         self._asked = len(searched)
         self._ended: list[TrialRecord] = []

@@ -8,6 +8,7 @@ snapshots, which lose the rungs of its schedulers and stumble over trials that e
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -129,7 +130,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
         return {
             "name": planned.name,
             "folder": str(self._ledger.checkpoint_folder(planned.name)),
-            "train": planned.config.to_json(),
+            "train": json.dumps(planned.config.to_json()),  # one text: Ray Tune copies each value many times
             "resources": self._resources,
             "workers": self._workers,
         }

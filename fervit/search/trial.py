@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import statistics
 import time
 import traceback
@@ -29,7 +30,7 @@ STOP = ".stop"
 
 
 class LatentTrial(tune.Trainable):  # type: ignore[misc]
-    """Trains the configuration `config["train"]`; its files go to the folder `config["folder"]`.
+    """Trains the configuration `config["train"]`, a text of JSON; its files go to the folder `config["folder"]`.
 
     Each `step` is an epoch and reports `EpochResult`'s fields and: `best_value`, the best value of the metric so far,
     by which trials are compared; `finished`, whether it ran all its epochs; `saved`, the last epoch that it can go on
@@ -102,7 +103,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._note(error)
 
     def _make_trainer(self, config: dict[str, Any]) -> None:
-        hyperparameters, last = build(TrainConfig, config["train"], "trial"), self._folder / LAST
+        hyperparameters, last = build(TrainConfig, json.loads(config["train"]), "trial"), self._folder / LAST
         if config["workers"] > 1 and self._team is None:
             self._team = Team(self._worker, self._setup, config["workers"], config["resources"])
         others = self._team.begin(hyperparameters, last) if self._team else []

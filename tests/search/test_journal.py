@@ -120,6 +120,22 @@ def test_a_trial_that_was_asked_for_but_not_written_down_is_started(tmp_path: Pa
     assert second.begin().number == 2
 
 
+def test_a_study_that_lost_its_tail_is_made_whole_again(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    names = [first.begin().name for _ in range(3)]
+    for epoch in range(1, 10):
+        first.ledger.epoch(names[2], report(epoch, 0.5))
+    first.ledger.end(names[2])
+    study = tmp_path / "study.journal"
+    lines = study.read_bytes().splitlines(keepends=True)
+    study.write_bytes(b"".join(lines[: len(lines) // 4]) + b'{"op_code": 5, "tri')
+    second = Sweep(tmp_path)
+    params = [record.params for record in first.ledger.records]
+    assert [trial.params for trial in second.sampler._study.trials] == params
+    assert second.sampler._study.trials[2].value == 0.5
+    assert [second.begin().number for _ in range(3)] == [0, 1, 3]
+
+
 def test_trials_that_end_after_the_last_word_to_optuna_are_told_later(tmp_path: Path) -> None:
     first = Sweep(tmp_path)
     one = first.begin()
