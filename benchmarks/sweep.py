@@ -128,6 +128,9 @@ def measure_ours(space: SearchSpace, train: LatentSet, val: LatentSet, slots: in
         whole = math.fsum(row["seconds"] for row in rows)
         first = min(event["started"] for event in read_journal(folder / FILE) if event["event"] == "epoch")
         last = max(event["time"] for event in read_journal(folder / FILE))
+        within = math.fsum(record.ended - record.started for record in ledger.records) - whole
+        by_slot = {r.pid: max(o.ended for o in ledger.records if o.pid == r.pid) for r in ledger.records}
+        begun = {r.pid: min(o.started for o in ledger.records if o.pid == r.pid) for r in ledger.records}
     searching = wall - (connected - started)
     print(f"(c) ours: {wall:.1f} s, {len(rows)} epochs, {len(stops)} of {len(ledger.records)} trials stopped early")
     for what, length in (
@@ -140,6 +143,13 @@ def measure_ours(space: SearchSpace, train: LatentSet, val: LatentSet, slots: in
             f"{whole / length / slots:6.1%} with validation",
             flush=True,
         )
+    length = (last - first) * slots
+    print(
+        f"    of the slots' time from first trial to last: {within / length:.1%} in trials beside epochs, "
+        f"{math.fsum(last - end for end in by_slot.values()) / length:.1%} idle at the end, "
+        f"{math.fsum(start - first for start in begun.values()) / length:.1%} idle at the start",
+        flush=True,
+    )
     return wall
 
 
@@ -286,39 +296,14 @@ def bookkeeping(trials: int) -> None:
         run_trials(ledger, SharedLatents.put(nothing, nothing), TrialResources(), name="trials", trainable=Instant)
         cpu = time.process_time() - cpu
         ledger.close()
-        alone = ray_tune_alone(folder, trials)
         ends = [event["time"] for event in read_journal(folder / FILE) if event["event"] == "end"]
     print(
         f"{trials} trials: {1000 * (ends[-1] - ends[0]) / (trials - 1):.1f} ms each, {1000 * cpu / trials:.1f} ms of "
         "CPU"
     )
-    print(f"    Ray Tune alone, without searcher and records: {1000 * alone:.1f} ms each")
     quarters = [ends[round(i * (trials - 1) / 4)] for i in range(5)]
     for i, (begin, end) in enumerate(itertools.pairwise(quarters)):
         print(f"    quarter {i + 1}: {1000 * (end - begin) / (trials / 4):.1f} ms each")
-
-
-def ray_tune_alone(folder: Path, trials: int) -> float:
-    """The floor of the bookkeeping: seconds a trial of the same kind without a searcher, records or events."""
-    from ray import tune
-
-    class Nothing(tune.Trainable):  # type: ignore[misc]
-        def setup(self, config: dict[str, Any]) -> None: ...
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            return True
-
-        def step(self) -> dict[str, Any]:
-            return {"time": time.time(), "done": True}
-
-    results = tune.Tuner(
-        Nothing,
-        param_space={"x": tune.uniform(0, 1)},
-        tune_config=tune.TuneConfig(num_samples=trials, reuse_actors=True),
-        run_config=tune.RunConfig(storage_path=str(folder), name="alone", verbose=0),
-    ).fit()
-    times = sorted(result.metrics["time"] for result in results)
-    return float(times[-1] - times[0]) / (trials - 1)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def run_trials(
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours to answer
+    os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # at the end, for an epoch that lasts longer
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # the journal is what a sweep is resumed from
     bound = tune.with_parameters(
         trainable,
