@@ -4,7 +4,7 @@ The same 24 random configurations, up to 9 epochs each, on the same 5,000 latent
 trials that fall behind are stopped at epochs 1, 3 and 9 unless they are among the best third.
 
 (a) sequential: one process, all cores, float32 eager loop on tensors in memory, Optuna's SuccessiveHalvingPruner.
-(b) stock: a function trainable that runs a TorchTrainer, a new process a trial, Ray Tune's ASHA and OptunaSearch; on
+(b) stock: a function trainable that runs a TorchTrainer, a new process a trial, Ray Tune's ASHA; on
     4 of the configurations, scaled.
 (c) ours: launch/tune.py's search, two trials at once with a core each.
 The floor of (c) is the time that its slots spend in training steps; the share of wall x slots is what is measured.
@@ -35,6 +35,7 @@ from fervit.cli import Parser, positive_int, run
 from fervit.cluster import connect
 from fervit.latents import LatentSet
 from fervit.search.journal import FILE, read_journal
+from fervit.search.leaderboard import write_leaderboard
 from fervit.search.ledger import Ledger
 from fervit.search.sampler import SpaceSampler
 from fervit.search.screen import PlainScreen
@@ -296,6 +297,9 @@ def bookkeeping(trials: int) -> None:
         run_trials(ledger, SharedLatents.put(nothing, nothing), TrialResources(), name="trials", trainable=Instant)
         cpu = time.process_time() - cpu
         ledger.close()
+        started = time.perf_counter()
+        write_leaderboard(ledger.records, space, folder / "leaderboard.csv")
+        print(f"leaderboard.csv of {trials} trials: {1000 * (time.perf_counter() - started):.0f} ms, once")
         ends = [event["time"] for event in read_journal(folder / FILE) if event["event"] == "end"]
     print(
         f"{trials} trials: {1000 * (ends[-1] - ends[0]) / (trials - 1):.1f} ms each, {1000 * cpu / trials:.1f} ms of "

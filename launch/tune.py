@@ -51,6 +51,7 @@ def main() -> None:
 
     import yaml
 
+    from fervit.search.journal import FILE
     from fervit.search.preflight import describe_space, open_splits
     from fervit.search.resume import check_same, earlier_sweep, locked
     from fervit.search.space_file import read_space
@@ -78,7 +79,7 @@ def main() -> None:
         try:
             _sweep(space, splits, folder, args, is_new=is_new)
         except UserError:
-            if is_new:
+            if is_new and not (folder / FILE).exists():
                 shutil.rmtree(folder)  # nothing has been done in it
             raise
         if args.dry_run and is_new:

@@ -58,7 +58,7 @@ def test_demo_faces(command: Command, tmp_path: Path) -> None:
         (("--set", "parameters.lr.min=1"), "`min <= max` must hold, but got min=1.0, max=0.01"),
         (("--set", "parameters.heads.values=[]"), "must hold at least one value, but is empty"),
         (("--set", "parameters.heads.values=[5]"), "no value of heads divides one of embed_dim"),
-        (("--set", "trial.cpus=512"), "needs 512 CPUs and 0 GPUs on one node"),
+        (("--set", "trial.cpus=512"), "needs 512 CPUs on one node, the largest has"),
         (("--space", "none.yaml"), "none.yaml: there is no such file"),
         (("--spce", "x"), "unrecognized arguments: --spce"),
     ],

@@ -34,6 +34,8 @@ class History:
             record.seconds = math.fsum(other["seconds"] for other in record.epochs)
             record.saved, record.finished, record.cost = event["saved"], event["finished"], event["cost"]
             record.started, record.ended, record.pid = event["started"], event["time"], event["pid"]
+        elif kind == "again":
+            record.epochs = [row for row in record.epochs if row["epoch"] <= event["epoch"]]
         elif kind == "end":
             record.state, record.failure = event["state"], event["failure"]
         return record

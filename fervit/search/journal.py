@@ -5,6 +5,7 @@ A line of JSON an event, written by the driver alone:
     {"event": "session", "time": ...}                     a command began to work on the sweep
     {"event": "start", "time": ..., "name": "trial_0003", "number": 3, "seed": 42, "purpose": "search", "params": {...}}
     {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
+    {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it goes on after this epoch
     {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": ""}
 """
 

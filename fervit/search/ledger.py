@@ -184,8 +184,6 @@ class Ledger:
         """The next trial to start, or to go on with; None where there is none now."""
         if self._waiting:
             record = self._waiting.pop(0)
-            # What came after its last save is trained again.
-            record.epochs = [row for row in record.epochs if row["epoch"] <= record.saved]
             config = self.space.config(record.params, record.seed)
             return Planned(record.number, record.name, record.params, config, record.purpose)
         planned = self.source.ask()
@@ -219,8 +217,7 @@ class Ledger:
                     file.write(f"{name}\n{result['details']}\n")
             return True
         if result.get("again") and any(row["epoch"] == result["epoch"] for row in record.epochs):
-            # A trial goes on from here; what came after is trained again.
-            record.epochs = [row for row in record.epochs if row["epoch"] <= result["epoch"]]
+            self._record("again", name=name, epoch=result["epoch"])
             return False
         self._record(
             "epoch",
@@ -254,6 +251,11 @@ class Ledger:
             self._writers.pop(name).close()
         self._prune(record)
         self._screen.ended(self, record)
+
+    def is_over(self, name: str) -> bool:
+        """Whether a trial has come to its own end, whatever else ends."""
+        record = self._history.records[name]
+        return record.finished or bool(record.failure)
 
     def end_all(self) -> None:
         """No trial of the source goes on."""
@@ -314,6 +316,8 @@ class Ledger:
         for folder in (self.folder / "checkpoints").glob("*"):
             if folder.name not in wanted:
                 shutil.rmtree(folder, ignore_errors=True)
+            elif folder.name not in self._running:
+                (folder / LAST).unlink(missing_ok=True)
 
     def _best_values(self, record: TrialRecord) -> Iterator[tuple[int, float]]:
         """(epoch, best value of the metric so far) of each epoch."""

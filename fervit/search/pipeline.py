@@ -28,7 +28,7 @@ from fervit.search.settings import TrialResources
 from fervit.search.sources import ConfirmSource, SearchSource
 from fervit.search.space import SearchSpace
 from fervit.search.stopping import stopping_rule
-from fervit.search.sweep import run_trials
+from fervit.search.sweep import run_trials, spent
 from fervit.search.team import SharedLatents
 from fervit.search.trial import LatentTrial
 from fervit.training.checkpoint import BEST_MODEL, Checkpoint, export, load_checkpoint
@@ -126,13 +126,24 @@ def run_sweep(
         confirmed=confirmed,
         ties=ties,
         front=pareto_front(records, space.metric),
-        ended_because=source.enough,
+        ended_because=source.enough or _budget_spent(ledger, resources, len(records)),
         verdict=verdict,
         encoder=splits.train.encoder,
         seconds=ledger.elapsed_seconds(),
     )
     write_text(folder / "best" / "README.md", model_card(result, checkpoint))
     return result
+
+
+def _budget_spent(ledger: Ledger, resources: TrialResources, begun: int) -> str:
+    budget, gpus = ledger.space.budget, resources.gpus * resources.workers
+    over = spent(budget, ledger.elapsed_seconds(), gpus * ledger.spent_seconds())
+    if not over or begun >= ledger.space.search.trials:
+        return ""
+    limits = [
+        f"{value:g} {name}" for name, value in (("hours", budget.hours), ("GPU-hours", budget.gpu_hours)) if value
+    ]
+    return f"the budget of {' and '.join(limits)} is spent after {begun} of {ledger.space.search.trials} trials"
 
 
 def _confirm(
@@ -161,14 +172,16 @@ def _choose(
 ) -> tuple[TrialRecord, list[Confirmed]]:
     """The run to export, and what ties with its configuration."""
     if not confirmed:
-        return ranking[0], []
+        return _runs(ledger, ranking[0].number)[0], []
     winner, ties = choose(confirmed, ledger.space.metric)
     return _runs(ledger, winner.record.number)[0], ties
 
 
 def _runs(ledger: Ledger, number: int) -> list[TrialRecord]:
-    """All runs of a configuration, best first."""
-    return ranked((record for record in ledger.records if record.number == number), ledger.space.metric)
+    """All runs of a configuration whose models are there, best first; a resumed sweep may have removed one."""
+    runs = [record for record in ledger.records if record.number == number]
+    kept = [record for record in runs if (ledger.checkpoint_folder(record.name) / BEST_MODEL).is_file()]
+    return ranked(kept, ledger.space.metric)
 
 
 def _export(ledger: Ledger, chosen: TrialRecord, confirmed: Sequence[Confirmed]) -> Checkpoint:

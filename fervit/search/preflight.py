@@ -33,7 +33,9 @@ class Splits:
 
 
 def open_splits(latents: str, space: SearchSpace) -> Splits:
-    """Reads the training and the validation split, and finds the test split without opening it.
+    """Reads the training and the validation split, and makes sure that the test split can be read at the end.
+
+    Of the test split nothing is kept: it is opened when the choice has been made.
 
     Raises:
         UserError: a split is missing, lacks an emotion, is of another encoder, or does not fit the space.
@@ -46,8 +48,14 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
     encoder = encoder_in(test)
     if encoder is not None and not same_encoder(encoder, train.encoder):
         raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
-    if encoder is not None and len(read_split(test, ["image_id"])[1]) == 0:
-        raise UserError(f"{test}: its Parquet files have no rows; encode the test split, or remove the folder")
+    if encoder is not None:
+        if len(read_split(test, ["image_id"])[1]) == 0:
+            raise UserError(f"{test}: its Parquet files have no rows; encode the test split, or remove the folder")
+        shape = LatentSet.read(test).codes.shape[1:]
+        if shape != train.codes.shape[1:]:
+            raise UserError(
+                f"{test}: its codes are {shape}, those of {train.path} {train.codes.shape[1:]}; encode it anew"
+            )
     return Splits(train=train, val=val, test=test if encoder is not None else None)
 
 

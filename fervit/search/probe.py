@@ -99,13 +99,19 @@ def measure_pace(configs: Sequence[TrainConfig], latents: SharedLatents, resourc
     """Trains each configuration for some seconds on what a trial gets, on whichever node has it free."""
     options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
     threads, device = max(1, int(resources.cpus)), "cuda" if resources.gpus else "cpu"
-    tasks = [_pace.options(**options).remote(config, latents, threads, device) for config in configs]
-    paces: list[Pace] = ray.get(tasks)
+    share = min(1.0, resources.gpus or 1.0)
+    tasks = [_pace.options(**options).remote(config, latents, threads, device, share) for config in configs]
+    paces = []
+    for task in tasks:
+        try:
+            paces.append(ray.get(task))
+        except ray.exceptions.RayError as error:
+            paces.append(Pace(seconds_an_epoch=0.0, failure=f"process died: {first_line(error)}"))
     return paces
 
 
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
-def _pace(config: TrainConfig, latents: SharedLatents, threads: int, device: str) -> Pace:
+def _pace(config: TrainConfig, latents: SharedLatents, threads: int, device: str, memory_share: float) -> Pace:
     import torch
 
     from fervit.search.trial import describe
@@ -114,6 +120,8 @@ def _pace(config: TrainConfig, latents: SharedLatents, threads: int, device: str
     from fervit.training.trainer import Trainer
 
     torch.set_num_threads(threads)
+    if device == "cuda" and memory_share < 1:
+        torch.cuda.set_per_process_memory_fraction(memory_share)
     try:
         train, val = (DeviceLatents(ray.get(ref), device) for ref in latents)
         trainer = Trainer(config, train, val)

@@ -25,12 +25,12 @@ from fervit.search.resume import SPACE_FILE
 from fervit.search.sampler import Outcome, SpaceSampler
 from fervit.search.selection import TrialRecord
 from fervit.search.space import SearchSpace
-from fervit.search.space_file import parse_space
+from fervit.search.space_file import check_search, parse_space
 from fervit.search.stopping import stopping_rule
 
 Told = Literal["fervit", "optunasearch"]
-"""What the sampler hears of a trial that was stopped: PRUNED with its curve, or as Ray's OptunaSearch tells it,
-COMPLETE with the value at which it was stopped."""
+"""What the sampler hears: of fervit, each epoch's best value so far, and PRUNED for what was stopped; of Ray's
+OptunaSearch, each epoch's value but the last, and COMPLETE with the last value for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +109,17 @@ def replay(
         epochs: the budget, over all trials.
         slots: trials at once.
         told: what the sampler hears of stopped trials.
+
+    Raises:
+        UserError: the sampler cannot search this space.
     """
     given = recording.space
     search = replace(given.search, sampler=sampler, seed=seed, warm_start=[])  # type: ignore[arg-type]
     stopping = replace(given.early_stopping, scheduler=scheduler)  # type: ignore[arg-type]
-    space = replace(given, search=search, early_stopping=stopping)
-    source, rule, metric = SpaceSampler(space), stopping_rule(stopping, space.metric), space.metric
+    metric = replace(given.metric, against=None)
+    space = replace(given, metric=metric, search=search, early_stopping=stopping)
+    check_search(space, f"replay with {sampler}")
+    source, rule = SpaceSampler(space), stopping_rule(stopping, metric)
     running: list[tuple[float, int, TrialRecord, Sequence[dict[str, Any]]]] = []
     best_of: dict[int, float] = {}
     given_away: list[int] = []
@@ -139,14 +144,19 @@ def replay(
         value = row[metric.name]
         if metric.better(value, best_of.get(number)):
             best_of[number] = value
-        source.report(number, row["epoch"], best_of[number])
-        stops = rule.stops(record, best_of[number], value)
-        if len(record.epochs) == len(curve):
+        ended = len(record.epochs) == len(curve)
+        stops = rule.stops(record, best_of[number], value) and not ended
+        stopped += stops
+        if told == "fervit":
+            source.report(number, row["epoch"], best_of[number])
+        elif not (stops or ended):  # the report that ends a trial is never forwarded
+            source.report(number, row["epoch"], value)
+        if told == "optunasearch" and (stops or ended):
+            source.tell(number, Outcome.FINISHED, value)
+        elif ended:
             source.tell(number, Outcome.FINISHED, best_of[number])
         elif stops:
-            stopped += 1
-            outcome = Outcome.STOPPED if told == "fervit" else Outcome.FINISHED
-            source.tell(number, outcome, best_of[number])
+            source.tell(number, Outcome.STOPPED)
         else:
             heapq.heappush(running, (now + curve[len(record.epochs)]["seconds"], number, record, curve))
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +30,14 @@ def earlier_sweep(space: SearchSpace, given: str, root: Path = Path("experiments
         UserError: the folder given is no sweep's.
     """
     if given:
-        if not (Path(given) / SPACE_FILE).is_file():
-            raise UserError(f"--resume {given}: holds no {SPACE_FILE}; give the folder of a sweep in {root}/")
+        if not all((Path(given) / name).is_file() for name in (SPACE_FILE, ENVIRONMENT)):
+            raise UserError(
+                f"--resume {given}: holds no {SPACE_FILE} and {ENVIRONMENT}; give the folder of a sweep in {root}/"
+            )
         return Path(given).absolute()
     folders = [path.parent for path in root.glob(f"{space.name}_*/{SPACE_FILE}")]
-    mine = [folder for folder in folders if folder.name[len(space.name) + 1 :][:1].isdigit()]
+    folders = [folder for folder in folders if (folder / ENVIRONMENT).is_file()]
+    mine = [folder for folder in folders if re.fullmatch(r"\d{8}_\d{6}(_\d+)?", folder.name[len(space.name) + 1 :])]
     return max(mine, key=lambda folder: folder.name).absolute() if mine else None
 
 

@@ -33,6 +33,8 @@ BEST_SEEN, LATEST_SEEN = 50, 200
 """Trials that TPE and the Gaussian process go by."""
 MAX_DRAWS = 100
 """Draws that may break a rule of the space before a pair of heads and embed_dim is chosen outright."""
+MAX_FITS = 3
+"""The same for the Gaussian process, which is fitted anew for each draw."""
 
 
 class Outcome(Enum):
@@ -71,7 +73,8 @@ class SpaceSampler:
         self._study = _BoundedStudy(space, storage)
         self._grid: list[dict[str, Any]] = []
         if space.search.sampler == "grid":
-            self._grid = list(space.configurations())
+            warm = [warm_start_params(space, params) for params in space.search.warm_start]
+            self._grid = [params for params in space.configurations() if params not in warm]
             np.random.default_rng(space.search.seed).shuffle(self._grid)
         trials = self._study.get_trials(deepcopy=False)
         self._next = sum(trial.state != TrialState.WAITING for trial in trials)
@@ -94,7 +97,9 @@ class SpaceSampler:
     @property
     def size(self) -> float:
         """How many trials there can be: as many as the grid has, or no end of them."""
-        return len(self._grid) if self._space.search.sampler == "grid" else float("inf")
+        if self._space.search.sampler != "grid":
+            return float("inf")
+        return len(self._space.search.warm_start) + len(self._grid)
 
     def ask(self) -> Suggestion:
         """The next configuration; its number counts from 0."""
@@ -104,7 +109,7 @@ class SpaceSampler:
             if number < len(warm_starts):
                 self._study.enqueue_trial(warm_start_params(self._space, warm_starts[number]))
             elif self._grid:
-                self._study.enqueue_trial(self._grid[number])
+                self._study.enqueue_trial(self._grid[number - len(warm_starts)])
         self._enqueued = False
         self._study.sampler = _WithinRules(_sampler(self._space, number), self._space, self._distributions)
         trial = self._study.ask()
@@ -236,7 +241,7 @@ class _WithinRules(BaseSampler):
         if search_space.keys() <= fixed.keys():
             return {}
         joint = self._inner.infer_relative_search_space(study, trial)
-        for _ in range(MAX_DRAWS):
+        for _ in range(MAX_DRAWS if self._space.search.sampler != "gp" else MAX_FITS):
             params = self._inner.sample_relative(study, trial, joint)
             for name, distribution in search_space.items():
                 if name not in params and distribution.single():

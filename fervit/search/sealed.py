@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, evaluate
 from fervit.files import write_json
 from fervit.latents import LatentSet
@@ -41,6 +42,11 @@ def open_test(folder: Path, checkpoint: Checkpoint, chosen: TrialRecord, test: s
     looks = read_looks(folder)
     whom = {"trial": chosen.number, "seed": chosen.seed, "epoch": checkpoint.epoch}
     same = bool(looks) and all(looks[-1][key] == value for key, value in whom.items())
+    if looks and "f1_macro" not in looks[-1] and not same and not again:
+        raise UserError(
+            f"{folder}: a look at the test split for trial {looks[-1]['trial']} was cut off, and trial "
+            f"{chosen.number} has been chosen since; --second_look opens it for that and records it"
+        )
     if looks and "f1_macro" in looks[-1] and (same or not again):
         remark = ""
         if not same:

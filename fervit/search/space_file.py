@@ -246,7 +246,7 @@ def _checked(space: SearchSpace, where: str) -> SearchSpace:
         raise UserError(
             f"{where}: parameters: {n_pairs} pairs of embed_dim and heads; give both a step, or values: [...]"
         )
-    _check_search(space, where)
+    check_search(space, where)
     left_out, pairs = space.pairs_left_out()
     if left_out == pairs:
         raise UserError(
@@ -264,7 +264,7 @@ def _checked(space: SearchSpace, where: str) -> SearchSpace:
     return space
 
 
-def _check_search(space: SearchSpace, where: str) -> None:
+def check_search(space: SearchSpace, where: str) -> None:
     """Samplers and schedulers that cannot do what the rest of the file asks for."""
     if space.metric.against is not None and space.early_stopping.scheduler != "none":
         raise UserError(
@@ -306,7 +306,10 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
         if name not in filled:
             needed = ", ".join(f"{other} {' or '.join(map(str, v))}" for other, v in space.when[name].items())
             raise UserError(f"{where}.{name}: is searched with {needed} only; leave it out, or add that")
-    if not space.allowed(filled):
+    wanted = [filled.get(name) for name in PAIR]
+    if not any(
+        all(want in (None, have) for want, have in zip(wanted, p, strict=True)) for p in space.buildable_pairs()
+    ):
         raise UserError(f"{where}: heads do not divide embed_dim; embed_dim must be a multiple of heads")
 
 

@@ -79,10 +79,12 @@ def run_trials(
     stop_file = ledger.folder / STOP
     stop_file.unlink(missing_ok=True)
     stopper = _Stopper(ledger, resources, stop_file)
+    if stopper.stop_all():
+        return
     tuner = tune.Tuner(
         bound,
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger, resources),
+            search_alg=_LedgerSearcher(ledger, resources, stopper),
             scheduler=_LedgerScheduler(ledger, stopper),
             num_samples=100 + left * (1 + resources.max_failures),  # the searcher says when there are no more
             reuse_actors=True,
@@ -118,13 +120,13 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
     """Ray Tune asks it for configurations. What became of them the ledger hears from the scheduler and the callback,
     which, unlike a searcher, are also given the report that stops a trial."""
 
-    def __init__(self, ledger: Ledger, resources: TrialResources) -> None:
+    def __init__(self, ledger: Ledger, resources: TrialResources, stopper: _Stopper) -> None:
         super().__init__()
-        self._ledger, self._workers = ledger, resources.workers
+        self._ledger, self._workers, self._stopper = ledger, resources.workers, stopper
         self._resources = {"CPU": resources.cpus, "GPU": resources.gpus}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        planned = self._ledger.begin()
+        planned = None if self._stopper.ending else self._ledger.begin()
         if planned is None:
             # A trial that ends may yet bring another (the noise of the seed is measured on the way).
             return None if self._ledger.running else str(Searcher.FINISHED)
@@ -153,10 +155,9 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         self._ledger, self._stopper = ledger, stopper
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        if self._ledger.epoch(trial.config["name"], result):
-            return str(TrialScheduler.STOP)
+        stops = self._ledger.epoch(trial.config["name"], result)
         self._stopper.reported(trial.config["name"], result)
-        return str(TrialScheduler.CONTINUE)
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None: ...
 
@@ -171,13 +172,16 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
     ) -> None:
         if result.get("done"):  # by its own account: such a report does not come to the scheduler
             self._ledger.epoch(trial.config["name"], result)
+            self._stopper.reported(trial.config["name"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if not self._stopper.interrupted:
+        record_ends = not self._stopper.interrupted or self._ledger.is_over(trial.config["name"])
+        if record_ends:
             self._ledger.end(trial.config["name"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         if self._stopper.interrupted:
+            self._stopper.reported(trial.config["name"], {})
             return
         name, error = trial.config["name"], _describe(_error_of(trial))
         self._deaths[name] += error.startswith(PROCESS_DIED)
@@ -203,9 +207,14 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
 
     def reported(self, name: str, result: dict[str, Any]) -> None:
         """A trial has reported an epoch; after Ctrl-C also that it has saved."""
-        self._reports[name] = time.monotonic() + result["seconds"]  # when its next report is due
+        self._reports[name] = time.monotonic() + result.get("seconds", 0.0)  # when its next report is due
         if self.interrupted:
             self._waiting_for.discard(name)
+
+    @property
+    def ending(self) -> bool:
+        """Whether no more trials are to start."""
+        return self.interrupted or self.stop_all()
 
     def interrupt(self) -> None:
         """Ctrl-C: the trials whose epoch ends soon are waited for."""
@@ -218,6 +227,8 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         if self.interrupted:
             return not self._waiting_for or time.monotonic() > self._deadline
+        if "search" not in self._ledger.source.purposes:
+            return False  # the budget is the search's
         if spent(self._budget, self._ledger.elapsed_seconds(), self._gpus * self._ledger.spent_seconds()):
             return True
         return bool(self._ledger.source.enough)

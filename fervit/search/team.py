@@ -19,6 +19,7 @@ import torch.distributed
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from fervit.files import first_line
 from fervit.latents import LatentSet
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
@@ -27,7 +28,7 @@ from fervit.training.state import load_state
 from fervit.training.trainer import DivergedError, EpochResult, Trainer, is_out_of_memory
 
 TIMEOUT = timedelta(minutes=5)
-"""Within which all ranks come to each exchange; a dead one is noticed at once."""
+"""Within which all ranks come to each exchange."""
 
 
 class WorkerLostError(Exception):
@@ -93,6 +94,9 @@ class Worker:
 class _Member(Worker):
     """A rank other than the first, as an actor. Its mistakes are returned, not raised."""
 
+    def ready(self) -> None:
+        """Answers once the actor is made."""
+
     def begin(self, config: TrainConfig, state: Path) -> str:
         return self._guarded(lambda: self.start(config, state))
 
@@ -131,10 +135,17 @@ class Team:
             ).remote(setup)
             for i in range(1, workers)
         ]
-        address = f"{ray.util.get_node_ip_address()}:{_free_port()}"
-        met = [m.join.remote(address, i, workers) for i, m in enumerate(self._members, start=1)]
-        first.join(address, 0, workers)
-        ray.get(met)
+        try:
+            ray.get([member.ready.remote() for member in self._members])
+            address = f"{ray.util.get_node_ip_address()}:{_free_port()}"
+            met = [m.join.remote(address, i, workers) for i, m in enumerate(self._members, start=1)]
+            first.join(address, 0, workers)
+            ray.get(met)
+        except BaseException as error:
+            self.dissolve()
+            if isinstance(error, ray.exceptions.RayError):
+                raise WorkerLostError(f"a worker of the trial could not start ({first_line(error)})") from None
+            raise
 
     def begin(self, config: TrainConfig, state: Path) -> list[Any]:
         """The others make their Trainers; `meanwhile` waits for them."""

@@ -55,8 +55,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             threads=threads,
             memory_share=min(1.0, config["resources"]["GPU"] or 1.0),
         )
-        self._worker = Worker(self._setup)
         self._team: Team | None = None
+        self._worker: Worker | None = None
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -75,11 +75,12 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         return self._failed()
 
     def cleanup(self) -> None:
-        self._worker.trainer = None
+        self._free()
         self._dissolve()
 
     @property
     def _trainer(self) -> Trainer:
+        assert self._worker is not None
         assert self._worker.trainer is not None
         return self._worker.trainer
 
@@ -90,10 +91,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._best_weights: Weights = {}
         self._untold: dict[str, Any] | None = None
         self._saved_epoch, self._saved, self._saving = 0, time.monotonic(), 0.0
-        self._worker.trainer = None  # its memory goes before the next one's is taken
-        gc.collect()
-        if self._worker.train.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._free()  # its memory goes before the next one's is taken
         self._cost: float | None = None
         try:
             self._make_trainer(config)
@@ -103,6 +101,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._note(error)
 
     def _make_trainer(self, config: dict[str, Any]) -> None:
+        if self._worker is None:
+            self._worker = Worker(self._setup)
         hyperparameters, last = build(TrainConfig, json.loads(config["train"]), "trial"), self._folder / LAST
         if config["workers"] > 1 and self._team is None:
             self._team = Team(self._worker, self._setup, config["workers"], config["resources"])
@@ -125,7 +125,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             return {**row, **self._report(self._trainer.best), "again": True}
         others = self._team.epoch() if self._team else []
         with self._team.together(others) if self._team else nullcontext():
-            result = self._worker.run_epoch()
+            result = self._trainer.run_epoch()
         trainer = self._trainer
         if trainer.improved:
             self._best_weights = copy_weights(trainer)
@@ -160,6 +160,13 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             "started": self._started,
             "done": finished or bool(failure),
         }
+
+    def _free(self) -> None:
+        if self._worker is not None:
+            self._worker.trainer = None
+            gc.collect()
+            if self._worker.train.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _dissolve(self) -> None:
         if self._team is not None:

@@ -72,6 +72,7 @@ def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> Non
     again = second.begin()
     assert again == going
     # It goes on from its last save, and what the rule has seen is not judged twice.
+    assert not second.ledger.epoch(going.name, {**report(1, 0.9, saved=1), "again": True})
     assert [row["epoch"] for row in second.ledger.running[0].epochs] == [1]
     assert not second.ledger.epoch(going.name, report(2, 0.8, saved=1, best=0.9))
     assert second.begin().number == 4

@@ -194,14 +194,20 @@ def test_without_a_test_split_the_evaluation_is_marked(latents_folder: Path, tmp
     assert results["split"] == "val"
 
 
-def test_the_budget_ends_a_sweep(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:
+def test_the_budget_ends_a_search_and_the_best_is_confirmed_all_the_same(
+    latents_folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
     given = space(
-        search={"trials": 1000}, early_stopping={"scheduler": "none", "max_epochs": 50}, budget={"hours": 20 / 3600}
+        search={"trials": 1000},
+        early_stopping={"scheduler": "none", "max_epochs": 50},
+        budget={"hours": 15 / 3600},
+        confirm={"top": 1, "seeds": 1},
     )
     result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])
     assert 1 <= len(result.records) < 1000
-    assert result.chosen.epochs
     assert {record.state for record in result.records} <= {"finished", "stopped"}
+    assert [len(confirmed.values) for confirmed in result.confirmed] == [1]
+    assert f"hours is spent after {len(result.records)} of 1000 trials" in summarise(result, "")
     assert "RUNNING" not in {t.state.name for t in study(result.folder).trials}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import ray
 
 from fervit.cluster import Cluster
+from tests.latents.test_kills import descendants
 from tests.search.test_sweep import leaderboard, space, sweep
 
 
@@ -31,10 +33,8 @@ def test_workers_share_a_trial_give_the_curve_of_one_and_are_gone_when_it_is(
         assert two.epochs[0]["train_loss"] == pytest.approx(one.epochs[0]["train_loss"], abs=1e-4)
     assert max(float(row["f1_macro"]) for row in leaderboard(shared.folder)) > 0.4
 
-    from ray.util.state import list_actors
-
     deadline = time.monotonic() + 20
     while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert ray.available_resources()["CPU"] == 2
-    assert not [actor for actor in list_actors() if actor.state == "ALIVE" and "_Member" in actor.class_name]
+    assert not [pid for pid in descendants(os.getpid()) if b"_Member" in Path(f"/proc/{pid}/cmdline").read_bytes()]

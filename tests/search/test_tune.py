@@ -6,6 +6,8 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -93,6 +95,19 @@ def test_the_forecast_counts_rungs_and_checkpoints() -> None:
     assert expected.checkpoint_bytes == 4 * expected.parameters * (3 * 4 + 2 * 5)
 
 
+def test_a_test_split_that_cannot_be_read_is_told_before_the_sweep_and_not_after_it(
+    command: Command, latents_folder: Path, small_space: Path, tmp_path: Path
+) -> None:
+    path = latents_folder / "test" / "part-00000.parquet"
+    table = pq.read_table(path)
+    labels = pa.array([9] * len(table), table.schema.field("label").type)
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), table.schema.field("label"), labels), path)
+    ended = command("tune", "--space", small_space, "--latents", latents_folder)
+    assert ended.status == 2
+    assert "labels must lie in 0..6" in ended.err
+    assert not (tmp_path / "experiments").exists()
+
+
 def test_resume_of_what_is_no_sweep_is_one_line(
     command: Command, latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +136,9 @@ def test_a_recorded_sweep_is_replayed_with_other_samplers_and_schedulers(
     for line in table:
         assert 0 < float(line[5]) <= best + 1e-4
         assert (float(line[4]) > 0) == (line[1] == "asha")  # trials stopped
+    endless = command("replay", folder, "--sampler", "grid")
+    assert endless.status == 2
+    assert "grid needs values" in endless.err
     nothing = command("replay", tmp_path)
     assert nothing.status == 2
     assert "give the folder of a sweep" in nothing.err
