@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -13,6 +14,8 @@ from typing import Any, TextIO
 
 from fervit.errors import JobError, UserError
 from fervit.files import first_line
+
+CONNECT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +77,38 @@ def connect(address: str | None, log: Path) -> Iterator[Cluster]:
 
 def _init(address: str | None) -> None:
     import ray
+    from ray._private.services import find_bootstrap_address
 
+    given = address or os.environ.get("RAY_ADDRESS")
+    if given is None and not _listens(find_bootstrap_address(None)):
+        address = "local"  # Ray would wait for one that was killed, of which a file still speaks
+    elif not _listens(given):
+        raise UserError(
+            f"--address {given}: nothing listens there; start Ray with `ray start --head`, or leave the address (and "
+            "RAY_ADDRESS) out"
+        )
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        address = address or os.environ.get("RAY_ADDRESS")
+        address = given
         if address is None:
             raise JobError(f"a local Ray could not be started ({first_line(error)}); start the command again") from None
         raise UserError(
             f"--address {address}: no Ray answers there ({first_line(error)}); start one with `ray start --head`, or "
             "leave the address (and RAY_ADDRESS) out"
         ) from None
+
+
+def _listens(address: str | None) -> bool:
+    """Whether a connection to host:port can be made; of other forms (auto, local, ray://...) Ray itself has to say."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return address is not None
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S):
+            return True
+    except OSError:
+        return False
 
 
 def _describe(connected_before: bool) -> Cluster:
