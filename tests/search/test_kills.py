@@ -128,7 +128,7 @@ def test_killed_ten_times_a_sweep_ends_with_every_trial_once_and_the_curves_of_a
     space = parse_space(raw, "small.yaml")
     undisturbed = sweep(space, latents_folder, tmp_path / "undisturbed", cluster, [])
     path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(raw))
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
 
     moments, victims = random.Random(5), list(VICTIMS)
     driver = start(tmp_path, path)
@@ -187,7 +187,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_twice_leaves_at_once(
     raw = one_at_a_time()
     raw["early_stopping"] |= {"scheduler": "none", "max_epochs": 400}
     path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(raw))
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
     driver = start(tmp_path, path)
     assert wait_for(driver, lambda: epochs_told(tmp_path) > 3)
     driver.send_signal(signal.SIGINT)
