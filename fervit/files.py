@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from fervit.errors import UserError
 
 
 @contextmanager
@@ -45,6 +48,25 @@ def first_line(error: BaseException) -> str:
     """What an exception says, short enough for one line."""
     lines = str(error).splitlines()
     return (lines[0] if lines and lines[0] else type(error).__name__)[:160]
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Keeps a second command from working in this folder; the lock ends with the process, however that ends.
+
+    Args:
+        folder: of a run or a sweep.
+        what: which of the two, for the message.
+
+    Raises:
+        UserError: another command is at it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"--resume {folder}: another command is at this {what}; wait, or stop it") from None
+        yield
 
 
 def _sync(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, run
 from fervit.errors import UserError
+from fervit.files import locked
 
 if TYPE_CHECKING:
     from fervit.search.preflight import Splits
@@ -53,7 +54,7 @@ def main() -> None:
 
     from fervit.search.journal import FILE
     from fervit.search.preflight import describe_space, open_splits
-    from fervit.search.resume import check_same, earlier_sweep, locked
+    from fervit.search.resume import check_same, earlier_sweep
     from fervit.search.space_file import read_space
 
     space = read_space(args.space, args.set)
@@ -75,7 +76,7 @@ def main() -> None:
         if earlier is not None and not args.dry_run:
             print(f"a new sweep; --resume would go on with {earlier}")
         folder, is_new = new_folder(space.name), True
-    with locked(folder):
+    with locked(folder, "sweep"):
         try:
             _sweep(space, splits, folder, args, is_new=is_new)
         except UserError:

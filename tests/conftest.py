@@ -119,6 +119,12 @@ fixed: {seq_len: 4, latent_dim: 16, depth: 1, mlp_dim: 16, batch_size: 32}
 trial: {cpus: 1, max_failures: 2}
 """
 
+WARMUP_WITH_COSINE = {
+    "scheduler": {"values": ["cosine", "none"]},
+    "warmup_epochs": {"distribution": "uniform", "min": 0.5, "max": 2.0, "when": {"scheduler": "cosine"}},
+}
+"""Parameters of which one is searched under a condition."""
+
 
 @pytest.fixture
 def small_space(tmp_path: Path) -> Path:

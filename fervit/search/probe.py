@@ -114,7 +114,7 @@ def measure_pace(configs: Sequence[TrainConfig], latents: SharedLatents, resourc
 def _pace(config: TrainConfig, latents: SharedLatents, threads: int, device: str, memory_share: float) -> Pace:
     import torch
 
-    from fervit.search.trial import describe
+    from fervit.search.team import describe
     from fervit.training.data import DeviceLatents, epoch_batches
     from fervit.training.ranks import ALONE
     from fervit.training.trainer import Trainer

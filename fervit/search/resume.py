@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,21 +77,6 @@ def write_environment(folder: Path, environment: dict[str, Any]) -> None:
         first = json.loads(path.read_text(encoding="utf-8"))
         environment = {**first, "sessions": [*first.get("sessions", []), environment]}
     write_json(path, environment)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps a second command from working on this sweep; the lock ends with the process, however that ends.
-
-    Raises:
-        UserError: another command is at it.
-    """
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"--resume {folder}: another command is at this sweep; wait, or stop it") from None
-        yield
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

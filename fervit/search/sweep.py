@@ -1,9 +1,8 @@
 """Trials on Ray Tune: its searcher, scheduler and stopper as thin adapters of the Ray-free parts.
 
-Ray Tune places trials, starts and reuses their processes, and starts them again when a process dies. What happened,
-what
-comes next and what is stopped is the ledger's; so a sweep is resumed from the sweep's own journal, not from Ray Tune's
-snapshots, which lose the rungs of its schedulers and stumble over trials that ended after the last of them.
+Ray Tune places trials, and starts and reuses their processes. What happened, what comes next, what is stopped and what
+is tried again is the ledger's; so a sweep is resumed from the sweep's own journal, not from Ray Tune's snapshots, which
+lose the rungs of its schedulers and stumble over trials that ended after the last of them.
 """
 
 from __future__ import annotations

@@ -107,11 +107,10 @@ class _Member(Worker):
         try:
             work()
         except DivergedError as error:  # all ranks see it in the same epoch
-            return f"diverged: {error}"
+            return describe(error)
         except Exception as error:
             torch.distributed.destroy_process_group()  # the others wait no longer
-            kind = "out of memory" if is_out_of_memory(error) else type(error).__name__
-            return f"{kind}: {error}"
+            return describe(error)
         return ""
 
 
@@ -196,6 +195,19 @@ class Team:
 
 class MemberError(Exception):
     """Another rank's failure, as "kind: what"."""
+
+
+def describe(error: Exception) -> str:
+    """An exception of a training as "kind: what", in one line."""
+    if isinstance(error, MemberError):
+        text = str(error)
+    elif isinstance(error, DivergedError):
+        text = f"diverged: {error}"
+    elif is_out_of_memory(error):
+        text = f"out of memory: {error}"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:300]
 
 
 def _free_port() -> int:

@@ -16,12 +16,12 @@ from ray import tune
 
 from fervit.search.ledger import LAST
 from fervit.search.settings import Metric
-from fervit.search.team import MemberError, Setup, SharedLatents, Team, Worker, WorkerLostError
+from fervit.search.team import Setup, SharedLatents, Team, Worker, WorkerLostError, describe
 from fervit.structure import build
 from fervit.training.checkpoint import BEST_MODEL, save_checkpoint
 from fervit.training.config import TrainConfig
 from fervit.training.state import Weights, checkpoint_of, copy_weights, save_state
-from fervit.training.trainer import DivergedError, EpochResult, Trainer, is_out_of_memory
+from fervit.training.trainer import DivergedError, EpochResult, Trainer
 
 SHARE_FOR_SAVING = 0.02
 """Of the time, at most, goes to saving what a trial needs to go on after its process dies."""
@@ -172,19 +172,6 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if self._team is not None:
             self._team.dissolve()
             self._team = None
-
-
-def describe(error: Exception) -> str:
-    """An exception of a training as "kind: what", in one line."""
-    if isinstance(error, MemberError):
-        text = str(error)
-    elif isinstance(error, DivergedError):
-        text = f"diverged: {error}"
-    elif is_out_of_memory(error):
-        text = f"out of memory: {error}"
-    else:
-        text = f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:300]
 
 
 @torch.inference_mode()

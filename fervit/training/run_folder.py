@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fervit.errors import JobError, UserError
-from fervit.files import write_json
+from fervit.files import locked, write_json
 from fervit.structure import build
 from fervit.training.config import TrainConfig
 
@@ -75,19 +73,13 @@ class RunFolder:
         except (OSError, ValueError, KeyError):
             return False
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps a second command from training in this folder; the lock ends with the process, however that ends.
+    def locked(self) -> AbstractContextManager[None]:
+        """Keeps a second command from training in this folder.
 
         Raises:
             UserError: another command is at it.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"--resume {self.path}: another command is at this run; wait, or stop it") from None
-            yield
+        return locked(self.path, "run")
 
     def remove_if_new(self) -> None:
         """Takes the folder away again if nothing has been done in it."""

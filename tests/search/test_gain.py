@@ -9,7 +9,7 @@ from fervit.search.gain import expected_gain
 from fervit.search.selection import TrialRecord
 from fervit.search.space import SearchSpace
 from fervit.search.space_file import parse_space
-from tests.conftest import SMALL_SPACE
+from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
 
 
 def trials(space: SearchSpace, n: int) -> list[TrialRecord]:
@@ -38,13 +38,7 @@ def test_the_more_is_known_the_less_is_to_be_gained() -> None:
 
 def test_with_conditions_and_lists_too() -> None:
     raw = yaml.safe_load(SMALL_SPACE)
-    raw["parameters"]["scheduler"] = {"values": ["cosine", "none"]}
-    raw["parameters"]["warmup_epochs"] = {
-        "distribution": "uniform",
-        "min": 0.5,
-        "max": 2.0,
-        "when": {"scheduler": "cosine"},
-    }
+    raw["parameters"] |= WARMUP_WITH_COSINE
     space = parse_space(raw, "small.yaml")
     records = trials(space, 20)
     for record in records:

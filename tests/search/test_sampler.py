@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from fervit.search.sampler import Outcome, SpaceSampler
 from fervit.search.space import SearchSpace
 from fervit.search.space_file import parse_space
-from tests.conftest import SMALL_SPACE
+from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
 
 
 def space(**search: object) -> SearchSpace:
@@ -99,13 +99,7 @@ def test_the_grid_has_every_configuration_once_in_an_order_of_the_seed() -> None
 def test_a_parameter_is_suggested_only_where_its_condition_holds(sampler: str) -> None:
     raw = yaml.safe_load(SMALL_SPACE)
     raw["search"] |= {"sampler": sampler}
-    raw["parameters"]["scheduler"] = {"values": ["cosine", "none"]}
-    raw["parameters"]["warmup_epochs"] = {
-        "distribution": "uniform",
-        "min": 0.5,
-        "max": 2.0,
-        "when": {"scheduler": "cosine"},
-    }
+    raw["parameters"] |= WARMUP_WITH_COSINE
     source = SpaceSampler(parse_space(raw, "small.yaml"))
     schedulers = set()
     for params in answer(source, 20):
