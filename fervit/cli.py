@@ -83,6 +83,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """An argparse type: a whole number of 0 or more."""
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"must be a whole number of 0 or more, but got '{text}'")
+    return int(text)
+
+
 def run(main: Callable[[], int | None]) -> Never:
     """Runs a command's `main` and leaves with its status: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 def draw_confusion_matrix(counts: np.ndarray, title: str, path: Path) -> None:
     """PNG of `confusion_figure`."""
+    save(confusion_figure(counts, title), path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG, whole or not at all."""
     with whole_file(path) as aside:
-        confusion_figure(counts, title).savefig(aside, format="png", dpi=110)
+        figure.savefig(aside, format="png", dpi=110)
 
 
 def confusion_figure(counts: np.ndarray, title: str) -> Figure:

@@ -34,6 +34,14 @@ def child(folder: str, *names: str) -> str:
     return "/".join([base.rstrip("/"), *(quote(name) for name in names)]) + question + options
 
 
+def sibling(folder: str, name: str) -> str:
+    """The path or URI of what lies beside a folder."""
+    if not is_uri(folder):
+        return str(Path(folder).absolute().parent / name)
+    base, question, options = folder.partition("?")
+    return base.rstrip("/").rpartition("/")[0] + "/" + quote(name) + question + options
+
+
 def absolute(path: str) -> str:
     """A path that tasks elsewhere understand."""
     return path if is_uri(path) else str(Path(path).absolute())

@@ -101,6 +101,10 @@ def _encode(args: Namespace) -> None:
     )
     if plan.failed_before:
         print(f"{plan.failed_before} failed in an earlier run and were left out; --retry_errors tries them again")
+    if args.data_root:
+        from fervit.latents.source import write_source
+
+        write_source(plan.latent_out, args.data_root)
     if decoder is not None:
         from fervit.latents.reconstruct import write_reconstructions
 

@@ -16,6 +16,10 @@ from fervit.cluster import Cluster, connect
 from fervit.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.latents.schema import schema, table
+from fervit.training.checkpoint import Checkpoint
+from fervit.training.config import TrainConfig
+from fervit.training.data import DeviceLatents
+from fervit.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -96,6 +100,21 @@ def write_latents(
     ids, sha256 = (np.array(column)[rows].tolist() for column in (latents.image_ids, latents.sha256))
     part = table(ids, latents.labels[rows], sha256, latents.codes[rows], schema(encoder or latents.encoder))
     pq.write_table(part, folder / f"part-{len(list(folder.iterdir())):05d}.parquet", compression="none")
+
+
+def trained(config: TrainConfig) -> Checkpoint:
+    """What a training on synthetic codes leaves."""
+    trainer = Trainer(config, DeviceLatents(latent_set(30)), DeviceLatents(latent_set(10, seed=1)))
+    while not trainer.finished:
+        result = trainer.run_epoch()
+    return Checkpoint(
+        model_state_dict=trainer.model.state_dict(),
+        config=config,
+        epoch=trainer.epoch,
+        metrics={"f1_macro": result.f1_macro},
+        encoder=ENCODER,
+        data={},
+    )
 
 
 @pytest.fixture

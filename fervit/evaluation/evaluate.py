@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,31 @@ from typing import Any
 import numpy as np
 import torch
 
+from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
-from fervit.evaluation.metrics import confusion, describe
+from fervit.evaluation import figures
+from fervit.evaluation.attention import FLAT, attend
+from fervit.evaluation.metrics import bootstrap_intervals, calibrate, confusion, describe
+from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
+from fervit.evaluation.predictions import Predictions
 from fervit.figures import draw_confusion_matrix
 from fervit.files import write_json
+from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
 from fervit.latents.schema import same_encoder
 from fervit.training.checkpoint import Checkpoint
 
 RESULTS_FILE = "evaluation_results.json"
 CONFUSION_FILE = "confusion_matrix.png"
+CLASSES_FILE = "class_metrics.png"
+CONFIDENCE_FILE = "prediction_confidence.png"
+MEAN_ATTENTION_FILE = "attention_mean.png"
+SAMPLE_FILE = "attention_sample_{}.png"
+SAMPLES = 5
+ATTENTION_FACES = 100
+"""Of each class, at most, whose attention is averaged."""
+FLAT_REMARK = "attention is flat: nearly even over the W+ layers, as in a model that has hardly been trained"
+BRIEF = ("n", "accuracy", "f1_macro", "f1_weighted", "balanced_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +42,38 @@ class Evaluation:
     split: str
     """"test", or "val" where there is no test split: then the number is not of unseen data."""
     metrics: dict[str, Any]
+    """What evaluation_results.json holds."""
     output_dir: Path
 
 
 def predict(checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32) -> np.ndarray:
     """Probabilities, float32 [n, 7], in the order of the rows."""
-    _check_fit(checkpoint, latents)
-    model = checkpoint.model()
+    check_fit(checkpoint, latents)
+    return probabilities_of(checkpoint.model(), latents.codes, batch_size)
+
+
+def probabilities_of(model: torch.nn.Module, codes: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """float32 [n, 7] of codes [n, seq_len, latent_dim]."""
     with torch.inference_mode():
         parts = [
-            model(torch.from_numpy(latents.codes[start : start + batch_size].astype(np.float32))).softmax(dim=1)
-            for start in range(0, len(latents), batch_size)
+            model(torch.from_numpy(codes[start : start + batch_size].astype(np.float32))).softmax(dim=1)
+            for start in range(0, len(codes), batch_size)
         ]
-    return torch.cat(parts).numpy()
+    return torch.cat([torch.empty(0, NUM_EMOTIONS), *parts]).numpy()
 
 
 def evaluate(
-    checkpoint: Checkpoint, latents: LatentSet, output_dir: Path, *, split: str = "test", batch_size: int = 32
+    checkpoint: Checkpoint,
+    latents: LatentSet,
+    output_dir: Path,
+    *,
+    split: str = "test",
+    batch_size: int = 32,
+    samples: int = SAMPLES,
+    training_sha256: Collection[str] | None = None,
+    faces: FaceFinder | None = None,
 ) -> Evaluation:
-    """Writes evaluation_results.json and confusion_matrix.png into `output_dir`.
+    """Writes results, predictions and pictures into `output_dir`, evaluation_results.json last.
 
     Args:
         checkpoint: the model.
@@ -52,28 +81,128 @@ def evaluate(
         output_dir: made if it is not there.
         split: the name of the rows in results and pictures.
         batch_size: rows in a forward pass.
+        samples: faces whose attention is drawn, over all classes.
+        training_sha256: of the pictures that the model was trained on, to find copies of them; None if not at hand.
+        faces: where the pictures can be found, if they are at hand.
 
     Raises:
         UserError: the rows are of another shape or another encoder than the model's.
     """
-    predicted = predict(checkpoint, latents, batch_size).argmax(axis=1)
-    metrics = describe(latents.labels, predicted)
-    results = {
-        "split": split,
-        **metrics,
-        "checkpoint": {"epoch": checkpoint.epoch, "validation": checkpoint.metrics, "data": checkpoint.data},
-        "latents": {"path": latents.path, "fingerprint": latents.fingerprint},
-        "encoder": latents.encoder,
-    }
+    predictions = Predictions(
+        image_ids=latents.image_ids,
+        labels=latents.labels,
+        probabilities=predict(checkpoint, latents, batch_size),
+        split=split,
+        latents=latents.fingerprint,
+        checkpoint=checkpoint.fingerprint,
+    )
+    labels, predicted = predictions.labels, predictions.predicted
+    metrics, counts = describe(labels, predicted), confusion(labels, predicted)
+    intervals, calibration = bootstrap_intervals(counts), calibrate(labels, predictions.probabilities)
     title = f"{split}: accuracy {metrics['accuracy']:.3f}, macro-F1 {metrics['f1_macro']:.3f}, {len(latents)} faces"
     if latents.encoder.get("untrained"):
         title += " (untrained demo encoder)"
-    draw_confusion_matrix(confusion(latents.labels, predicted), title, output_dir / CONFUSION_FILE)
+    predictions.write(output_dir / PREDICTIONS_FILE)
+    draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
+    figures.draw_class_metrics(metrics["classification_report"], intervals, title, output_dir / CLASSES_FILE)
+    figures.draw_confidence(labels, predictions.probabilities, calibration, title, output_dir / CONFIDENCE_FILE)
+    attention = _mean_attention(checkpoint, latents, batch_size, split, output_dir)
+    _draw_samples(checkpoint, latents, predictions, samples, faces, output_dir)
+    results = {
+        "split": split,
+        **metrics,
+        "ece": calibration.ece,
+        "intervals_95": intervals,
+        "copies_of_training": _copies(latents, predicted, training_sha256),
+        "attention": attention,
+        "checkpoint": {
+            "fingerprint": predictions.checkpoint,
+            "epoch": checkpoint.epoch,
+            "validation": checkpoint.metrics,
+            "data": checkpoint.data,
+        },
+        "latents": {"path": latents.path, "fingerprint": predictions.latents},
+        "encoder": latents.encoder,
+    }
     write_json(output_dir / RESULTS_FILE, results)
-    return Evaluation(split=split, metrics=metrics, output_dir=output_dir)
+    return Evaluation(split=split, metrics=results, output_dir=output_dir)
 
 
-def _check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
+def _copies(latents: LatentSet, predicted: np.ndarray, training: Collection[str] | None) -> dict[str, Any] | None:
+    """How many rows show a picture that the model was trained on, and the metrics without them; None if not known."""
+    if training is None:
+        return None
+    known = {digest for digest in training if digest}
+    copy = np.array([digest in known for digest in latents.sha256])
+    without = None
+    if copy.any() and not copy.all():
+        of_others = describe(latents.labels[~copy], predicted[~copy])
+        without = {name: of_others[name] for name in BRIEF}
+    return {"n": int(copy.sum()), "without_copies": without}
+
+
+def _mean_attention(
+    checkpoint: Checkpoint, latents: LatentSet, batch_size: int, split: str, output_dir: Path
+) -> dict[str, Any]:
+    """Draws the mean rollout of each class; returns it."""
+    model, classes, peaks = checkpoint.model(), {}, []
+    for label, emotion in enumerate(EMOTIONS):
+        rows = np.flatnonzero(latents.labels == label)
+        if len(rows):
+            some = rows[np.linspace(0, len(rows) - 1, min(len(rows), ATTENTION_FACES)).round().astype(int)]
+            maps = attend(model, latents.codes[some], batch_size)
+            classes[emotion] = maps.rollout.mean(axis=0)
+            peaks.append(maps.peaks)
+    peak = float(np.concatenate(peaks).mean())
+    flat = peak < FLAT
+    title = f"{split}: share of each W+ layer, attention rollout, mean of each class, percent"
+    if flat:
+        title += f"\n{FLAT_REMARK}"
+    shares = {emotion: [round(float(share), 6) for share in rollout] for emotion, rollout in classes.items()}
+    figures.draw_mean_attention(shares, title, output_dir / MEAN_ATTENTION_FILE)
+    return {"flat": flat, "peak": round(peak, 4), "rollout": shares}
+
+
+def _draw_samples(
+    checkpoint: Checkpoint,
+    latents: LatentSet,
+    predictions: Predictions,
+    samples: int,
+    faces: FaceFinder | None,
+    output_dir: Path,
+) -> None:
+    """Attention pictures of faces spread over the classes; those of an earlier evaluation go."""
+    for path in output_dir.glob(SAMPLE_FILE.format("*")):
+        path.unlink()
+    by_class = np.argsort(latents.labels, kind="stable")
+    rows = by_class[np.unique(np.linspace(0, len(by_class) - 1, min(samples, len(by_class))).round().astype(int))]
+    if not len(rows):
+        return
+    maps = attend(checkpoint.model(), latents.codes[rows])
+    pictures = find_pictures(faces, latents, rows)
+    for i, row in enumerate(rows):
+        probabilities = predictions.probabilities[row]
+        figures.draw_attention(
+            maps.rollout[i],
+            maps.cosine[i],
+            maps.between[i],
+            f"{latents.image_ids[row]}: truth {EMOTIONS[latents.labels[row]]}, predicted "
+            f"{EMOTIONS[probabilities.argmax()]}, confidence {probabilities.max():.2f}",
+            output_dir / SAMPLE_FILE.format(i + 1),
+            pictures[i],
+            FLAT_REMARK if maps.peaks[i] < FLAT else "",
+        )
+
+
+def find_pictures(faces: FaceFinder | None, latents: LatentSet, rows: Sequence[int]) -> list[np.ndarray | None]:
+    """uint8 [size, size, 3] of some rows, None for those that are not at hand."""
+    if faces is None:
+        return [None] * len(rows)
+    return faces.find([latents.image_ids[row] for row in rows], [latents.sha256[row] for row in rows])
+
+
+def check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
+    """Raises UserError unless a model can read these codes."""
     expected = (checkpoint.config.seq_len, checkpoint.config.latent_dim)
     if latents.codes.shape[1:] != expected:
         raise UserError(
@@ -82,10 +211,11 @@ def _check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
         )
     if checkpoint.encoder and not same_encoder(latents.encoder, checkpoint.encoder):
         raise UserError(
-            f"{latents.path}: its codes come from encoder {_name(latents.encoder)}, the model was trained on codes of "
-            f"{_name(checkpoint.encoder)}; encode with that one"
+            f"{latents.path}: its codes come from encoder {encoder_name(latents.encoder)}, the model was trained on "
+            f"codes of {encoder_name(checkpoint.encoder)}; encode with that one"
         )
 
 
-def _name(encoder: dict[str, Any]) -> str:
-    return f"{encoder.get('encoder')} ({str(encoder.get('checkpoint_sha256'))[:12] or 'no checkpoint'})"
+def encoder_name(encoder: dict[str, Any]) -> str:
+    """Such as "psp (0123456789ab)", of a fingerprint."""
+    return f"{encoder.get('encoder')} ({str(encoder.get('checkpoint_sha256') or '')[:12] or 'no checkpoint'})"

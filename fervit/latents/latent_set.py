@@ -98,6 +98,18 @@ class LatentSet:
             )
 
 
+def read_sha256(path: str, *, required: bool = True) -> list[str] | None:
+    """The picture hashes of a split, without its codes.
+
+    Raises:
+        UserError: there are no latents, and they are `required`; else None is returned.
+    """
+    encoder, columns = read_split(path, ["sha256"])
+    if encoder is None and required:
+        raise UserError(f"{path}: no latents here; give the folder of a split, such as latents/train")
+    return None if encoder is None else columns["sha256"].to_pylist()
+
+
 def _codes(column: pa.ChunkedArray) -> np.ndarray:
     """The tensor column as one array [n, seq_len, latent_dim], without a copy where it is one chunk."""
     chunks = [chunk.to_numpy_ndarray() for chunk in column.chunks if len(chunk)]

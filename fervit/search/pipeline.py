@@ -14,6 +14,7 @@ from fervit.cluster import Cluster
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
 from fervit.files import write_text
+from fervit.latents.source import find_faces
 from fervit.search.card import model_card
 from fervit.search.confirm import Confirmed, choose
 from fervit.search.leaderboard import write_leaderboard
@@ -115,9 +116,17 @@ def run_sweep(
     checkpoint = _export(ledger, chosen, confirmed)
     # From here on nothing is chosen any more: the test split is opened, once.
     if splits.test is None:
-        verdict = Verdict(evaluation=evaluate(checkpoint, splits.val, folder / "evaluation", split="val"), looks=0)
+        evaluation = evaluate(
+            checkpoint,
+            splits.val,
+            folder / "evaluation",
+            split="val",
+            training_sha256=splits.train.sha256,
+            faces=find_faces(splits.val),
+        )
+        verdict = Verdict(evaluation=evaluation, looks=0)
     else:
-        verdict = open_test(folder, checkpoint, chosen, splits.test, again=second_look)
+        verdict = open_test(folder, checkpoint, chosen, splits.test, splits.train, again=second_look)
     result = SweepResult(
         folder=folder,
         space=space,

@@ -12,6 +12,7 @@ from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, evaluate
 from fervit.files import write_json
 from fervit.latents import LatentSet
+from fervit.latents.source import find_faces
 from fervit.search.selection import TrialRecord
 from fervit.training.checkpoint import Checkpoint
 
@@ -29,7 +30,15 @@ class Verdict:
     """What a reader must know, such as that the result is of a model chosen before; "" for nothing."""
 
 
-def open_test(folder: Path, checkpoint: Checkpoint, chosen: TrialRecord, test: str, *, again: bool = False) -> Verdict:
+def open_test(
+    folder: Path,
+    checkpoint: Checkpoint,
+    chosen: TrialRecord,
+    test: str,
+    train: LatentSet,
+    *,
+    again: bool = False,
+) -> Verdict:
     """The result on the test split. Opened before, it stays closed, and the sealed result is read, unless `again`.
 
     Args:
@@ -37,6 +46,7 @@ def open_test(folder: Path, checkpoint: Checkpoint, chosen: TrialRecord, test: s
         checkpoint: the chosen model.
         chosen: the run that it comes from.
         test: where the latents of the test split are.
+        train: the latents that the model was trained on, of which the test split may hold copies.
         again: take another look, which is recorded, if the choice has changed since the last.
     """
     looks = read_looks(folder)
@@ -58,7 +68,15 @@ def open_test(folder: Path, checkpoint: Checkpoint, chosen: TrialRecord, test: s
     if not same:
         looks.append({**whom, "opened": datetime.now(UTC).isoformat(timespec="seconds"), "test": test})
         write_json(folder / FILE, {"looks": looks})
-    evaluation = evaluate(checkpoint, LatentSet.read(test), _output(folder, len(looks)), split="test")
+    latents = LatentSet.read(test)
+    evaluation = evaluate(
+        checkpoint,
+        latents,
+        _output(folder, len(looks)),
+        split="test",
+        training_sha256=train.sha256,
+        faces=find_faces(latents),
+    )
     looks[-1] |= {key: evaluation.metrics[key] for key in ("f1_macro", "accuracy", "n")}
     write_json(folder / FILE, {"looks": looks})
     remark = f"look {len(looks)} at the test split: a choice that knows the earlier result" if len(looks) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,15 @@ class Checkpoint:
     """Fingerprint of the encoder whose codes it was trained on; empty where that is not known."""
     data: dict[str, str]
     """Fingerprints of the splits: train, val."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights and their names: equal for equal weights, in whatever file they stand."""
+        digest = hashlib.sha256()
+        for name, weights in sorted(self.model_state_dict.items()):
+            digest.update(f"{name} {list(weights.shape)} {weights.dtype}".encode())
+            digest.update(weights.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def model(self) -> LatentViT:
         """The model in eval mode."""

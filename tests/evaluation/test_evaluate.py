@@ -1,40 +1,33 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from sklearn.metrics import classification_report
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, classification_report, f1_score
 
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate, predict
-from fervit.evaluation.metrics import describe
+from fervit.evaluation.metrics import bootstrap_intervals, calibrate, confusion, describe
+from fervit.evaluation.predictions import Predictions
 from fervit.latents import LatentSet
-from fervit.training.checkpoint import Checkpoint
+from fervit.training.checkpoint import Checkpoint, save_checkpoint
 from fervit.training.config import TrainConfig
-from fervit.training.data import DeviceLatents
-from fervit.training.trainer import Trainer
-from tests.conftest import ENCODER, latent_set
+from fervit.training.metrics import metrics_of_counts
+from tests.conftest import ENCODER, Ended, latent_set, trained, write_latents
 
 CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=1, heads=2, mlp_dim=16, epochs=5, lr=3e-3)
 
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    trainer = Trainer(CONFIG, DeviceLatents(latent_set(30)), DeviceLatents(latent_set(10, seed=1)))
-    while not trainer.finished:
-        result = trainer.run_epoch()
-    return Checkpoint(
-        model_state_dict=trainer.model.state_dict(),
-        config=CONFIG,
-        epoch=trainer.epoch,
-        metrics={"f1_macro": result.f1_macro},
-        encoder=ENCODER,
-        data={},
-    )
+    return trained(CONFIG)
 
 
 def test_the_files_hold_what_the_model_says(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -51,9 +44,111 @@ def test_the_files_hold_what_the_model_says(checkpoint: Checkpoint, tmp_path: Pa
     assert results["f1_macro"] == pytest.approx(report["macro avg"]["f1-score"])
     assert np.sum(results["confusion_matrix"]) == results["n"] == 140
     assert results["latents"]["fingerprint"] == latents.fingerprint
-    with Image.open(tmp_path / "confusion_matrix.png") as picture:
-        assert picture.width > 1000
-        assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 20  # something is drawn
+    assert results["checkpoint"]["fingerprint"] == checkpoint.fingerprint
+    assert results["accuracy"] == pytest.approx((predicted == latents.labels).mean())
+    low, high = results["intervals_95"]["f1_macro"]
+    assert 0 < low < results["f1_macro"] < high < 1
+    assert high - low < 0.25  # 140 faces
+    expected = {"confusion_matrix", "class_metrics", "prediction_confidence", "attention_mean"}
+    expected |= {f"attention_sample_{i}" for i in range(1, 6)}
+    assert {path.stem for path in tmp_path.glob("*.png")} == expected
+    for path in tmp_path.glob("*.png"):
+        with Image.open(path) as picture:
+            assert picture.width > 800
+            assert len(set(picture.convert("L").resize((64, 64)).tobytes())) > 20  # something is drawn
+    evaluate(checkpoint, latents, tmp_path, samples=2)
+    assert len(list(tmp_path.glob("attention_sample_*.png"))) == 2
+
+
+def test_predictions_are_read_by_any_reader_of_parquet(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    latents = latent_set(20, seed=2)
+    evaluate(checkpoint, latents, tmp_path, samples=0)
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    assert table.column_names == ["image_id", "label", "predicted", "probabilities"]
+    probabilities = np.array(table["probabilities"].to_pylist())
+    np.testing.assert_allclose(probabilities, predict(checkpoint, latents), atol=1e-6)
+    assert table["predicted"].to_pylist() == probabilities.argmax(axis=1).tolist()
+    assert table["image_id"].to_pylist() == latents.image_ids
+    again = Predictions.read(tmp_path / "predictions.parquet")
+    assert (again.split, again.latents, again.checkpoint) == ("test", latents.fingerprint, checkpoint.fingerprint)
+    pq.write_table(table.replace_schema_metadata(None), tmp_path / "other.parquet")
+    with pytest.raises(UserError, match="is Parquet but no predictions of fervit"):
+        Predictions.read(tmp_path / "other.parquet")
+
+
+def test_copies_of_training_faces_are_counted_and_left_out(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    latents = latent_set(20, seed=2)
+    copied = latents.sha256[:30]
+    results = evaluate(checkpoint, latents, tmp_path, samples=0, training_sha256=[*copied, "another", ""]).metrics
+    predicted = predict(checkpoint, latents).argmax(axis=1)[30:]
+    assert results["copies_of_training"]["n"] == 30
+    without = results["copies_of_training"]["without_copies"]
+    assert without["n"] == 110
+    assert without["accuracy"] == pytest.approx((predicted == latents.labels[30:]).mean())
+    assert evaluate(checkpoint, latents, tmp_path, samples=0).metrics["copies_of_training"] is None
+
+
+def test_the_command_finds_copies_in_the_split_beside(
+    checkpoint: Checkpoint, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    latents = latent_set(10, seed=2)
+    write_latents(tmp_path / "latents" / "test", latents)
+    write_latents(tmp_path / "latents" / "train", latents, slice(5))
+    save_checkpoint(checkpoint, tmp_path / "best_model.pt")
+    given = ["--checkpoint_path", "best_model.pt", "--latent_test_dir", "latents/test"]
+    ended = command("evaluate", *given, "--output-dir", "there", "--visualize-samples", 0)
+    assert ended.status == 0
+    assert "copies of training faces: 5 of 70; without them accuracy" in ended.out
+    assert "attention_sample" not in ended.out
+    assert (tmp_path / "there" / "class_metrics.png").is_file()
+    (tmp_path / "nothing").mkdir()
+    ended = command("evaluate", *given[:3], "nothing")
+    assert ended.status == 2
+    assert ended.err.startswith("error: nothing: no latents here; make them with")
+
+
+def test_metrics_equal_scikit_learns_on_random_label_sets() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        classes = rng.choice(7, size=rng.integers(1, 8), replace=False)
+        labels = rng.choice(classes, size=rng.integers(2, 60))
+        probabilities = rng.integers(0, 4, (len(labels), 7)).astype(float)  # many ties
+        predicted = probabilities.argmax(axis=1)
+        ours, counted = describe(labels, predicted), metrics_of_counts(confusion(labels, predicted))
+        expected = {
+            "accuracy": accuracy_score(labels, predicted),
+            "f1_macro": f1_score(labels, predicted, average="macro", zero_division=0),
+            "f1_weighted": f1_score(labels, predicted, average="weighted", zero_division=0),
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # predictions of classes that have no row
+            if len(set(labels)) > 1:
+                expected["balanced_accuracy"] = balanced_accuracy_score(labels, predicted)
+        for name, value in expected.items():
+            assert ours[name] == pytest.approx(value), name
+            assert counted[name] == pytest.approx(value), name
+        assert ours["n"] == len(labels)
+
+
+def test_intervals_are_those_of_rows_drawn_anew() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 7, 400)
+    predicted = np.where(rng.random(400) < 0.6, labels, rng.integers(0, 7, 400))
+    drawn = rng.integers(0, 400, (2000, 400))
+    values = [metrics_of_counts(confusion(labels[rows], predicted[rows]))["f1_macro"] for rows in drawn[:600]]
+    low, high = bootstrap_intervals(confusion(labels, predicted))["f1_macro"]
+    assert (low, high) == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.012)
+
+
+def test_calibration_of_a_model_that_is_too_sure() -> None:
+    probabilities = np.full((10, 7), 0.1 / 6)
+    probabilities[:, 3] = 0.9
+    labels = np.array([3] * 6 + [0] * 4)
+    calibration = calibrate(labels, probabilities)
+    assert calibration.ece == pytest.approx(0.3)
+    assert calibration.counts.sum() == 10
+    perfect = np.eye(7)[labels]
+    assert calibrate(labels, perfect).ece == 0
 
 
 def test_the_batch_size_changes_nothing(checkpoint: Checkpoint) -> None:

@@ -1,0 +1,156 @@
+"""Pictures of an evaluation: class metrics, confidence, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fervit.emotions import EMOTIONS
+from fervit.evaluation.metrics import Calibration
+from fervit.figures import save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RIGHT, WRONG, ROLLOUT, COSINE = "#2a7fba", "#d1603d", "#2a7fba", "#8a8a8a"
+
+
+def draw_class_metrics(
+    report: Mapping[str, Any], intervals: Mapping[str, Sequence[float]], title: str, path: Path
+) -> None:
+    """Bars of precision, recall and F1 of each class, F1 with its interval.
+
+    Args:
+        report: scikit-learn's classification report.
+        intervals: [low, high] of `f1_<emotion>`.
+        title: above the picture.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(EMOTIONS))
+    for i, (name, color) in enumerate((("precision", "#a6cbe3"), ("recall", "#5c9fcb"), ("f1-score", "#1f5f8b"))):
+        values = np.array([report[emotion][name] for emotion in EMOTIONS])
+        axes.bar(places + (i - 1) * 0.27, values, 0.25, label="F1" if name == "f1-score" else name, color=color)
+        if name == "f1-score":
+            low, high = np.array([intervals[f"f1_{emotion}"] for emotion in EMOTIONS]).T
+            axes.vlines(places + 0.27, low, high, color="black", linewidth=1.5)
+    ticks = [f"{emotion}\n{report[emotion]['support']:g} faces" for emotion in EMOTIONS]
+    axes.set_xticks(places, ticks)
+    axes.set_ylim(0, 1)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="upper left", ncols=3, frameon=False)
+    axes.set_title(f"{title}; the lines are 95 % intervals of F1", fontsize=11)
+    save(figure, path)
+
+
+def draw_confidence(
+    labels: np.ndarray, probabilities: np.ndarray, calibration: Calibration, title: str, path: Path
+) -> None:
+    """How sure the model is where it is right and where it is wrong, beside a reliability diagram."""
+    from matplotlib.figure import Figure
+
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, middle = figure.subplots(1, 2)
+    bins = np.linspace(0, 1, 26)
+    for rows, name, color in ((right, "right", RIGHT), (~right, "wrong", WRONG)):
+        mean = f", mean {confidence[rows].mean():.2f}" if rows.any() else ""
+        left.hist(confidence[rows], bins, alpha=0.65, color=color, label=f"{name}: {rows.sum()} faces{mean}")
+    left.set_xlabel("confidence (probability of the predicted class)")
+    left.set_ylabel("faces")
+    left.set_xlim(0, 1)
+    left.margins(y=0.25)  # room for the legend
+    left.legend(frameon=False)
+    edges = np.linspace(0, 1, len(calibration.counts) + 1)
+    some = calibration.counts > 0
+    middle.bar(edges[:-1][some], calibration.accuracy[some], np.diff(edges)[0], align="edge", color=RIGHT, alpha=0.75)
+    middle.plot(calibration.confidence[some], calibration.accuracy[some], "o", color="black", markersize=4)
+    middle.plot([0, 1], [0, 1], "--", color="black", linewidth=1)
+    middle.set_xlim(0, 1)
+    middle.set_ylim(0, 1)
+    middle.set_xlabel("mean confidence")
+    middle.set_ylabel("share that is right")
+    middle.set_title(f"reliability, ECE {calibration.ece:.3f} (0 is perfect)", fontsize=11)
+    figure.suptitle(title)
+    save(figure, path)
+
+
+def draw_attention(
+    rollout: np.ndarray,
+    cosine: np.ndarray,
+    between: np.ndarray,
+    title: str,
+    path: Path,
+    face: np.ndarray | None = None,
+    remark: str = "",
+) -> None:
+    """What one face's prediction looked at: the styles above, from token to token below.
+
+    Args:
+        rollout: [seq_len], shares.
+        cosine: [seq_len], similarities.
+        between: [1 + seq_len, 1 + seq_len].
+        title: truth, prediction, confidence.
+        path: of the PNG.
+        face: uint8 [h, w, 3], where it can be found.
+        remark: below the title, such as that the attention is flat.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12 if face is not None else 9, 8.6), layout="constrained")
+    columns = 2 if face is not None else 1
+    grid = figure.add_gridspec(3, columns, height_ratios=(1, 1, 3), width_ratios=(1.4, 3)[-columns:])
+    column = columns - 1
+    if face is not None:
+        picture = figure.add_subplot(grid[:, 0])
+        picture.imshow(face)
+        picture.axis("off")
+    _bars(figure.add_subplot(grid[0, column]), rollout, "share by attention rollout", ROLLOUT)
+    _bars(figure.add_subplot(grid[1, column]), cosine, "cosine similarity", COSINE)
+    heat = figure.add_subplot(grid[2, column])
+    image = heat.imshow(between, cmap="viridis", aspect="auto", vmin=0)
+    names = ["CLS", *map(str, range(1, len(rollout) + 1))]
+    heat.set_xticks(range(len(names)), names, fontsize=8)
+    heat.set_yticks(range(len(names)), names, fontsize=8)
+    heat.set_xlabel("attended token (W+ layer)")
+    heat.set_ylabel("token")
+    heat.set_title("attention between tokens, mean of layers and heads", fontsize=10)
+    figure.colorbar(image, ax=heat, shrink=0.8)
+    figure.suptitle(f"{title}\n{remark}" if remark else title)
+    save(figure, path)
+
+
+def draw_mean_attention(rollouts: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
+    """Mean rollout of each class, `rollouts` emotion -> [seq_len]."""
+    from matplotlib.figure import Figure
+
+    values = np.array(list(rollouts.values()))
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="viridis", aspect="auto", vmin=0)
+    axes.set_xticks(range(values.shape[1]), [str(i + 1) for i in range(values.shape[1])])
+    axes.set_yticks(range(len(rollouts)), list(rollouts))
+    axes.set_xlabel("W+ layer (coarse to fine)")
+    axes.set_title(title, fontsize=11)
+    bright = values > 0.6 * values.max()
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color="k" if bright[i, j] else "w")
+    figure.colorbar(image, ax=axes, label="share")
+    save(figure, path)
+
+
+def _bars(axes: Axes, values: np.ndarray, name: str, color: str) -> None:
+    axes.bar(range(1, len(values) + 1), values, color=color)
+    axes.set_xticks(range(1, len(values) + 1))
+    axes.tick_params(labelsize=8)
+    axes.set_ylabel(name.partition(" by ")[0], fontsize=9)
+    axes.set_title(f"{name} of each W+ layer", fontsize=10)
+    if values.min() < 0:
+        axes.axhline(0, color="black", linewidth=0.8)
