@@ -69,6 +69,19 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a command is working in a folder of a run or a sweep."""
+    path = folder / ".lock"
+    if not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _sync(path: Path) -> None:
     """Puts the bytes on the disk before the name, so that a power cut leaves no empty file under it."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, run
-from fervit.errors import UserError
-from fervit.files import locked
+from fervit.errors import JobError, UserError
+from fervit.files import first_line, locked
 
 if TYPE_CHECKING:
     from fervit.search.preflight import Splits
@@ -102,23 +102,43 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
         print(f"watch: {cluster.dashboard} | tensorboard --logdir {folder / 'logs'}", end=" | ")
         print(f"optuna-dashboard {folder / 'study.journal'}")
 
+        from fervit.report.live import live_report
+        from fervit.search.journal import FILE
         from fervit.search.pipeline import run_sweep
         from fervit.search.screen import screen
         from fervit.search.summary import summarise, summarise_interrupted
 
         try:
-            with screen(print) as shown:
+            with live_report(folder, folder / FILE), screen(print) as shown:
                 result = run_sweep(
                     space, splits, resources, folder, cluster, print, screen=shown, second_look=args.second_look
                 )
         except KeyboardInterrupt:
+            _report(folder)
             command = shlex.join(["python", *sys.argv]) + ("" if args.resume is not None else " --resume")
             raise KeyboardInterrupt(summarise_interrupted(space, folder, command)) from None
+        except JobError:
+            _report(folder)
+            raise
         dashboard = f"{cluster.dashboard}"
         if cluster.started_here:
             dashboard += " until this command ended (`ray start --head` first keeps it up)"
+    report = _report(folder)
     print()
     print(summarise(result, dashboard))
+    print(report)
+
+
+def _report(folder: Path) -> str:
+    """Writes report.html as the sweep stands now. What goes wrong there does not undo the sweep."""
+    from fervit.report.write import write_report
+
+    try:
+        path = write_report(folder, running=False)
+    except Exception as error:
+        return f"Report       could not be written ({first_line(error)}); launch/report.py {folder} tries again"
+    here = Path.cwd()
+    return f"Report       {path.relative_to(here) if path.is_relative_to(here) else path}"
 
 
 if __name__ == "__main__":

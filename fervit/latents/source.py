@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fervit.images.finder import FaceFinder
 from fervit.latents.latent_set import LatentSet
+from fervit.latents.parts import read_split
 from fervit.storage import absolute, child, locate, write_whole
 
 FILE = "_faces.json"
@@ -29,10 +35,29 @@ def find_faces(latents: LatentSet, data_root: str | None = None) -> FaceFinder |
     Raises:
         UserError: a data root was given, and there are no faces in it.
     """
-    size = latents.encoder.get("size")
+    return _finder(latents.path, latents.encoder.get("size"), data_root)
+
+
+def find_faces_of(split: str, image_ids: Sequence[str], data_root: str | None = None) -> list[np.ndarray | None]:
+    """The pictures of some rows of a split, uint8 [size, size, 3] each; None for one that is not at hand.
+
+    Raises:
+        UserError: there are no latents, or a data root was given and there are no faces in it.
+    """
+    encoder, rows = read_split(split, ["image_id", "sha256"])
+    size = (encoder or {}).get("size")
+    finder = _finder(split, size, data_root)
+    if finder is None:
+        return [None] * len(image_ids)
+    wanted = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(image_ids, pa.string())))
+    sha256 = dict(zip(wanted["image_id"].to_pylist(), wanted["sha256"].to_pylist(), strict=True))
+    return finder.find(image_ids, [sha256.get(name, "") for name in image_ids])
+
+
+def _finder(split: str, size: int | None, data_root: str | None) -> FaceFinder | None:
     if data_root is not None:
         return FaceFinder(data_root, size or 256)
-    noted = _noted(latents.path)
+    noted = _noted(split)
     if noted is None or size is None:
         return None
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scipy import stats
@@ -33,6 +33,16 @@ class Confirmed:
         if n < 2:
             return None
         return float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * statistics.stdev(self.values) / math.sqrt(n))
+
+
+def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], metric: Metric) -> list[Confirmed]:
+    """What the finished reruns of some trials reached; a trial without one is left out."""
+    values: dict[int, list[float]] = {record.number: [] for record in best}
+    for rerun in records:
+        row = rerun.best(metric)
+        if rerun.purpose != "search" and rerun.number in values and rerun.state == "finished" and row is not None:
+            values[rerun.number].append(row[metric.name])
+    return [Confirmed(record=record, values=tuple(values[record.number])) for record in best if values[record.number]]
 
 
 def choose(confirmed: Sequence[Confirmed], metric: Metric) -> tuple[Confirmed, list[Confirmed]]:

@@ -16,7 +16,7 @@ from fervit.evaluation.evaluate import evaluate
 from fervit.files import write_text
 from fervit.latents.source import find_faces
 from fervit.search.card import model_card
-from fervit.search.confirm import Confirmed, choose
+from fervit.search.confirm import Confirmed, choose, confirmations
 from fervit.search.leaderboard import write_leaderboard
 from fervit.search.ledger import Ledger, Screen
 from fervit.search.preflight import Splits
@@ -167,13 +167,7 @@ def _confirm(
     if not ledger.complete:
         say(f"confirming the best {len(best)} with {space.confirm.seeds} fresh seeds each")
     run_trials(ledger, latents, resources, name="confirm")
-    values: dict[int, list[float]] = {record.number: [] for record in best}
-    for rerun in ledger.records:
-        row = rerun.best(space.metric)
-        fresh = rerun.purpose != "search" and rerun.number in values
-        if fresh and rerun.state == "finished" and row is not None:
-            values[rerun.number].append(row[space.metric.name])
-    return [Confirmed(record=record, values=tuple(values[record.number])) for record in best if values[record.number]]
+    return confirmations(best, ledger.records, space.metric)
 
 
 def _choose(

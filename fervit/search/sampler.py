@@ -66,7 +66,7 @@ class SpaceSampler:
     def __init__(self, space: SearchSpace, journal: Path | None = None) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         self._space = space
-        self._distributions = {name: _distribution(d) for name, d in space.parameters.items()}
+        self._distributions = {name: distribution_of(d) for name, d in space.parameters.items()}
         storage = InMemoryStorage() if journal is None else JournalStorage(_OneWriter(journal))
         directions = [space.metric.goal] + (["minimize"] if space.metric.against else [])
         optuna.create_study(storage=storage, directions=directions, study_name=space.name, load_if_exists=True)
@@ -277,7 +277,7 @@ class _JointTPE(TPESampler):
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         super().__init__(seed=seed, warn_independent_sampling=False)
-        self._joint = {name: _distribution(d) for name, d in space.parameters.items()}
+        self._joint = {name: distribution_of(d) for name, d in space.parameters.items()}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if len(study.directions) > 1:  # there each parameter is drawn for itself
@@ -320,7 +320,8 @@ def _sampler(space: SearchSpace, number: int) -> BaseSampler:
                 return RandomSampler(seed=seed)
 
 
-def _distribution(distribution: Distribution) -> BaseDistribution:
+def distribution_of(distribution: Distribution) -> BaseDistribution:
+    """Optuna's name for a distribution of ours."""
     match distribution:
         case Values(values=values):
             return CategoricalDistribution(values)

@@ -1,0 +1,12 @@
+"""`python -m fervit.report FOLDER`: the report of a sweep that is running, at the lowest priority."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from fervit.report.write import write_report
+
+os.nice(19)
+write_report(Path(sys.argv[1]), running=True)

@@ -1,0 +1,147 @@
+"""The first section: the best model, how good it is, what it ties with, what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fervit.model import LatentViT
+from fervit.progress import clock
+from fervit.report.parts import Card, Section, Table
+from fervit.report.plot import label, short
+from fervit.report.story import Story
+from fervit.search.selection import TrialRecord
+from fervit.training.metrics import majority_f1_macro
+
+GUIDE = "54.5 % accuracy on FER2013's test split with pSp codes, one seed, as published with the guide"
+
+
+def answer(story: Story) -> Section:
+    section = Section(id="answer", title="The answer")
+    chosen = story.chosen
+    if chosen is None and story.evaluation is None:
+        section.texts.append(
+            "No trial has finished an epoch yet." if story.state == "running" else "No trial finished an epoch."
+        )
+        if story.state != "running" and story.records:
+            section.texts.append("What went wrong stands below, under failures, and in failures.log of the sweep.")
+        return section
+    if story.evaluation is not None:
+        section.cards += _evaluation_cards(story)
+    if chosen is not None:
+        section.cards += _validation_cards(story, chosen)
+        section.texts.append(_sentence(story, chosen))
+    section.cards += _cost_cards(story)
+    if story.ties:
+        others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in story.ties)
+        section.notes.append(f"A tie within the noise of the seeds: {others}. Each may as well be the best.")
+    elif story.confirmed:
+        section.notes.append("No other confirmed trial comes within the noise of the seeds.")
+    if story.kind == "sweep":
+        section.tables.append(_baselines(story))
+        if not any(story.is_guide(record) for record in story.records):
+            section.notes.append(
+                "The guide's own configuration was not run in this sweep; a warm start in the space file runs it."
+            )
+    section.notes.append(f"To compare with: {GUIDE}. Only the same split and encoder make it comparable.")
+    if story.kind == "sweep" and story.evaluation is not None and story.evaluation["split"] == "test":
+        looks = "once, after the choice was frozen" if len(story.looks) <= 1 else f"{len(story.looks)} times"
+        section.notes.append(f"The test split was opened {looks}.")
+    return section
+
+
+def _sentence(story: Story, chosen: TrialRecord) -> str:
+    best = chosen.best(story.metric)
+    assert best is not None
+    params = ", ".join(f"{name} {short(value)}" for name, value in chosen.params.items())
+    what = f"{label(chosen)}, seed {chosen.seed}" if chosen.purpose == "search" else label(chosen)
+    if story.kind == "run":
+        what = f"the epoch kept is {best['epoch']} of {len(chosen.epochs)}, seed {chosen.seed}"
+        return f"Of this run {what}."
+    return f"The best so far: {what} ({params})." if story.state != "finished" else f"The best: {what} ({params})."
+
+
+def _evaluation_cards(story: Story) -> list[Card]:
+    results = story.evaluation
+    assert results is not None
+    cards, split, intervals = [], results["split"], results["intervals_95"]
+    for name, words in (("f1_macro", "macro-F1"), ("accuracy", "accuracy")):
+        low, high = intervals[name]
+        cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", f"95 %: {low:.3f} to {high:.3f}"))
+    cards.append(Card(f"calibration error, {split}", f"{results['ece']:.3f}", "ECE; 0 is perfect"))
+    copies = results["copies_of_training"]
+    if copies is None:
+        note = "copies of training faces were not looked for"
+    elif copies["n"]:
+        without = copies["without_copies"]
+        note = f"{copies['n']} are copies of training faces"
+        note += f"; without them macro-F1 {without['f1_macro']:.3f}" if without else ""
+    else:
+        note = "none is a copy of a training face"
+    cards.append(Card(f"faces, {split}", str(results["n"]), note))
+    return cards
+
+
+def _validation_cards(story: Story, chosen: TrialRecord) -> list[Card]:
+    best = chosen.best(story.metric)
+    assert best is not None
+    name = story.metric.name
+    value = Card(f"{name}, validation", f"{best[name]:.3f}", f"epoch {best['epoch']}")
+    again = next((c for c in story.confirmed if c.record.number == chosen.number), None)
+    if again is None:
+        return [value._replace(note=f"{value.note}; the best of {len(story.records)}, so optimistic")]
+    interval = f" ± {again.half_width:.3f}" if again.half_width is not None else ""
+    return [
+        value,
+        Card(f"{name}, {len(again.values)} fresh seeds", f"{again.mean:.3f}{interval}", "mean, 95 % interval"),
+    ]
+
+
+def _cost_cards(story: Story) -> list[Card]:
+    if not story.model:
+        return []
+    weights = _weights(story.model)
+    cards = [Card("the model", f"{weights / 1e6:.2f} M weights", f"{4 * weights / 1e6:.1f} MB in float32")]
+    if story.chosen is not None:
+        cards.append(Card("its training", clock(story.chosen.seconds), f"{len(story.chosen.epochs)} epochs"))
+        if story.chosen.cost is not None and story.metric.against == "latency_ms":
+            cards.append(Card("one code takes", f"{story.chosen.cost:.2f} ms"))
+    return cards
+
+
+def _baselines(story: Story) -> Table:
+    """The chosen trial beside the guide's configuration, other warm starts and the largest class."""
+    name, rows = story.metric.name, []
+
+    def row(what: str, record: TrialRecord) -> list[str]:
+        best = record.best(story.metric)
+        value = f"{best[name]:.3f}" if best is not None else ""
+        params = ", ".join(f"{key} {short(v)}" for key, v in record.params.items())
+        epoch = str(best["epoch"]) if best is not None else ""
+        return [what, value, epoch, record.state, params]
+
+    if story.chosen is not None:
+        rows.append(row(f"the best, {label(story.chosen)}", story.chosen))
+    for record in story.records:
+        start = story.warm_start(record)
+        if story.is_guide(record):
+            rows.append(row(f"the guide's configuration, {label(record)}", record))
+        elif start is not None:
+            rows.append(row(f"warm start {start} of the space file, {label(record)}", record))
+    if name == "f1_macro" and story.evaluation is not None:
+        faces = np.array(story.evaluation["confusion_matrix"]).sum(axis=1)
+        rows.append(["always the largest class", f"{majority_f1_macro(faces):.3f}", "", "", ""])
+    return Table(
+        caption=f"The best beside the baselines: {name} on validation",
+        headings=["", name, "epoch", "state", "hyperparameters"],
+        rows=rows,
+    )
+
+
+def _weights(model: dict[str, Any]) -> int:
+    """How many numbers a LatentViT has; none of them is made."""
+    import torch
+
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in LatentViT(**model).parameters())

@@ -1,0 +1,58 @@
+"""The report of a sweep while it runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PAUSE_S = 60.0
+"""Between two reports, at least; and twenty times what the last one took, so that they cost little."""
+SHARE = 20
+
+
+@contextmanager
+def live_report(folder: Path, changes: Path, pause_s: float = PAUSE_S) -> Iterator[None]:
+    """Writes report.html again and again while the block runs, in a process of its own.
+
+    Whatever goes wrong in it stays there: the report must never disturb the sweep.
+
+    Args:
+        folder: of the sweep.
+        changes: the file whose growth makes a new report worth while.
+        pause_s: seconds between two reports.
+    """
+    done = threading.Event()
+    thread = threading.Thread(target=_keep_writing, args=(folder, changes, pause_s, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _keep_writing(folder: Path, changes: Path, pause_s: float, done: threading.Event) -> None:
+    size, pause = 0, pause_s
+    while not done.wait(pause):
+        now = changes.stat().st_size if changes.is_file() else 0
+        if now == size:
+            continue
+        size, started = now, time.monotonic()
+        _write(folder, done)
+        pause = max(pause_s, SHARE * (time.monotonic() - started))
+
+
+def _write(folder: Path, done: threading.Event) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "fervit.report", str(folder)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, env=environment) as process:
+        while process.poll() is None:
+            if done.wait(0.2):
+                process.kill()

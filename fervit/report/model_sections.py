@@ -1,0 +1,119 @@
+"""The sections about the chosen model on its evaluation split, and where everything comes from."""
+
+from __future__ import annotations
+
+import shlex
+
+import yaml
+
+from fervit.emotions import EMOTIONS
+from fervit.report import model_plots
+from fervit.report.faces import wrong_faces
+from fervit.report.parts import Section, Table
+from fervit.report.story import Story
+
+
+def model(story: Story) -> Section | None:
+    results = story.evaluation
+    if results is None:
+        return None
+    section = Section(id="model", title=f"The best model on {results['split']}")
+    if story.kind == "evaluation":
+        section.title = f"The model on {results['split']}"
+    section.add(model_plots.confusion(results["confusion_matrix"], results["split"]))
+    section.add(
+        model_plots.classes(results["classification_report"], results["intervals_95"]), "Lines: 95 % intervals of F1."
+    )
+    report, intervals = results["classification_report"], results["intervals_95"]
+    section.tables.append(
+        Table(
+            caption="Each class",
+            headings=["class", "faces", "precision", "recall", "F1", "95 % interval of F1"],
+            rows=[
+                [
+                    emotion,
+                    f"{report[emotion]['support']:g}",
+                    *(f"{report[emotion][name]:.3f}" for name in ("precision", "recall", "f1-score")),
+                    "{:.3f} to {:.3f}".format(*intervals[f"f1_{emotion}"]),
+                ]
+                for emotion in EMOTIONS
+            ],
+            sortable=True,
+        )
+    )
+    return section
+
+
+def attention(story: Story) -> Section | None:
+    if story.evaluation is None:
+        return None
+    attention = story.evaluation["attention"]
+    section = Section(id="attention", title="Attention")
+    if attention["flat"]:
+        section.texts.append(
+            "Attention is flat: nearly even over the layers, as in a model that has hardly been trained."
+        )
+    section.add(
+        model_plots.attention(attention["rollout"]),
+        "Attention rollout from what the head reads to each style, mean of up to 100 faces a class.",
+    )
+    return section
+
+
+def wrong(story: Story, data_root: str | None) -> Section | None:
+    if story.evaluation is None or story.evaluation_dir is None:
+        return None
+    faces, total = wrong_faces(story.evaluation, story.evaluation_dir, data_root)
+    if not total:
+        return None
+    section = Section(id="wrong", title="What it gets wrong")
+    section.texts.append(f"{total} faces are wrong; these are those that the model was surest of.")
+    if any(face.src for face in faces):
+        section.faces = [face for face in faces if face.src]
+        section.texts.append("The page holds these pictures: mind their licence before you publish it.")
+    else:
+        section.texts.append("The pictures are not at hand (launch/report.py --data_root FACES shows them).")
+        rows = [[face.image_id, face.truth, face.predicted, f"{face.confidence:.2f}"] for face in faces]
+        headings = ["face", "truth", "predicted", "confidence"]
+        section.tables.append(Table(caption="Surest mistakes", headings=headings, rows=rows, sortable=True))
+    return section
+
+
+def provenance(story: Story) -> Section:
+    section, environment = Section(id="provenance", title="Made from"), story.environment
+    rows: list[list[str]] = []
+    for name, split in environment.get("data", {}).items():
+        rows.append(
+            [f"{name} latents", f"{split.get('rows')} faces, sha256 {split.get('sha256')}, {split.get('path')}"]
+        )
+    if story.evaluation is not None:
+        evaluated = story.evaluation["latents"]
+        rows.append([f"{story.evaluation['split']} latents", f"{story.evaluation['n']} faces, {evaluated['path']}"])
+        rows.append(["model, sha256 of the weights", str(story.evaluation["checkpoint"]["fingerprint"])])
+    encoder = story.encoder
+    if encoder:
+        rows.append(
+            ["encoder", ", ".join(f"{key} {value}" for key, value in encoder.items() if value not in ("", False))]
+        )
+    for name, version in environment.get("packages", {}).items():
+        rows.append([name, str(version)])
+    keys = ("python", "platform", "processor", "cpus", "seed")
+    rows += [[key, str(environment[key])] for key in keys if key in environment]
+    git = environment.get("git")
+    if git:
+        rows.append(["fervit's commit", git["commit"] + (" with changes" if git["changed"] else "")])
+    cluster = environment.get("cluster")
+    if cluster:
+        rows.append(["cluster", f"{cluster['nodes']} nodes, {cluster['cpus']:g} CPUs, {cluster['gpus']:g} GPUs"])
+    for i, look in enumerate(story.looks, start=1):
+        rows.append([f"look {i} at the test split", f"{look['opened']}, trial {look['trial']}, epoch {look['epoch']}"])
+    section.tables.append(Table(caption="Versions, data, hardware", headings=["", ""], rows=rows))
+    if environment.get("command"):
+        section.texts.append("The command that made it:")
+        section.blocks.append(shlex.join(["python", *map(str, environment["command"])]))
+    if story.space is not None:
+        section.texts.append("The space file, as it was resolved:")
+        section.blocks.append(
+            yaml.safe_dump(story.space.to_json(), sort_keys=False, default_flow_style=None, width=110)
+        )
+    return section

@@ -1,0 +1,128 @@
+"""The sections about the search: curves, hyperparameters, trials, failures, time."""
+
+from __future__ import annotations
+
+from fervit.progress import clock
+from fervit.report import curve_plots, parameter_plots
+from fervit.report.importance import FEWEST, importances
+from fervit.report.parts import Section, Table
+from fervit.report.plot import label, short
+from fervit.report.story import Story
+from fervit.report.times import account
+from fervit.search.selection import failures_by_kind, ranked
+
+SHOWN_TRIALS = 1000
+
+
+def curves(story: Story) -> Section | None:
+    section = Section(id="curves", title="Learning curves")
+    section.add(curve_plots.curves(story), "A mark is where a trial ended; hover or tap it for its hyperparameters.")
+    return section if section.plots else None
+
+
+def parameters(story: Story) -> Section | None:
+    if story.space is None:
+        return None
+    section = Section(id="parameters", title="What mattered")
+    shares = importances(story.records, story.space)
+    section.add(parameter_plots.importance(shares), "fANOVA over the best values of all trials, stopped ones included.")
+    if not shares:
+        section.texts.append(f"Importance takes {FEWEST} trials with different values; there are not so many.")
+    section.add(parameter_plots.parallel(story), "Hover a line for its trial.")
+    for one in parameter_plots.slices(story):
+        section.add(one, small=True)
+    return section
+
+
+def pareto(story: Story) -> Section | None:
+    section = Section(id="pareto", title="Best at its cost")
+    section.add(parameter_plots.pareto(story))
+    return section if section.plots else None
+
+
+def trials(story: Story) -> Section | None:
+    if story.space is None or not story.records:
+        return None
+    everything = [*story.records, *story.reruns]
+    ranking = ranked(everything, story.metric)
+    rest = [record for record in everything if record not in ranking]
+    names = list(dict.fromkeys((story.metric.name, "f1_macro", "accuracy", "val_loss")))
+    rows = []
+    for rank, record in enumerate([*ranking, *rest], start=1):
+        best = record.best(story.metric)
+        row = [label(record), str(rank) if rank <= len(ranking) else "", record.state]
+        row += [str(best["epoch"]) if best else "", *(f"{best[name]:.4f}" if best else "" for name in names)]
+        row += [str(len(record.epochs)), f"{record.seconds:.1f}"]
+        rows.append([*row, *(short(record.params.get(name, "")) for name in story.parameters)])
+    table = Table(
+        caption="All trials, best first; a heading sorts",
+        headings=["trial", "rank", "state", "best epoch", *names, "epochs", "seconds", *story.parameters],
+        rows=rows[:SHOWN_TRIALS],
+        sortable=True,
+    )
+    section = Section(id="trials", title="All trials", tables=[table])
+    if len(rows) > SHOWN_TRIALS:
+        section.texts.append(f"The first {SHOWN_TRIALS} of {len(rows)}; leaderboard.csv has all.")
+    return section
+
+
+def failures(story: Story) -> Section | None:
+    failed = [record for record in [*story.records, *story.reruns] if record.state == "failed"]
+    if story.kind != "sweep":
+        return None
+    section = Section(id="failures", title="Failures")
+    if not failed:
+        section.texts.append("No trial failed.")
+        return section
+    section.tables.append(
+        Table(
+            caption="By kind",
+            headings=["kind", "trials"],
+            rows=[[kind, str(n)] for kind, n in failures_by_kind(failed).most_common()],
+        )
+    )
+    section.tables.append(
+        Table(
+            caption="Each",
+            headings=["trial", "epochs", "what", "hyperparameters"],
+            rows=[
+                [
+                    label(record),
+                    str(len(record.epochs)),
+                    record.failure[:200],
+                    ", ".join(f"{name} {short(value)}" for name, value in record.params.items()),
+                ]
+                for record in failed[:SHOWN_TRIALS]
+            ],
+        )
+    )
+    return section
+
+
+def time(story: Story) -> Section | None:
+    if story.kind != "sweep":
+        return None
+    train_rows = story.environment.get("data", {}).get("train", {}).get("rows", 0)
+    times = account(story.events, [*story.records, *story.reruns], train_rows)
+    if times is None:
+        return None
+    section = Section(id="time", title="Where the time went")
+    whole = times.slots * times.elapsed
+    parts = {
+        "training steps": times.training,
+        "validation": times.validation,
+        "starting, saving, deciding": times.starting,
+        "no trial in the slot": times.idle,
+    }
+    gpus = story.space.trial.gpus * story.space.trial.workers if story.space else 0
+    hours = f", {gpus * (whole - times.idle) / 3600:.2f} GPU-hours asked for" if gpus else ""
+    section.texts.append(f"{clock(times.elapsed)} in all with {times.slots} trials at once{hours}.")
+    section.tables.append(
+        Table(
+            caption=f"Of {times.slots} slots x {clock(times.elapsed)}",
+            headings=["", "share", "time"],
+            rows=[[name, f"{seconds / whole:.1%}", clock(seconds)] for name, seconds in parts.items()],
+        )
+    )
+    section.add(curve_plots.timeline(times, story))
+    return section

@@ -1,0 +1,55 @@
+"""The sections of the report, in their order: the answer first."""
+
+from __future__ import annotations
+
+from fervit.report.answer import answer
+from fervit.report.model_sections import attention, model, provenance, wrong
+from fervit.report.parts import Section
+from fervit.report.search_sections import curves, failures, parameters, pareto, time, trials
+from fervit.report.story import Story
+from fervit.search.selection import counts_by_state
+
+
+def sections_of(story: Story, data_root: str | None = None) -> list[Section]:
+    """All sections that this story has something to say in."""
+    found = [
+        answer(story),
+        curves(story),
+        parameters(story),
+        pareto(story),
+        trials(story),
+        failures(story),
+        time(story),
+    ]
+    found += [model(story), attention(story), wrong(story, data_root), provenance(story)]
+    return [section for section in found if section is not None]
+
+
+def title_of(story: Story) -> str:
+    what = {"sweep": "Sweep", "run": "Training run", "evaluation": "Evaluation"}[story.kind]
+    return f"{what} {story.folder.name}"
+
+
+def subtitle_of(story: Story) -> str:
+    if story.kind == "evaluation":
+        return "The evaluation of one checkpoint."
+    counts = counts_by_state(story.records)
+    states = ", ".join(f"{n} {state}" for state, n in counts.items())
+    going = {
+        "running": "it is still running, and this page shows where it stands",
+        "interrupted": "it was interrupted; the same command with --resume goes on",
+        "finished": "it has ended",
+    }[story.state]
+    return f"{len(story.records)} trials ({states}); {going}." if story.kind == "sweep" else f"One training; {going}."
+
+
+def warnings_of(story: Story) -> list[str]:
+    found = list(story.remarks)
+    encoder = story.encoder
+    if encoder.get("untrained"):
+        found.append("The encoder is fervit's demo with UNTRAINED random weights: this shows the way, not a result.")
+    if story.evaluation is not None and story.evaluation["split"] == "val" and story.kind == "sweep":
+        found.append("There was no test split: the evaluation is on the faces that also chose the model (optimistic).")
+    if len(story.looks) > 1:
+        found.append(f"The test split was opened {len(story.looks)} times: the last choice knew the earlier results.")
+    return found
