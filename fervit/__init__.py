@@ -2,6 +2,10 @@
 
 model = fervit.load("experiments/.../best")    # a trained LatentViT with its labels and fingerprints
 logits = model(codes)                          # [n, 18, 512] -> [n, 7]
+
+model = fervit.load("experiments/.../best", encoder_model="pretrained_models/psp_ffhq_encode.pt")
+for face in model.predict(["face.jpg"]):
+    print(face.label, face.confidence)
 """
 
 from __future__ import annotations
@@ -13,10 +17,10 @@ from fervit.lazy import attributes
 if TYPE_CHECKING:
     from fervit import encoders as encoders
     from fervit import latents as latents
-    from fervit.training.checkpoint import load as load
+    from fervit.evaluation.predictor import load as load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "encoders", "latents", "load"]
 
 
-__getattr__ = attributes(__name__, {"load": "fervit.training.checkpoint"}, ("encoders", "latents"))
+__getattr__ = attributes(__name__, {"load": "fervit.evaluation.predictor"}, ("encoders", "latents"))

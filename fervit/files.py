@@ -82,6 +82,19 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def recognise_download(path: Path) -> str:
+    """What is wrong with a downloaded file that its first bytes give away, whatever it should be; "" for nothing."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        return "is empty; download it again"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "is a web page (HTML), not a checkpoint: the hoster sent its quota or login page; download it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+    return ""
+
+
 def _sync(path: Path) -> None:
     """Puts the bytes on the disk before the name, so that a power cut leaves no empty file under it."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fervit.errors import UserError
-from fervit.files import first_line
+from fervit.files import first_line, recognise_download
 from fervit.numpy_pickles import SAFE_GLOBALS
 
 HEAD_BYTES = 512
@@ -42,21 +42,18 @@ def load_untrusted(path: Path, *, mmap: bool = False) -> Any:
 
 def _recognise(path: Path) -> str:
     """What is wrong with a file that its first bytes give away; "" for nothing."""
-    size = path.stat().st_size
+    wrong = recognise_download(path)
+    if wrong:
+        return wrong
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    if size == 0:
-        return "is empty; download it again"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return "is a web page (HTML), not a checkpoint: the hoster sent its quota or login page; download it again"
-    if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
     if re.match(rb"\x80[\x03-\x05]", head):
         return (
             "is a bare pickle, which may run code when it is loaded; refused, and nothing was executed: a checkpoint "
             "must be what torch.save writes"
         )
     if head.startswith(b"PK") and not zipfile.is_zipfile(path):
+        size = path.stat().st_size
         return f"is cut off: {size:,} bytes, and the zip's directory at the end is missing; download it again"
     return ""
 

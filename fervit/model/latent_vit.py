@@ -94,7 +94,7 @@ class LatentViT(nn.Module):
         if self.standardise:
             codes_nld = (codes_nld - self.code_mean) / self.code_std
         tokens = self.input_proj(codes_nld)  # [batch, seq_len, embed_dim]
-        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.pos_emb
+        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.pos_emb
         tokens = self.transformer["layers"](tokens)  # [batch, 1 + seq_len, embed_dim]
         logits: Tensor = self.mlp_head(tokens[:, 0] if self.pooling == "cls" else tokens[:, 1:].mean(dim=1))
         return logits

@@ -1,10 +1,10 @@
-"""The model card beside an exported model: what it is, what it reached, on which data, and how to use it."""
+"""The model card beside the model that a sweep exports."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fervit.emotions import EMOTIONS
+from fervit.training.card import card
 from fervit.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -12,23 +12,12 @@ if TYPE_CHECKING:
 
 
 def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
-    """Markdown with the header that model hubs read (Mitchell et al., 2019, "Model cards for model reporting")."""
+    """Markdown: what the sweep found, and what a card says of any model."""
     metric, chosen, test = result.space.metric, result.chosen, result.verdict.evaluation
     best = chosen.best(metric)
     assert best is not None
     confirmed = next((c for c in result.confirmed if c.record.number == chosen.number), None)
     lines = [
-        "---",
-        "library_name: fervit",
-        "tags: [facial-expression-recognition, stylegan, w-plus]",
-        "---",
-        f"# LatentViT, trial {chosen.number} of sweep {result.space.name}",
-        "",
-        f"A Vision Transformer over W+ codes of {checkpoint.config.seq_len} x {checkpoint.config.latent_dim} "
-        f"numbers; seven classes: {', '.join(EMOTIONS)}.",
-        "",
-        "## Results",
-        "",
         "| split | macro-F1 | accuracy | |",
         "|---|---|---|---|",
         f"| validation | {best['f1_macro']:.3f} | {best['accuracy']:.3f} | epoch {best['epoch']}, seed "
@@ -44,27 +33,8 @@ def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
         if test.split == "test"
         else "NOT unseen: chose the model"
     )
-    lines += [
-        f"| {test.split} | {test.metrics['f1_macro']:.3f} | {test.metrics['accuracy']:.3f} | {of} |",
-        "",
-        *([result.verdict.remark + ".", ""] if result.verdict.remark else []),
-        "## Made from",
-        "",
-        f"- encoder: {checkpoint.encoder.get('encoder')}, checkpoint sha256 "
-        f"{checkpoint.encoder.get('checkpoint_sha256') or '-'}"
-        + (" (UNTRAINED random weights: not a result)" if checkpoint.encoder.get("untrained") else ""),
-        *(f"- {split} latents: sha256 {digest}" for split, digest in checkpoint.data.items()),
-        "- hyperparameters: " + ", ".join(f"{name} {value}" for name, value in chosen.params.items()),
-        "- all of them, and versions: config.json here, environment.json of the sweep",
-        "",
-        "## Use",
-        "",
-        "    import fervit",
-        '    model = fervit.load("this/folder")',
-        "    logits = model(codes)  # [n, seq_len, latent_dim] -> [n, 7]",
-        "",
-        "Codes must come from the same encoder. Labels of FER2013-like sets are noisy and culture-bound: the model "
-        "reads the expression that annotators named, not what a person feels. Not for decisions about people.",
-        "",
-    ]
-    return "\n".join(lines)
+    lines.append(f"| {test.split} | {test.metrics['f1_macro']:.3f} | {test.metrics['accuracy']:.3f} | {of} |")
+    if result.verdict.remark:
+        lines += ["", result.verdict.remark + "."]
+    title = f"LatentViT, trial {chosen.number} of sweep {result.space.name}"
+    return card(checkpoint, title, lines, [f"{name} {value}" for name, value in chosen.params.items()])

@@ -32,7 +32,8 @@ from fervit.search.stopping import stopping_rule
 from fervit.search.sweep import run_trials, spent
 from fervit.search.team import SharedLatents
 from fervit.search.trial import LatentTrial
-from fervit.training.checkpoint import BEST_MODEL, Checkpoint, export, load_checkpoint
+from fervit.training.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
+from fervit.training.export import CARD_FILE, export
 from fervit.training.run import environment
 
 Say = Callable[[str], None]
@@ -140,7 +141,7 @@ def run_sweep(
         encoder=splits.train.encoder,
         seconds=ledger.elapsed_seconds(),
     )
-    write_text(folder / "best" / "README.md", model_card(result, checkpoint))
+    write_text(folder / "best" / CARD_FILE, model_card(result, checkpoint))
     return result
 
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fervit import __version__
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
-from fervit.files import whole_file, write_json
+from fervit.files import first_line, recognise_download, whole_file
 from fervit.model import LatentViT
 from fervit.structure import build
 from fervit.torch_files import load_untrusted
 from fervit.training.config import MODEL_FIELDS, TrainConfig
 
-BEST_MODEL = "best_model.pt"
+BEST_MODEL, WEIGHTS, MODEL_CONFIG = "best_model.pt", "model.safetensors", "config.json"
 CONTENT: dict[str, Any] = {
     "model_state_dict": dict,
     "config": dict,
@@ -84,17 +84,20 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads what `save_checkpoint` wrote, or a checkpoint of an earlier LatentViT run, in either format of torch.save.
+    """Reads what `save_checkpoint` or `export` wrote, or a checkpoint of an earlier LatentViT run, in either format of
+    torch.save.
 
     An earlier run's file says nothing of its data and encoder; `encoder` and `data` are then empty. The file is
     untrusted: nothing in it is executed.
 
+    Args:
+        path: a best_model.pt or model.safetensors, or the folder of an export, a run or a sweep.
+
     Raises:
         UserError: no such file, or not a checkpoint of LatentViT.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint; a run keeps its best as checkpoints/{BEST_MODEL}")
-    content = load_untrusted(path)
+    path = checkpoint_in(path)
+    content = _exported(path) if path.suffix == ".safetensors" else load_untrusted(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: is no checkpoint of LatentViT (it holds no dict)")
     for key, kind in CONTENT.items():
@@ -116,6 +119,45 @@ def load_checkpoint(path: Path) -> Checkpoint:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: its weights do not fit its own configuration ({reason})") from None
     return checkpoint
+
+
+def checkpoint_in(path: Path) -> Path:
+    """The file of weights that a path means: itself, or the best one of a folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.is_dir():
+        for name in (WEIGHTS, BEST_MODEL, f"checkpoints/{BEST_MODEL}", f"best/{WEIGHTS}", f"best/{BEST_MODEL}"):
+            if (path / name).is_file():
+                return path / name
+        raise UserError(f"{path}: holds no model (no {WEIGHTS}, {BEST_MODEL}, checkpoints/{BEST_MODEL} or best/)")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such checkpoint; a run keeps its best as checkpoints/{BEST_MODEL}")
+    return path
+
+
+def _exported(path: Path) -> dict[str, Any]:
+    """model.safetensors with the config.json beside it, as `save_checkpoint` would have written them."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    wrong = recognise_download(path)
+    if wrong:
+        raise UserError(f"{path}: {wrong}")
+    beside = path.parent / MODEL_CONFIG
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: lacks the {MODEL_CONFIG} beside it; copy the whole folder of the export") from None
+    except ValueError:
+        raise UserError(f"{beside}: is damaged (no JSON); copy the whole folder of the export again") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is cut off or no safetensors file ({first_line(error)}); copy it again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{beside}: is no {MODEL_CONFIG} of an export; copy the whole folder again")
+    return {**config, "model_state_dict": weights, "config": {"training": config.get("training")}}
 
 
 def _config(content: dict[str, Any], weights: dict[str, Any], path: Path) -> TrainConfig:
@@ -145,52 +187,3 @@ def _sizes(weights: dict[str, Any], path: Path) -> dict[str, int]:
         raise UserError(
             f"{path}: its weights do not fit LatentViT (cls_token, pos_emb, input_proj, transformer.layers, mlp_head)"
         ) from None
-
-
-def export(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes best_model.pt, model.safetensors and config.json (labels, encoder, hyperparameters) into `folder`."""
-    from safetensors.torch import save_file
-
-    save_checkpoint(checkpoint, folder / BEST_MODEL)
-    with whole_file(folder / "model.safetensors") as aside:
-        save_file({name: value.contiguous() for name, value in checkpoint.model_state_dict.items()}, aside)
-    write_json(
-        folder / "config.json",
-        {
-            "labels": list(EMOTIONS),
-            "model": checkpoint.config.model(),
-            "training": checkpoint.config.to_json(),
-            "epoch": checkpoint.epoch,
-            "metrics": checkpoint.metrics,
-            "encoder": checkpoint.encoder,
-            "data": checkpoint.data,
-            "fervit_version": __version__,
-        },
-    )
-
-
-def load(path: str | Path) -> TrainedModel:
-    """A trained LatentViT, ready to call, from a `best/` folder or a `best_model.pt`, in eval mode.
-
-    Example:
-        model = fervit.load("experiments/demo_20260102_030405/best")
-        logits = model(codes)  # [n, 18, 512] -> [n, 7]
-    """
-    path = Path(path)
-    return TrainedModel(load_checkpoint(path / BEST_MODEL if path.is_dir() else path))
-
-
-class TrainedModel(torch.nn.Module):
-    """W+ codes [n, 18, 512], tensor or array, -> logits [n, 7]; with `labels` and fingerprints of encoder and data."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        self.network = checkpoint.model()
-        self.labels = EMOTIONS
-        self.config, self.encoder, self.data = checkpoint.config, checkpoint.encoder, checkpoint.data
-        self.eval()
-
-    def forward(self, codes_nld: Tensor | np.ndarray) -> Tensor:
-        codes = codes_nld if isinstance(codes_nld, Tensor) else torch.tensor(codes_nld)
-        logits: Tensor = self.network(codes.float())
-        return logits

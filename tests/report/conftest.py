@@ -16,8 +16,8 @@ from fervit.files import write_json, write_text
 from fervit.search.journal import FILE
 from fervit.search.space import SearchSpace
 from fervit.search.space_file import parse_space
-from fervit.training.checkpoint import export
 from fervit.training.config import TrainConfig
+from fervit.training.export import export
 from tests.conftest import ENCODER, latent_set, trained
 
 SPACE: dict[str, Any] = {

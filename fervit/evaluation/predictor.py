@@ -1,0 +1,199 @@
+"""From a picture to an emotion: a trained LatentViT with the encoder that its codes come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.fs as pafs
+import torch
+from torch import Tensor
+
+from fervit.emotions import EMOTIONS
+from fervit.encoders.registry import Encoder, load_encoder
+from fervit.encoders.runner import EncoderRunner
+from fervit.errors import UserError
+from fervit.evaluation.evaluate import encoder_name, probabilities_of
+from fervit.images.align import find_and_align
+from fervit.images.detector import FaceDetector
+from fervit.images.pictures import read_picture, resize
+from fervit.latents.schema import same_encoder
+from fervit.latents.stages import reason_of
+from fervit.training.checkpoint import Checkpoint, load_checkpoint
+
+BATCH_SIZE = {"cpu": 4, "cuda": 64}
+Picture = str | Path | np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model says of one picture."""
+
+    name: str
+    """The path, or the place in the list of an array."""
+    label: str = ""
+    """The most probable emotion; "" if the picture could not be read."""
+    confidence: float = 0.0
+    """Its probability."""
+    probabilities: dict[str, float]
+    """Of all seven; empty if the picture could not be read."""
+    box: tuple[float, ...] | None = None
+    """Of the face in the picture, x, y, width, height in pixels, where it was looked for."""
+    faces: int | None = None
+    """How many there are in the picture, where they were looked for; the largest counts."""
+    error: str = ""
+    """Why there is no prediction."""
+
+    def to_json(self) -> dict[str, Any]:
+        found = {"label": self.label, "confidence": round(self.confidence, 6)}
+        found |= {"probabilities": {name: round(value, 6) for name, value in self.probabilities.items()}}
+        looked = {} if self.box is None else {"box": [round(v, 1) for v in self.box], "faces": self.faces}
+        return {"name": self.name, **({"error": self.error} if self.error else {**found, **looked})}
+
+
+def load(
+    path: str | Path,
+    *,
+    encoder_model: str | Path | None = None,
+    encoder_type: str | None = None,
+    face_detector: str | Path | None = None,
+) -> TrainedModel:
+    """A trained LatentViT, ready to call, in eval mode.
+
+    Args:
+        path: a `best/` folder, an export, a run, or a `best_model.pt`, also of an earlier LatentViT run.
+        encoder_model: the encoder's checkpoint, to predict from pictures.
+        encoder_type: psp, e4e or demo; None for the one that the model names.
+        face_detector: YuNet's ONNX file, to find and align faces in pictures that are not aligned.
+
+    Raises:
+        UserError: a file is missing or not what it should be, or the encoder is not the one of the model's codes.
+
+    Example:
+        model = fervit.load("experiments/demo_20260102_030405/best")
+        logits = model(codes)  # [n, 18, 512] -> [n, 7]
+    """
+    checkpoint = load_checkpoint(Path(path))
+    detector = FaceDetector(face_detector) if face_detector is not None else None
+    encoder = None
+    if encoder_model is not None or encoder_type is not None:
+        encoder = open_encoder(checkpoint, encoder_model, encoder_type)
+    return TrainedModel(checkpoint, encoder, detector)
+
+
+def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encoder_type: str | None) -> Encoder:
+    """The encoder of a model's codes, on a GPU if there is one.
+
+    Raises:
+        UserError: it is another encoder than the one that the model was trained on.
+    """
+    trained_on = checkpoint.encoder
+    kind = encoder_type or str(trained_on.get("encoder") or "psp")
+    if trained_on and kind != trained_on.get("encoder"):
+        raise UserError(
+            f"--encoder_type {kind}: the model was trained on codes of {encoder_name(trained_on)}; give that encoder"
+        )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = load_encoder(kind, encoder_model, device, str(trained_on.get("precision") or "float32"))
+    found = encoder.fingerprint.to_json()
+    if trained_on and not same_encoder(found, trained_on):
+        raise UserError(
+            f"--encoder_model {encoder_model}: is {encoder_name(found)}, but the model was trained on codes of "
+            f"{encoder_name(trained_on)}; give the checkpoint with that SHA-256"
+        )
+    expected = (checkpoint.config.seq_len, checkpoint.config.latent_dim)
+    if (encoder.fingerprint.seq_len, encoder.fingerprint.latent_dim) != expected:
+        raise UserError(
+            f"--encoder_model {encoder_model}: gives codes of {encoder.fingerprint.seq_len} x "
+            f"{encoder.fingerprint.latent_dim}, but the model takes {expected[0]} x {expected[1]}; give the encoder "
+            "that it was trained on"
+        )
+    return encoder
+
+
+class TrainedModel(torch.nn.Module):
+    """W+ codes [n, 18, 512], tensor or array, -> logits [n, 7]; with `labels` and fingerprints of encoder and data."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, encoder: Encoder | None = None, detector: FaceDetector | None = None
+    ) -> None:
+        super().__init__()
+        self.network = checkpoint.model()
+        self.labels = EMOTIONS
+        self.config, self.encoder, self.data = checkpoint.config, checkpoint.encoder, checkpoint.data
+        self._detector, self._runner, self._size = detector, None, 0
+        if encoder is not None:
+            device = encoder.latent_avg.device.type
+            self._runner, self._size = EncoderRunner(encoder, BATCH_SIZE[device]), encoder.fingerprint.size
+        self.eval()
+
+    def forward(self, codes_nld: Tensor | np.ndarray) -> Tensor:
+        codes = codes_nld if isinstance(codes_nld, Tensor) else torch.tensor(codes_nld)
+        logits: Tensor = self.network(codes.float())
+        return logits
+
+    def predict(self, pictures: Picture | Iterable[Picture]) -> list[Prediction]:
+        """The emotion in each picture: a path, or RGB pixels uint8 [h, w, 3].
+
+        Pictures must be aligned as FFHQ's are, unless the model was loaded with a face detector. One that cannot be
+        read, or has no face, has an `error` instead of a label.
+
+        Raises:
+            UserError: the model was loaded without an encoder.
+        """
+        if self._runner is None:
+            raise UserError("predict: needs the encoder; load the model with fervit.load(path, encoder_model=...)")
+        given = [pictures] if isinstance(pictures, str | Path | np.ndarray) else list(pictures)
+        faces = [self._prepare(picture) for picture in given]
+        good = [i for i, face in enumerate(faces) if face.error == ""]
+        names = [_name(picture, i) for i, picture in enumerate(given)]
+        predictions = [
+            Prediction(name=name, probabilities={}, error=face.error) for name, face in zip(names, faces, strict=True)
+        ]
+        if not good:
+            return predictions
+        # As codes are stored: a face has the same prediction here and in an evaluation.
+        codes = self._runner(np.stack([faces[i].pixels for i in good])).numpy().astype(np.float16)
+        for i, row in zip(good, probabilities_of(self.network, codes), strict=True):
+            predictions[i] = Prediction(
+                name=names[i],
+                label=EMOTIONS[row.argmax()],
+                confidence=float(row.max()),
+                probabilities=dict(zip(EMOTIONS, map(float, row), strict=True)),
+                box=faces[i].box,
+                faces=faces[i].faces,
+            )
+        return predictions
+
+    def _prepare(self, picture: Picture) -> _Prepared:
+        """The face of a picture, at the encoder's size."""
+        try:
+            pixels = picture if isinstance(picture, np.ndarray) else read_pixels(picture)
+            if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+                raise ValueError(f"pixels must be uint8 [h, w, 3], but are {pixels.dtype} {list(pixels.shape)}")
+            if self._detector is None:
+                return _Prepared(pixels=resize(pixels, self._size))
+            aligned = find_and_align(pixels, self._detector, self._size)
+            return _Prepared(pixels=aligned.pixels, box=tuple(map(float, aligned.box)), faces=aligned.faces)
+        except Exception as error:  # whatever is wrong with one picture must not stop the others
+            return _Prepared(pixels=np.empty(0), error=reason_of(error))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    pixels: np.ndarray
+    box: tuple[float, ...] | None = None
+    faces: int | None = None
+    error: str = ""
+
+
+def read_pixels(path: str | Path) -> np.ndarray:
+    """RGB, uint8 [h, w, 3], of a local picture."""
+    return read_picture(pafs.LocalFileSystem(), str(path))
+
+
+def _name(picture: Picture, place: int) -> str:
+    return f"picture {place}" if isinstance(picture, np.ndarray) else str(picture)

@@ -1,0 +1,112 @@
+"""Finds faces and their landmarks with YuNet.
+
+Wu, Peng and Yu, "YuNet: A tiny millisecond-level face detector" (Machine Intelligence Research, 2023), run by OpenCV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fervit.errors import UserError
+from fervit.files import first_line, recognise_download
+
+SCORE, OVERLAP, MOST = 0.6, 0.3, 50
+"""Lowest score of a face, highest overlap of two, most faces in a picture."""
+SIDES = (320, 1280)
+"""Pictures are scaled so that their longer side lies between these: smaller faces than some 10 pixels are not found."""
+RIM = 0.3
+"""Of the longer side, added around a picture in which no face is found: one may fill it to the edges."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landmarks:
+    """Of one face, in pixels of the picture, (x, y) each; left and right as seen in the picture."""
+
+    left_eye: np.ndarray
+    right_eye: np.ndarray
+    left_mouth: np.ndarray
+    right_mouth: np.ndarray
+    box: np.ndarray
+    """x, y, width, height."""
+    score: float
+    """0..1."""
+
+
+class FaceDetector:
+    """YuNet.
+
+    Args:
+        model: its ONNX file, such as face_detection_yunet_2023mar.onnx of OpenCV's model zoo.
+
+    Raises:
+        UserError: no such file, or it is no YuNet.
+    """
+
+    def __init__(self, model: str | Path) -> None:
+        import cv2
+
+        path = Path(model)
+        if not path.is_file():
+            raise UserError(
+                f"--face_detector {path}: there is no such file; download face_detection_yunet_2023mar.onnx (0.2 MB, "
+                "see third_party/README.md)"
+            )
+        wrong = recognise_download(path)
+        if wrong:
+            raise UserError(f"--face_detector {path}: {wrong}")
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:
+            self._network: Any = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE, OVERLAP, MOST)
+            self._detect(np.zeros((320, 320, 3), np.uint8))
+        except cv2.error as error:
+            raise UserError(f"--face_detector {path}: is no YuNet that OpenCV reads ({first_line(error)})") from None
+
+    def find(self, pixels: np.ndarray) -> list[Landmarks]:
+        """The faces of a picture, RGB uint8 [h, w, 3], the largest first."""
+        found = self._detect(pixels)
+        if not found:
+            rim = round(RIM * max(pixels.shape))
+            found = [
+                _moved(face, -rim) for face in self._detect(np.pad(pixels, ((rim, rim), (rim, rim), (0, 0)), "edge"))
+            ]
+        return sorted(found, key=lambda face: -float(face.box[2] * face.box[3]))
+
+    def _detect(self, pixels: np.ndarray) -> list[Landmarks]:
+        import cv2
+
+        side = max(pixels.shape[:2])
+        scale = min(max(side, SIDES[0]), SIDES[1]) / side
+        size = tuple(max(1, round(scale * n)) for n in pixels.shape[1::-1])
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        self._network.setInputSize(size)
+        rows = self._network.detect(cv2.resize(pixels[:, :, ::-1], size, interpolation=how))[1]
+        return [_landmarks(row / [*([scale] * 14), 1]) for row in (rows if rows is not None else [])]
+
+
+def _landmarks(row: np.ndarray) -> Landmarks:
+    """Of a row of YuNet: box, then right eye, left eye, nose, right and left corner of the mouth as the person has
+    them, then the score."""
+    points = row[4:14].reshape(5, 2)
+    return Landmarks(
+        left_eye=points[0],
+        right_eye=points[1],
+        left_mouth=points[3],
+        right_mouth=points[4],
+        box=row[:4],
+        score=float(row[14]),
+    )
+
+
+def _moved(face: Landmarks, by: float) -> Landmarks:
+    return Landmarks(
+        left_eye=face.left_eye + by,
+        right_eye=face.right_eye + by,
+        left_mouth=face.left_mouth + by,
+        right_mouth=face.right_mouth + by,
+        box=face.box + np.array([by, by, 0, 0]),
+        score=face.score,
+    )
