@@ -15,6 +15,8 @@ from fervit.figures import save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from fervit.evaluation.compare import Compared
+
 RIGHT, WRONG, ROLLOUT, COSINE = "#2a7fba", "#d1603d", "#2a7fba", "#8a8a8a"
 
 
@@ -154,3 +156,29 @@ def _bars(axes: Axes, values: np.ndarray, name: str, color: str) -> None:
     axes.set_title(f"{name} of each W+ layer", fontsize=10)
     if values.min() < 0:
         axes.axhline(0, color="black", linewidth=0.8)
+
+
+def draw_comparison(rows: Sequence[Compared], path: Path) -> None:
+    """Accuracy and macro-F1 of each model with their intervals; what ties with the best has the best's colour.
+
+    Args:
+        rows: of models that were evaluated, the best first.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 1.4 + 0.42 * len(rows)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    colors = {"best": "#1f5f8b", "tie": "#5c9fcb", "worse": "#d1603d", "other rows": "#8a8a8a"}
+    places = np.arange(len(rows))
+    for axes, name in ((left, "accuracy"), (right, "f1_macro")):
+        for place, row in zip(places, rows, strict=True):
+            value, interval = getattr(row, name), getattr(row, f"{name}_95")
+            axes.plot(interval, [place, place], color=colors[row.standing], linewidth=2)
+            axes.plot([value], [place], "o", color=colors[row.standing])
+            axes.annotate(f"{value:.3f}", (value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        axes.set_xlabel(f"{'macro-F1' if name == 'f1_macro' else name}, with 95 % interval")
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_ylim(len(rows) - 0.4, -0.7)
+    left.set_yticks(places, [f"{row.name}\n{row.standing}, {row.split} {row.n}" for row in rows], fontsize=8)
+    save(figure, path)

@@ -25,6 +25,8 @@ from fervit.latents.stages import reason_of
 from fervit.training.checkpoint import Checkpoint, load_checkpoint
 
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
+AT_ONCE = 256
+"""Pictures in memory."""
 Picture = str | Path | np.ndarray
 
 
@@ -147,9 +149,16 @@ class TrainedModel(torch.nn.Module):
         if self._runner is None:
             raise UserError("predict: needs the encoder; load the model with fervit.load(path, encoder_model=...)")
         given = [pictures] if isinstance(pictures, str | Path | np.ndarray) else list(pictures)
+        names = [_name(picture, i) for i, picture in enumerate(given)]
+        found: list[Prediction] = []
+        for start in range(0, len(given), AT_ONCE):
+            found += self._predict(given[start : start + AT_ONCE], names[start : start + AT_ONCE])
+        return found
+
+    def _predict(self, given: list[Picture], names: list[str]) -> list[Prediction]:
+        assert self._runner is not None
         faces = [self._prepare(picture) for picture in given]
         good = [i for i, face in enumerate(faces) if face.error == ""]
-        names = [_name(picture, i) for i, picture in enumerate(given)]
         predictions = [
             Prediction(name=name, probabilities={}, error=face.error) for name, face in zip(names, faces, strict=True)
         ]

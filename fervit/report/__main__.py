@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 from fervit.report.write import write_report
 
 os.nice(19)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the file being written aside is removed
 write_report(Path(sys.argv[1]), running=True)

@@ -44,15 +44,16 @@ def _keep_writing(folder: Path, changes: Path, pause_s: float, done: threading.E
         if now == size:
             continue
         size, started = now, time.monotonic()
-        _write(folder, done)
+        write(folder, done)
         pause = max(pause_s, SHARE * (time.monotonic() - started))
 
 
-def _write(folder: Path, done: threading.Event) -> None:
+def write(folder: Path, done: threading.Event) -> None:
+    """One report, in a process of its own that ends when `done` is set."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "fervit.report", str(folder)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, env=environment) as process:
         while process.poll() is None:
             if done.wait(0.2):
-                process.kill()
+                process.terminate()

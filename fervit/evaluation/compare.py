@@ -1,0 +1,198 @@
+"""Several models side by side, and which of their differences are more than noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+from fervit.emotions import NUM_EMOTIONS
+from fervit.errors import UserError
+from fervit.evaluation.evaluate import RESULTS_FILE, predict
+from fervit.evaluation.metrics import CONFIDENCE, RESAMPLES, bootstrap_intervals, confusion
+from fervit.evaluation.predictions import FILE, Predictions
+from fervit.latents import LatentSet
+from fervit.training.checkpoint import checkpoint_in, load_checkpoint
+from fervit.training.metrics import f1_of_classes, metrics_of_counts
+
+Standing = Literal["best", "tie", "worse", "other rows", "not evaluated"]
+SIGNIFICANT = 1 - CONFIDENCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A model, with what it said of a split where that is known."""
+
+    name: str
+    validation: dict[str, float]
+    """Metrics of the epoch that was kept."""
+    predictions: Predictions | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A row of the comparison."""
+
+    name: str
+    validation_f1_macro: float | None
+    split: str = ""
+    n: int = 0
+    accuracy: float | None = None
+    accuracy_95: tuple[float, float] | None = None
+    f1_macro: float | None = None
+    f1_macro_95: tuple[float, float] | None = None
+    p_mcnemar: float | None = None
+    """Of McNemar's exact test against the best on the same rows, corrected for the number of tests (Holm)."""
+    f1_macro_behind_95: tuple[float, float] | None = None
+    """95 % interval of how far the macro-F1 lies behind the best's, by resampling the rows of both together."""
+    standing: Standing = "not evaluated"
+    """tie: neither accuracy (McNemar) nor macro-F1 (the interval) can be told from the best's."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+
+
+def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int = 32) -> Contender:
+    """A run, a sweep, a checkpoint, or what launch/evaluate.py wrote.
+
+    Args:
+        path: the folder or file.
+        latents: the rows to predict now; None takes the predictions of an earlier evaluation, if there are any.
+        batch_size: rows in a forward pass.
+
+    Raises:
+        UserError: it is none of these, or cannot read these rows.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: there is no such run; give folders of experiments/, checkpoints, or evaluations")
+    name = path.absolute().name if path.is_dir() else _name_of_file(path.absolute())
+    found = _earlier_predictions(path) if latents is None else None
+    try:
+        weights: Path | None = checkpoint_in(path)
+    except UserError:
+        if found is None:
+            raise
+        weights = None
+    if weights is None:
+        return Contender(name=name, validation={}, predictions=found)
+    checkpoint = load_checkpoint(weights)
+    if latents is not None:
+        found = Predictions(
+            image_ids=latents.image_ids,
+            labels=latents.labels,
+            probabilities=predict(checkpoint, latents, batch_size),
+            split=Path(latents.path).name,
+            latents=latents.fingerprint,
+            checkpoint=checkpoint.fingerprint,
+        )
+    return Contender(name=name, validation=checkpoint.metrics, predictions=found)
+
+
+def compare(contenders: Sequence[Contender]) -> list[Compared]:
+    """Rows in the order of macro-F1, the best first; those without predictions last.
+
+    The reference is the best of those on the same rows as most; others are marked "other rows".
+    """
+    with_predictions = [c for c in contenders if c.predictions is not None]
+    fingerprints = [c.predictions.latents for c in with_predictions if c.predictions is not None]
+    rows_of_most = max(dict.fromkeys(fingerprints), key=fingerprints.count, default="")
+    scored = sorted(with_predictions, key=lambda c: -_score(c))
+    same = [c for c in scored if c.predictions is not None and c.predictions.latents == rows_of_most]
+    others = [c for c in scored if c not in same]
+    rows: list[Compared] = []
+    if same:
+        best = same[0].predictions
+        assert best is not None
+        rivals = [c.predictions for c in same[1:] if c.predictions is not None]
+        p_values = holm([mcnemar(best, rival) for rival in rivals])
+        rows.append(_row(same[0], "best"))
+        for contender, rival, p in zip(same[1:], rivals, p_values, strict=True):
+            behind = f1_behind(best, rival)
+            tie = p >= SIGNIFICANT and behind[0] <= 0 <= behind[1]
+            rows.append(_row(contender, "tie" if tie else "worse", p, behind))
+    rows += [_row(contender, "other rows") for contender in others]
+    silent = [c for c in contenders if c.predictions is None]
+    return rows + [_row(c, "not evaluated") for c in sorted(silent, key=lambda c: -c.validation.get("f1_macro", 0.0))]
+
+
+def mcnemar(one: Predictions, other: Predictions) -> float:
+    """Exact p-value that two models are right equally often on the same rows (McNemar, 1947)."""
+    right, other_right = one.predicted == one.labels, other.predicted == other.labels
+    only_one, only_other = int((right & ~other_right).sum()), int((~right & other_right).sum())
+    if only_one + only_other == 0:
+        return 1.0
+    return float(binomtest(only_one, only_one + only_other, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979)."""
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected
+
+
+def f1_behind(best: Predictions, other: Predictions, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the difference of two macro-F1 on the same rows, which are drawn anew for both together."""
+    k, n = NUM_EMOTIONS, len(best.labels)
+    cells = np.bincount((best.labels * k + best.predicted) * k + other.predicted, minlength=k**3)
+    drawn = np.random.default_rng(seed).multinomial(n, cells / n, size=RESAMPLES).reshape(-1, k, k, k)
+    differences = [_f1_macro(sample.sum(axis=2)) - _f1_macro(sample.sum(axis=1)) for sample in drawn]
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(differences, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _f1_macro(counts: np.ndarray) -> float:
+    present = counts.sum(axis=0) + counts.sum(axis=1) > 0
+    return float(f1_of_classes(counts)[present].mean())
+
+
+def _score(contender: Contender) -> float:
+    assert contender.predictions is not None
+    return _f1_macro(confusion(contender.predictions.labels, contender.predictions.predicted))
+
+
+def _row(
+    contender: Contender, standing: Standing, p: float | None = None, behind: tuple[float, float] | None = None
+) -> Compared:
+    validation = contender.validation.get("f1_macro")
+    if contender.predictions is None:
+        return Compared(name=contender.name, validation_f1_macro=validation)
+    counts = confusion(contender.predictions.labels, contender.predictions.predicted)
+    metrics, intervals = metrics_of_counts(counts), bootstrap_intervals(counts)
+    (low, high), (f1_low, f1_high) = intervals["accuracy"], intervals["f1_macro"]
+    return Compared(
+        name=contender.name,
+        validation_f1_macro=validation,
+        split=contender.predictions.split,
+        n=len(contender.predictions.labels),
+        accuracy=metrics["accuracy"],
+        accuracy_95=(low, high),
+        f1_macro=metrics["f1_macro"],
+        f1_macro_95=(f1_low, f1_high),
+        p_mcnemar=p,
+        f1_macro_behind_95=behind,
+        standing=standing,
+    )
+
+
+def _name_of_file(path: Path) -> str:
+    """That of its run: files are called best_model.pt everywhere."""
+    return path.parents[1].name if path.parent.name in ("checkpoints", "best") else f"{path.parent.name}/{path.name}"
+
+
+def _earlier_predictions(path: Path) -> Predictions | None:
+    """Of the latest evaluation in a folder, or of the folder itself."""
+    if not path.is_dir():
+        return None
+    folders = [path, *sorted(path.glob("evaluation*"), reverse=True)]
+    for folder in folders:
+        if (folder / FILE).is_file() and (folder / RESULTS_FILE).is_file():
+            return Predictions.read(folder / FILE)
+    return None

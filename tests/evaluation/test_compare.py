@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import binom
+
+from fervit.evaluation.compare import Contender, compare, f1_behind, holm, mcnemar
+from fervit.evaluation.evaluate import evaluate
+from fervit.evaluation.predictions import Predictions
+from fervit.training.checkpoint import save_checkpoint
+from tests.conftest import Ended, latent_set, trained, write_latents
+from tests.evaluation.test_evaluate import CONFIG
+
+
+def predictions(right: float, n: int = 700, seed: int = 0, latents: str = "rows") -> Predictions:
+    """Of a model that is right about that often, on the same labels."""
+    labels = np.arange(n) % 7
+    rng = np.random.default_rng(seed)
+    said = np.where(rng.random(n) < right, labels, rng.integers(0, 7, n))
+    return Predictions(
+        image_ids=[str(i) for i in range(n)],
+        labels=labels,
+        probabilities=np.eye(7, dtype=np.float32)[said],
+        split="test",
+        latents=latents,
+        checkpoint=str(seed),
+    )
+
+
+def test_mcnemar_is_the_sign_test_on_what_only_one_gets_right() -> None:
+    one, other = predictions(0.7, seed=1), predictions(0.6, seed=2)
+    a = int(((one.predicted == one.labels) & (other.predicted != one.labels)).sum())
+    b = int(((one.predicted != one.labels) & (other.predicted == one.labels)).sum())
+    assert mcnemar(one, other) == pytest.approx(min(1.0, 2 * binom.cdf(min(a, b), a + b, 0.5)))
+    assert mcnemar(one, one) == 1.0
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    low, high = f1_behind(one, other)
+    assert 0 < low < high
+
+
+def test_equal_models_tie_and_a_worse_one_does_not() -> None:
+    said = {"a": predictions(0.7, seed=1), "b": predictions(0.69, seed=2), "c": predictions(0.4, seed=3)}
+    said["d"] = predictions(0.9, seed=4, latents="others")
+    contenders = [Contender(name=name, validation={}, predictions=p) for name, p in said.items()]
+    contenders.append(Contender(name="e", validation={"f1_macro": 0.3}, predictions=None))
+    rows = {row.name: row for row in compare(contenders)}
+    assert list(rows) == [*sorted("ab", key=lambda n: -(rows[n].f1_macro or 0)), "c", "d", "e"]
+    assert sorted([rows["a"].standing, rows["b"].standing]) == ["best", "tie"]
+    assert rows["c"].standing == "worse"
+    assert rows["c"].p_mcnemar is not None
+    assert rows["c"].p_mcnemar < 1e-6
+    assert (rows["d"].standing, rows["d"].p_mcnemar) == ("other rows", None)
+    assert (rows["e"].standing, rows["e"].validation_f1_macro) == ("not evaluated", 0.3)
+
+
+def test_the_command_compares_runs_checkpoints_and_evaluations(command: Callable[..., Ended], tmp_path: Path) -> None:
+    latents = latent_set(20, seed=2)
+    write_latents(tmp_path / "latents" / "test", latents)
+    good, bad = trained(CONFIG), trained(replace(CONFIG, lr=1e-6, seed=1))
+    save_checkpoint(good, tmp_path / "run_good" / "checkpoints" / "best_model.pt")
+    save_checkpoint(bad, tmp_path / "run_bad" / "checkpoints" / "best_model.pt")
+    evaluate(good, latents, tmp_path / "run_good" / "evaluation", samples=0)
+    (tmp_path / "empty").mkdir()
+    ended = command("compare", "run_bad", "run_good", "empty")
+    assert ended.status == 0
+    assert ended.out.splitlines()[1].startswith("run_good")
+    assert "not evaluated" in ended.out.splitlines()[2]
+    assert "left out: empty: holds no model" in ended.err
+    given = ("run_bad/checkpoints/best_model.pt", "run_good", "--latent_test_dir", "latents/test")
+    ended = command("compare", *given, "--format", "json", "--picture", "there/picture.png")
+    rows = json.loads(ended.out)
+    assert [row["name"] for row in rows] == ["run_good", "run_bad"]
+    assert [row["standing"] for row in rows] == ["best", "worse"]
+    results = json.loads((tmp_path / "run_good" / "evaluation" / "evaluation_results.json").read_text())
+    assert rows[0]["f1_macro"] == pytest.approx(results["f1_macro"])
+    assert rows[0]["f1_macro_95"] == pytest.approx(results["intervals_95"]["f1_macro"])
+    with Image.open(tmp_path / "there" / "picture.png") as picture:
+        assert picture.width > 800
+    ended = command("compare", "run_good", "--format", "csv")
+    row = next(csv.DictReader(io.StringIO(ended.out)))
+    assert float(row["accuracy"]) == pytest.approx(results["accuracy"])
+    for given, message in ((("empty",), "holds no model"), (("nowhere",), "there is no such run")):
+        ended = command("compare", *given)
+        assert ended.status == 2
+        assert message in ended.err

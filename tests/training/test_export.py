@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import fervit
+from fervit.errors import UserError
+from fervit.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.conftest import Ended, latent_set, trained
+from tests.evaluation.test_evaluate import CONFIG
+
+
+def test_the_export_of_a_run_loads_back_without_a_pickle(command: Callable[..., Ended], tmp_path: Path) -> None:
+    checkpoint = trained(CONFIG)
+    save_checkpoint(checkpoint, tmp_path / "run" / "checkpoints" / "best_model.pt")
+    ended = command("export", "--checkpoint_path", "run", "--output_dir", "exported", "--onnx")
+    assert ended.status == 0, ended.err
+    assert "onnxruntime gives the model's logits" in ended.out
+    exported = tmp_path / "exported"
+    (exported / "best_model.pt").unlink()
+    codes = latent_set(3, seed=5).codes.astype(np.float32)
+    expected = fervit.load(tmp_path / "run")(codes)
+    loaded = fervit.load(exported)
+    assert torch.equal(loaded(codes), expected)
+    again = load_checkpoint(exported)
+    assert (again.fingerprint, again.epoch, again.encoder) == (checkpoint.fingerprint, 5, checkpoint.encoder)
+    config = json.loads((exported / "config.json").read_text())
+    assert config["labels"][3] == "happy"
+    assert config["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+    card = (exported / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: fervit")
+    assert 'fervit.load("this/folder")' in card
+    session = onnxruntime.InferenceSession(exported / "model.onnx")
+    for n in (1, 21):
+        (logits,) = session.run(None, {"codes": codes[:n]})
+        np.testing.assert_allclose(logits, expected[:n].detach().numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"pre_norm": True, "activation": "gelu"}, {"pooling": "mean", "standardise": True}]
+)
+def test_every_form_of_the_model_exports(options: dict[str, object], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from fervit.training.export import export_onnx
+
+    checkpoint = trained(replace(CONFIG, epochs=1, **options))  # type: ignore[arg-type]
+    assert export_onnx(checkpoint, tmp_path / "model.onnx") < 1e-4
+
+
+def test_a_damaged_export_is_told_in_a_line(command: Callable[..., Ended], tmp_path: Path) -> None:
+    save_checkpoint(trained(CONFIG), tmp_path / "best_model.pt")
+    assert command("export", "--checkpoint_path", "best_model.pt", "--output_dir", "good").status == 0
+    weights = (tmp_path / "good" / "model.safetensors").read_bytes()
+    config = (tmp_path / "good" / "config.json").read_text()
+    for name, content, beside, message in (
+        ("cut", weights[:-500], config, "is cut off or no safetensors file"),
+        ("page", b"<html>", config, "is a web page"),
+        ("lone", weights, None, r"lacks the config\.json beside it"),
+        ("torn", weights, config[:40], "is damaged"),
+        ("other", weights, "{}", "is no checkpoint of LatentViT"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(content)
+        if beside is not None:
+            (folder / "config.json").write_text(beside)
+        with pytest.raises(UserError, match=message):
+            fervit.load(folder)
