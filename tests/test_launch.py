@@ -30,7 +30,7 @@ def test_the_whole_way_from_faces_to_an_evaluation(
     summary = tuned.out[tuned.out.index("Sweep demo") :]
     for word in ("Best: trial", "lr ", "Test: macro-F1", "on 14 faces", "UNTRAINED", "tensorboard", "http://127.0.0.1"):
         assert word in summary
-    assert summary.count("\n") < 24
+    assert summary.count("\n") < 25
 
     (folder,) = (tmp_path / "experiments").iterdir()
     evaluated = command(
@@ -40,6 +40,19 @@ def test_the_whole_way_from_faces_to_an_evaluation(
     ours = json.loads((tmp_path / "eval_results" / "evaluation_results.json").read_text())
     sealed = json.loads((folder / "evaluation" / "evaluation_results.json").read_text())
     assert ours["f1_macro"] == sealed["f1_macro"]
+    assert ours["copies_of_training"] == sealed["copies_of_training"] == {"n": 0, "without_copies": None}
+    written = {path.name for path in (tmp_path / "eval_results").iterdir()}
+    assert written == {path.name for path in (folder / "evaluation").iterdir()}
+    assert written >= {
+        "class_metrics.png",
+        "prediction_confidence.png",
+        "attention_sample_1.png",
+        "predictions.parquet",
+    }
+    page = (folder / "report.html").read_text()
+    assert f"Report       experiments/{folder.name}/report.html" in summary
+    assert f"{sealed['f1_macro']:.3f}" in page
+    assert page.count("data:image/jpeg;base64") > 3  # faces that it gets wrong
 
 
 def test_demo_faces(command: Command, tmp_path: Path) -> None:
@@ -93,6 +106,8 @@ def test_a_sweep_that_fails_ends_in_status_1(
     ended = command("tune", "--space", small_space, "--latents", latents_folder, *args)
     assert ended.status == 1
     assert "no trial finished (2 x diverged)" in ended.err
+    (report,) = Path("experiments").glob("*/report.html")
+    assert "No trial finished an epoch." in report.read_text()
 
 
 def test_bad_input_to_encode_is_one_line_and_status_2(command: Command, demo_faces: Path, tmp_path: Path) -> None:

@@ -19,9 +19,8 @@ from fervit.errors import UserError
 from fervit.evaluation.evaluate import encoder_name, probabilities_of
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
-from fervit.images.pictures import read_picture, resize
+from fervit.images.pictures import read_picture, reason_of, resize
 from fervit.latents.schema import same_encoder
-from fervit.latents.stages import reason_of
 from fervit.training.checkpoint import Checkpoint, load_checkpoint
 
 BATCH_SIZE = {"cpu": 4, "cuda": 64}

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow.fs as pafs
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fervit.errors import UserError
+
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
@@ -42,3 +44,9 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def reason_of(error: Exception) -> str:
+    """Why a face failed: our own words, or those of a library with the kind of its error."""
+    text = str(error).replace("\n", " ")
+    return text if type(error) in (ValueError, UserError) else f"{type(error).__name__}: {text}"

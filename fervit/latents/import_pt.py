@@ -19,8 +19,8 @@ from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, SPLITS
 from fervit.errors import UserError
 from fervit.images.folders import readable
 from fervit.images.index import SCHEMA, FaceIndex
-from fervit.images.pictures import read_picture, resize
-from fervit.latents.stages import Columns, names_of, reason_of
+from fervit.images.pictures import read_picture, reason_of, resize
+from fervit.latents.stages import Columns, names_of
 
 UNKNOWN = "unknown"
 STYLES, STYLE_DIM = (14, 16, 18), 512

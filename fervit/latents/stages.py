@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 from fervit.errors import UserError
 from fervit.files import first_line
 from fervit.images.index import SourceKind, read_source
-from fervit.images.pictures import resize
+from fervit.images.pictures import reason_of, resize
 from fervit.latents.parts import write_part
 from fervit.latents.plan import EncoderChoice
 from fervit.latents.schema import schema, table
@@ -36,12 +36,6 @@ def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem,
             errors.append(reason_of(error))
     sha256 = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pixels]
     return {**names_of(block), "sha256": _objects(sha256), "pixels": pixels, "error": _objects(errors)}
-
-
-def reason_of(error: Exception) -> str:
-    """Why a face failed: our own words, or those of a library with the kind of its error."""
-    text = str(error).replace("\n", " ")
-    return text if type(error) in (ValueError, UserError) else f"{type(error).__name__}: {text}"
 
 
 def names_of(block: pa.Table) -> Columns:

@@ -48,6 +48,7 @@ def classes(report: Mapping[str, Any], intervals: Mapping[str, Sequence[float]])
             low, high = zip(*(intervals[f"f1_{emotion}"] for emotion in EMOTIONS), strict=True)
             errors = {
                 "type": "data",
+                "color": "#888888",
                 "symmetric": False,
                 "array": [max(0.0, b - v) for b, v in zip(high, values, strict=True)],
                 "arrayminus": [max(0.0, v - b) for b, v in zip(low, values, strict=True)],

@@ -54,7 +54,7 @@ def write_sweep(folder: Path, *, trials: int = 40, epochs: int = 9, **changes: A
     folder.mkdir(parents=True)
     events: list[dict[str, Any]] = [{"event": "session", "time": START}]
     for number in range(trials):
-        params = {"lr": float(10 ** rng.uniform(-5, -2)), "depth": int(rng.choice([1, 2, 6]))}
+        params: dict[str, Any] = {"lr": float(10 ** rng.uniform(-5, -2)), "depth": int(rng.choice([1, 2, 6]))}
         params |= {"heads": int(rng.choice([4, 8])), "dropout": float(rng.uniform(0, 0.5)), "scheduler": "cosine"}
         if number == 0:
             params = {"lr": 1e-4, "depth": 6, "heads": 8, "dropout": 0.1, "scheduler": "plateau"}
@@ -79,7 +79,7 @@ def _trial(
     events: list[dict[str, Any]] = [{"event": "start", "time": begun, **name, **start}]
     for epoch in range(1, last + 1):
         value = (0.45 - 0.05 * (math.log10(params["lr"]) + 3) ** 2) * (1 - math.exp(-epoch)) + rng.normal(0, 0.01)
-        row = {"epoch": epoch, "train_loss": 2 - value, "train_accuracy": value, "val_loss": 2 - value}
+        row: dict[str, Any] = {"epoch": epoch, "train_loss": 2 - value, "train_accuracy": value, "val_loss": 2 - value}
         row |= {"accuracy": value + 0.02, "f1_macro": value, "f1_weighted": value, "balanced_accuracy": value}
         row |= {"lr": params["lr"], "seconds": 0.9, "samples_per_second": 1250.0}
         of_trial = {"started": begun, "pid": 1, "cost": 1e4 * params["depth"], "best_value": value, "saved": epoch}

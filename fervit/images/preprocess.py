@@ -1,0 +1,108 @@
+"""Pictures in, faces cut out as FFHQ's were, in class folders that `launch/encode.py` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from queue import SimpleQueue
+from typing import Any
+
+from PIL import Image
+
+from fervit.emotions import EMOTIONS
+from fervit.files import whole_file, write_text
+from fervit.images.align import find_and_align
+from fervit.images.detector import FaceDetector
+from fervit.images.index import FaceIndex
+from fervit.images.pictures import reason_of
+from fervit.progress import Progress
+
+ERRORS_FILE = "_errors.jsonl"
+AT_ONCE = 256
+"""Rows whose sources are in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessed:
+    done: int
+    present: int
+    """Faces that an earlier command had written."""
+    failed: int
+    several: int
+    """Pictures with more than one face, of which the largest was taken."""
+
+
+def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: int = 256) -> Preprocessed:
+    """Writes `output_dir/<split>/<emotion>/<name>.png`; what is there already is left as it is.
+
+    A picture without a face, or that cannot be read, stands with the reason in `output_dir/<split>/_errors.jsonl`.
+
+    Args:
+        index: the pictures.
+        output_dir: made if it is not there.
+        detector_model: YuNet's ONNX file.
+        size: side of the faces in pixels.
+
+    Raises:
+        UserError: the detector's model is missing or is none.
+    """
+    threads = os.cpu_count() or 1
+    detectors: SimpleQueue[FaceDetector] = SimpleQueue()
+    for _ in range(threads):
+        detectors.put(FaceDetector(detector_model))
+    progress = Progress(total=len(index.table), unit="faces", label="align")
+    names = _names(index)
+    present = several = 0
+    errors: dict[str, list[dict[str, str]]] = {split: [] for split in index.splits()}
+
+    def work(row: dict[str, Any], path: Path) -> tuple[int, str]:
+        """Faces in the picture, and what went wrong."""
+        detector = detectors.get()
+        try:
+            aligned = find_and_align(index.read(row["source"]), detector, size)
+        except Exception as error:  # whatever is wrong with one picture must not stop the others
+            return 0, reason_of(error)
+        finally:
+            detectors.put(detector)
+        with whole_file(path) as aside:
+            Image.fromarray(aligned.pixels).save(aside, "PNG")
+        return aligned.faces, ""
+
+    with ThreadPoolExecutor(threads) as pool:
+        for batch in index.table.to_batches(max_chunksize=AT_ONCE):
+            tasks = [(row, output_dir / names[row["image_id"], row["split"]]) for row in batch.to_pylist()]
+            missing = [(row, path) for row, path in tasks if not path.is_file()]
+            present += len(tasks) - len(missing)
+            for (row, _), (faces, error) in zip(missing, pool.map(lambda task: work(*task), missing), strict=True):
+                several += faces > 1
+                progress.add(int(not error), failed=int(bool(error)))
+                if error:
+                    errors[row["split"]].append({"image_id": row["image_id"], "error": error})
+    progress.close()
+    for split, lines in errors.items():
+        path = output_dir / split / ERRORS_FILE
+        path.unlink(missing_ok=True)
+        if lines:
+            write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    return Preprocessed(done=progress.done, present=present, failed=progress.failed, several=several)
+
+
+def _names(index: FaceIndex) -> dict[tuple[str, str], str]:
+    """(image_id, split) -> path below the output folder: the picture's name, with its suffix only if two collide."""
+    columns = [index.table[name].to_pylist() for name in ("image_id", "split", "label")]
+    places = []
+    for image_id, split, label in zip(*columns, strict=True):
+        parts = PurePosixPath(image_id).parts
+        parts = parts[1:] if parts[0] == split else parts
+        parts = parts[1:] if len(parts) > 1 and parts[0].lower() == EMOTIONS[label] else parts
+        places.append((image_id, split, f"{split}/{EMOTIONS[label]}/" + "_".join(parts)))
+    stems = Counter(place.rpartition(".")[0] or place for _, _, place in places)
+    names = {}
+    for image_id, split, place in places:
+        stem = place.rpartition(".")[0] or place
+        names[image_id, split] = f"{stem if stems[stem] == 1 else place}.png"
+    return names
