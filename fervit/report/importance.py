@@ -14,6 +14,7 @@ from fervit.search.sampler import distribution_of
 from fervit.search.selection import TrialRecord
 from fervit.search.space import SearchSpace
 
+TREES = 24
 FEWEST = 8
 """Trials below which an importance would be a guess."""
 
@@ -40,7 +41,9 @@ def importances(records: Sequence[TrialRecord], space: SearchSpace) -> dict[str,
     for params, value in points:
         if math.isfinite(value):
             study.add_trial(_trial(params, value, distributions))
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=list(distributions))
+    found = get_param_importances(
+        study, evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=0), params=list(distributions)
+    )
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
