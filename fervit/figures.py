@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def plain(text: str) -> str:
+    """Text that Matplotlib draws as it stands: a name's `$` begins no formula."""
+    return text.replace("$", r"\$")
+
+
 def draw_confusion_matrix(counts: np.ndarray, title: str, path: Path) -> None:
     """PNG of `confusion_figure`."""
     save(confusion_figure(counts, title), path)
@@ -48,5 +53,5 @@ def confusion_figure(counts: np.ndarray, title: str) -> Figure:
             for j, text in enumerate(row):
                 axes.text(j, i, text, ha="center", va="center", color="white" if dark[i, j] else "black")
         figure.colorbar(image, ax=axes, shrink=0.8)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     return figure

@@ -34,6 +34,11 @@ def child(folder: str, *names: str) -> str:
     return "/".join([base.rstrip("/"), *(quote(name) for name in names)]) + question + options
 
 
+def name_of(folder: str) -> str:
+    """The last part of a path or URI."""
+    return PurePosixPath(folder.partition("?")[0] if is_uri(folder) else Path(folder).absolute()).name
+
+
 def sibling(folder: str, name: str) -> str:
     """The path or URI of what lies beside a folder."""
     if not is_uri(folder):

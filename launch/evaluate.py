@@ -36,6 +36,7 @@ def main() -> None:
     from fervit.evaluation.evaluate import evaluate
     from fervit.latents import LatentSet
     from fervit.latents.source import find_faces
+    from fervit.storage import name_of
     from fervit.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(args.checkpoint_path)
@@ -44,7 +45,7 @@ def main() -> None:
         checkpoint,
         latents,
         args.output_dir,
-        split=Path(args.latent_test_dir).name,
+        split=name_of(args.latent_test_dir),
         batch_size=args.batch_size,
         samples=args.visualize_samples,
         training_sha256=_training_sha256(args, latents),

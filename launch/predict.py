@@ -31,7 +31,11 @@ def main() -> int:
     args = parser.parse()
     if args.align and args.face_detector is None:
         parser.error("--align: needs --face_detector, YuNet's ONNX file (0.2 MB, see third_party/README.md)")
+    if args.face_detector is not None and not args.align:
+        parser.error("--face_detector: goes with --align, which finds the face and cuts it out")
     paths = _pictures(args.pictures)
+    if args.save_pictures is not None and any(p.resolve().is_relative_to(args.save_pictures.resolve()) for p in paths):
+        raise UserError(f"--save_pictures {args.save_pictures}: holds pictures that are read; give another folder")
 
     from fervit.evaluation.predictor import TrainedModel, open_encoder
     from fervit.images.detector import FaceDetector

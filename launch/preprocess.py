@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser, positive_int, run
-from fervit.errors import JobError
+from fervit.errors import JobError, UserError
 
 
 def main() -> None:
@@ -23,7 +23,10 @@ def main() -> None:
 
     from fervit.images.index import open_faces
     from fervit.images.preprocess import ERRORS_FILE, preprocess
+    from fervit.storage import is_uri
 
+    if not is_uri(args.input_dir) and args.output_dir.resolve() == Path(args.input_dir).resolve():
+        raise UserError(f"--output_dir {args.output_dir}: is where the pictures are; give another folder")
     index = open_faces(args.input_dir).limited(args.limit)
     done = preprocess(index, args.output_dir, args.face_detector, args.size)
     print(f"aligned {done.done} faces, {done.present} were there before; faces in {args.output_dir}")

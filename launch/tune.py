@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, run
-from fervit.errors import JobError, UserError
+from fervit.errors import UserError
 from fervit.files import first_line, locked
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
             _report(folder)
             command = shlex.join(["python", *sys.argv]) + ("" if args.resume is not None else " --resume")
             raise KeyboardInterrupt(summarise_interrupted(space, folder, command)) from None
-        except JobError:
-            _report(folder)
+        except Exception:
+            print(_report(folder))
             raise
         dashboard = f"{cluster.dashboard}"
         if cluster.started_here:

@@ -12,14 +12,15 @@ from scipy.stats import binomtest
 
 from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import RESULTS_FILE, predict
+from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation, predict
 from fervit.evaluation.metrics import CONFIDENCE, RESAMPLES, bootstrap_intervals, confusion
 from fervit.evaluation.predictions import FILE, Predictions
 from fervit.latents import LatentSet
+from fervit.storage import name_of
 from fervit.training.checkpoint import checkpoint_in, load_checkpoint
 from fervit.training.metrics import f1_of_classes, metrics_of_counts
 
-Standing = Literal["best", "tie", "worse", "other rows", "not evaluated"]
+Standing = Literal["best", "tie", "worse", "more accurate", "other rows", "not evaluated"]
 SIGNIFICANT = 1 - CONFIDENCE
 
 
@@ -50,7 +51,8 @@ class Compared:
     f1_macro_behind_95: tuple[float, float] | None = None
     """95 % interval of how far the macro-F1 lies behind the best's, by resampling the rows of both together."""
     standing: Standing = "not evaluated"
-    """tie: neither accuracy (McNemar) nor macro-F1 (the interval) can be told from the best's."""
+    """best: by macro-F1. tie: neither accuracy (McNemar) nor macro-F1 (the interval) can be told from the best's. more
+    accurate: it is right more often than the best, which has the higher macro-F1."""
 
     def to_json(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
@@ -69,7 +71,7 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such run; give folders of experiments/, checkpoints, or evaluations")
-    name = path.absolute().name if path.is_dir() else _name_of_file(path.absolute())
+    name = _name_of(path.absolute())
     found = _earlier_predictions(path) if latents is None else None
     try:
         weights: Path | None = checkpoint_in(path)
@@ -80,12 +82,14 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
     if weights is None:
         return Contender(name=name, validation={}, predictions=found)
     checkpoint = load_checkpoint(weights)
+    if found is not None and found.checkpoint != checkpoint.fingerprint:
+        found = None  # of a model that stood there before
     if latents is not None:
         found = Predictions(
             image_ids=latents.image_ids,
             labels=latents.labels,
             probabilities=predict(checkpoint, latents, batch_size),
-            split=Path(latents.path).name,
+            split=name_of(latents.path),
             latents=latents.fingerprint,
             checkpoint=checkpoint.fingerprint,
         )
@@ -102,7 +106,7 @@ def compare(contenders: Sequence[Contender]) -> list[Compared]:
     rows_of_most = max(dict.fromkeys(fingerprints), key=fingerprints.count, default="")
     scored = sorted(with_predictions, key=lambda c: -_score(c))
     same = [c for c in scored if c.predictions is not None and c.predictions.latents == rows_of_most]
-    others = [c for c in scored if c not in same]
+    others = [c for c in scored if c.predictions is not None and c.predictions.latents != rows_of_most]
     rows: list[Compared] = []
     if same:
         best = same[0].predictions
@@ -112,11 +116,17 @@ def compare(contenders: Sequence[Contender]) -> list[Compared]:
         rows.append(_row(same[0], "best"))
         for contender, rival, p in zip(same[1:], rivals, p_values, strict=True):
             behind = f1_behind(best, rival)
-            tie = p >= SIGNIFICANT and behind[0] <= 0 <= behind[1]
-            rows.append(_row(contender, "tie" if tie else "worse", p, behind))
+            rows.append(_row(contender, _standing(best, rival, p, behind), p, behind))
     rows += [_row(contender, "other rows") for contender in others]
     silent = [c for c in contenders if c.predictions is None]
     return rows + [_row(c, "not evaluated") for c in sorted(silent, key=lambda c: -c.validation.get("f1_macro", 0.0))]
+
+
+def _standing(best: Predictions, rival: Predictions, p: float, behind: tuple[float, float]) -> Standing:
+    lead = int((rival.predicted == rival.labels).sum()) - int((best.predicted == best.labels).sum())
+    if p < SIGNIFICANT and lead > 0:
+        return "more accurate"
+    return "worse" if p < SIGNIFICANT or behind[0] > 0 else "tie"
 
 
 def mcnemar(one: Predictions, other: Predictions) -> float:
@@ -182,17 +192,17 @@ def _row(
     )
 
 
-def _name_of_file(path: Path) -> str:
-    """That of its run: files are called best_model.pt everywhere."""
-    return path.parents[1].name if path.parent.name in ("checkpoints", "best") else f"{path.parent.name}/{path.name}"
+def _name_of(path: Path) -> str:
+    """That of its run where there is one: files are called best_model.pt everywhere, folders best or evaluation."""
+    if path.parent.name in ("checkpoints", "best"):
+        return path.parents[1].name
+    generic = path.is_file() or path.name.startswith(("best", "evaluation", "eval_results"))
+    return f"{path.parent.name}/{path.name}" if generic else path.name
 
 
 def _earlier_predictions(path: Path) -> Predictions | None:
     """Of the latest evaluation in a folder, or of the folder itself."""
     if not path.is_dir():
         return None
-    folders = [path, *sorted(path.glob("evaluation*"), reverse=True)]
-    for folder in folders:
-        if (folder / FILE).is_file() and (folder / RESULTS_FILE).is_file():
-            return Predictions.read(folder / FILE)
-    return None
+    folder = path if (path / RESULTS_FILE).is_file() else latest_evaluation(path)
+    return Predictions.read(folder / FILE) if folder is not None and (folder / FILE).is_file() else None

@@ -128,6 +128,12 @@ def evaluate(
     return Evaluation(split=split, metrics=results, output_dir=output_dir)
 
 
+def latest_evaluation(folder: Path) -> Path | None:
+    """The last of evaluation/, evaluation_2/, ... in a folder that holds results; None without one."""
+    found = [path for path in folder.glob("evaluation*") if (path / RESULTS_FILE).is_file()]
+    return max(found, key=lambda path: (len(path.name), path.name), default=None)
+
+
 def _copies(latents: LatentSet, predicted: np.ndarray, training: Collection[str] | None) -> dict[str, Any] | None:
     """How many rows show a picture that the model was trained on, and the metrics without them; None if not known."""
     if training is None:

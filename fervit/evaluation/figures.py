@@ -10,7 +10,7 @@ import numpy as np
 
 from fervit.emotions import EMOTIONS
 from fervit.evaluation.metrics import Calibration
-from fervit.figures import save
+from fervit.figures import plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def draw_class_metrics(
     axes.set_ylim(0, 1)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="upper left", ncols=3, frameon=False)
-    axes.set_title(f"{title}; the lines are 95 % intervals of F1", fontsize=11)
+    axes.set_title(f"{plain(title)}; the lines are 95 % intervals of F1", fontsize=11)
     save(figure, path)
 
 
@@ -79,7 +79,7 @@ def draw_confidence(
     middle.set_xlabel("mean confidence")
     middle.set_ylabel("share that is right")
     middle.set_title(f"reliability, ECE {calibration.ece:.3f} (0 is perfect)", fontsize=11)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     save(figure, path)
 
 
@@ -124,7 +124,7 @@ def draw_attention(
     heat.set_ylabel("token")
     heat.set_title("attention between tokens, mean of layers and heads", fontsize=10)
     figure.colorbar(image, ax=heat, shrink=0.8)
-    figure.suptitle(f"{title}\n{remark}" if remark else title)
+    figure.suptitle(plain(f"{title}\n{remark}" if remark else title))
     save(figure, path)
 
 
@@ -139,7 +139,7 @@ def draw_mean_attention(rollouts: Mapping[str, Sequence[float]], title: str, pat
     axes.set_xticks(range(values.shape[1]), [str(i + 1) for i in range(values.shape[1])])
     axes.set_yticks(range(len(rollouts)), list(rollouts))
     axes.set_xlabel("W+ layer (coarse to fine)")
-    axes.set_title(title, fontsize=11)
+    axes.set_title(plain(title), fontsize=11)
     bright = values > 0.6 * values.max()
     for i, row in enumerate(values):
         for j, value in enumerate(row):
@@ -169,7 +169,13 @@ def draw_comparison(rows: Sequence[Compared], path: Path) -> None:
 
     figure = Figure(figsize=(12, 1.4 + 0.42 * len(rows)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    colors = {"best": "#1f5f8b", "tie": "#5c9fcb", "worse": "#d1603d", "other rows": "#8a8a8a"}
+    colors = {
+        "best": "#1f5f8b",
+        "tie": "#5c9fcb",
+        "worse": "#d1603d",
+        "more accurate": "#3f9b6b",
+        "other rows": "#8a8a8a",
+    }
     places = np.arange(len(rows))
     for axes, name in ((left, "accuracy"), (right, "f1_macro")):
         for place, row in zip(places, rows, strict=True):
@@ -180,5 +186,5 @@ def draw_comparison(rows: Sequence[Compared], path: Path) -> None:
         axes.set_xlabel(f"{'macro-F1' if name == 'f1_macro' else name}, with 95 % interval")
         axes.grid(axis="x", alpha=0.3)
         axes.set_ylim(len(rows) - 0.4, -0.7)
-    left.set_yticks(places, [f"{row.name}\n{row.standing}, {row.split} {row.n}" for row in rows], fontsize=8)
+    left.set_yticks(places, [plain(f"{row.name}\n{row.standing}, {row.split} {row.n}") for row in rows], fontsize=8)
     save(figure, path)

@@ -14,8 +14,8 @@ import numpy as np
 from fervit.errors import UserError
 from fervit.files import first_line, recognise_download
 
-SCORE, OVERLAP, MOST = 0.6, 0.3, 50
-"""Lowest score of a face, highest overlap of two, most faces in a picture."""
+SCORE, OVERLAP, CANDIDATES = 0.6, 0.3, 5000
+"""Lowest score of a face, highest overlap of two, boxes that are looked at before overlapping ones are dropped."""
 SIDES = (320, 1280)
 """Pictures are scaled so that their longer side lies between these: smaller faces than some 10 pixels are not found."""
 RIM = 0.3
@@ -60,7 +60,7 @@ class FaceDetector:
             raise UserError(f"--face_detector {path}: {wrong}")
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
-            self._network: Any = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE, OVERLAP, MOST)
+            self._network: Any = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE, OVERLAP, CANDIDATES)
             self._detect(np.zeros((320, 320, 3), np.uint8))
         except cv2.error as error:
             raise UserError(f"--face_detector {path}: is no YuNet that OpenCV reads ({first_line(error)})") from None

@@ -18,7 +18,7 @@ from fervit.files import whole_file, write_text
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.index import FaceIndex
-from fervit.images.pictures import reason_of
+from fervit.images.pictures import SUFFIXES, reason_of
 from fervit.progress import Progress
 
 ERRORS_FILE = "_errors.jsonl"
@@ -92,17 +92,24 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
 
 
 def _names(index: FaceIndex) -> dict[tuple[str, str], str]:
-    """(image_id, split) -> path below the output folder: the picture's name, with its suffix only if two collide."""
+    """(image_id, split) -> path below the output folder, each once; a suffix stays where two collide."""
     columns = [index.table[name].to_pylist() for name in ("image_id", "split", "label")]
-    places = []
+    rows: list[tuple[tuple[str, str], str, str]] = []
     for image_id, split, label in zip(*columns, strict=True):
         parts = PurePosixPath(image_id).parts
         parts = parts[1:] if parts[0] == split else parts
         parts = parts[1:] if len(parts) > 1 and parts[0].lower() == EMOTIONS[label] else parts
-        places.append((image_id, split, f"{split}/{EMOTIONS[label]}/" + "_".join(parts)))
-    stems = Counter(place.rpartition(".")[0] or place for _, _, place in places)
-    names = {}
-    for image_id, split, place in places:
-        stem = place.rpartition(".")[0] or place
-        names[image_id, split] = f"{stem if stems[stem] == 1 else place}.png"
+        whole = PurePosixPath(split, EMOTIONS[label], *parts)
+        without = whole.with_suffix("") if whole.suffix.lower() in SUFFIXES else whole
+        rows.append(((image_id, split), str(without), str(whole)))
+    stems = Counter(stem for _, stem, _ in rows)
+    names: dict[tuple[str, str], str] = {}
+    taken: set[str] = set()
+    for key, stem, place in rows:
+        name, n = stem if stems[stem] == 1 else place, 1
+        while name in taken:
+            n += 1
+            name = f"{place}_{n}"
+        taken.add(name)
+        names[key] = f"{name}.png"
     return names

@@ -45,9 +45,8 @@ def find_faces_of(split: str, image_ids: Sequence[str], data_root: str | None = 
         UserError: there are no latents, or a data root was given and there are no faces in it.
     """
     encoder, rows = read_split(split, ["image_id", "sha256"])
-    size = (encoder or {}).get("size")
-    finder = _finder(split, size, data_root)
-    if finder is None:
+    finder = _finder(split, (encoder or {}).get("size"), data_root)
+    if finder is None or encoder is None:
         return [None] * len(image_ids)
     wanted = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(image_ids, pa.string())))
     sha256 = dict(zip(wanted["image_id"].to_pylist(), wanted["sha256"].to_pylist(), strict=True))

@@ -21,9 +21,7 @@ def answer(story: Story) -> Section:
     section = Section(id="answer", title="The answer")
     chosen = story.chosen
     if chosen is None and story.evaluation is None:
-        section.texts.append(
-            "No trial has finished an epoch yet." if story.state == "running" else "No trial finished an epoch."
-        )
+        section.texts.append(_nothing(story))
         if story.state != "running" and story.records:
             section.texts.append("What went wrong stands below, under failures, and in failures.log of the sweep.")
         return section
@@ -33,10 +31,10 @@ def answer(story: Story) -> Section:
         section.cards += _validation_cards(story, chosen)
         section.texts.append(_sentence(story, chosen))
     section.cards += _cost_cards(story)
-    if story.ties:
+    if story.state == "finished" and story.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in story.ties)
         section.notes.append(f"A tie within the noise of the seeds: {others}. Each may as well be the best.")
-    elif story.confirmed:
+    elif story.state == "finished" and len(story.confirmed) > 1:
         section.notes.append("No other confirmed trial comes within the noise of the seeds.")
     if story.kind == "sweep":
         section.tables.append(_baselines(story))
@@ -49,6 +47,12 @@ def answer(story: Story) -> Section:
         looks = "once, after the choice was frozen" if len(story.looks) <= 1 else f"{len(story.looks)} times"
         section.notes.append(f"The test split was opened {looks}.")
     return section
+
+
+def _nothing(story: Story) -> str:
+    if any(record.epochs for record in story.records):
+        return "Every trial failed."
+    return "No trial has finished an epoch yet." if story.state == "running" else "No trial finished an epoch."
 
 
 def _sentence(story: Story, chosen: TrialRecord) -> str:
@@ -65,7 +69,8 @@ def _sentence(story: Story, chosen: TrialRecord) -> str:
 def _evaluation_cards(story: Story) -> list[Card]:
     results = story.evaluation
     assert results is not None
-    cards, split, intervals = [], results["split"], results["intervals_95"]
+    cards, intervals = [], results["intervals_95"]
+    split = results["split"] + (f", of {story.evaluated}" if story.evaluated else "")
     for name, words in (("f1_macro", "macro-F1"), ("accuracy", "accuracy")):
         low, high = intervals[name]
         cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", f"95 %: {low:.3f} to {high:.3f}"))
@@ -131,7 +136,15 @@ def _baselines(story: Story) -> Table:
             rows.append(row(f"warm start {start} of the space file, {label(record)}", record))
     if name == "f1_macro" and story.evaluation is not None:
         faces = np.array(story.evaluation["confusion_matrix"]).sum(axis=1)
-        rows.append(["always the largest class", f"{majority_f1_macro(faces):.3f}", "", "", ""])
+        rows.append(
+            [
+                f"always the largest class (on {story.evaluation['split']})",
+                f"{majority_f1_macro(faces):.3f}",
+                "",
+                "",
+                "",
+            ]
+        )
     return Table(
         caption=f"The best beside the baselines: {name} on validation",
         headings=["", name, "epoch", "state", "hyperparameters"],

@@ -58,10 +58,12 @@ def curves(story: Story) -> Plot | None:
                 legendgroup=state,
                 hovertemplate="%{text}<extra></extra>",
             )
-    assert story.chosen is not None
-    best = story.chosen.best(story.metric)
-    assert best is not None
-    if story.kind == "sweep":
+    counted = ", ".join(f"{n} {state}" for state, n in counts_by_state(trials).items())
+    alt = f"Learning curves of {len(trials)} trials ({counted})."
+    best = story.chosen.best(story.metric) if story.chosen is not None else None
+    if story.chosen is None or best is None:
+        alt += " None of them counts: all failed."
+    elif story.kind == "sweep":
         figure.add_scatter(
             x=[row["epoch"] for row in story.chosen.epochs],
             y=[row[name] for row in story.chosen.epochs],
@@ -72,13 +74,10 @@ def curves(story: Story) -> Plot | None:
         )
     else:
         _add_losses(figure, story.chosen)
+    if story.chosen is not None and best is not None:
+        alt += f" The best, {label(story.chosen)}, reaches {name} {best[name]:.3f} at epoch {best['epoch']}."
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=f"{name} on validation")
-    counted = ", ".join(f"{n} {state}" for state, n in counts_by_state(trials).items())
-    alt = (
-        f"Learning curves of {len(trials)} trials ({counted}). The best, {label(story.chosen)}, reaches {name} "
-        f"{best[name]:.3f} at epoch {best['epoch']}."
-    )
     return Plot(figure=figure, alt=alt, height=480)
 
 

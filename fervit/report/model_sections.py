@@ -17,7 +17,8 @@ def model(story: Story) -> Section | None:
     results = story.evaluation
     if results is None:
         return None
-    section = Section(id="model", title=f"The best model on {results['split']}")
+    whose = story.evaluated or "The best model"
+    section = Section(id="model", title=f"{whose[0].upper()}{whose[1:]} on {results['split']}")
     if story.kind == "evaluation":
         section.title = f"The model on {results['split']}"
     section.add(model_plots.confusion(results["confusion_matrix"], results["split"]))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import RESULTS_FILE
+from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation
 from fervit.files import is_locked
 from fervit.search import journal, sealed
 from fervit.search.confirm import Confirmed, choose, confirmations
@@ -21,10 +21,12 @@ from fervit.search.selection import TrialRecord, ranked
 from fervit.search.settings import Metric
 from fervit.search.space import DEFAULTS, SearchSpace
 from fervit.search.space_file import parse_space
+from fervit.training.export import CARD_FILE
 from fervit.training.recorder import read_history
 from fervit.training.run_folder import RunFolder, RunRecord
 
 RESULTS_KEYS = {"split", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
+NOT_OF_THE_GUIDE = ("seed", "epochs", "seq_len", "latent_dim", "precision", "use_class_weights")
 State = Literal["running", "interrupted", "finished"]
 
 
@@ -54,6 +56,8 @@ class Story:
     """Arguments of the chosen LatentViT."""
     looks: list[dict[str, Any]] = field(default_factory=list)
     """At the test split."""
+    evaluated: str = ""
+    """The run that the evaluation is of, where that is not the chosen one."""
     remarks: list[str] = field(default_factory=list)
     """What a reader must know."""
 
@@ -68,10 +72,11 @@ class Story:
         return dict(self.environment.get("encoder") or (self.evaluation or {}).get("encoder") or {})
 
     def is_guide(self, record: TrialRecord) -> bool:
-        """Whether a trial has the configuration of the guide that LatentViT comes from, in all that was searched."""
+        """Whether a trial has the configuration of the guide that LatentViT comes from, which the defaults are; the
+        guide recommends class weights, too."""
         assert self.space is not None
-        searched = {name: DEFAULTS[name] for name in self.space.parameters}
-        return record.params == self.space.active(searched)
+        config = self.space.config(record.params).to_json()
+        return all(config[name] == value for name, value in DEFAULTS.items() if name not in NOT_OF_THE_GUIDE)
 
     def warm_start(self, record: TrialRecord) -> int | None:
         """Which of the space file's warm starts a trial is, from 1; None for one that the sampler drew."""
@@ -124,12 +129,11 @@ def _sweep(folder: Path, running: bool | None) -> Story:
     everything = list(History(events).records.values())
     records = sorted((r for r in everything if r.purpose == "search"), key=lambda record: record.number)
     reruns = [record for record in everything if record.purpose != "search"]
-    ended = (folder / "best" / "README.md").is_file()
     running = is_locked(folder) if running is None else running
     story = Story(
         folder=folder,
         kind="sweep",
-        state="running" if running else "finished" if ended else "interrupted",
+        state="running" if running else "finished" if _ended(folder, events) else "interrupted",
         space=space,
         metric=space.metric,
         records=records,
@@ -143,15 +147,16 @@ def _sweep(folder: Path, running: bool | None) -> Story:
         return story
     story.chosen = ranking[0]
     story.confirmed = confirmations(ranking[: space.confirm.top], reruns, space.metric)
-    if story.confirmed and not running:
-        winner, story.ties = choose(story.confirmed, space.metric)
-        runs = [record for record in everything if record.number == winner.record.number]
+    if story.state == "finished":
         marked = _marked(folder / "leaderboard.csv")
-        story.chosen = next((r for r in runs if (r.number, r.seed) == marked), ranked(runs, space.metric)[0])
+        story.chosen = next((r for r in everything if (r.number, r.seed) == marked), ranking[0])
+        if len(story.confirmed) > 1:
+            story.ties = choose(story.confirmed, space.metric)[1]
     story.model = space.config(story.chosen.params).model() | {"seq_len": _seq_len(story.environment)}
-    latest = max((look for look in folder.glob("evaluation*") if (look / RESULTS_FILE).is_file()), default=None)
-    if latest is not None and not running:
+    latest = latest_evaluation(folder)
+    if latest is not None and story.state == "finished":
         _take_evaluation(story, latest)
+        _compare_with_chosen(story)
     return story
 
 
@@ -202,6 +207,29 @@ def _take_evaluation(story: Story, folder: Path, *, required: bool = False) -> N
         story.remarks.append(message)
         return
     story.evaluation, story.evaluation_dir = results, folder
+
+
+def _compare_with_chosen(story: Story) -> None:
+    """Says so if the test split was opened for another run than the one that is chosen now."""
+    if not story.looks or story.chosen is None or story.evaluation is None:
+        return
+    look, best = story.looks[-1], story.chosen.best(story.metric)
+    assert best is not None
+    if (look["trial"], look["seed"], look["epoch"]) != (story.chosen.number, story.chosen.seed, best["epoch"]):
+        story.evaluated = f"trial {look['trial']}, seed {look['seed']}"
+        story.remarks.append(
+            f"The evaluation is of {story.evaluated}, for which the test split was opened on {look['opened'][:10]}. "
+            "Another run has been chosen since, and the test split stays closed; --second_look opens it again and "
+            "records that."
+        )
+
+
+def _ended(folder: Path, events: list[dict[str, Any]]) -> bool:
+    """Whether the last session came to its end; journals of the first releases do not tell, but there is the card."""
+    kinds = [event["event"] for event in events if event["event"] in ("session", "done")]
+    if "done" not in kinds and kinds.count("session") == 1:
+        return (folder / "best" / CARD_FILE).is_file()
+    return bool(kinds) and kinds[-1] == "done"
 
 
 def _marked(leaderboard: Path) -> tuple[int, int] | None:

@@ -11,7 +11,10 @@ from fervit.search.selection import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Lane:
-    """A trial in the timeline: which slot, from when to when, in seconds since the sweep began, pauses left out."""
+    """A trial, or a part of one that went on after a crash, in the timeline: which slot, from when to when.
+
+    In seconds since the sweep began, pauses left out.
+    """
 
     record: TrialRecord
     slot: int
@@ -34,7 +37,7 @@ class Times:
     starting: float
     """In trials but in no epoch: starting, saving, being decided about."""
     idle: float
-    """No trial in the slot."""
+    """No trial in the slot, or one that failed before its first epoch."""
     lanes: tuple[Lane, ...]
 
 
@@ -46,24 +49,22 @@ def account(events: Sequence[dict[str, Any]], records: Sequence[TrialRecord], tr
         records: of all its trials and reruns.
         train_rows: of the training split.
     """
-    clock = _sweep_clock(events)
-    begun = [record for record in records if record.epochs and record.started]
-    if not begun:
+    clock, stays = _sweep_clock(events), _stays(events)
+    if not stays:
         return None
+    of_name = {record.name: record for record in records}
     lanes: list[Lane] = []
     free: list[float] = []
-    for record in sorted(begun, key=lambda record: record.started):
-        begin, end = clock(record.started), clock(record.ended)
+    for name, started, ended in stays:
+        begin, end = clock(started), clock(ended)
         slot = next((i for i, until in enumerate(free) if until <= begin + 0.5), len(free))
         free[slot:] = [end, *free[slot + 1 :]]
-        lanes.append(Lane(record=record, slot=slot, begin=begin, end=end))
+        lanes.append(Lane(record=of_name[name], slot=slot, begin=begin, end=end))
     rows = [event["row"] for event in events if event["event"] == "epoch"]
     epochs = sum(row["seconds"] for row in rows)
-    share = [train_rows * row.get("data_fraction", 1.0) / row["samples_per_second"] for row in rows]
-    training = min(epochs, sum(share))
+    training = min(epochs, sum(train_rows / row["samples_per_second"] for row in rows))
     elapsed = clock(events[-1]["time"])
-    within = sum(lane.end - lane.begin for lane in lanes)
-    starting = max(0.0, within - epochs)
+    starting = max(0.0, sum(lane.end - lane.begin for lane in lanes) - epochs)
     return Times(
         elapsed=elapsed,
         slots=len(free),
@@ -73,6 +74,15 @@ def account(events: Sequence[dict[str, Any]], records: Sequence[TrialRecord], tr
         idle=max(0.0, elapsed * len(free) - epochs - starting),
         lanes=tuple(lanes),
     )
+
+
+def _stays(events: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
+    """(trial, begin, end) of each time that a process had a trial, by their begins; one that crashed has several."""
+    ends: dict[tuple[str, float], float] = {}
+    for event in events:
+        if event["event"] == "epoch":
+            ends[event["name"], event["started"]] = event["time"]
+    return sorted(((name, started, ended) for (name, started), ended in ends.items()), key=lambda stay: stay[1])
 
 
 def _sweep_clock(events: Sequence[dict[str, Any]]) -> Callable[[float], float]:

@@ -7,6 +7,7 @@ A line of JSON an event, written by the driver alone:
     {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
     {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it goes on after this epoch
     {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": ""}
+    {"event": "done", "time": ...}                        all trials, the confirmation and the evaluation have ended
 """
 
 from __future__ import annotations

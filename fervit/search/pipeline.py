@@ -17,6 +17,7 @@ from fervit.files import write_text
 from fervit.latents.source import find_faces
 from fervit.search.card import model_card
 from fervit.search.confirm import Confirmed, choose, confirmations
+from fervit.search.journal import FILE, Journal
 from fervit.search.leaderboard import write_leaderboard
 from fervit.search.ledger import Ledger, Screen
 from fervit.search.preflight import Splits
@@ -142,6 +143,9 @@ def run_sweep(
         seconds=ledger.elapsed_seconds(),
     )
     write_text(folder / "best" / CARD_FILE, model_card(result, checkpoint))
+    journal = Journal(folder / FILE)
+    journal.append("done")
+    journal.close()
     return result
 
 

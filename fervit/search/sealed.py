@@ -88,7 +88,10 @@ def read_looks(folder: Path) -> list[dict[str, Any]]:
     path = folder / FILE
     if not path.is_file():
         return []
-    looks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["looks"]
+    try:
+        looks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["looks"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is damaged; copy it again: it says what the test split was opened for") from None
     return looks
 
 

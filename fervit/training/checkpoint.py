@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,17 +55,22 @@ class Checkpoint:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the weights and their names: equal for equal weights, in whatever file they stand."""
-        digest = hashlib.sha256()
-        for name, weights in sorted(self.model_state_dict.items()):
-            digest.update(f"{name} {list(weights.shape)} {weights.dtype}".encode())
-            digest.update(weights.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return fingerprint_of_weights(self.model_state_dict)
 
     def model(self) -> LatentViT:
         """The model in eval mode."""
         model = LatentViT(**self.config.model())
         model.load_state_dict(self.model_state_dict)
         return model.eval()
+
+
+def fingerprint_of_weights(weights: dict[str, Tensor]) -> str:
+    """SHA-256 of weights and their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {list(value.shape)} {value.dtype}".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -105,13 +111,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if not isinstance(OPTIONAL.get(key) if value is None else value, kind):
             raise UserError(f"{path}: is no checkpoint of LatentViT ('{key}' is missing or of another type)")
     weights = {str(name).removeprefix(OF_DDP): value for name, value in content["model_state_dict"].items()}
+    _check(content, weights, path)
     checkpoint = Checkpoint(
         model_state_dict=weights,
         config=_config(content, weights, path),
         epoch=int(content["epoch"]),
-        metrics={str(k): float(v) for k, v in (content.get("metrics") or {}).items() if isinstance(v, int | float)},
+        metrics={str(k): float(v) for k, v in (content.get("metrics") or {}).items() if _is_finite(v)},
         encoder=content.get("encoder") or {},
-        data=content.get("data") or {},
+        data={str(k): str(v) for k, v in (content.get("data") or {}).items() if isinstance(v, str)},
     )
     try:
         checkpoint.model()
@@ -119,6 +126,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: its weights do not fit its own configuration ({reason})") from None
     return checkpoint
+
+
+def _check(content: dict[str, Any], weights: dict[str, Any], path: Path) -> None:
+    """Refuses what the types alone do not tell."""
+    if not _is_finite(content["epoch"]):
+        raise UserError(f"{path}: is no checkpoint of LatentViT (its epoch is {content['epoch']})")
+    labels = content.get("labels")
+    if labels is not None and (not isinstance(labels, list | tuple) or list(labels) != list(EMOTIONS)):
+        raise UserError(
+            f"{path}: its labels are {labels}, but fervit's models name {', '.join(EMOTIONS)}, in this order"
+        )
+    for name, value in weights.items():
+        if isinstance(value, Tensor) and not torch.isfinite(value).all():
+            raise UserError(f"{path}: its weights {name} are not finite numbers; the training diverged, take another")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def checkpoint_in(path: Path) -> Path:
@@ -157,6 +182,8 @@ def _exported(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is cut off or no safetensors file ({first_line(error)}); copy it again") from None
     if not isinstance(config, dict):
         raise UserError(f"{beside}: is no {MODEL_CONFIG} of an export; copy the whole folder again")
+    if config.get("weights_sha256", fingerprint_of_weights(weights)) != fingerprint_of_weights(weights):
+        raise UserError(f"{path}: is not the model that {MODEL_CONFIG} beside it describes; export it again")
     return {**config, "model_state_dict": weights, "config": {"training": config.get("training")}}
 
 

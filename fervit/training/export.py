@@ -19,6 +19,12 @@ ONNX_TOLERANCE = 1e-4
 """Largest difference of a logit."""
 
 
+def check_free(folder: Path) -> None:
+    """Raises UserError if a folder holds something that an export would mix with or overwrite."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--output_dir {folder}: is not empty; an export gets a folder of its own, give a new one")
+
+
 def export(checkpoint: Checkpoint, folder: Path) -> None:
     """Writes best_model.pt, model.safetensors and config.json (labels, preprocessing, encoder, hyperparameters)."""
     from safetensors.torch import save_file
@@ -37,6 +43,7 @@ def export(checkpoint: Checkpoint, folder: Path) -> None:
             "metrics": checkpoint.metrics,
             "encoder": checkpoint.encoder,
             "data": checkpoint.data,
+            "weights_sha256": checkpoint.fingerprint,
             "fervit_version": __version__,
         },
     )

@@ -61,6 +61,24 @@ def test_equal_models_tie_and_a_worse_one_does_not() -> None:
     assert (rows["e"].standing, rows["e"].validation_f1_macro) == ("not evaluated", 0.3)
 
 
+def test_two_of_one_name_and_a_more_accurate_one() -> None:
+    """Rare classes right and common ones wrong give the higher macro-F1 and the lower accuracy."""
+    labels = np.repeat(np.arange(7), [700, 10, 10, 10, 10, 10, 10])
+    rng = np.random.default_rng(0)
+    fair = np.where((labels == 0) & (rng.random(len(labels)) < 0.3), rng.integers(1, 7, len(labels)), labels)
+    common = np.where((labels > 0) & (rng.random(len(labels)) < 0.9), 0, labels)
+    fair_one, common_one = (
+        replace(predictions(1.0), labels=labels, image_ids=[""] * len(labels), probabilities=np.eye(7)[said])
+        for said in (fair, common)
+    )
+    rows = compare([Contender(name="x", validation={}, predictions=p) for p in (fair_one, common_one)])
+    accuracy = [row.accuracy for row in rows]
+    assert accuracy[0] is not None
+    assert accuracy[1] is not None
+    assert accuracy[1] > accuracy[0]
+    assert [row.standing for row in rows] == ["best", "more accurate"]
+
+
 def test_the_command_compares_runs_checkpoints_and_evaluations(command: Callable[..., Ended], tmp_path: Path) -> None:
     latents = latent_set(20, seed=2)
     write_latents(tmp_path / "latents" / "test", latents)

@@ -164,6 +164,13 @@ def test_a_split_with_absent_classes_is_described() -> None:
     assert describe(np.array([1, 1]), np.array([1, 1]))["balanced_accuracy"] is None
 
 
+def test_names_are_drawn_as_they_stand(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    latents = latent_set(1)
+    odd = LatentSet(**{**vars(latents), "image_ids": [f"a$\\x_{i}$<b>.png" for i in range(len(latents))]})
+    evaluate(checkpoint, odd, tmp_path, samples=2, split="a$b$")
+    assert (tmp_path / "attention_sample_2.png").is_file()
+
+
 def test_rows_of_another_shape_or_encoder_are_refused(checkpoint: Checkpoint) -> None:
     latents = latent_set(2)
     other = LatentSet(**{**vars(latents), "codes": latents.codes[:, :3]})

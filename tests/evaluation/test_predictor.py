@@ -135,6 +135,9 @@ def test_a_face_is_found_and_cut_out_when_asked(
     assert h > 60
     assert wall["error"] == "no face was found"
     assert Path("there/photo.png").is_file()
+    ended = command("predict", photos[0], "--checkpoint_path", model.folder, "--save_pictures", tmp_path)
+    assert ended.status == 2
+    assert "holds pictures that are read; give another folder" in ended.err
     ended = command("predict", photos[0], "--checkpoint_path", model.folder, "--align")
     assert ended.status == 2
     assert "--align: needs --face_detector" in ended.err

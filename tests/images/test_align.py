@@ -97,6 +97,11 @@ def test_yunet_finds_real_faces(shared: Path) -> None:
     assert aligned.faces == 2
     assert aligned.box[0] > 250  # the larger of the two
     assert aligned.pixels.shape == (256, 256, 3)
+    sheet = np.full((600, 800, 3), 128, np.uint8)
+    for k in range(12):
+        top, left = 200 * (k // 4) + 20, 200 * (k % 4) + 20
+        sheet[top : top + 150, left : left + 150] = one
+    assert find_and_align(sheet, detector).faces == 12
     with pytest.raises(ValueError, match="no face was found"):
         find_and_align(np.full((200, 200, 3), 90, np.uint8), detector)
 

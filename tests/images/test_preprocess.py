@@ -32,8 +32,8 @@ def test_pictures_become_aligned_faces_that_encode_reads(
     errors = [json.loads(line) for line in (tmp_path / "faces" / "train" / "_errors.jsonl").read_text().splitlines()]
     assert {"image_id": "train/happy/wall.png", "error": "no face was found"} in errors
     assert len(index.table) + len(errors) == 16
-    names = {path.name for path in (tmp_path / "faces" / "train" / "happy").iterdir()}
-    assert {"session_0.jpg.png", "session_0.png.png"} <= names | {f"{Path(e['image_id']).name}.png" for e in errors}
+    names = {path.name for path in (tmp_path / "faces" / "train" / "happy" / "session").iterdir()}
+    assert {"0.jpg.png", "0.png.png"} <= names | {f"{Path(e['image_id']).name}.png" for e in errors}
     one = next((tmp_path / "faces").rglob("*.png"))
     before = one.stat().st_mtime_ns
     again = command("preprocess", *args)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from fervit.report.importance import importances
 from fervit.report.story import read_story
 from fervit.report.times import account
 from fervit.report.write import write_report
+from fervit.search.history import History
 from tests.conftest import Ended
-from tests.report.conftest import CONFIG, ENVIRONMENT, write_sweep
+from tests.report.conftest import CONFIG, ENVIRONMENT, START, write_sweep
 
 
 def test_the_answer_stands_first_with_its_interval_and_baselines(sweep: Path) -> None:
@@ -33,7 +35,7 @@ def test_the_answer_stands_first_with_its_interval_and_baselines(sweep: Path) ->
         f"95 %: {low:.3f} to {high:.3f}",
         "3 are copies of training faces",
         "the guide&#39;s configuration, trial 0",
-        "always the largest class",
+        "always the largest class (on test)",
         "54.5 % accuracy",
         f"{best['f1_macro']:.3f}",
     ):
@@ -89,6 +91,72 @@ def test_a_sweep_without_a_finished_trial_says_so(tmp_path: Path, command: Calla
     page = (folder / "report.html").read_text()
     assert "No trial finished an epoch." in page
     assert "oom" in page[page.index('id="failures"') :]
+
+
+def test_trials_that_all_failed_later_are_shown(tmp_path: Path, command: Callable[..., Ended]) -> None:
+    folder = tmp_path / "sweep"
+    write_sweep(folder, trials=3)
+    text = (folder / "trials.jsonl").read_text().replace('"state": "finished"', '"state": "failed"')
+    write_text(folder / "trials.jsonl", text.replace('"state": "stopped"', '"state": "failed"'))
+    ended = command("report", folder)
+    assert ended.status == 0, ended.err
+    page = (folder / "report.html").read_text()
+    assert "No trial finished an epoch." not in page
+    assert "Every trial failed." in page
+    assert "Learning curves of 3 trials (3 failed)" in page
+
+
+def test_a_test_result_of_another_run_is_not_taken_for_the_chosen_ones(sweep: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    look = {"trial": 1, "seed": 3, "epoch": 2, "opened": "2026-01-02T03:04:05+00:00", "f1_macro": 0.5}
+    write_json(folder / "sealed_test.json", {"looks": [look]})
+    page = write_report(folder).read_text()
+    assert "macro-F1, test, of trial 1, seed 3" in page
+    assert "Another run has been chosen since" in page
+    chosen = read_story(folder).chosen
+    assert chosen is not None
+    best = chosen.best(read_story(folder).metric)
+    assert best is not None
+    write_json(folder / "sealed_test.json", {"looks": [{**look, "trial": chosen.number, "epoch": best["epoch"]}]})
+    page = write_report(folder).read_text()
+    assert "of trial 1" not in page
+    assert "opened once, after the choice was frozen" in page
+
+
+def test_a_sweep_resumed_for_more_and_interrupted_has_not_ended(sweep: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    with (folder / "trials.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "done", "time": START + 500}) + "\n")
+    assert read_story(folder).state == "finished"
+    with (folder / "trials.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "session", "time": START + 9000}) + "\n")
+    assert read_story(folder).state == "interrupted"
+
+
+def test_the_time_of_a_trial_that_went_on_after_a_crash(tmp_path: Path) -> None:
+    """Two sessions, an hour apart; the trial's second process repeats an epoch."""
+    name = {"name": "trial_0000"}
+    start = {"number": 0, "seed": 3, "purpose": "search", "params": {}, "warmup_epochs": 0.0}
+    events = [{"event": "session", "time": 0.0}, {"event": "start", "time": 0.0, **name, **start}]
+
+    def epoch(time: float, number: int, started: float) -> dict[str, Any]:
+        row = {"epoch": number, "seconds": 9.0, "samples_per_second": 100.0, "f1_macro": 0.1}
+        of_trial = {"started": started, "pid": 1, "cost": None, "saved": number, "finished": False}
+        return {"event": "epoch", "time": time, **name, "row": row, **of_trial}
+
+    events += [epoch(20.0, 1, 10.0), epoch(30.0, 2, 10.0), {"event": "session", "time": 3630.0}]
+    events += [
+        {"event": "again", "time": 3632.0, **name, "epoch": 1},
+        epoch(3650.0, 2, 3640.0),
+        epoch(3660.0, 3, 3640.0),
+    ]
+    times = account(events, list(History(events).records.values()), train_rows=800)
+    assert times is not None
+    assert (times.elapsed, times.slots, len(times.lanes)) == (60.0, 1, 2)
+    assert [(lane.begin, lane.end) for lane in times.lanes] == [(10.0, 30.0), (40.0, 60.0)]
+    assert (times.training, times.validation, times.starting, times.idle) == (32.0, 4.0, 4.0, 20.0)
 
 
 def test_bad_folders_are_told_in_a_line(tmp_path: Path, command: Callable[..., Ended], sweep: Path) -> None:

@@ -80,6 +80,12 @@ def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> No
     torch.save({**earlier, "config": {"model": {"heads": 3}}}, tmp_path / "three.pt")
     torch.save({**whole, "config": {"training": {"hedas": 2}}}, tmp_path / "hedas.pt")
     torch.save({**earlier, "config": {"model": {"heads": 2}}, "model_state_dict": {"w": 1}}, tmp_path / "resnet.pt")
+    torch.save({**whole, "epoch": float("nan")}, tmp_path / "epoch.pt")
+    torch.save({**whole, "labels": ["happy", "sad"]}, tmp_path / "labels.pt")
+    nan = {name: value * float("nan") for name, value in whole["model_state_dict"].items()}
+    torch.save({**whole, "model_state_dict": nan}, tmp_path / "nan.pt")
+    torch.save({**whole, "metrics": {"val_loss": float("nan"), "f1_macro": 0.5}}, tmp_path / "loss.pt")
+    assert load_checkpoint(tmp_path / "loss.pt").metrics == {"f1_macro": 0.5}
     (tmp_path / "empty.pt").touch()
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-2000])
@@ -96,6 +102,9 @@ def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path: Path) -> No
         ("three.pt", "`embed_dim % heads == 0` must hold, but got embed_dim=16, heads=3"),
         ("hedas.pt", "there is no key 'hedas'; did you mean 'heads'?"),
         ("resnet.pt", "its weights do not fit LatentViT"),
+        ("epoch.pt", "its epoch is nan"),
+        ("labels.pt", "its labels are"),
+        ("nan.pt", "are not finite numbers"),
         ("weights.pt", "do not fit its own configuration"),
     ):
         with pytest.raises(UserError, match=message):

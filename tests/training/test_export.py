@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,6 @@ def test_the_export_of_a_run_loads_back_without_a_pickle(command: Callable[..., 
     "options", [{"pre_norm": True, "activation": "gelu"}, {"pooling": "mean", "standardise": True}]
 )
 def test_every_form_of_the_model_exports(options: dict[str, object], tmp_path: Path) -> None:
-    from dataclasses import replace
-
     from fervit.training.export import export_onnx
 
     checkpoint = trained(replace(CONFIG, epochs=1, **options))  # type: ignore[arg-type]
@@ -59,7 +58,14 @@ def test_a_damaged_export_is_told_in_a_line(command: Callable[..., Ended], tmp_p
     assert command("export", "--checkpoint_path", "best_model.pt", "--output_dir", "good").status == 0
     weights = (tmp_path / "good" / "model.safetensors").read_bytes()
     config = (tmp_path / "good" / "config.json").read_text()
+    ended = command("export", "--checkpoint_path", "best_model.pt", "--output_dir", "good")
+    assert ended.status == 2
+    assert "good: is not empty" in ended.err
+    save_checkpoint(trained(replace(CONFIG, seed=9)), tmp_path / "other.pt")
+    assert command("export", "--checkpoint_path", "other.pt", "--output_dir", "another").status == 0
+    others = (tmp_path / "another" / "config.json").read_text()
     for name, content, beside, message in (
+        ("mixed", weights, others, r"is not the model that config\.json beside it describes"),
         ("cut", weights[:-500], config, "is cut off or no safetensors file"),
         ("page", b"<html>", config, "is a web page"),
         ("lone", weights, None, r"lacks the config\.json beside it"),
