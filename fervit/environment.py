@@ -23,6 +23,7 @@ def describe() -> dict[str, Any]:
         "processor": _processor(),
         "git": _git(),
         "command": sys.argv,
+        "directory": str(Path.cwd()),
     }
 
 

@@ -28,6 +28,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("comparison.png"), help="file for the picture")
     parser.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
     args = parser.parse()
+    if args.picture.suffix.lower() != ".png":
+        parser.error(f"--picture {args.picture}: is written as PNG; give it a name that ends in .png")
 
     from fervit.evaluation.compare import compare, read_contender
     from fervit.evaluation.figures import draw_comparison

@@ -68,7 +68,7 @@ def _training_sha256(args: argparse.Namespace, latents: LatentSet) -> list[str] 
 
 
 def _summarise(split: str, metrics: dict[str, Any]) -> None:
-    from fervit.evaluation.evaluate import FLAT_REMARK
+    from fervit.evaluation.evaluate import FLAT_REMARK, SEEN
 
     intervals = metrics["intervals_95"]
 
@@ -77,6 +77,8 @@ def _summarise(split: str, metrics: dict[str, Any]) -> None:
         return f"{metrics[name]:.3f} ({low:.3f} to {high:.3f})"
 
     print(f"{split}: {metrics['n']} faces; values with 95 % intervals")
+    if metrics["seen"] is not None:
+        print(f"  {SEEN[metrics['seen']]}, so the numbers are optimistic")
     print(f"  accuracy {with_interval('accuracy')}, macro-F1 {with_interval('f1_macro')}, ECE {metrics['ece']:.3f}")
     for emotion, row in list(metrics["classification_report"].items())[:7]:
         print(f"  {emotion:<9} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}")

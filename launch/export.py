@@ -22,15 +22,18 @@ def main() -> None:
     args = parser.parse()
 
     from fervit.files import write_text
-    from fervit.training.card import card_of_run
-    from fervit.training.checkpoint import load_checkpoint
+    from fervit.training.card import HEADER, card_of_run
+    from fervit.training.checkpoint import checkpoint_in, load_checkpoint
     from fervit.training.export import CARD_FILE, ONNX_FILE, check_free, export, export_onnx
 
     checkpoint = load_checkpoint(args.checkpoint_path)
     check_free(args.output_dir)
     difference = export_onnx(checkpoint, args.output_dir / ONNX_FILE) if args.onnx else None
     export(checkpoint, args.output_dir)
-    write_text(args.output_dir / CARD_FILE, card_of_run(checkpoint))
+    beside = checkpoint_in(args.checkpoint_path).parent / CARD_FILE  # that of a sweep knows more
+    written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
+    card = written if written.startswith("\n".join(HEADER)) else card_of_run(checkpoint)
+    write_text(args.output_dir / CARD_FILE, card)
     print(f"written: {', '.join(sorted(path.name for path in args.output_dir.iterdir()))}")
     if difference is not None:
         print(f"model.onnx: onnxruntime gives the model's logits to {difference:.0e}")

@@ -27,7 +27,10 @@ def main() -> None:
 
     if not is_uri(args.input_dir) and args.output_dir.resolve() == Path(args.input_dir).resolve():
         raise UserError(f"--output_dir {args.output_dir}: is where the pictures are; give another folder")
-    index = open_faces(args.input_dir).limited(args.limit)
+    try:
+        index = open_faces(args.input_dir).limited(args.limit)
+    except UserError as error:
+        raise UserError(str(error).replace("--data_root", "--input_dir")) from None
     done = preprocess(index, args.output_dir, args.face_detector, args.size)
     print(f"aligned {done.done} faces, {done.present} were there before; faces in {args.output_dir}")
     if done.several:

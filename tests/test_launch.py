@@ -108,6 +108,7 @@ def test_a_sweep_that_fails_ends_in_status_1(
     assert "no trial finished (2 x diverged)" in ended.err
     (report,) = Path("experiments").glob("*/report.html")
     assert "No trial finished an epoch." in report.read_text()
+    assert "it has ended" in report.read_text()
 
 
 def test_bad_input_to_encode_is_one_line_and_status_2(command: Command, demo_faces: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from fervit.files import write_json
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
 from fervit.latents.schema import same_encoder
+from fervit.storage import absolute
 from fervit.training.checkpoint import Checkpoint
 
 RESULTS_FILE = "evaluation_results.json"
@@ -34,6 +35,8 @@ SAMPLES = 5
 ATTENTION_FACES = 100
 """Of each class, at most, whose attention is averaged."""
 FLAT_REMARK = "attention is flat: nearly even over the W+ layers, as in a model that has hardly been trained"
+SEEN = {"val": "NOT unseen: these faces chose the model", "train": "NOT unseen: the model was trained on these faces"}
+"""What is said of rows that had a part in the training."""
 BRIEF = ("n", "accuracy", "f1_macro", "f1_weighted", "balanced_accuracy")
 
 
@@ -99,7 +102,10 @@ def evaluate(
     labels, predicted = predictions.labels, predictions.predicted
     metrics, counts = describe(labels, predicted), confusion(labels, predicted)
     intervals, calibration = bootstrap_intervals(counts), calibrate(labels, predictions.probabilities)
+    seen = next((name for name, known in checkpoint.data.items() if known == predictions.latents), None)
     title = f"{split}: accuracy {metrics['accuracy']:.3f}, macro-F1 {metrics['f1_macro']:.3f}, {len(latents)} faces"
+    if seen is not None:
+        title += f", {SEEN.get(seen, seen)}"
     if latents.encoder.get("untrained"):
         title += " (untrained demo encoder)"
     predictions.write(output_dir / PREDICTIONS_FILE)
@@ -110,6 +116,7 @@ def evaluate(
     _draw_samples(checkpoint, latents, predictions, samples, faces, output_dir)
     results = {
         "split": split,
+        "seen": seen,
         **metrics,
         "ece": calibration.ece,
         "intervals_95": intervals,
@@ -121,7 +128,7 @@ def evaluate(
             "validation": checkpoint.metrics,
             "data": checkpoint.data,
         },
-        "latents": {"path": latents.path, "fingerprint": predictions.latents},
+        "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
         "encoder": latents.encoder,
     }
     write_json(output_dir / RESULTS_FILE, results)

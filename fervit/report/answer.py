@@ -38,14 +38,15 @@ def answer(story: Story) -> Section:
         section.notes.append("No other confirmed trial comes within the noise of the seeds.")
     if story.kind == "sweep":
         section.tables.append(_baselines(story))
+        section.tables += _confirmation(story)
         if not any(story.is_guide(record) for record in story.records):
             section.notes.append(
                 "The guide's own configuration was not run in this sweep; a warm start in the space file runs it."
             )
     section.notes.append(f"To compare with: {GUIDE}. Only the same split and encoder make it comparable.")
     if story.kind == "sweep" and story.evaluation is not None and story.evaluation["split"] == "test":
-        looks = "once, after the choice was frozen" if len(story.looks) <= 1 else f"{len(story.looks)} times"
-        section.notes.append(f"The test split was opened {looks}.")
+        looks = "once, after the choice was frozen" if len(story.looks) == 1 else f"{len(story.looks)} times"
+        section.notes.append(f"The test split was opened {looks}." if story.looks else "No look at it is recorded.")
     return section
 
 
@@ -96,6 +97,7 @@ def _validation_cards(story: Story, chosen: TrialRecord) -> list[Card]:
     again = next((c for c in story.confirmed if c.record.number == chosen.number), None)
     if again is None:
         return [value._replace(note=f"{value.note}; the best of {len(story.records)}, so optimistic")]
+    value = value._replace(note=f"{value.note}; the best of its runs, so optimistic")
     interval = f" ± {again.half_width:.3f}" if again.half_width is not None else ""
     return [
         value,
@@ -124,7 +126,9 @@ def _baselines(story: Story) -> Table:
         value = f"{best[name]:.3f}" if best is not None else ""
         params = ", ".join(f"{key} {short(v)}" for key, v in record.params.items())
         epoch = str(best["epoch"]) if best is not None else ""
-        return [what, value, epoch, record.state, params]
+        again = next((c for c in story.confirmed if c.record.number == record.number), None)
+        mean = [f"{again.mean:.3f}" if again is not None else ""] if story.confirmed else []
+        return [what, value, *mean, epoch, record.state, params]
 
     if story.chosen is not None:
         rows.append(row(f"the best, {label(story.chosen)}", story.chosen))
@@ -136,20 +140,35 @@ def _baselines(story: Story) -> Table:
             rows.append(row(f"warm start {start} of the space file, {label(record)}", record))
     if name == "f1_macro" and story.evaluation is not None:
         faces = np.array(story.evaluation["confusion_matrix"]).sum(axis=1)
-        rows.append(
-            [
-                f"always the largest class (on {story.evaluation['split']})",
-                f"{majority_f1_macro(faces):.3f}",
-                "",
-                "",
-                "",
-            ]
-        )
+        what = f"always the largest class (on {story.evaluation['split']})"
+        rows.append([what, f"{majority_f1_macro(faces):.3f}", *[""] * (4 if story.confirmed else 3)])
     return Table(
         caption=f"The best beside the baselines: {name} on validation",
-        headings=["", name, "epoch", "state", "hyperparameters"],
+        headings=["", name, *(["mean of fresh seeds"] if story.confirmed else []), "epoch", "state", "hyperparameters"],
         rows=rows,
     )
+
+
+def _confirmation(story: Story) -> list[Table]:
+    """What each of the best reached again with fresh seeds."""
+    rows = []
+    for one in sorted(story.confirmed, key=lambda c: c.mean, reverse=story.metric.goal == "maximize"):
+        best = one.record.best(story.metric)
+        assert best is not None
+        interval = f" ± {one.half_width:.3f}" if one.half_width is not None else ""
+        fresh = ", ".join(f"{value:.3f}" for value in one.values)
+        rows.append([label(one.record), f"{best[story.metric.name]:.3f}", fresh, f"{one.mean:.3f}{interval}"])
+    if not rows:
+        return []
+    return [
+        Table(
+            caption="Confirmation: the best of the search, trained again with fresh seeds; the highest mean is chosen"
+            if story.metric.goal == "maximize"
+            else "Confirmation: the best of the search, trained again with fresh seeds; the lowest mean is chosen",
+            headings=["", "in the search", "fresh seeds", "mean, 95 % interval"],
+            rows=rows,
+        )
+    ]
 
 
 def _weights(model: dict[str, Any]) -> int:

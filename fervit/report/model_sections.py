@@ -73,7 +73,9 @@ def wrong(story: Story, data_root: str | None) -> Section | None:
         section.faces = [face for face in faces if face.src]
         section.texts.append("The page holds these pictures: mind their licence before you publish it.")
     else:
-        section.texts.append("The pictures are not at hand (launch/report.py --data_root FACES shows them).")
+        latents = story.evaluation["latents"]["path"]
+        where = f"None of the pictures was found in {data_root} by the hashes in {latents}."
+        section.texts.append(where if data_root else "The pictures are not at hand (--data_root FACES shows them).")
         rows = [[face.image_id, face.truth, face.predicted, f"{face.confidence:.2f}"] for face in faces]
         headings = ["face", "truth", "predicted", "confidence"]
         section.tables.append(Table(caption="Surest mistakes", headings=headings, rows=rows, sortable=True))
@@ -89,7 +91,8 @@ def provenance(story: Story) -> Section:
         )
     if story.evaluation is not None:
         evaluated = story.evaluation["latents"]
-        rows.append([f"{story.evaluation['split']} latents", f"{story.evaluation['n']} faces, {evaluated['path']}"])
+        if evaluated["fingerprint"] not in [split.get("sha256") for split in environment.get("data", {}).values()]:
+            rows.append([f"{story.evaluation['split']} latents", f"{story.evaluation['n']} faces, {evaluated['path']}"])
         rows.append(["model, sha256 of the weights", str(story.evaluation["checkpoint"]["fingerprint"])])
     encoder = story.encoder
     if encoder:
@@ -110,11 +113,10 @@ def provenance(story: Story) -> Section:
         rows.append([f"look {i} at the test split", f"{look['opened']}, trial {look['trial']}, epoch {look['epoch']}"])
     section.tables.append(Table(caption="Versions, data, hardware", headings=["", ""], rows=rows))
     if environment.get("command"):
-        section.texts.append("The command that made it:")
-        section.blocks.append(shlex.join(["python", *map(str, environment["command"])]))
+        command = shlex.join(["python", *map(str, environment["command"])])
+        where = f"cd {shlex.quote(environment['directory'])}\n" if "directory" in environment else ""
+        section.blocks.append(("The command that made it", where + command))
     if story.space is not None:
-        section.texts.append("The space file, as it was resolved:")
-        section.blocks.append(
-            yaml.safe_dump(story.space.to_json(), sort_keys=False, default_flow_style=None, width=110)
-        )
+        written = yaml.safe_dump(story.space.to_json(), sort_keys=False, default_flow_style=None, width=110)
+        section.blocks.append(("The space file, as it was resolved", written))
     return section

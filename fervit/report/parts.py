@@ -32,7 +32,8 @@ class Section:
     plots: list[dict[str, Any]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
-    blocks: list[str] = field(default_factory=list)
+    blocks: list[tuple[str, str]] = field(default_factory=list)
+    """Each with the line above it."""
     notes: list[str] = field(default_factory=list)
     """Below all else."""
 

@@ -50,7 +50,8 @@ def trials(story: Story) -> Section | None:
     rows = []
     for rank, record in enumerate([*ranking, *rest], start=1):
         best = record.best(story.metric)
-        row = [label(record), str(rank) if rank <= len(ranking) else "", record.state]
+        name = f"{label(record)} (chosen)" if record is story.chosen else label(record)
+        row = [name, str(rank) if rank <= len(ranking) else "", record.state]
         row += [str(best["epoch"]) if best else "", *(f"{best[name]:.4f}" if best else "" for name in names)]
         row += [str(len(record.epochs)), f"{record.seconds:.1f}"]
         rows.append([*row, *(short(record.params.get(name, "")) for name in story.parameters)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fervit.evaluation.evaluate import SEEN
 from fervit.report.answer import answer
 from fervit.report.model_sections import attention, model, provenance, wrong
 from fervit.report.parts import Section
@@ -48,8 +49,8 @@ def warnings_of(story: Story) -> list[str]:
     encoder = story.encoder
     if encoder.get("untrained"):
         found.append("The encoder is fervit's demo with UNTRAINED random weights: this shows the way, not a result.")
-    if story.evaluation is not None and story.evaluation["split"] == "val" and story.kind == "sweep":
-        found.append("There was no test split: the evaluation is on the faces that also chose the model (optimistic).")
+    if story.evaluation is not None and story.evaluation["seen"] is not None:
+        found.append(f"The evaluation is optimistic. {SEEN[story.evaluation['seen']]}.")
     if len(story.looks) > 1:
         found.append(f"The test split was opened {len(story.looks)} times: the last choice knew the earlier results.")
     return found

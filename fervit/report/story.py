@@ -21,11 +21,12 @@ from fervit.search.selection import TrialRecord, ranked
 from fervit.search.settings import Metric
 from fervit.search.space import DEFAULTS, SearchSpace
 from fervit.search.space_file import parse_space
+from fervit.training.checkpoint import checkpoint_in, load_checkpoint
 from fervit.training.export import CARD_FILE
 from fervit.training.recorder import read_history
 from fervit.training.run_folder import RunFolder, RunRecord
 
-RESULTS_KEYS = {"split", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
+RESULTS_KEYS = {"split", "seen", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
 NOT_OF_THE_GUIDE = ("seed", "epochs", "seq_len", "latent_dim", "precision", "use_class_weights")
 State = Literal["running", "interrupted", "finished"]
 
@@ -111,8 +112,9 @@ def read_story(folder: Path, *, evaluation: Path | None = None, running: bool | 
             f"{folder}: holds no results (no {SPACE_FILE} of a sweep, config.json of a run, or {RESULTS_FILE}); give "
             "the folder of one"
         )
-    if evaluation is not None or story.evaluation_dir is None:
+    if evaluation is not None or story.kind == "run":
         _take_evaluation(story, evaluation or folder / "evaluation", required=evaluation is not None)
+        _check_model(story, required=evaluation is not None)
     return story
 
 
@@ -222,6 +224,22 @@ def _compare_with_chosen(story: Story) -> None:
             "Another run has been chosen since, and the test split stays closed; --second_look opens it again and "
             "records that."
         )
+
+
+def _check_model(story: Story, *, required: bool) -> None:
+    """Leaves out, or if `required` refuses, an evaluation of another model than the folder's best."""
+    if story.evaluation is None:
+        return
+    evaluated = story.evaluation["checkpoint"]["fingerprint"]
+    if load_checkpoint(checkpoint_in(story.folder)).fingerprint == evaluated:
+        return
+    message = (
+        f"{story.evaluation_dir}: is the evaluation of another model than {story.folder}'s best; evaluate that one"
+    )
+    if required:
+        raise UserError(message)
+    story.evaluation = story.evaluation_dir = None
+    story.remarks.append(message)
 
 
 def _ended(folder: Path, events: list[dict[str, Any]]) -> bool:

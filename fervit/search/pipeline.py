@@ -110,6 +110,10 @@ def run_sweep(
         confirmed = _confirm(ledger, ranking[: space.confirm.top], latents, resources, say)
         chosen, ties = _choose(ledger, ranking, confirmed)
         write_leaderboard(ledger.records, space, folder / "leaderboard.csv", confirmed, chosen)
+    except JobError:
+        write_leaderboard(ledger.records, space, folder / "leaderboard.csv")
+        _done(folder)
+        raise
     except BaseException:
         write_leaderboard(ledger.records, space, folder / "leaderboard.csv")
         raise
@@ -143,10 +147,15 @@ def run_sweep(
         seconds=ledger.elapsed_seconds(),
     )
     write_text(folder / "best" / CARD_FILE, model_card(result, checkpoint))
+    _done(folder)
+    return result
+
+
+def _done(folder: Path) -> None:
+    """Writes down that a session has come to its end."""
     journal = Journal(folder / FILE)
     journal.append("done")
     journal.close()
-    return result
 
 
 def _budget_spent(ledger: Ledger, resources: TrialResources, begun: int) -> str:

@@ -11,20 +11,7 @@ from fervit.emotions import EMOTIONS
 from fervit.training.checkpoint import Checkpoint
 
 HEADER = ["---", "library_name: fervit", "tags: [facial-expression-recognition, stylegan, w-plus]", "---"]
-USE = [
-    "## Use",
-    "",
-    "    import fervit",
-    '    model = fervit.load("this/folder")',
-    "    logits = model(codes)  # [n, seq_len, latent_dim] -> [n, 7]",
-    "",
-    '    model = fervit.load("this/folder", encoder_model="psp_ffhq_encode.pt")  # the encoder it was trained on',
-    '    model.predict(["face.jpg"])',
-    "",
-    "Codes must come from the same encoder. Labels of FER2013-like sets are noisy and culture-bound: the model "
-    "reads the expression that annotators named, not what a person feels. Not for decisions about people.",
-    "",
-]
+METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss")
 
 
 def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Sequence[str] = ()) -> str:
@@ -56,13 +43,33 @@ def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Seq
         *([f"- hyperparameters: {', '.join(params)}"] if params else []),
         "- all hyperparameters: config.json here",
         "",
-        *USE,
+        *_use(checkpoint),
     ]
     return "\n".join(lines)
 
 
 def card_of_run(checkpoint: Checkpoint) -> str:
     """The card of a model of which only its checkpoint is known."""
-    metrics = ", ".join(f"{name} {value:.3f}" for name, value in checkpoint.metrics.items()) or "not named"
+    known = {name: checkpoint.metrics[name] for name in METRICS if name in checkpoint.metrics}
+    metrics = ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "not named"
     results = [f"On its validation split, which chose epoch {checkpoint.epoch}, so optimistic: {metrics}."]
     return card(checkpoint, "LatentViT", results)
+
+
+def _use(checkpoint: Checkpoint) -> list[str]:
+    kind = checkpoint.encoder.get("encoder", "psp")
+    encoder = 'encoder_type="demo"' if kind == "demo" else f'encoder_model="{kind}_ffhq_encode.pt"'
+    return [
+        "## Use",
+        "",
+        "    import fervit",
+        '    model = fervit.load("this/folder")',
+        "    logits = model(codes)  # [n, seq_len, latent_dim] -> [n, 7]",
+        "",
+        f'    model = fervit.load("this/folder", {encoder})  # the encoder whose codes it was trained on',
+        '    model.predict(["face.jpg"])',
+        "",
+        "Codes must come from the same encoder. Labels of FER2013-like sets are noisy and culture-bound: the model "
+        "reads the expression that annotators named, not what a person feels. Not for decisions about people.",
+        "",
+    ]

@@ -56,7 +56,7 @@ def environment(
         "seed": seed,
         "encoder": train.encoder,
         "data": {
-            name: {"path": split.path, "rows": len(split), "sha256": fingerprints[name]}
+            name: {"path": absolute(split.path), "rows": len(split), "sha256": fingerprints[name]}
             for name, split in (("train", train), ("val", val))
         },
     }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,21 @@ def test_copies_of_training_faces_are_counted_and_left_out(checkpoint: Checkpoin
     assert without["n"] == 110
     assert without["accuracy"] == pytest.approx((predicted == latents.labels[30:]).mean())
     assert evaluate(checkpoint, latents, tmp_path, samples=0).metrics["copies_of_training"] is None
+
+
+def test_faces_that_chose_the_model_are_said_to_be_seen(
+    checkpoint: Checkpoint, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    latents = latent_set(10, seed=2)
+    write_latents(tmp_path / "latents" / "val", latents)
+    fingerprint = LatentSet.read(str(tmp_path / "latents" / "val")).fingerprint
+    save_checkpoint(replace(checkpoint, data={"train": "a", "val": fingerprint}), tmp_path / "best_model.pt")
+    given = ("--checkpoint_path", "best_model.pt", "--latent_test_dir", "latents/val", "--visualize_samples", 0)
+    ended = command("evaluate", *given)
+    assert "NOT unseen: these faces chose the model, so the numbers are optimistic" in ended.out
+    results = json.loads((tmp_path / "eval_results" / "evaluation_results.json").read_text())
+    assert results["seen"] == "val"
+    assert results["latents"]["path"] == str(tmp_path / "latents" / "val")
 
 
 def test_the_command_finds_copies_in_the_split_beside(

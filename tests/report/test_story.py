@@ -3,19 +3,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fervit.errors import UserError
+from fervit.evaluation.evaluate import evaluate
 from fervit.files import locked, write_json, write_text
 from fervit.report.importance import importances
 from fervit.report.story import read_story
 from fervit.report.times import account
 from fervit.report.write import write_report
 from fervit.search.history import History
-from tests.conftest import Ended
+from tests.conftest import Ended, latent_set, trained
 from tests.report.conftest import CONFIG, ENVIRONMENT, START, write_sweep
 
 
@@ -205,11 +207,16 @@ def test_a_training_run_and_an_evaluation_alone(sweep: Path, tmp_path: Path) -> 
     latents = {"train": "latents/train", "val": "latents/val"}
     record = {"training": CONFIG.to_json(), "latents": latents, "data": {}, "encoder": {}, "recipe": "guide"}
     write_json(run / "config.json", {**record, "run": {"workers": 1, "use_gpu": None}})
+    shutil.copytree(sweep / "best", run / "checkpoints")
     page = write_report(run, evaluation=sweep / "evaluation").read_text()
     assert "Training run latent_vit_d1" in page
     assert "One training; it has ended." in page
     assert 'id="curves"' in page
     assert 'id="model"' in page
+    other = latent_set(5, seed=9)
+    evaluate(trained(replace(CONFIG, seed=8)), other, tmp_path / "other", samples=0)
+    with pytest.raises(UserError, match="is the evaluation of another model"):
+        write_report(run, evaluation=tmp_path / "other")
     (run / "history.jsonl").unlink()
     with pytest.raises(UserError, match=r"lacks history\.jsonl"):
         write_report(run)
