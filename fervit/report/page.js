@@ -2,6 +2,7 @@
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const PAPER = 680; // pixels between the margins of A4 and of Letter, upright
   const narrow = () => innerWidth < 600;
 
   function colours(print) {
@@ -10,10 +11,10 @@
     return print ? { text: "#000", line: "#ccc", card: "#fff" } : { text: of("--text"), line: of("--line"), card: of("--card") };
   }
 
-  function themed(layout, print) {
+  function themed(layout, print, small) {
     const { text, line, card } = colours(print);
     const all = {
-      ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", template: {}, autosize: true,
+      ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", template: {}, autosize: !print, width: print ? (small ? PAPER / 3 : PAPER) : undefined,
       font: { color: text, size: narrow() ? 10 : 12 }, margin: narrow() ? { l: 46, r: 12, t: 16, b: 48 } : { l: 64, r: 24, t: 20, b: 52 },
       hoverlabel: { bgcolor: card, font: { color: text }, align: "left" }, hovermode: "closest", dragmode: false,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
@@ -27,7 +28,7 @@
 
   const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: false };
   const drawn = Object.entries(figures).map(([id, figure]) => [document.getElementById(id), figure]);
-  const draw = (print) => Promise.all(drawn.map(([place, figure]) => Plotly.react(place, figure.data, themed(figure.layout, print), config)));
+  const draw = (print) => Promise.all(drawn.map(([place, figure]) => Plotly.react(place, figure.data, themed(figure.layout, print, place.closest(".small")), config)));
   draw(false).then(() => { document.documentElement.dataset.drawn = Math.round(performance.now()); });
   dark.addEventListener("change", () => draw(false));
   addEventListener("beforeprint", () => draw(true));
