@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import shutil
 import sys
@@ -104,19 +105,24 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
 
         from fervit.report.live import live_report
         from fervit.search.journal import FILE
+        from fervit.search.metrics import MeteredScreen
         from fervit.search.pipeline import run_sweep
         from fervit.search.screen import screen
         from fervit.search.summary import summarise, summarise_interrupted
 
         try:
             with live_report(folder, folder / FILE), screen(print) as shown:
+                share = resources.gpus * resources.workers / cluster.gpus if cluster.gpus else 0.0
+                metered = MeteredScreen(shown, folder.name, share)
                 result = run_sweep(
-                    space, splits, resources, folder, cluster, print, screen=shown, second_look=args.second_look
+                    space, splits, resources, folder, cluster, print, screen=metered, second_look=args.second_look
                 )
         except KeyboardInterrupt:
-            _report(folder)
             command = shlex.join(["python", *sys.argv]) + ("" if args.resume is not None else " --resume")
-            raise KeyboardInterrupt(summarise_interrupted(space, folder, command)) from None
+            print(summarise_interrupted(space, folder, command), file=sys.stderr)
+            with contextlib.suppress(KeyboardInterrupt):  # whoever presses again wants to leave
+                _report(folder)
+            raise KeyboardInterrupt from None
         except Exception:
             print(_report(folder))
             raise

@@ -51,6 +51,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
             not load its encoder. What was written stays, and the same call goes on from there.
     """
     started = time.monotonic()
+    meter = _Meter() if len(plan) else None
     progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import")
     failures = FailureLog(plan.folders, plan.failures)
     try:
@@ -61,6 +62,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
             for row in failed:
                 failures.add(row["split"], row["image_id"], row["error"])
             progress.add(len(rows) - len(failed), failed=len(failed))
+            if meter is not None:
+                meter.add(len(rows) - len(failed), len(failed))
         failures.write()
         for folder in plan.folders.values():
             drop_duplicates(folder)
@@ -85,6 +88,21 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
     if progress.done == 0 and plan.present == 0:
         _refuse_nothing(plan, failures)
     return EncodeSummary(done=progress.done, failed=progress.failed, seconds=time.monotonic() - started)
+
+
+class _Meter:
+    """What the job tells Prometheus; Ray exports it with `ray_` before the names."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter
+
+        self._done = Counter("fervit_images_encoded", "Images encoded")
+        self._failed = Counter("fervit_images_failed", "Images that could not be encoded")
+
+    def add(self, done: int, failed: int) -> None:
+        for counter, n in ((self._done, done), (self._failed, failed)):
+            if n:
+                counter.inc(n)
 
 
 def _refuse_nothing(plan: EncodePlan, failures: FailureLog) -> None:
