@@ -122,7 +122,7 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
             print(summarise_interrupted(space, folder, command), file=sys.stderr)
             with contextlib.suppress(KeyboardInterrupt):  # whoever presses again wants to leave
                 _report(folder)
-            raise KeyboardInterrupt from None
+            raise SystemExit(130) from None
         except Exception:
             print(_report(folder))
             raise

@@ -51,7 +51,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
             not load its encoder. What was written stays, and the same call goes on from there.
     """
     started = time.monotonic()
-    meter = _Meter() if len(plan) else None
+    meter = _Meter(plan.latent_out) if len(plan) else None
     progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import")
     failures = FailureLog(plan.folders, plan.failures)
     try:
@@ -91,13 +91,19 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
 
 
 class _Meter:
-    """What the job tells Prometheus; Ray exports it with `ray_` before the names."""
+    """What the job tells Prometheus; Ray exports it with `ray_` before the names.
 
-    def __init__(self) -> None:
+    Args:
+        folder: of the codes, which every metric carries.
+    """
+
+    def __init__(self, folder: str) -> None:
         from ray.util.metrics import Counter
 
-        self._done = Counter("fervit_images_encoded", "Images encoded")
-        self._failed = Counter("fervit_images_failed", "Images that could not be encoded")
+        self._done = Counter("fervit_images_encoded", "Images encoded", ("folder",))
+        self._failed = Counter("fervit_images_failed", "Images that could not be encoded", ("folder",))
+        for counter in (self._done, self._failed):
+            counter.set_default_tags({"folder": folder})
 
     def add(self, done: int, failed: int) -> None:
         for counter, n in ((self._done, done), (self._failed, failed)):

@@ -50,7 +50,8 @@ def test_a_sweep_and_an_encoding_job_are_seen_by_prometheus(
     assert value(metrics, "ray_fervit_trials", label, 'state="running"') == 0
     best = max(event["best_value"] for event in events if event["event"] == "epoch")
     assert value(metrics, "ray_fervit_best_value", label) == pytest.approx(best)
-    assert value(metrics, "ray_fervit_images_encoded_total") == 77
+    codes = f'folder="{Path("codes").absolute()}"'
+    assert value(metrics, "ray_fervit_images_encoded_total", codes) == 77
 
 
 def test_grafanas_file_shows_what_there_is() -> None:
