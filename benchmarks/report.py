@@ -19,10 +19,9 @@ from plotly.offline import get_plotlyjs
 from fervit.cli import Parser, positive_int, run
 from fervit.errors import UserError
 from fervit.report.write import write_report
-from tests.report.conftest import finish, write_sweep
+from tests.report.conftest import QUIET, finish, write_sweep
 
 ROUNDS = 5
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 
 
 def main() -> None:

@@ -69,6 +69,12 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
+def near(path: Path) -> Path:
+    """Relative to where the user stands, if it lies below that."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a command is working in a folder of a run or a sweep."""
     path = folder / ".lock"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, run
 from fervit.errors import UserError
-from fervit.files import first_line, locked
+from fervit.files import first_line, locked, near
 
 if TYPE_CHECKING:
     from fervit.search.preflight import Splits
@@ -104,14 +104,13 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
         print(f"optuna-dashboard {folder / 'study.journal'}")
 
         from fervit.report.live import live_report
-        from fervit.search.journal import FILE
         from fervit.search.metrics import MeteredScreen
         from fervit.search.pipeline import run_sweep
         from fervit.search.screen import screen
         from fervit.search.summary import summarise, summarise_interrupted
 
         try:
-            with live_report(folder, folder / FILE), screen(print) as shown:
+            with live_report(folder), screen(print) as shown:
                 share = resources.gpus * resources.workers / cluster.gpus if cluster.gpus else 0.0
                 metered = MeteredScreen(shown, folder.name, share)
                 result = run_sweep(
@@ -143,8 +142,7 @@ def _report(folder: Path) -> str:
         path = write_report(folder, running=False)
     except Exception as error:
         return f"Report       could not be written ({first_line(error)}); launch/report.py {folder} tries again"
-    here = Path.cwd()
-    return f"Report       {path.relative_to(here) if path.is_relative_to(here) else path}"
+    return f"Report       {near(path)}"
 
 
 if __name__ == "__main__":

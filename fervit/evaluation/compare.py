@@ -12,13 +12,13 @@ from scipy.stats import binomtest
 
 from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation, predict
-from fervit.evaluation.metrics import CONFIDENCE, RESAMPLES, bootstrap_intervals, confusion
+from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation, predictions_of
+from fervit.evaluation.metrics import CONFIDENCE, RESAMPLES, bootstrap_intervals, confusion, percentile_interval
 from fervit.evaluation.predictions import FILE, Predictions
 from fervit.latents import LatentSet
 from fervit.storage import name_of
 from fervit.training.checkpoint import checkpoint_in, load_checkpoint
-from fervit.training.metrics import f1_of_classes, metrics_of_counts
+from fervit.training.metrics import f1_macro_of_counts, metrics_of_counts
 
 Standing = Literal["best", "tie", "worse", "more accurate", "other rows", "not evaluated"]
 SIGNIFICANT = 1 - CONFIDENCE
@@ -85,14 +85,7 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
     if found is not None and found.checkpoint != checkpoint.fingerprint:
         found = None  # of a model that stood there before
     if latents is not None:
-        found = Predictions(
-            image_ids=latents.image_ids,
-            labels=latents.labels,
-            probabilities=predict(checkpoint, latents, batch_size),
-            split=name_of(latents.path),
-            latents=latents.fingerprint,
-            checkpoint=checkpoint.fingerprint,
-        )
+        found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
     return Contender(name=name, validation=checkpoint.metrics, predictions=found)
 
 
@@ -152,20 +145,14 @@ def f1_behind(best: Predictions, other: Predictions, seed: int = 0) -> tuple[flo
     k, n = NUM_EMOTIONS, len(best.labels)
     cells = np.bincount((best.labels * k + best.predicted) * k + other.predicted, minlength=k**3)
     drawn = np.random.default_rng(seed).multinomial(n, cells / n, size=RESAMPLES).reshape(-1, k, k, k)
-    differences = [_f1_macro(sample.sum(axis=2)) - _f1_macro(sample.sum(axis=1)) for sample in drawn]
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(differences, [tail, 100 - tail])
-    return float(low), float(high)
-
-
-def _f1_macro(counts: np.ndarray) -> float:
-    present = counts.sum(axis=0) + counts.sum(axis=1) > 0
-    return float(f1_of_classes(counts)[present].mean())
+    differences = [f1_macro_of_counts(sample.sum(axis=2)) - f1_macro_of_counts(sample.sum(axis=1)) for sample in drawn]
+    low, high = percentile_interval(differences)
+    return low, high
 
 
 def _score(contender: Contender) -> float:
     assert contender.predictions is not None
-    return _f1_macro(confusion(contender.predictions.labels, contender.predictions.predicted))
+    return f1_macro_of_counts(confusion(contender.predictions.labels, contender.predictions.predicted))
 
 
 def _row(

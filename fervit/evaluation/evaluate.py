@@ -22,6 +22,7 @@ from fervit.files import write_json
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
 from fervit.latents.schema import same_encoder
+from fervit.model import LatentViT
 from fervit.storage import absolute
 from fervit.training.checkpoint import Checkpoint
 
@@ -65,6 +66,18 @@ def probabilities_of(model: torch.nn.Module, codes: np.ndarray, batch_size: int 
     return torch.cat([torch.empty(0, NUM_EMOTIONS), *parts]).numpy()
 
 
+def predictions_of(checkpoint: Checkpoint, latents: LatentSet, split: str, batch_size: int = 32) -> Predictions:
+    """What a model says of rows that it can read, with the fingerprints of both."""
+    return Predictions(
+        image_ids=latents.image_ids,
+        labels=latents.labels,
+        probabilities=predict(checkpoint, latents, batch_size),
+        split=split,
+        latents=latents.fingerprint,
+        checkpoint=checkpoint.fingerprint,
+    )
+
+
 def evaluate(
     checkpoint: Checkpoint,
     latents: LatentSet,
@@ -91,14 +104,7 @@ def evaluate(
     Raises:
         UserError: the rows are of another shape or another encoder than the model's.
     """
-    predictions = Predictions(
-        image_ids=latents.image_ids,
-        labels=latents.labels,
-        probabilities=predict(checkpoint, latents, batch_size),
-        split=split,
-        latents=latents.fingerprint,
-        checkpoint=checkpoint.fingerprint,
-    )
+    predictions = predictions_of(checkpoint, latents, split, batch_size)
     labels, predicted = predictions.labels, predictions.predicted
     metrics, counts = describe(labels, predicted), confusion(labels, predicted)
     intervals, calibration = bootstrap_intervals(counts), calibrate(labels, predictions.probabilities)
@@ -112,8 +118,9 @@ def evaluate(
     draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
     figures.draw_class_metrics(metrics["classification_report"], intervals, title, output_dir / CLASSES_FILE)
     figures.draw_confidence(labels, predictions.probabilities, calibration, title, output_dir / CONFIDENCE_FILE)
-    attention = _mean_attention(checkpoint, latents, batch_size, split, output_dir)
-    _draw_samples(checkpoint, latents, predictions, samples, faces, output_dir)
+    model = checkpoint.model()
+    attention = _mean_attention(model, latents, batch_size, split, output_dir)
+    _draw_samples(model, latents, predictions, samples, faces, output_dir)
     results = {
         "split": split,
         "seen": seen,
@@ -155,10 +162,10 @@ def _copies(latents: LatentSet, predicted: np.ndarray, training: Collection[str]
 
 
 def _mean_attention(
-    checkpoint: Checkpoint, latents: LatentSet, batch_size: int, split: str, output_dir: Path
+    model: LatentViT, latents: LatentSet, batch_size: int, split: str, output_dir: Path
 ) -> dict[str, Any]:
     """Draws the mean rollout of each class; returns it."""
-    model, classes, peaks = checkpoint.model(), {}, []
+    classes, peaks = {}, []
     for label, emotion in enumerate(EMOTIONS):
         rows = np.flatnonzero(latents.labels == label)
         if len(rows):
@@ -177,7 +184,7 @@ def _mean_attention(
 
 
 def _draw_samples(
-    checkpoint: Checkpoint,
+    model: LatentViT,
     latents: LatentSet,
     predictions: Predictions,
     samples: int,
@@ -191,7 +198,7 @@ def _draw_samples(
     rows = by_class[np.unique(np.linspace(0, len(by_class) - 1, min(samples, len(by_class))).round().astype(int))]
     if not len(rows):
         return
-    maps = attend(checkpoint.model(), latents.codes[rows])
+    maps = attend(model, latents.codes[rows])
     pictures = find_pictures(faces, latents, rows)
     for i, row in enumerate(rows):
         probabilities = predictions.probabilities[row]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +62,14 @@ def bootstrap_intervals(counts: np.ndarray, seed: int = 0) -> dict[str, list[flo
         classes = zip(EMOTIONS, f1_of_classes(sample), strict=True)
         for name, value in (*metrics_of_counts(sample).items(), *((f"f1_{emotion}", f1) for emotion, f1 in classes)):
             values.setdefault(name, []).append(float(value))
+    return {name: percentile_interval(column) for name, column in values.items()}
+
+
+def percentile_interval(values: Sequence[float]) -> list[float]:
+    """[low, high] that hold 95 % of resampled values between them."""
     tail = 100 * (1 - CONFIDENCE) / 2
-    return {name: np.percentile(column, [tail, 100 - tail]).tolist() for name, column in values.items()}
+    low, high = np.percentile(values, [tail, 100 - tail]).tolist()
+    return [low, high]
 
 
 @dataclass(frozen=True, kw_only=True)

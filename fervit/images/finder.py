@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fervit.images.index import open_faces
-from fervit.images.pictures import resize
+from fervit.images.pictures import pixels_sha256, resize
 
 
 class FaceFinder:
@@ -37,5 +36,5 @@ class FaceFinder:
                 pixels = resize(self._index.read(row["source"]), self._size)
             except Exception:  # a picture that cannot be read any more is not at hand, whatever ails it
                 continue
-            found[hashlib.sha256(pixels.tobytes()).hexdigest()] = pixels
+            found[pixels_sha256(pixels)] = pixels
         return [found.get(digest) for digest in sha256]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import numpy as np
@@ -44,6 +45,11 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def pixels_sha256(pixels: np.ndarray) -> str:
+    """The hash that stands with a face's code: of its pixels at the encoder's size."""
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
 def reason_of(error: Exception) -> str:

@@ -19,7 +19,7 @@ from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, SPLITS
 from fervit.errors import UserError
 from fervit.images.folders import readable
 from fervit.images.index import SCHEMA, FaceIndex
-from fervit.images.pictures import read_picture, reason_of, resize
+from fervit.images.pictures import pixels_sha256, read_picture, reason_of, resize
 from fervit.latents.stages import Columns, names_of
 
 UNKNOWN = "unknown"
@@ -159,7 +159,7 @@ def _hash(code: np.ndarray, picture: str) -> str:
     if picture and Path(picture).is_file():
         try:
             pixels = resize(read_picture(pafs.LocalFileSystem(), str(Path(picture).absolute())), SIZE)
-            return hashlib.sha256(pixels.tobytes()).hexdigest()
+            return pixels_sha256(pixels)
         except Exception:  # whatever is wrong with the picture, the code is good
             pass
     return "code:" + hashlib.sha256(code.tobytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow.fs as pafs
 from fervit.errors import UserError
 from fervit.files import first_line
 from fervit.images.index import SourceKind, read_source
-from fervit.images.pictures import reason_of, resize
+from fervit.images.pictures import pixels_sha256, reason_of, resize
 from fervit.latents.parts import write_part
 from fervit.latents.plan import EncoderChoice
 from fervit.latents.schema import schema, table
@@ -34,7 +33,7 @@ def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem,
             errors.append("")
         except Exception as error:  # whatever is wrong with one picture must not stop the job
             errors.append(reason_of(error))
-    sha256 = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pixels]
+    sha256 = [pixels_sha256(picture) for picture in pixels]
     return {**names_of(block), "sha256": _objects(sha256), "pixels": pixels, "error": _objects(errors)}
 
 

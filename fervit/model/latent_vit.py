@@ -7,6 +7,9 @@ defaults.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -98,3 +101,9 @@ class LatentViT(nn.Module):
         tokens = self.transformer["layers"](tokens)  # [batch, 1 + seq_len, embed_dim]
         logits: Tensor = self.mlp_head(tokens[:, 0] if self.pooling == "cls" else tokens[:, 1:].mean(dim=1))
         return logits
+
+
+def count_weights(arguments: Mapping[str, Any]) -> int:
+    """How many numbers a LatentViT of these arguments learns; none of them is made."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in LatentViT(**arguments).parameters())

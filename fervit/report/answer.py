@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from fervit.model import LatentViT
+from fervit.model import count_weights
 from fervit.progress import clock
 from fervit.report.parts import Card, Section, Table
-from fervit.report.plot import label, short
+from fervit.report.plot import label
 from fervit.report.story import Story
-from fervit.search.selection import TrialRecord
+from fervit.search.selection import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
 
 GUIDE = "54.5 % accuracy on FER2013's test split with pSp codes, one seed, as published with the guide"
@@ -59,7 +57,7 @@ def _nothing(story: Story) -> str:
 def _sentence(story: Story, chosen: TrialRecord) -> str:
     best = chosen.best(story.metric)
     assert best is not None
-    params = ", ".join(f"{name} {short(value)}" for name, value in chosen.params.items())
+    params = params_text(chosen.params)
     what = f"{label(chosen)}, seed {chosen.seed}" if chosen.purpose == "search" else label(chosen)
     if story.kind == "run":
         what = f"the epoch kept is {best['epoch']} of {len(chosen.epochs)}, seed {chosen.seed}"
@@ -94,21 +92,20 @@ def _validation_cards(story: Story, chosen: TrialRecord) -> list[Card]:
     assert best is not None
     name = story.metric.name
     value = Card(f"{name}, validation", f"{best[name]:.3f}", f"epoch {best['epoch']}")
-    again = next((c for c in story.confirmed if c.record.number == chosen.number), None)
+    again = story.confirmation_of(chosen)
     if again is None:
         return [value._replace(note=f"{value.note}; the best of {len(story.records)}, so optimistic")]
     value = value._replace(note=f"{value.note}; the best of its runs, so optimistic")
-    interval = f" ± {again.half_width:.3f}" if again.half_width is not None else ""
     return [
         value,
-        Card(f"{name}, {len(again.values)} fresh seeds", f"{again.mean:.3f}{interval}", "mean, 95 % interval"),
+        Card(f"{name}, {len(again.values)} fresh seeds", again.text, "mean, 95 % interval"),
     ]
 
 
 def _cost_cards(story: Story) -> list[Card]:
     if not story.model:
         return []
-    weights = _weights(story.model)
+    weights = count_weights(story.model)
     cards = [Card("the model", f"{weights / 1e6:.2f} M weights", f"{4 * weights / 1e6:.1f} MB in float32")]
     if story.chosen is not None:
         cards.append(Card("its training", clock(story.chosen.seconds), f"{len(story.chosen.epochs)} epochs"))
@@ -124,11 +121,10 @@ def _baselines(story: Story) -> Table:
     def row(what: str, record: TrialRecord) -> list[str]:
         best = record.best(story.metric)
         value = f"{best[name]:.3f}" if best is not None else ""
-        params = ", ".join(f"{key} {short(v)}" for key, v in record.params.items())
         epoch = str(best["epoch"]) if best is not None else ""
-        again = next((c for c in story.confirmed if c.record.number == record.number), None)
+        again = story.confirmation_of(record)
         mean = [f"{again.mean:.3f}" if again is not None else ""] if story.confirmed else []
-        return [what, value, *mean, epoch, record.state, params]
+        return [what, value, *mean, epoch, record.state, params_text(record.params)]
 
     if story.chosen is not None:
         rows.append(row(f"the best, {label(story.chosen)}", story.chosen))
@@ -155,25 +151,16 @@ def _confirmation(story: Story) -> list[Table]:
     for one in sorted(story.confirmed, key=lambda c: c.mean, reverse=story.metric.goal == "maximize"):
         best = one.record.best(story.metric)
         assert best is not None
-        interval = f" ± {one.half_width:.3f}" if one.half_width is not None else ""
         fresh = ", ".join(f"{value:.3f}" for value in one.values)
-        rows.append([label(one.record), f"{best[story.metric.name]:.3f}", fresh, f"{one.mean:.3f}{interval}"])
+        rows.append([label(one.record), f"{best[story.metric.name]:.3f}", fresh, one.text])
     if not rows:
         return []
+    highest = "highest" if story.metric.goal == "maximize" else "lowest"
     return [
         Table(
-            caption="Confirmation: the best of the search, trained again with fresh seeds; the highest mean is chosen"
-            if story.metric.goal == "maximize"
-            else "Confirmation: the best of the search, trained again with fresh seeds; the lowest mean is chosen",
+            caption="Confirmation: the best of the search, trained again with fresh seeds; "
+            f"the {highest} mean is chosen",
             headings=["", "in the search", "fresh seeds", "mean, 95 % interval"],
             rows=rows,
         )
     ]
-
-
-def _weights(model: dict[str, Any]) -> int:
-    """How many numbers a LatentViT has; none of them is made."""
-    import torch
-
-    with torch.device("meta"):
-        return sum(weight.numel() for weight in LatentViT(**model).parameters())

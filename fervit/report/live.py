@@ -11,24 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fervit.search.journal import FILE
+
 PAUSE_S = 60.0
 """Between two reports, at least; and twenty times what the last one took, so that they cost little."""
 SHARE = 20
 
 
 @contextmanager
-def live_report(folder: Path, changes: Path, pause_s: float = PAUSE_S) -> Iterator[None]:
+def live_report(folder: Path, pause_s: float = PAUSE_S) -> Iterator[None]:
     """Writes report.html again and again while the block runs, in a process of its own.
 
     Whatever goes wrong in it stays there: the report must never disturb the sweep.
 
     Args:
         folder: of the sweep.
-        changes: the file whose growth makes a new report worth while.
         pause_s: seconds between two reports.
     """
     done = threading.Event()
-    thread = threading.Thread(target=_keep_writing, args=(folder, changes, pause_s, done), daemon=True)
+    thread = threading.Thread(target=_keep_writing, args=(folder, pause_s, done), daemon=True)
     thread.start()
     try:
         yield
@@ -37,8 +38,8 @@ def live_report(folder: Path, changes: Path, pause_s: float = PAUSE_S) -> Iterat
         thread.join()
 
 
-def _keep_writing(folder: Path, changes: Path, pause_s: float, done: threading.Event) -> None:
-    size, pause = 0, pause_s
+def _keep_writing(folder: Path, pause_s: float, done: threading.Event) -> None:
+    changes, size, pause = folder / FILE, 0, pause_s
     while not done.wait(pause):
         now = changes.stat().st_size if changes.is_file() else 0
         if now == size:

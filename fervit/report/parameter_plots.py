@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from fervit.report.plot import BEST, COLORS, SYMBOLS, Plot, details, label, short
+from fervit.report.plot import BEST, COLORS, SYMBOLS, Plot, details, label
 from fervit.report.story import Story
-from fervit.search.selection import TrialRecord, pareto_front
+from fervit.search.selection import TrialRecord, pareto_front, short
 from fervit.search.space import Range
 
 BANDS = 8

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from fervit.progress import clock
 from fervit.report.story import Story
-from fervit.search.selection import TrialRecord
+from fervit.search.selection import TrialRecord, short
 
 COLORS = {"finished": "#2a7fba", "stopped": "#8d8d8d", "failed": "#d1603d", "running": "#3f9b6b"}
 SYMBOLS = {"finished": "circle", "stopped": "x", "failed": "triangle-up", "running": "diamond"}
@@ -37,7 +37,3 @@ def details(record: TrialRecord, story: Story) -> str:
 def label(record: TrialRecord) -> str:
     """Such as "trial 3", or "trial 3, seed 43"."""
     return f"trial {record.number}" if record.purpose == "search" else f"trial {record.number}, seed {record.seed}"
-
-
-def short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -6,10 +6,10 @@ from fervit.progress import clock
 from fervit.report import curve_plots, parameter_plots
 from fervit.report.importance import FEWEST, importances
 from fervit.report.parts import Section, Table
-from fervit.report.plot import label, short
+from fervit.report.plot import label
 from fervit.report.story import Story
 from fervit.report.times import account
-from fervit.search.selection import failures_by_kind, ranked
+from fervit.search.selection import failures_by_kind, params_text, ranked, short
 
 SHOWN_TRIALS = 1000
 
@@ -91,7 +91,7 @@ def failures(story: Story) -> Section | None:
                     label(record),
                     str(len(record.epochs)),
                     record.failure[:200],
-                    ", ".join(f"{name} {short(value)}" for name, value in record.params.items()),
+                    params_text(record.params),
                 ]
                 for record in failed[:SHOWN_TRIALS]
             ],

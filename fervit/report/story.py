@@ -79,6 +79,10 @@ class Story:
         config = self.space.config(record.params).to_json()
         return all(config[name] == value for name, value in DEFAULTS.items() if name not in NOT_OF_THE_GUIDE)
 
+    def confirmation_of(self, record: TrialRecord) -> Confirmed | None:
+        """The reruns of a trial's configuration, if it was among the best."""
+        return next((one for one in self.confirmed if one.record.number == record.number), None)
+
     def warm_start(self, record: TrialRecord) -> int | None:
         """Which of the space file's warm starts a trial is, from 1; None for one that the sampler drew."""
         assert self.space is not None

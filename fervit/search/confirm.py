@@ -27,6 +27,11 @@ class Confirmed:
         return statistics.fmean(self.values)
 
     @property
+    def text(self) -> str:
+        """Such as "0.825 ± 0.045", the mean with its 95 % interval."""
+        return f"{self.mean:.3f}" + (f" ± {self.half_width:.3f}" if self.half_width is not None else "")
+
+    @property
     def half_width(self) -> float | None:
         """Of the 95 % interval of the mean (Student's t); None with a single value."""
         n = len(self.values)

@@ -11,6 +11,7 @@ from fervit.search.pipeline import Say
 from fervit.search.preflight import Splits, check_disk, epochs_a_trial, forecast, placeable, slots
 from fervit.search.probe import check_nodes, measure_pace
 from fervit.search.sampler import SpaceSampler
+from fervit.search.selection import params_text
 from fervit.search.settings import TrialResources
 from fervit.search.space import SearchSpace
 from fervit.search.team import SharedLatents
@@ -53,9 +54,7 @@ def expectations(
     expected = forecast(space, at_once, len(splits.train))
     sampler = SpaceSampler(space)
     first = [sampler.ask().params for _ in range(int(min(SHOWN, space.search.trials, sampler.size)))]
-    texts = [
-        ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in params.items()) for params in first
-    ]
+    texts = [params_text(params) for params in first]
     epochs = f"about {expected.epochs:.0f} epochs in all, {epochs_a_trial(space):.1f} a trial"
     if not measure and expected.flops < SOON_DONE:
         return "\n".join([f"the first configurations; {epochs}:", *(f"  {text}" for text in texts)])

@@ -110,12 +110,10 @@ def run_sweep(
         confirmed = _confirm(ledger, ranking[: space.confirm.top], latents, resources, say)
         chosen, ties = _choose(ledger, ranking, confirmed)
         write_leaderboard(ledger.records, space, folder / "leaderboard.csv", confirmed, chosen)
-    except JobError:
+    except BaseException as error:
         write_leaderboard(ledger.records, space, folder / "leaderboard.csv")
-        _done(folder)
-        raise
-    except BaseException:
-        write_leaderboard(ledger.records, space, folder / "leaderboard.csv")
+        if isinstance(error, JobError):
+            _done(folder)
         raise
     finally:
         ledger.close()

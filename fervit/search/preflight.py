@@ -156,9 +156,7 @@ def epochs_a_trial(space: SearchSpace) -> float:
 
 def largest_model(space: SearchSpace) -> int:
     """Weights of the model with the most of them."""
-    import torch
-
-    from fervit.model import LatentViT
+    from fervit.model import count_weights
 
     whole = {**DEFAULTS, **space.fixed}
     for name, distribution in space.parameters.items():
@@ -168,9 +166,7 @@ def largest_model(space: SearchSpace) -> int:
     embed_dim, heads = max(space.buildable_pairs())
     config = space.config({**space.example(), "embed_dim": embed_dim, "heads": heads})
     config = replace(config, depth=whole["depth"], mlp_dim=whole["mlp_dim"], seq_len=config.seq_len or 18)
-    with torch.device("meta"):
-        model = LatentViT(**config.model())
-    return sum(weight.numel() for weight in model.parameters())
+    return count_weights(config.model())
 
 
 def check_disk(need: int, folder: Path) -> str:

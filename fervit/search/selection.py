@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,6 +51,16 @@ class TrialRecord:
             if metric.better(row[metric.name], best[metric.name] if best is not None else None):
                 best = row
         return best
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Such as "lr 0.0001, depth 6"."""
+    return ", ".join(f"{name} {short(value)}" for name, value in params.items())
+
+
+def short(value: object) -> str:
+    """A hyperparameter as people read it: numbers with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
+from fervit.files import near
 from fervit.progress import clock
 from fervit.search.history import History
 from fervit.search.journal import FILE, read_journal
 from fervit.search.pipeline import SweepResult
-from fervit.search.selection import counts_by_state, failures_by_kind, ranked
+from fervit.search.selection import counts_by_state, failures_by_kind, params_text, ranked
 from fervit.search.space import SearchSpace
 from fervit.training.metrics import majority_f1_macro
 
@@ -23,7 +24,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         result: the sweep.
         dashboard: what to say of the Ray dashboard.
     """
-    metric, folder = result.space.metric, _near(result.folder)
+    metric, folder = result.space.metric, near(result.folder)
     best = result.chosen.best(metric)
     assert best is not None
     states = counts_by_state(result.records)
@@ -38,7 +39,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         "",
         f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.name} {best[metric.name]:.3f} on "
         f"validation at epoch {best['epoch']} of {len(result.chosen.epochs)}",
-        "  " + ", ".join(f"{name} {_short(value)}" for name, value in result.chosen.params.items()),
+        f"  {params_text(result.chosen.params)}",
     ]
     lines += _confirmation(result)
     lines += _pareto(result)
@@ -92,7 +93,7 @@ def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str
     best = ranking[0].best(space.metric) if ranking else None
     if best is not None:
         lines.append(f"Best so far: {ranking[0].name}, {space.metric.name} {best[space.metric.name]:.3f} on validation")
-    lines += [f"Leaderboard  {_near(folder) / 'leaderboard.csv'}", f"Go on with   {command}"]
+    lines += [f"Leaderboard  {near(folder) / 'leaderboard.csv'}", f"Go on with   {command}"]
     return "\n".join(lines)
 
 
@@ -106,7 +107,7 @@ def _pareto(result: SweepResult) -> list[str]:
         best = record.best(metric)
         assert best is not None
         assert record.cost is not None
-        params = ", ".join(f"{name} {_short(value)}" for name, value in record.params.items())
+        params = params_text(record.params)
         lines.append(f"  {record.cost:>12,.6g}  {best[metric.name]:.3f}  trial {record.number}: {params}")
     return lines
 
@@ -124,13 +125,3 @@ def _confirmation(result: SweepResult) -> list[str]:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
         line += f"; a tie with {others}"
     return [line]
-
-
-def _near(path: Path) -> Path:
-    """Relative to where the user stands, if it lies below that."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

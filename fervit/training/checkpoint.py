@@ -182,7 +182,7 @@ def _exported(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is cut off or no safetensors file ({first_line(error)}); copy it again") from None
     if not isinstance(config, dict):
         raise UserError(f"{beside}: is no {MODEL_CONFIG} of an export; copy the whole folder again")
-    if config.get("weights_sha256", fingerprint_of_weights(weights)) != fingerprint_of_weights(weights):
+    if "weights_sha256" in config and config["weights_sha256"] != fingerprint_of_weights(weights):
         raise UserError(f"{path}: is not the model that {MODEL_CONFIG} beside it describes; export it again")
     return {**config, "model_state_dict": weights, "config": {"training": config.get("training")}}
 

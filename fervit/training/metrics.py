@@ -19,17 +19,26 @@ def metrics_of_counts(confusion: np.ndarray) -> dict[str, float]:
         classes that have rows.
     """
     hits = np.diag(confusion).astype(float)
-    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    true = confusion.sum(axis=1)
     total = true.sum()
     f1 = f1_of_classes(confusion)
-    present = (true + predicted) > 0
     recall = hits[true > 0] / true[true > 0]
     return {
         "accuracy": float(hits.sum() / total),
-        "f1_macro": float(f1[present].mean()),
+        "f1_macro": _mean_of_present(f1, confusion),
         "f1_weighted": float((f1 * true).sum() / total),
         "balanced_accuracy": float(recall.mean()),
     }
+
+
+def f1_macro_of_counts(confusion: np.ndarray) -> float:
+    """The f1_macro of `metrics_of_counts` alone."""
+    return _mean_of_present(f1_of_classes(confusion), confusion)
+
+
+def _mean_of_present(f1: np.ndarray, confusion: np.ndarray) -> float:
+    """Over the classes that are true or predicted anywhere."""
+    return float(f1[confusion.sum(axis=0) + confusion.sum(axis=1) > 0].mean())
 
 
 def f1_of_classes(confusion: np.ndarray) -> np.ndarray:

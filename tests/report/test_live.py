@@ -13,7 +13,7 @@ def test_the_report_is_there_while_the_sweep_runs(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     write_sweep(folder, trials=6)
     report = folder / "report.html"
-    with locked(folder, "sweep"), live_report(folder, folder / "trials.jsonl", pause_s=0.1):
+    with locked(folder, "sweep"), live_report(folder, pause_s=0.1):
         until = time.monotonic() + 120
         while not report.is_file() and time.monotonic() < until:
             time.sleep(0.1)

@@ -11,9 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from fervit.report.write import write_report
-from tests.report.conftest import finish, write_sweep
-
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+from tests.report.conftest import QUIET, finish, write_sweep
 
 
 @pytest.fixture(scope="module")
