@@ -6,7 +6,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from fervit.errors import JobError, UserError
 from fervit.files import first_line
 
 CONNECT_S = 10.0
+NODE_GROUP = "ray.io/node-group"
+"""Label with a node's type in the YAML of `ray up`."""
+UNLIMITED = 100
+"""Nodes of a type that are reckoned with where the YAML sets no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,8 @@ class Node:
     gpu_type: str | None = None
     """As Ray names it, such as H100."""
     node_id: str = ""
+    there: bool = True
+    """False for one that an autoscaler would start if something waited for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +42,21 @@ class Cluster:
     """A Ray cluster that this process is connected to."""
 
     nodes: tuple[Node, ...]
+    """Those that are there, then those that its autoscaler may add."""
     dashboard: str | None
     """Its address, such as http://127.0.0.1:8265."""
     started_here: bool
     """A local Ray of this process, which ends with it."""
+
+    def __str__(self) -> str:
+        n = len(self.there)
+        joining = f", with the {len(self.nodes) - n} that can join" if len(self.nodes) > n else ""
+        return f"{n} node{'s' if n > 1 else ''}{joining}, {self.cpus:g} CPUs, {self.gpus:g} GPUs"
+
+    @property
+    def there(self) -> tuple[Node, ...]:
+        """The nodes that are up now."""
+        return tuple(node for node in self.nodes if node.there)
 
     @property
     def cpus(self) -> float:
@@ -111,27 +129,55 @@ def _listens(address: str | None) -> bool:
         return False
 
 
-def _describe(connected_before: bool) -> Cluster:
+def cluster_nodes() -> tuple[Node, ...]:
+    """Of the Ray that this process is connected to: those that are there, then those that may join."""
     import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return (
+        *(
+            Node(
+                address=node["NodeManagerAddress"],
+                cpus=node["Resources"].get("CPU", 0),
+                gpus=node["Resources"].get("GPU", 0),
+                gpu_type=_gpu_type(node["Resources"]),
+                node_id=node["NodeID"],
+            )
+            for node in alive
+        ),
+        *_may_join(Counter(node["Labels"].get(NODE_GROUP, "") for node in alive)),
+    )
+
+
+def _describe(connected_before: bool) -> Cluster:
     from ray._private import worker
 
-    nodes = tuple(
-        Node(
-            address=node["NodeManagerAddress"],
-            cpus=node["Resources"].get("CPU", 0),
-            gpus=node["Resources"].get("GPU", 0),
-            gpu_type=_gpu_type(node["Resources"]),
-            node_id=node["NodeID"],
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    )
     url = worker.get_dashboard_url()
     started_here = not connected_before and worker._global_node is not None and worker._global_node.head
-    return Cluster(nodes=nodes, dashboard=f"http://{url}" if url else None, started_here=started_here)
+    return Cluster(nodes=cluster_nodes(), dashboard=f"http://{url}" if url else None, started_here=started_here)
 
 
-def _gpu_type(resources: dict[str, float]) -> str | None:
+def _may_join(alive: Counter[str]) -> Iterator[Node]:
+    """The nodes that the autoscaler may add, as the YAML of `ray up` allows; `alive` counts those of each type."""
+    from ray._private import state
+
+    config = state.state.get_cluster_config()
+    for group in config.node_group_configs if config else ():
+        resources = dict(group.resources)
+        if not resources.get("CPU") and not resources.get("GPU"):
+            continue  # it brings nothing that could be used
+        most = group.max_count if group.max_count >= 0 else UNLIMITED
+        for i in range(alive[group.name], most):
+            yield Node(
+                address=f"{group.name} {i}",
+                cpus=resources.get("CPU", 0),
+                gpus=resources.get("GPU", 0),
+                gpu_type=_gpu_type(resources),
+                there=False,
+            )
+
+
+def _gpu_type(resources: Mapping[str, float]) -> str | None:
     prefix = "accelerator_type:"
     return next((name.removeprefix(prefix) for name in resources if name.startswith(prefix)), None)
 

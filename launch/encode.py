@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument(
         "--batch_size", type=positive_int, help="faces that go through the network at once; left out: 4, on a GPU 64"
     )
-    parser.add_argument("--actors", type=positive_int, help="encoders side by side; left out: one a GPU, or one")
+    parser.add_argument("--actors", type=positive_int, help="encoders side by side; left out: one a GPU, or one a node")
     parser.add_argument(
         "--gpus_per_actor",
         type=float,
@@ -72,7 +72,7 @@ def _encode(args: Namespace) -> None:
 
         decoder = load_decoder(_kind(args), args.encoder_model)
 
-    from fervit.latents.encode import encode_faces
+    from fervit.latents.encode import check_places, encode_faces
     from fervit.latents.plan import place
 
     if len(plan) == 0:
@@ -83,6 +83,8 @@ def _encode(args: Namespace) -> None:
 
         log = Path(gettempdir() if is_uri(args.latent_out) else args.latent_out, "_ray.log")
         with connect(args.address, log) as cluster:
+            inputs = [path for path in (args.data_root, args.from_pt, args.encoder_model) if path]
+            check_places(cluster, args.latent_out, inputs)
             placement = None
             if plan.encoder is not None:
                 placement = place(
@@ -99,6 +101,8 @@ def _encode(args: Namespace) -> None:
         f"{'imported' if args.from_pt else 'encoded'} {summary.done} images in {summary.seconds:.0f} s{rate}, "
         f"{plan.present} were there before, {summary.failed} failed; codes in {args.latent_out}"
     )
+    if len(summary.hosts) > 1:
+        print("by machine: " + ", ".join(f"{host} {n}" for host, n in sorted(summary.hosts.items())))
     if plan.failed_before:
         print(f"{plan.failed_before} failed in an earlier run and were left out; --retry_errors tries them again")
     if args.data_root:

@@ -53,6 +53,7 @@ def main() -> None:
     use_gpu = planned.record.use_gpu if args.use_gpu is None else args.use_gpu
 
     from fervit.cluster import connect
+    from fervit.shared_folder import check_shared
     from fervit.training.distributed import TrainingJob, place
     from fervit.training.follow import Follower
 
@@ -60,6 +61,8 @@ def main() -> None:
     try:
         with folder.locked(), connect(args.address, folder.ray_log) as cluster:
             stages.append(("Ray", time.time()))
+            if len(cluster.nodes) > 1:
+                check_shared(cluster.nodes, folder.path)
             workers = place(cluster, n_workers, use_gpu)
             planned.write(folder, cluster)
             print("\n".join(first_lines(planned, folder, cluster)))

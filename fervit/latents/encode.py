@@ -8,15 +8,18 @@ part holds yet.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.errors import JobError
+from fervit.cluster import Cluster
+from fervit.errors import JobError, UserError
 from fervit.files import first_line
 from fervit.latents.failures import ERRORS_FILE, FailureLog
 from fervit.latents.import_pt import load_block
@@ -24,8 +27,11 @@ from fervit.latents.parts import drop_duplicates
 from fervit.latents.plan import HELPER_CPUS, EncodePlan, Placement
 from fervit.latents.stages import EncoderActor, decode_block, write_block
 from fervit.progress import Progress
-from fervit.storage import cannot_write
+from fervit.shared_folder import check_shared
+from fervit.storage import absolute, cannot_write, is_uri
 
+START_S = 600
+"""Within which encoders have to start on nodes that are there."""
 IMPORT_ROWS = 512
 """Codes in one part file of an import."""
 
@@ -37,6 +43,38 @@ class EncodeSummary:
     failed: int
     """Faces that this job could not encode."""
     seconds: float
+    hosts: dict[str, int]
+    """Faces that each machine encoded."""
+
+
+def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str]) -> None:
+    """Makes sure that every node sees what it reads and writes; of URIs that is not in doubt.
+
+    Args:
+        cluster: that this process is connected to.
+        latent_out: folder or URI of the codes.
+        inputs: paths or URIs of what tasks read.
+
+    Raises:
+        UserError: a node does not.
+    """
+    if len(cluster.there) == 1 and len(cluster.nodes) == 1:
+        return
+    missing = partial(_missing, [absolute(path) for path in inputs if not is_uri(path)])
+    if is_uri(latent_out):
+        folder = None
+    else:
+        folder = Path(absolute(latent_out))
+        folder.mkdir(parents=True, exist_ok=True)
+    way_out = "give a --latent_out that all nodes share under one path (NFS, EFS), or an object store (s3://, gs://)"
+    for address, path in check_shared(cluster.nodes, folder, missing, way_out).items():
+        raise UserError(
+            f"node {address}: {path} is not there; every node reads it, under that path or from s3://, gs://"
+        )
+
+
+def _missing(paths: Sequence[str]) -> str:
+    return next((path for path in paths if not Path(path).exists()), "")
 
 
 def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary:
@@ -54,6 +92,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
     meter = _Meter(plan.latent_out) if len(plan) else None
     progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import")
     failures = FailureLog(plan.folders, plan.failures)
+    hosts: Counter[str] = Counter()
     try:
         for rows in _receipts(plan, placement) if len(plan) else ():
             if rows[0]["fatal"]:
@@ -61,6 +100,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
             failed = [row for row in rows if row["error"]]
             for row in failed:
                 failures.add(row["split"], row["image_id"], row["error"])
+            hosts[rows[0]["host"]] += len(rows) - len(failed)
             progress.add(len(rows) - len(failed), failed=len(failed))
             if meter is not None:
                 meter.add(len(rows) - len(failed), len(failed))
@@ -87,7 +127,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
         progress.close()
     if progress.done == 0 and plan.present == 0:
         _refuse_nothing(plan, failures)
-    return EncodeSummary(done=progress.done, failed=progress.failed, seconds=time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return EncodeSummary(done=progress.done, failed=progress.failed, seconds=seconds, hosts=dict(hosts))
 
 
 class _Meter:
@@ -133,6 +174,8 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # Else the encoder that starts first gets all that a small job has. Nodes that may join are not waited for.
+    context.wait_for_min_actors_s = START_S if placement is not None and placement.all_there else -1
     fingerprint = plan.fingerprint
     helper: dict[str, Any] = {"batch_size": None, "num_cpus": HELPER_CPUS}
     from_arrow: dict[str, Any] = {**helper, "batch_format": "pyarrow"}

@@ -20,6 +20,8 @@ from fervit.storage import absolute, cannot_write, child
 if TYPE_CHECKING:
     from fervit.cluster import Cluster
 
+PARTS_AN_ACTOR = 4
+"""At least, where several encode side by side."""
 HELPER_CPUS = 0.5
 """Of a CPU, for a task that decodes or writes."""
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
@@ -84,6 +86,8 @@ class Placement:
     precision: str
     reason: str
     """Why that precision."""
+    all_there: bool = True
+    """No node has to join first."""
 
     def __str__(self) -> str:
         where = f"{self.gpus:g} GPU each" if self.gpus else f"CPU, {self.threads} threads each"
@@ -169,7 +173,7 @@ def place(
     Args:
         plan: from `plan_encoding`.
         cluster: what there is.
-        actors: encoders side by side; None for one a GPU, or one on CPUs.
+        actors: encoders side by side; None for one a GPU, or one a node on CPUs.
         gpus_per_actor: share of a GPU; None for one where the cluster has any, else 0.
         batch_size: faces that go through the network at once; None for a default that suits the hardware.
 
@@ -190,9 +194,11 @@ def place(
         actors = actors or most
         if actors > most:
             raise UserError(f"--actors {actors}: the cluster has room for {most} with {gpus:g} GPU each; ask for fewer")
-    actors = actors or 1
-    # Rounded down: what is left must hold a task that decodes, or nothing would ever start.
-    cpus = min(1, math.floor((cluster.cpus - HELPER_CPUS) / actors * 100) / 100)
+    nodes = [node for node in cluster.nodes if node.cpus]
+    actors = actors or len(nodes)
+    # Rounded down: what is left on a node must hold a task that decodes, or nothing would ever start.
+    a_node = -(-actors // len(nodes))
+    cpus = min(1, math.floor((min(node.cpus for node in nodes) - HELPER_CPUS) / a_node * 100) / 100)
     if cpus <= 0:
         raise UserError(f"--actors {actors}: the cluster has {cluster.cpus:g} CPUs; ask for fewer actors")
     threads = max(1, int(min(cluster.cpus / actors, max(node.cpus for node in cluster.nodes))))
@@ -200,6 +206,8 @@ def place(
     wanted = PART_ROWS_DEMO if plan.fingerprint.get("untrained") and device == "cpu" else PART_ROWS[device]
     # Whole batches, and on a CPU one for each that runs side by side.
     together = batch_size * (min(threads, MAX_WORKERS) if device == "cpu" else 1)
+    if actors > 1:  # parts for all of them, so that none stands idle for long at the end
+        wanted = min(wanted, -(-len(plan) // (PARTS_AN_ACTOR * actors)))
     precision, reason = _precision(plan, cluster, device)
     return Placement(
         device=device,
@@ -211,6 +219,7 @@ def place(
         part_rows=-(-wanted // together) * together,
         precision=precision,
         reason=reason,
+        all_there=len(cluster.there) == len(cluster.nodes),
     )
 
 

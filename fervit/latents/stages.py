@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class EncoderActor:
         from fervit.encoders.registry import load_encoder
         from fervit.encoders.runner import EncoderRunner
 
-        self.failure = ""
+        self.failure, self.host = "", socket.gethostname()
         try:
             loaded = load_encoder(encoder.kind, encoder.checkpoint, device, encoder.precision or "float32")
             if loaded.fingerprint.to_json() != fingerprint:
@@ -78,6 +79,7 @@ class EncoderActor:
         pixels, errors = block.pop("pixels"), block["error"].astype(object)
         if self.failure:
             return {**block, "fatal": _objects([self.failure] * len(errors))}
+        block["host"] = _objects([self.host] * len(errors))
         good = np.flatnonzero(errors == "")
         fingerprint = self.runner.encoder.fingerprint
         codes = np.zeros((len(pixels), fingerprint.seq_len, fingerprint.latent_dim), np.float16)
@@ -95,7 +97,8 @@ class EncoderActor:
 
 
 def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, Any]) -> Columns:
-    """Writes the part file of a block, whose rows are of one split, and returns image_id, split and error of each row.
+    """Writes the part file of a block, whose rows are of one split, and returns image_id, split and error of each row,
+    and the host that encoded it.
 
     A part is named after the ids in the block, so a block that Ray encodes twice replaces its own file. What ends the
     whole job is told in the column `fatal`: of an exception Ray Data would leave a long text.
@@ -114,6 +117,7 @@ def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, 
     return {
         **{name: block[name] for name in ("image_id", "split", "error")},
         "fatal": _objects([fatal] * len(block["split"])),
+        "host": block.get("host", _objects([""] * len(block["split"]))),
     }
 
 

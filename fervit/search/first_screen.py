@@ -34,8 +34,7 @@ def look_around(
     if remark:
         say(remark)
     at_once = _at_once(space, resources, cluster)
-    nodes = f"{len(cluster.nodes)} nodes, {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs"
-    say(f"cluster: {nodes}; {at_once} trials at once")
+    say(f"cluster: {cluster}; {at_once} trials at once")
     for remark in check_nodes(cluster.nodes, folder, latents):
         say(remark)
     say("disk: " + check_disk(forecast(space, at_once, len(splits.train)).checkpoint_bytes, folder))

@@ -146,6 +146,11 @@ class Ledger:
         return [record for record in list(self._running.values()) if record.purpose in self.source.purposes]
 
     @property
+    def n_begun(self) -> int:
+        """How many of those have been given to Ray Tune."""
+        return len(self.running) - len(self._waiting)
+
+    @property
     def n_ended(self) -> int:
         """How many trials of the source have ended, whichever way."""
         return sum(self._ended[purpose] for purpose in self.source.purposes)
@@ -224,6 +229,7 @@ class Ledger:
             name=name,
             row={key: result[key] for key in EPOCH_FIELDS},
             **{key: result[key] for key in ("best_value", "finished", "saved", "started", "pid", "cost")},
+            node=result.get("node_ip", ""),
         )
         if record.purpose == "search":
             self.source.report(record.number, result["epoch"], result["best_value"])

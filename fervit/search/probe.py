@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fervit.cluster import Node
 from fervit.errors import UserError
@@ -19,10 +17,10 @@ from fervit.files import first_line
 from fervit.latents.parts import encoder_in
 from fervit.search.settings import TrialResources
 from fervit.search.team import SharedLatents
+from fervit.shared_folder import check_shared
 from fervit.storage import child
 from fervit.training.config import TrainConfig
 
-WAIT_S = 60.0
 MEASURED_S = 3.0
 """Of training for each configuration that is measured."""
 
@@ -34,57 +32,17 @@ def check_nodes(nodes: Sequence[Node], folder: Path, latents: str) -> list[str]:
     those is only told of.
 
     Raises:
-        UserError: what a node wrote is not seen here.
+        UserError: a node has a disk of its own there.
     """
-    names = {node.node_id: f".probe-{uuid.uuid4().hex[:12]}" for node in nodes}
-    started = {
-        node.node_id: _look.options(
-            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-        ).remote(str(folder / names[node.node_id]), latents)
-        for node in nodes
-    }
-    remarks = []
-    for node in nodes:
-        written, read = _answer(started[node.node_id], node)
-        probe = folder / names[node.node_id]
-        seen = probe.is_file()
-        probe.unlink(missing_ok=True)
-        if written or not seen:
-            raise UserError(
-                f"node {node.address}: cannot write to {folder} ({written or 'what it wrote there is not seen here'}); "
-                "start tune.py in a folder that all nodes share under the same path"
-            )
-        if read:
-            remarks.append(f"node {node.address} cannot read {latents} ({read}); it is sent the codes instead")
-    return remarks
+    found = check_shared(nodes, folder, partial(_unreadable, latents))
+    return [f"node {node} cannot read {latents} ({why}); it is sent the codes instead" for node, why in found.items()]
 
 
-def _answer(task: Any, node: Node) -> tuple[str, str]:
+def _unreadable(latents: str) -> str:
     try:
-        answer: tuple[str, str] = ray.get(task, timeout=WAIT_S)
-        return answer
-    except ray.exceptions.GetTimeoutError:
-        raise UserError(f"node {node.address}: does not answer within {WAIT_S:.0f} s; see `ray status`") from None
-    except ray.exceptions.RayError as error:
-        raise UserError(
-            f"node {node.address}: cannot run fervit ({first_line(error)}); install the same version on every node"
-        ) from None
-
-
-@ray.remote  # type: ignore[untyped-decorator]
-def _look(probe: str, latents: str) -> tuple[str, str]:
-    """("" or why the file could not be written, "" or why the latents could not be read)."""
-    written = read = ""
-    try:
-        Path(probe).write_text("a node can write here\n")
-    except OSError as error:
-        written = first_line(error)
-    try:
-        if encoder_in(child(latents, "train")) is None:
-            read = "there are none"
+        return "there are none" if encoder_in(child(latents, "train")) is None else ""
     except (OSError, UserError) as error:
-        read = first_line(error)
-    return written, read
+        return first_line(error)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from fervit.cluster import cluster_nodes
 from fervit.search.ledger import Ledger
+from fervit.search.preflight import slots
 from fervit.search.settings import Budget, TrialResources
 from fervit.search.team import SharedLatents
 from fervit.search.trial import STOP, LatentTrial
@@ -33,7 +35,11 @@ from fervit.search.trial import STOP, LatentTrial
 SHORT_S = 10.0
 """After Ctrl-C, epochs that end within this time are waited for; longer ones are given up."""
 
+LOOK_S = 5.0
+"""Between two looks at which nodes there are."""
+
 PROCESS_DIED = "process died"
+NODE_LEAVES = "node leaves"
 
 
 def run_trials(
@@ -67,6 +73,9 @@ def run_trials(
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours to answer
     os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # at the end, for an epoch that lasts longer
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # the journal is what a sweep is resumed from
+    room = _Room(resources)
+    # As many may wait for a place: processes on all nodes start at once, and so do the nodes of an autoscaler.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.trials + 1)
     bound = tune.with_parameters(
         trainable,
         latents=latents,
@@ -83,7 +92,7 @@ def run_trials(
     tuner = tune.Tuner(
         bound,
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger, resources, stopper),
+            search_alg=_LedgerSearcher(ledger, resources, stopper, room),
             scheduler=_LedgerScheduler(ledger, stopper),
             num_samples=100 + left * (1 + resources.max_failures),  # the searcher says when there are no more
             reuse_actors=True,
@@ -115,17 +124,32 @@ def _trial_name(trial: Trial) -> str:
     return name
 
 
+class _Room:
+    """How many trials the cluster holds, nodes that may join included."""
+
+    def __init__(self, resources: TrialResources) -> None:
+        self._resources, self._looked, self._trials = resources, -LOOK_S, 0
+
+    @property
+    def trials(self) -> int:
+        if time.monotonic() - self._looked > LOOK_S:
+            self._trials, self._looked = slots(self._resources, cluster_nodes()), time.monotonic()
+        return self._trials
+
+
 class _LedgerSearcher(Searcher):  # type: ignore[misc]
     """Ray Tune asks it for configurations. What became of them the ledger hears from the scheduler and the callback,
     which, unlike a searcher, are also given the report that stops a trial."""
 
-    def __init__(self, ledger: Ledger, resources: TrialResources, stopper: _Stopper) -> None:
+    def __init__(self, ledger: Ledger, resources: TrialResources, stopper: _Stopper, room: _Room) -> None:
         super().__init__()
-        self._ledger, self._workers, self._stopper = ledger, resources.workers, stopper
+        self._ledger, self._workers, self._stopper, self._room = ledger, resources.workers, stopper, room
         self._resources = {"CPU": resources.cpus, "GPU": resources.gpus}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        planned = None if self._stopper.ending else self._ledger.begin()
+        # One more than there is room for, to start as soon as another ends; more would be chosen knowing less.
+        full = self._ledger.n_begun > self._room.trials
+        planned = None if full or self._stopper.ending else self._ledger.begin()
         if planned is None:
             # A trial that ends may yet bring another (the noise of the seed is measured on the way).
             return None if self._ledger.running else str(Searcher.FINISHED)
@@ -184,7 +208,8 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
             return
         name, error = trial.config["name"], _describe(_error_of(trial))
         self._deaths[name] += error.startswith(PROCESS_DIED)
-        if error.startswith(PROCESS_DIED) and self._deaths[name] <= self._max_failures:
+        died_too_often = self._deaths[name] > self._max_failures
+        if error.startswith(NODE_LEAVES) or (error.startswith(PROCESS_DIED) and not died_too_often):
             self._ledger.begin_again(name)
         else:
             self._ledger.end(name, error=error)
@@ -276,7 +301,9 @@ def _describe(error: BaseException | None) -> str:
     name = type(error).__name__
     wrapped = re.fullmatch(r"RayTaskError\((\w+)\)", name)
     kind = wrapped[1] if wrapped else PROCESS_DIED if "Died" in name else name
-    kind = {"WorkerLostError": PROCESS_DIED, "OutOfMemoryError": "out of memory"}.get(kind, kind)
+    kind = {"NodeLeavingError": NODE_LEAVES, "WorkerLostError": PROCESS_DIED, "OutOfMemoryError": "out of memory"}.get(
+        kind, kind
+    )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
     return f"{kind}: {message.removeprefix(f'{kind}: ')}"[:300]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from fervit.preemption import is_leaving
 from fervit.search.ledger import LAST
 from fervit.search.settings import Metric
 from fervit.search.team import Setup, SharedLatents, Team, Worker, WorkerLostError, describe
@@ -27,6 +28,10 @@ SHARE_FOR_SAVING = 0.02
 """Of the time, at most, goes to saving what a trial needs to go on after its process dies."""
 STOP = ".stop"
 """In the folder of a sweep: asks the trials to save after the epoch that they are in."""
+
+
+class NodeLeavingError(Exception):
+    """The trial's node is about to be taken away; the trial has saved and goes on elsewhere."""
 
 
 class LatentTrial(tune.Trainable):  # type: ignore[misc]
@@ -68,8 +73,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if not self._failure:
             try:
                 return self._epoch()
-            except WorkerLostError:
-                raise  # Ray Tune starts the trial again, in new processes
+            except (WorkerLostError, NodeLeavingError):
+                raise  # it is started again, in new processes
             except Exception as error:
                 self._note(error)
         return self._failed()
@@ -130,12 +135,15 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if trainer.improved:
             self._best_weights = copy_weights(trainer)
             save_checkpoint(checkpoint_of(trainer, self._best_weights), self._folder / BEST_MODEL)
-        asked = (self._folder.parent.parent / STOP).exists()
+        leaving = is_leaving()
+        asked = leaving or (self._folder.parent.parent / STOP).exists()
         started = time.monotonic()
         if not trainer.finished and (asked or started - self._saved > self._saving / SHARE_FOR_SAVING):
             save_state(self._folder / LAST, trainer, self._best_weights, result)
             self._saved_epoch, self._saved = trainer.epoch, time.monotonic()
             self._saving = self._saved - started
+            if leaving:
+                raise NodeLeavingError(f"its node leaves; saved after epoch {trainer.epoch}")
         return {**result.to_json(), **self._report(trainer.best, finished=trainer.finished)}
 
     def _note(self, error: Exception) -> None:

@@ -52,7 +52,7 @@ def environment(
     """What environment.json says of a run or a sweep; `fingerprints` are those of train and val."""
     return {
         **describe(),
-        "cluster": {"nodes": len(cluster.nodes), "cpus": cluster.cpus, "gpus": cluster.gpus},
+        "cluster": {"nodes": len(cluster.there), "cpus": cluster.cpus, "gpus": cluster.gpus},
         "seed": seed,
         "encoder": train.encoder,
         "data": {

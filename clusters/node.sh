@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# What the YAMLs of clusters do on a node, so that they differ only in what makes them different.
+#
+#   node.sh setup              makes ~/fervit/.venv with fervit and the versions of constraints.txt, and writes ~/.bashrc
+#   node.sh ray start ...      starts Ray as every node of a fervit cluster does: with the token, or not at all
+#
+# FERVIT_SHARE is the folder that all nodes see, in which jobs run; FERVIT_EXTRAS are extras of fervit to install.
+set -euo pipefail
+
+readonly HOME_OF_CODE=${FERVIT_HOME:-$HOME/fervit}
+readonly TOKEN=$HOME/.ray/auth_token
+readonly SHARE=${FERVIT_SHARE:-/mnt/fervit}
+
+die() { echo "node.sh: $*" >&2; exit 1; }
+
+setup() {
+	[[ -s $TOKEN ]] || die "no token in $TOKEN; on your machine: (umask 077; ray get-auth-token --generate)"
+	chmod 700 "$(dirname "$TOKEN")"
+	chmod 600 "$TOKEN"
+	write_profile
+	[[ -d $SHARE && -w $SHARE ]] || die "$SHARE is not there or cannot be written; mount the folder that all nodes share"
+	local extras=${FERVIT_EXTRAS:+[$FERVIT_EXTRAS]} stamp
+	stamp=$(cat "$HOME_OF_CODE"/{pyproject.toml,constraints.txt} | sha256sum)$extras
+	[[ $(cat "$HOME_OF_CODE/.installed" 2>/dev/null) == "$stamp" ]] && return
+	make_venv
+	# Editable: the code that `ray up` copies later is what runs. Byte code once, since each Ray process would compile torch.
+	"$HOME_OF_CODE/.venv/bin/uv" pip install --quiet --compile-bytecode --python "$HOME_OF_CODE/.venv/bin/python" \
+		-c "$HOME_OF_CODE/constraints.txt" -e "$HOME_OF_CODE$extras"
+	echo "$stamp" >"$HOME_OF_CODE/.installed"
+}
+
+# With Python 3.11, which uv brings along where a node has another one: all nodes and the job must have the same.
+make_venv() {
+	local uv
+	[[ -x $HOME_OF_CODE/.venv/bin/uv ]] && return
+	python3 -m venv "$HOME_OF_CODE/.uv"
+	"$HOME_OF_CODE/.uv/bin/pip" install --quiet uv
+	uv=$HOME_OF_CODE/.uv/bin/uv
+	"$uv" venv --quiet --python 3.11 "$HOME_OF_CODE/.venv"
+	"$uv" pip install --quiet --python "$HOME_OF_CODE/.venv/bin/python" uv
+}
+
+# Ray reads ~/.bashrc before each command that it sends, so `ray exec`, `ray attach` and `ray submit` have this, too.
+write_profile() {
+	local line
+	for line in "export PATH=$HOME_OF_CODE/.venv/bin:\$PATH" 'export RAY_AUTH_MODE=token' \
+		'export RAY_USAGE_STATS_ENABLED=0' "export FERVIT_SHARE=$SHARE"; do
+		grep -qsxF "$line" ~/.bashrc || echo "$line" >>~/.bashrc
+	done
+}
+
+start() {
+	[[ -s $TOKEN ]] || die "no token in $TOKEN: Ray would start open to the network; \`ray up\` copies it here"
+	export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+	# A dead host, or one whose cable is cut, is noticed after about 10 s instead of 64.
+	export RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=1000 RAY_health_check_failure_threshold=5
+	# `ray job stop` is Ctrl-C: a sweep lets its trials save, says how to go on, and has this long for it.
+	export RAY_JOB_STOP_SIGNAL=SIGINT RAY_JOB_STOP_WAIT_TIME_S=60
+	ulimit -n 65536 2>/dev/null || true
+	cd "$SHARE"
+	watch_for_notice
+	# Twice: `ray start` gives up after 30 s on a busy node, and the autoscaler gives a node up after one failure.
+	"$@" || { ray stop --force; "$@"; }
+}
+
+# Spot machines are told before they are taken away: what trains here then saves and goes on elsewhere. Not on the head,
+# which is no spot machine.
+watch_for_notice() {
+	[[ -z ${RAY_HEAD_IP-} ]] && return
+	pkill -f 'fervit.preemption watch' 2>/dev/null || true
+	(cd "$HOME_OF_CODE" && setsid nohup .venv/bin/python -m fervit.preemption watch </dev/null &>/tmp/fervit_preemption.log &)
+}
+
+case ${1-} in
+	setup) setup ;;
+	ray) start "$@" ;;
+	*) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
+esac

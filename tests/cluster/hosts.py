@@ -1,0 +1,161 @@
+"""Three hosts with their own addresses on this machine, and a cluster on them, made by the YAML that users get."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPO = Path(__file__).parents[2]
+HOSTS_SH = REPO.parent / "shared" / "tools" / "hosts.sh"
+OPERATOR, HEAD = 0, 1
+CPUS = 1
+"""Of each host. This machine has two for all of them."""
+
+
+def why_not() -> str:
+    """Why there can be no hosts here; "" if there can."""
+    if not HOSTS_SH.is_file():
+        return f"{HOSTS_SH} is not here"
+    if os.geteuid() != 0:
+        return "hosts of their own need root"
+    missing = [name for name in ("ip", "rsync", "ssh", "/usr/sbin/sshd", "nsenter") if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
+
+
+def address(host: int) -> str:
+    return f"10.77.0.{3 + host}"
+
+
+class Hosts:
+    """The hosts fer0 (the operator's) to ferN, with `share` seen by all of them.
+
+    Args:
+        n: how many besides the operator's.
+        share: a folder that all see; jobs run in it.
+    """
+
+    def __init__(self, n: int, share: Path) -> None:
+        self.n, self.share = n, share
+        python = Path(sys.base_prefix)
+        self._environment = {
+            **os.environ,
+            "FER_SHARE": f"{REPO} {python} {share} {HOSTS_SH.parent}",
+            "FER_PATH": str(REPO / ".venv" / "bin"),
+        }
+
+    def up(self) -> None:
+        self._script("up", str(self.n))
+        for host in range(1, self.n + 1):
+            self._install(host)
+
+    def down(self) -> None:
+        self._script("down")
+
+    def kill(self, host: int) -> None:
+        self._script("kill", str(host))
+
+    def cut(self, host: int) -> None:
+        self._script("cut", str(host))
+
+    def heal(self, host: int) -> None:
+        self._script("heal", str(host))
+
+    def start(self, host: int, command: Sequence[str] | str, **options: Any) -> subprocess.Popen[str]:
+        """A command on a host, in a login's environment; a text is given to its shell."""
+        words = ["bash", "-c", command] if isinstance(command, str) else list(command)
+        return subprocess.Popen(
+            ["bash", str(HOSTS_SH), "run", str(host), *words],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+
+    def run(self, host: int, command: Sequence[str] | str, timeout: float = 240) -> tuple[int, str]:
+        """The command's exit status and all that it printed."""
+        process = self.start(host, command)
+        try:
+            printed, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            printed, _ = process.communicate()
+            raise AssertionError(f"{command} did not end in {timeout} s:\n{printed}") from None
+        return process.returncode, printed
+
+    def check(self, host: int, command: Sequence[str] | str, timeout: float = 240) -> str:
+        """What a command that succeeds printed."""
+        status, printed = self.run(host, command, timeout)
+        assert status == 0, f"{command} ended with {status}:\n{printed[-3000:]}"
+        return printed
+
+    def _install(self, host: int) -> None:
+        """What `node.sh setup` would install over a network: without one, this checkout's environment."""
+        stamp = hashlib.sha256(b"".join((REPO / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")))
+        self.check(
+            host,
+            f"mkdir -p ~/fervit && ln -sfn {REPO / '.venv'} ~/fervit/.venv && "
+            f"echo '{stamp.hexdigest()}  -' >~/fervit/.installed",
+        )
+
+    def _script(self, *words: str) -> str:
+        done = subprocess.run(
+            ["bash", str(HOSTS_SH), *words], env=self._environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"hosts.sh {words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+
+class RayUp:
+    """A Ray cluster on the hosts, started by `ray up` from clusters/local.yaml with these hosts' addresses."""
+
+    def __init__(self, hosts: Hosts, file: Path) -> None:
+        self.hosts, self.file = hosts, file
+        self.printed = ""
+
+    def up(self) -> None:
+        config = yaml.safe_load((REPO / "clusters" / "local.yaml").read_text())
+        config["provider"]["head_ip"] = address(HEAD)
+        config["provider"]["worker_ips"] = [address(host) for host in range(2, self.hosts.n + 1)]
+        config["auth"]["ssh_user"] = "root"
+        # Each host would offer the CPUs and the memory of all of this machine.
+        small = f" --num-cpus={CPUS} --object-store-memory=100000000"
+        config["head_start_ray_commands"][-1] += small
+        config["worker_start_ray_commands"][-1] += small
+        config["setup_commands"] = [
+            re.sub(r"FERVIT_SHARE=\S+", f"FERVIT_SHARE={self.hosts.share}", command)
+            for command in config["setup_commands"]
+        ]
+        self.file.write_text(yaml.safe_dump(config))
+        self.hosts.check(
+            OPERATOR,
+            "umask 077; ray get-auth-token --generate >/dev/null; "
+            "grep -q AUTH ~/.bashrc || echo export RAY_AUTH_MODE=token >>~/.bashrc",
+        )
+        self.printed = self.hosts.check(OPERATOR, f"cd {REPO} && ray up -y --no-config-cache {self.file}")
+        self.wait_for(self.hosts.n)
+
+    def wait_for(self, nodes: int, timeout: float = 120) -> float:
+        """Seconds until so many nodes are alive."""
+        started = time.monotonic()
+        while self.alive() != nodes:
+            assert time.monotonic() - started < timeout, f"{self.alive()} nodes, not {nodes}, after {timeout} s"
+            time.sleep(0.5)
+        return time.monotonic() - started
+
+    def alive(self) -> int:
+        """How many nodes the head counts."""
+        _, printed = self.hosts.run(HEAD, ["ray", "status"])
+        active = printed.partition("Active:")[2].partition("Pending:")[0]
+        return sum(int(count) for count in re.findall(r"^ (\d+) ", active, re.MULTILINE))
