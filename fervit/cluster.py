@@ -54,6 +54,13 @@ class Cluster:
         return f"{n} node{'s' if n > 1 else ''}{joining}, {self.cpus:g} CPUs, {self.gpus:g} GPUs"
 
     @property
+    def watch(self) -> str:
+        """How to see the dashboard, which listens on the head's loopback alone."""
+        if len(self.nodes) == 1:
+            return f"{self.dashboard}"
+        return f"{self.dashboard} on the head (`ray dashboard CLUSTER.yaml` brings it to your machine)"
+
+    @property
     def there(self) -> tuple[Node, ...]:
         """The nodes that are up now."""
         return tuple(node for node in self.nodes if node.there)

@@ -100,7 +100,7 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
         if args.dry_run:
             print("nothing was started")
             return
-        print(f"watch: {cluster.dashboard} | tensorboard --logdir {folder / 'logs'}", end=" | ")
+        print(f"watch: {cluster.watch} | tensorboard --logdir {folder / 'logs'}", end=" | ")
         print(f"optuna-dashboard {folder / 'study.journal'}")
 
         from fervit.report.live import live_report
@@ -125,7 +125,7 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
         except Exception:
             print(_report(folder))
             raise
-        dashboard = f"{cluster.dashboard}"
+        dashboard = cluster.watch
         if cluster.started_here:
             dashboard += " until this command ended (`ray start --head` first keeps it up)"
     report = _report(folder)

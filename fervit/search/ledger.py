@@ -94,6 +94,10 @@ class Screen(Protocol):
         """A trial has ended."""
         ...
 
+    def lost(self, record: TrialRecord, why: str) -> None:
+        """A trial has lost its process, and will go on in another."""
+        ...
+
 
 class Ledger:
     """The records of a sweep's trials.
@@ -205,9 +209,12 @@ class Ledger:
             self._screen.changed(self)
         return planned
 
-    def begin_again(self, name: str) -> None:
-        """A trial's process has died: the trial goes on with the next one that is free."""
-        self._waiting.append(self._history.records[name])
+    def begin_again(self, name: str, why: str) -> None:
+        """A trial has lost its process: it goes on with the next one that is free."""
+        record = self._history.records[name]
+        self._record("lost", name=name, why=why)
+        self._waiting.append(record)
+        self._screen.lost(record, why)
 
     def epoch(self, name: str, result: dict[str, Any]) -> bool:
         """One report of a trial: an epoch's result, or its failure. Returns whether the trial is to be stopped."""

@@ -46,6 +46,9 @@ class MeteredScreen:
                 self._failures.set(n, {"kind": kind})
         self._inner.ended(ledger, record)
 
+    def lost(self, record: TrialRecord, why: str) -> None:
+        self._inner.lost(record, why)
+
     def _update(self, ledger: Ledger) -> None:
         if not self._counts:  # what an earlier session did is there, but was not trained now
             ended = [record for record in ledger.records if record.state != "running"]

@@ -40,6 +40,10 @@ class PlainScreen:
         self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
 
 
+    def lost(self, record: TrialRecord, why: str) -> None:
+        self._say(_loss(record, why))
+
+
 class LiveScreen:
     """A table of the trials that run and those that ended last, with the best, the budget and the time left below."""
 
@@ -54,6 +58,9 @@ class LiveScreen:
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         self._ledger = ledger
         self._last = [*self._last, record][-MAX_ROWS:]
+
+    def lost(self, record: TrialRecord, why: str) -> None:
+        self.live.console.print(_loss(record, why), highlight=False)
 
     def _picture(self) -> Group:
         """Drawn by another thread than the one that changes the ledger: reads what may be a moment old."""
@@ -106,6 +113,11 @@ def screen(say: Say) -> Iterator[Screen]:
     live = LiveScreen(console)
     with live.live:
         yield live
+
+
+def _loss(record: TrialRecord, why: str) -> str:
+    where = f" after epoch {record.saved}" if record.saved else " from its start"
+    return f"{record.name} goes on{where} in another process ({why[:80]})"
 
 
 def _leading(ledger: Ledger) -> str:

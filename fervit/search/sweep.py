@@ -40,6 +40,12 @@ LOOK_S = 5.0
 
 PROCESS_DIED = "process died"
 NODE_LEAVES = "node leaves"
+KINDS = {
+    "ActorUnavailableError": PROCESS_DIED,  # its connection broke: its host is gone, of which Ray itself learns later
+    "NodeLeavingError": NODE_LEAVES,
+    "OutOfMemoryError": "out of memory",
+    "WorkerLostError": PROCESS_DIED,
+}
 
 
 def run_trials(
@@ -210,7 +216,7 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         self._deaths[name] += error.startswith(PROCESS_DIED)
         died_too_often = self._deaths[name] > self._max_failures
         if error.startswith(NODE_LEAVES) or (error.startswith(PROCESS_DIED) and not died_too_often):
-            self._ledger.begin_again(name)
+            self._ledger.begin_again(name, error)
         else:
             self._ledger.end(name, error=error)
 
@@ -301,9 +307,7 @@ def _describe(error: BaseException | None) -> str:
     name = type(error).__name__
     wrapped = re.fullmatch(r"RayTaskError\((\w+)\)", name)
     kind = wrapped[1] if wrapped else PROCESS_DIED if "Died" in name else name
-    kind = {"NodeLeavingError": NODE_LEAVES, "WorkerLostError": PROCESS_DIED, "OutOfMemoryError": "out of memory"}.get(
-        kind, kind
-    )
+    kind = KINDS.get(kind, kind)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
     return f"{kind}: {message.removeprefix(f'{kind}: ')}"[:300]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import time
 import traceback
@@ -162,12 +163,13 @@ def train_on_worker(job: dict[str, Any]) -> None:
     try:
         train, val = (DeviceLatents(ray.get(ref), str(device)) for ref in job["latents"])
         trainer = Trainer(config, train, val, ranks=ranks)
+        hardware = _hardware(trainer, job["threads"])
         weights = resume(folder, trainer, first_rank=ranks.rank == 0)
         if ranks.rank == 0:
             recorder = Recorder(folder, trainer, weights)
-            _describe(folder, trainer, job["threads"])
+            _describe(folder, hardware)
         trainer.on_first_step = lambda: tell("first step", time=time.time())
-        tell("ready", time=time.time(), epoch=trainer.epoch, **_hardware(trainer, job["threads"]))
+        tell("ready", time=time.time(), epoch=trainer.epoch, **hardware)
         while not trainer.finished:
             result = trainer.run_epoch()
             saved = recorder.epoch(result) if recorder else False
@@ -229,18 +231,23 @@ def _memory_message(error: BaseException, config: TrainConfig, device: Any) -> s
 
 
 def _hardware(trainer: Any, threads: int) -> dict[str, Any]:
+    """What the run trains on. All ranks ask together, since each has to say where it is."""
     import torch
 
-    on_gpu = trainer.device.type == "cuda"
+    on_gpu, world = trainer.device.type == "cuda", trainer.ranks.world
+    hosts = [socket.gethostname()] * world
+    if world > 1:
+        torch.distributed.all_gather_object(hosts, hosts[0])
     return {
-        "workers": trainer.ranks.world,
+        "workers": world,
+        "hosts": sorted(set(hosts)),
         "device": torch.cuda.get_device_name(trainer.device) if on_gpu else f"CPU, {threads} threads a worker",
         "precision": str(trainer.dtype).removeprefix("torch."),
         "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
     }
 
 
-def _describe(folder: RunFolder, trainer: Any, threads: int) -> None:
+def _describe(folder: RunFolder, hardware: dict[str, Any]) -> None:
     """Adds to environment.json what only a worker knows."""
     environment = json.loads(folder.environment.read_text(encoding="utf-8"))
-    write_json(folder.environment, {**environment, "training": _hardware(trainer, threads)})
+    write_json(folder.environment, {**environment, "training": hardware})

@@ -118,9 +118,10 @@ class Follower:
             self.started.append(("data and model", event["time"]))
             if event["epoch"]:
                 self.say(f"going on after epoch {event['epoch']}")
+            where = f" on {', '.join(event['hosts'])}" if len(event["hosts"]) > 1 else ""
             self.say(
                 f"model: {event['parameters'] / 1e6:.1f} M parameters, {event['precision']}, {event['workers']} x "
-                f"{event['device']}"
+                f"{event['device']}{where}"
             )
         elif kind == "first step":
             self._show_start(event["time"])

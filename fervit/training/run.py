@@ -158,7 +158,7 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     return [
         f"run: {_short(folder.path)}",
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
-        f"watch: {cluster.dashboard} | tensorboard --logdir {_short(folder.logs)}",
+        f"watch: {cluster.watch} | tensorboard --logdir {_short(folder.logs)}",
     ]
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +118,22 @@ class Hosts:
 
 
 class RayUp:
-    """A Ray cluster on the hosts, started by `ray up` from clusters/local.yaml with these hosts' addresses."""
+    """A Ray cluster on the hosts, started by `ray up` from clusters/local.yaml with these hosts' addresses.
 
-    def __init__(self, hosts: Hosts, file: Path) -> None:
-        self.hosts, self.file = hosts, file
+    Args:
+        hosts: that are up.
+        file: the YAML that is written; all hosts see it.
+        head: which host is the head; those after it are the workers.
+    """
+
+    def __init__(self, hosts: Hosts, file: Path, head: int = HEAD) -> None:
+        self.hosts, self.file, self.head = hosts, file, head
+        self.workers = list(range(head + 1, hosts.n + 1))
         self.printed = ""
 
     def up(self) -> None:
         config = yaml.safe_load((REPO / "clusters" / "local.yaml").read_text())
-        config["provider"]["head_ip"] = address(HEAD)
-        config["provider"]["worker_ips"] = [address(host) for host in range(2, self.hosts.n + 1)]
+        config["provider"] |= {"head_ip": address(self.head), "worker_ips": [address(host) for host in self.workers]}
         config["auth"]["ssh_user"] = "root"
         # Each host would offer the CPUs and the memory of all of this machine.
         small = f" --num-cpus={CPUS} --object-store-memory=100000000"
@@ -143,19 +149,67 @@ class RayUp:
             "umask 077; ray get-auth-token --generate >/dev/null; "
             "grep -q AUTH ~/.bashrc || echo export RAY_AUTH_MODE=token >>~/.bashrc",
         )
-        self.printed = self.hosts.check(OPERATOR, f"cd {REPO} && ray up -y --no-config-cache {self.file}")
-        self.wait_for(self.hosts.n)
+        self.start()
 
-    def wait_for(self, nodes: int, timeout: float = 120) -> float:
-        """Seconds until so many nodes are alive."""
-        started = time.monotonic()
-        while self.alive() != nodes:
-            assert time.monotonic() - started < timeout, f"{self.alive()} nodes, not {nodes}, after {timeout} s"
-            time.sleep(0.5)
-        return time.monotonic() - started
+    def start(self) -> None:
+        """`ray up`, and again where a worker did not come, as the README says."""
+        for _ in range(2):
+            self.printed += self.hosts.check(OPERATOR, f"cd {REPO} && ray up -y --no-config-cache {self.file}")
+            if self.wait_for(self.size, 60):
+                return
+        raise AssertionError(f"{self.alive()} nodes of {self.size} came up:\n{self.printed[-3000:]}")
+
+    @property
+    def size(self) -> int:
+        return 1 + len(self.workers)
+
+    def mend(self) -> None:
+        """All cables in, all hosts on, all nodes there."""
+        for host in range(1, self.hosts.n + 1):
+            self.hosts.heal(host)
+        self.hosts.up()
+        if not self.wait_for(self.size, 90):
+            self.start()
+
+    def wait_for(self, nodes: int, timeout: float) -> bool:
+        """Whether so many nodes are alive within the time."""
+        return wait_until(lambda: self.alive() == nodes, timeout)
 
     def alive(self) -> int:
         """How many nodes the head counts."""
-        _, printed = self.hosts.run(HEAD, ["ray", "status"])
+        _, printed = self.hosts.run(self.head, ["ray", "status"])
         active = printed.partition("Active:")[2].partition("Pending:")[0]
         return sum(int(count) for count in re.findall(r"^ (\d+) ", active, re.MULTILINE))
+
+    def submit(self, name: str, command: str) -> None:
+        """Starts a job from the operator's machine, which is then free to go, as the README says."""
+        submit = f"ray job submit --no-wait --submission-id {name} -- python ~/fervit/launch/{command}"
+        self.hosts.check(OPERATOR, ["ray", "exec", str(self.file), submit])
+
+    def job(self, name: str, command: str, timeout: float = 240) -> tuple[str, str]:
+        """How a job ended, and what it printed."""
+        self.submit(name, command)
+        return self.ended(name, timeout)
+
+    def ended(self, name: str, timeout: float = 240) -> tuple[str, str]:
+        over = wait_until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), timeout)
+        logs = self.logs(name)
+        assert over, f"job {name} did not end in {timeout} s:\n{logs[-3000:]}"
+        return self.status(name), logs
+
+    def status(self, name: str) -> str:
+        _, printed = self.hosts.run(self.head, ["ray", "job", "status", name])
+        return next(iter(re.findall(r"SUCCEEDED|FAILED|STOPPED|RUNNING|PENDING", printed.upper())), "")
+
+    def logs(self, name: str) -> str:
+        return self.hosts.run(self.head, ["ray", "job", "logs", name])[1]
+
+
+def wait_until(happened: Callable[[], bool], timeout: float) -> bool:
+    """Whether something happened within the time."""
+    until = time.monotonic() + timeout
+    while not happened():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.5)
+    return True

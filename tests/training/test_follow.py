@@ -15,7 +15,7 @@ from fervit.training.follow import Follower
 from fervit.training.run_folder import RunFolder
 
 ROW = {"train_loss": 1.5, "val_loss": 1.6, "accuracy": 0.4, "f1_macro": 0.35, "lr": 1e-4, "samples_per_second": 1234.5}
-HARDWARE = {"parameters": 19_200_000, "precision": "bfloat16", "workers": 2, "device": "CPU"}
+HARDWARE = {"parameters": 19_200_000, "precision": "bfloat16", "workers": 2, "device": "CPU", "hosts": ["a"]}
 
 
 @dataclass

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.hosts import Hosts, RayUp, why_not
+
+MEASURED = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[Hosts]:
+    """The operator's machine and three hosts, with one folder that all see; gone when the tests have ended."""
+    if why_not():
+        pytest.skip(why_not())
+    share = Path(tempfile.mkdtemp(prefix="fervit_share_"))
+    made = Hosts(3, share)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        shutil.rmtree(share, ignore_errors=True)
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes a line of what a test has measured, for the end of the session."""
+    return request.config.stash.setdefault(MEASURED, []).append
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in config.stash.get(MEASURED, []):
+        terminalreporter.write_line(f"measured: {line}")
+
+
+@pytest.fixture(scope="session")
+def encoded(ray_up: RayUp) -> str:
+    """What the encoding job printed that wrote `latents` into the shared folder."""
+    draw = "python ~/fervit/launch/demo_faces.py --output_dir faces --train 30 --val 7 --test 6"
+    ray_up.hosts.check(1, f"cd {ray_up.hosts.share} && {draw}")
+    encode = "encode.py --data_root faces --latent_out latents --encoder_type demo --limit 300"
+    status, printed = ray_up.job("faces", encode)
+    assert status == "SUCCEEDED", printed
+    return printed
+
+
+@pytest.fixture(scope="session")
+def ray_up(hosts: Hosts) -> RayUp:
+    """A cluster of three nodes on them. Its processes end with the hosts."""
+    cluster = RayUp(hosts, hosts.share / "cluster.yaml")
+    cluster.up()
+    return cluster

@@ -1,0 +1,211 @@
+"""What happens to hosts: they die, are cut off, are taken away. The slower tier: `make chaos` runs it.
+
+Each test leaves a line of what it measured for the end of the session.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fervit.latents import LatentSet
+from fervit.search.journal import FILE, read_journal
+from tests.cluster.hosts import RayUp, address, wait_until
+from tests.cluster.test_three_hosts import epochs_of, epochs_told, folder_of, write_space
+from tests.search.test_sweep import leaderboard
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600), pytest.mark.usefixtures("encoded")]
+
+TRIALS, EPOCHS = 6, 40
+VICTIM = 3
+Measured = Callable[[str], None]
+
+
+@pytest.fixture(autouse=True)
+def whole_cluster(ray_up: RayUp) -> Iterator[None]:
+    ray_up.mend()
+    yield
+    for job in re.findall(r"submission_id='(\w+)'.*?status=<JobStatus.RUNNING", ray_up.hosts.run(1, "ray job list")[1]):
+        ray_up.hosts.run(1, ["ray", "job", "stop", job])
+
+
+def begin_sweep(cluster: RayUp, name: str) -> str:
+    """Starts a sweep and waits until trials have told of epochs, and have saved, on every host."""
+    write_space(cluster.hosts.share, name, trials=TRIALS, scheduler="none", epochs=EPOCHS)
+    command = f"tune.py --space {name}.yaml --latents latents --resume"
+    cluster.submit(name, command)
+
+    def everywhere() -> bool:
+        folder = folder_of(cluster.hosts.share, name)
+        if not epochs_told(cluster.hosts.share, name) or folder is None:
+            return False
+        return {event["node"] for event in epochs_of(folder) if event["saved"] > 2} == {
+            address(host) for host in (1, 2, 3)
+        }
+
+    assert wait_until(everywhere, 120), cluster.logs(name)
+    return command
+
+
+def assert_whole(cluster: RayUp, name: str) -> Path:
+    """Every trial stands there once and has run all its epochs."""
+    folder = folder_of(cluster.hosts.share, name)
+    assert folder is not None
+    rows = leaderboard(folder)
+    assert sorted(int(row["trial"]) for row in rows) == list(range(TRIALS))
+    assert {row["state"] for row in rows} == {"finished"}
+    for row in rows:
+        assert curve(folder, int(row["trial"]))[-1]["row"]["epoch"] == EPOCHS
+        assert {event["row"]["epoch"] for event in curve(folder, int(row["trial"]))} == set(range(1, EPOCHS + 1))
+    return folder
+
+
+def curve(folder: Path, trial: int) -> list[dict[str, Any]]:
+    return [event for event in epochs_of(folder) if event["name"] == f"trial_{trial:04d}"]
+
+
+def on_host(folder: Path, host: int) -> str:
+    """The trial that told of an epoch on this host last."""
+    name: str = [event for event in epochs_of(folder) if event["node"] == address(host)][-1]["name"]
+    return name
+
+
+def lost(folder: Path, name: str) -> float:
+    """When the sweep noticed that a trial had lost its process."""
+    (event,) = [e for e in read_journal(folder / FILE) if e["event"] == "lost" and e["name"] == name]
+    moment: float = event["time"]
+    return moment
+
+
+def went_on(folder: Path, name: str, host: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The last epoch that a trial told of on a host, and its first one elsewhere after that."""
+    events = [event for event in epochs_of(folder) if event["name"] == name]
+    last = max(i for i, event in enumerate(events) if event["node"] == address(host))
+    return events[last], events[last + 1]
+
+
+def test_a_host_is_killed_in_a_sweep(ray_up: RayUp, measured: Measured) -> None:
+    begin_sweep(ray_up, "killed")
+    folder = folder_of(ray_up.hosts.share, "killed")
+    assert folder is not None
+    name, killed = on_host(folder, VICTIM), time.time()
+    ray_up.hosts.kill(VICTIM)
+    status, printed = ray_up.ended("killed", 400)
+    assert status == "SUCCEEDED", printed
+    assert_whole(ray_up, "killed")
+    noticed = lost(folder, name) - killed
+    assert f"{name} goes on after epoch" in printed
+    before, after = went_on(folder, name, VICTIM)
+    assert 1 < after["row"]["epoch"] <= before["row"]["epoch"] + 1  # from its checkpoint, not from the start
+    assert noticed < 15
+    measured(
+        f"host killed in a sweep: noticed after {noticed:.1f} s; its trial, at epoch {before['row']['epoch']}, went on "
+        f"with epoch {after['row']['epoch']} elsewhere after {after['time'] - killed:.0f} s; {TRIALS} of {TRIALS} finished"
+    )
+
+
+def test_a_host_is_killed_while_faces_are_encoded(ray_up: RayUp, measured: Measured) -> None:
+    share = ray_up.hosts.share
+    ray_up.hosts.check(1, f"cd {share} && python ~/fervit/launch/demo_faces.py --output_dir many --train 200 --val 10 --test 5")
+    command = "encode.py --data_root many --latent_out many_codes --encoder_type demo"
+    ray_up.submit("many", command)
+    assert wait_until(lambda: len(list(share.glob("many_codes/train/part-*"))) >= 3, 90), ray_up.logs("many")
+    ray_up.hosts.kill(VICTIM)
+    before = len(list(share.glob("many_codes/train/part-*")))
+    status, printed = ray_up.ended("many", 300)
+    assert status == "SUCCEEDED", printed
+    ids = [i for split in ("train", "val", "test") for i in LatentSet.read(str(share / "many_codes" / split)).image_ids]
+    assert len(ids) == len(set(ids)) == 7 * 215
+    measured(f"host killed while encoding, after {before} parts: the job ended by itself, {len(ids)} rows, each once")
+
+
+def test_a_cable_is_cut_for_20_s(ray_up: RayUp, measured: Measured) -> None:
+    begin_sweep(ray_up, "short")
+    folder = folder_of(ray_up.hosts.share, "short")
+    assert folder is not None
+    name = on_host(folder, VICTIM)
+    ray_up.hosts.cut(VICTIM)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        assert ray_up.alive() == 3
+        time.sleep(1)
+    ray_up.hosts.heal(VICTIM)
+    status, printed = ray_up.ended("short", 400)
+    assert status == "SUCCEEDED", printed
+    assert_whole(ray_up, "short")
+    assert ray_up.alive() == 3
+    events = [event for event in epochs_of(folder) if event["name"] == name]
+    assert [event["row"]["epoch"] for event in events] == list(range(1, EPOCHS + 1))  # nothing tried again
+    assert {event["node"] for event in events} == {address(VICTIM)}
+    stall = max(later["time"] - event["time"] for event, later in zip(events, events[1:], strict=False))
+    measured(f"cable cut for 20 s: its trial stalled for {stall:.0f} s and went on, no retry; the node was kept")
+
+
+def test_a_cable_is_cut_for_good(ray_up: RayUp, measured: Measured) -> None:
+    begin_sweep(ray_up, "cut")
+    folder = folder_of(ray_up.hosts.share, "cut")
+    assert folder is not None
+    name, cut = on_host(folder, VICTIM), time.time()
+    ray_up.hosts.cut(VICTIM)
+    status, printed = ray_up.ended("cut", 400)
+    assert status == "SUCCEEDED", printed
+    assert_whole(ray_up, "cut")
+    noticed = lost(folder, name) - cut
+    before, after = went_on(folder, name, VICTIM)
+    assert 1 < after["row"]["epoch"] <= before["row"]["epoch"] + 1
+    measured(
+        f"cable cut for good: noticed after {noticed:.0f} s; its trial, at epoch {before['row']['epoch']}, went on with "
+        f"epoch {after['row']['epoch']} elsewhere after {after['time'] - cut:.0f} s; {TRIALS} of {TRIALS} finished"
+    )
+
+
+def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: Measured) -> None:
+    begin_sweep(ray_up, "spot")
+    folder = folder_of(ray_up.hosts.share, "spot")
+    assert folder is not None
+    name, told = on_host(folder, VICTIM), time.time()
+    ray_up.hosts.check(VICTIM, "pkill -TERM -f 'fervit.preemption watch'")
+    time.sleep(15)
+    ray_up.hosts.kill(VICTIM)
+    status, printed = ray_up.ended("spot", 400)
+    assert status == "SUCCEEDED", printed
+    assert_whole(ray_up, "spot")
+    events = [event for event in epochs_of(folder) if event["name"] == name]
+    assert [event["row"]["epoch"] for event in events] == list(range(1, EPOCHS + 1))  # saved first: nothing trained twice
+    assert max(event["time"] for event in epochs_of(folder) if event["node"] == address(VICTIM)) < told + 15
+    before, after = went_on(folder, name, VICTIM)
+    measured(
+        f"spot notice, gone after 15 s: its trial saved at the next epoch and went on with epoch {after['row']['epoch']} "
+        f"elsewhere {after['time'] - told:.0f} s after the notice; no epoch trained twice; {TRIALS} of {TRIALS} finished"
+    )
+
+
+def test_the_head_is_killed_and_a_new_one_goes_on(ray_up: RayUp, measured: Measured) -> None:
+    command = begin_sweep(ray_up, "beheaded")
+    folder = folder_of(ray_up.hosts.share, "beheaded")
+    assert folder is not None
+    ray_up.hosts.kill(1)
+    told = len(epochs_of(folder))
+    killed = time.time()
+    second = RayUp(ray_up.hosts, ray_up.hosts.share / "second.yaml", head=2)
+    second.up()
+    started = time.time()
+    status, printed = second.job("beheaded2", command, 400)
+    assert status == "SUCCEEDED", printed
+    assert f"going on with {folder}" in printed
+    assert_whole(ray_up, "beheaded")
+    events = epochs_of(folder)
+    again = len(events) - TRIALS * EPOCHS
+    first = events[told]
+    measured(
+        f"head killed after {told} epochs: a new head and its worker were up after {started - killed:.0f} s, the same "
+        f"command's first epoch came after {first['time'] - killed:.0f} s; {again} epochs were trained again; "
+        f"{TRIALS} of {TRIALS} finished"
+    )
+    second.hosts.run(2, ["ray", "stop", "--force"])
+    second.hosts.run(3, ["ray", "stop", "--force"])

@@ -1,0 +1,169 @@
+"""`ray up` for real, on three hosts with their own addresses, and the commands on the cluster that it makes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fervit.latents import LatentSet
+from fervit.search.journal import FILE, read_journal
+from tests.cluster.hosts import OPERATOR, RayUp, address, wait_until
+from tests.search.test_sweep import leaderboard
+
+pytestmark = pytest.mark.slow
+
+SPACE = """
+name: {name}
+metric: {{name: f1_macro, goal: maximize}}
+search: {{sampler: tpe, trials: {trials}, seed: 1}}
+early_stopping: {{scheduler: {scheduler}, max_epochs: {epochs}, grace_epochs: 4, reduction_factor: 2}}
+parameters:
+  lr: {{distribution: log_uniform, min: 1.0e-4, max: 1.0e-2}}
+  heads: {{values: [2, 4]}}
+fixed: {{embed_dim: 128, depth: {depth}, mlp_dim: 128, batch_size: {batch_size}}}
+trial: {{cpus: 1, max_failures: 3}}
+confirm: {{top: 0}}
+"""
+
+
+def write_space(share: Path, name: str, **settings: object) -> None:
+    """share/<name>.yaml: a sweep whose trials last some seconds, so that processes on all hosts have their share."""
+    defaults = {"trials": 12, "scheduler": "asha", "epochs": 12, "depth": 3, "batch_size": 4}
+    (share / f"{name}.yaml").write_text(SPACE.format(name=name, **{**defaults, **settings}))
+
+
+def epochs_told(share: Path, name: str) -> int:
+    """Epochs in the journal of a space's only sweep."""
+    folder = folder_of(share, name)
+    return len(epochs_of(folder)) if folder is not None and (folder / FILE).is_file() else 0
+
+
+def epochs_of(folder: Path) -> list[dict[str, Any]]:
+    """What the journal of a sweep says of each epoch, in the order in which they were told."""
+    return [event for event in read_journal(folder / FILE) if event["event"] == "epoch"]
+
+
+def folder_of(share: Path, name: str) -> Path | None:
+    """The folder of the only sweep of a space; None while there is none."""
+    return next((share / "experiments").glob(f"{name}_*"), None)
+
+
+def test_the_token_is_everywhere_and_nowhere_to_be_read(ray_up: RayUp) -> None:
+    assert ray_up.alive() == 3
+    token = ray_up.hosts.check(OPERATOR, "cat ~/.ray/auth_token").strip()
+    assert len(token) > 20
+    assert token not in ray_up.printed
+    for host in (1, 2, 3):
+        assert ray_up.hosts.check(host, "stat -c %a ~/.ray/auth_token").strip() == "600"
+        seen = ray_up.hosts.check(host, "ps axww -o args; cat /tmp/ray/session_latest/logs/*.* ~/.bashrc")
+        assert "raylet" in seen
+        assert token not in seen
+
+
+def test_whoever_has_no_token_is_refused(ray_up: RayUp) -> None:
+    gcs = f"{address(1)}:6379"
+    look = f"ray status --address {gcs}"
+    assert "3 local.cluster.node" in ray_up.hosts.check(OPERATOR, look)
+    for mode in ("disabled", "token"):
+        stranger = f"mkdir -p /tmp/stranger; HOME=/tmp/stranger RAY_AUTH_MODE={mode} timeout 60 {look}"
+        status, printed = ray_up.hosts.run(OPERATOR, stranger)
+        assert status != 0
+        assert "local.cluster.node" not in printed
+    ask = "curl -s -o /dev/null -w '%{http_code}' --max-time 10 "
+    # The dashboard listens on the head alone, and its interface wants the token there, too.
+    assert ray_up.hosts.run(OPERATOR, ask + f"http://{address(1)}:8265/api/version")[1] == "000"
+    assert ray_up.hosts.run(1, ask + "http://127.0.0.1:8265/api/jobs/")[1] == "401"
+    assert ray_up.hosts.run(1, ask + '-H "Authorization: Bearer wrong" http://127.0.0.1:8265/api/jobs/')[1] == "403"
+    with_token = '-H "Authorization: Bearer $(cat ~/.ray/auth_token)" http://127.0.0.1:8265/api/jobs/'
+    assert ray_up.hosts.run(1, ask + with_token)[1] == "200"
+
+
+def test_faces_are_encoded_on_every_host(ray_up: RayUp, encoded: str) -> None:
+    assert "encoded 300 images" in encoded
+    by_machine = next(line for line in encoded.splitlines() if line.startswith("by machine: "))
+    parts = [part.split() for part in by_machine.removeprefix("by machine: ").split(", ")]
+    assert [name for name, _ in parts] == ["fer1", "fer2", "fer3"]
+    assert all(int(n) >= 30 for _, n in parts)
+    assert sum(int(n) for _, n in parts) == 300
+    splits = [LatentSet.read(str(ray_up.hosts.share / "latents" / split)) for split in ("train", "val", "test")]
+    ids = [image_id for split in splits for image_id in split.image_ids]
+    assert len(ids) == len(set(ids)) == 300
+
+
+@pytest.mark.usefixtures("encoded")
+def test_a_sweep_uses_all_hosts(ray_up: RayUp) -> None:
+    write_space(ray_up.hosts.share, "twelve")
+    status, printed = ray_up.job("twelve", "tune.py --space twelve.yaml --latents latents")
+    assert status == "SUCCEEDED", printed
+    assert "cluster: 3 nodes, 3 CPUs, 0 GPUs; 3 trials at once" in printed
+    assert "ray dashboard" in printed
+    folder = folder_of(ray_up.hosts.share, "twelve")
+    assert folder is not None
+    rows = leaderboard(folder)
+    assert sorted(int(row["trial"]) for row in rows) == list(range(12))
+    assert not any(row["failure"] for row in rows)
+    assert {event["node"] for event in epochs_of(folder)} == {address(host) for host in (1, 2, 3)}
+    assert (folder / "report.html").is_file()
+    assert json.loads((folder / "environment.json").read_text())["cluster"] == {"nodes": 3, "cpus": 3, "gpus": 0}
+
+
+@pytest.mark.usefixtures("encoded")
+def test_a_sweep_outlives_the_laptop_and_is_stopped_and_resumed(ray_up: RayUp) -> None:
+    share = ray_up.hosts.share
+    write_space(share, "long", trials=4, scheduler="none", epochs=200)
+    command = "tune.py --space long.yaml --latents latents --resume"
+    ray_up.submit("long", command)  # nothing on the operator's machine knows of it any more
+    assert wait_until(lambda: epochs_told(share, "long") >= 6, 90), ray_up.logs("long")
+    ray_up.hosts.check(OPERATOR, ["ray", "exec", str(ray_up.file), "ray job stop long"])
+    status, printed = ray_up.ended("long")
+    assert status == "STOPPED"
+    assert "Interrupted: 4 of 4 trials begun" in printed
+    before = epochs_told(share, "long")
+    ray_up.submit("again", command)
+    assert wait_until(lambda: epochs_told(share, "long") >= before + 3, 90), ray_up.logs("again")
+    ray_up.hosts.check(1, ["ray", "job", "stop", "again"])
+    assert ray_up.ended("again")[0] == "STOPPED"
+    folder = folder_of(share, "long")
+    assert folder is not None
+    curves: dict[str, list[int]] = {}
+    for event in epochs_of(folder):
+        curves.setdefault(event["name"], []).append(event["row"]["epoch"])
+    for curve in curves.values():  # saved when the job was stopped: no epoch was trained twice
+        assert curve == list(range(1, len(curve) + 1))
+
+
+@pytest.mark.usefixtures("encoded")
+def test_one_training_runs_on_two_hosts(ray_up: RayUp) -> None:
+    arguments = "--epochs 2 --workers 2 --depth 1 --embed_dim 64 --mlp_dim 64 --heads 4"
+    status, printed = ray_up.job(
+        "ddp", f"train.py --latent_train_dir latents/train --latent_val_dir latents/val {arguments}"
+    )
+    assert status == "SUCCEEDED", printed
+    assert "finished after 2 epochs" in printed
+    (folder,) = (ray_up.hosts.share / "experiments").glob("latent_vit_*")
+    assert (folder / "checkpoints" / "best_model.pt").is_file()
+    on = next(line for line in printed.splitlines() if line.startswith("model: "))
+    assert len([host for host in ("fer1", "fer2", "fer3") if host in on]) == 2
+
+
+@pytest.mark.usefixtures("encoded")
+def test_a_disk_of_each_nodes_own_is_refused_before_the_first_trial(ray_up: RayUp) -> None:
+    share = ray_up.hosts.share
+    write_space(share, "own")
+    for command in (
+        f"tune.py --space {share}/own.yaml --latents {share}/latents",
+        f"train.py --latent_train_dir {share}/latents/train --latent_val_dir {share}/latents/val",
+        f"encode.py --data_root {share}/faces --latent_out codes --encoder_type demo",
+    ):
+        status, printed = ray_up.hosts.run(
+            1, f"mkdir -p /tmp/own && cd /tmp/own && RAY_ADDRESS=auto python ~/fervit/launch/{command}"
+        )
+        assert status == 2, printed
+        last = printed.splitlines()[-1]
+        assert f"node {address(2)}" in last or f"node {address(3)}" in last
+        assert "/tmp/own" in last
+        assert "share" in last
+    assert ray_up.hosts.run(1, "ls -A /tmp/own/experiments 2>/dev/null")[1] == ""
