@@ -4,7 +4,10 @@
 #   node.sh setup              makes ~/fervit/.venv with fervit and the versions of constraints.txt, and writes ~/.bashrc
 #   node.sh ray start ...      starts Ray as every node of a fervit cluster does: with the token, or not at all
 #
-# FERVIT_SHARE is the folder that all nodes see, in which jobs run; FERVIT_EXTRAS are extras of fervit to install.
+# FERVIT_SHARE   the folder that all nodes see and in which jobs run (/mnt/fervit)
+# FERVIT_NFS     server:/path that is mounted there
+# FERVIT_DISK    on the head of an AWS cluster, name:GB of the volume that is mounted there and served to the others
+# FERVIT_EXTRAS  extras of fervit to install (aws, gcp)
 set -euo pipefail
 
 readonly HOME_OF_CODE=${FERVIT_HOME:-$HOME/fervit}
@@ -18,7 +21,6 @@ setup() {
 	chmod 700 "$(dirname "$TOKEN")"
 	chmod 600 "$TOKEN"
 	write_profile
-	[[ -d $SHARE && -w $SHARE ]] || die "$SHARE is not there or cannot be written; mount the folder that all nodes share"
 	local extras=${FERVIT_EXTRAS:+[$FERVIT_EXTRAS]} stamp
 	stamp=$(cat "$HOME_OF_CODE"/{pyproject.toml,constraints.txt} | sha256sum)$extras
 	[[ $(cat "$HOME_OF_CODE/.installed" 2>/dev/null) == "$stamp" ]] && return
@@ -33,7 +35,7 @@ setup() {
 make_venv() {
 	local uv
 	[[ -x $HOME_OF_CODE/.venv/bin/uv ]] && return
-	python3 -m venv "$HOME_OF_CODE/.uv"
+	python3 -m venv "$HOME_OF_CODE/.uv" || { install python3-venv; python3 -m venv "$HOME_OF_CODE/.uv"; }
 	"$HOME_OF_CODE/.uv/bin/pip" install --quiet uv
 	uv=$HOME_OF_CODE/.uv/bin/uv
 	"$uv" venv --quiet --python 3.11 "$HOME_OF_CODE/.venv"
@@ -58,10 +60,49 @@ start() {
 	# `ray job stop` is Ctrl-C: a sweep lets its trials save, says how to go on, and has this long for it.
 	export RAY_JOB_STOP_SIGNAL=SIGINT RAY_JOB_STOP_WAIT_TIME_S=60
 	ulimit -n 65536 2>/dev/null || true
+	[[ -z ${FERVIT_DISK-} ]] || serve_disk
+	[[ -z ${FERVIT_NFS-} ]] || mount_nfs
+	[[ -d $SHARE && -w $SHARE ]] || die "$SHARE is not there or cannot be written; mount the folder that all nodes share"
 	cd "$SHARE"
+	same_image_as_head
 	watch_for_notice
 	# Twice: `ray start` gives up after 30 s on a busy node, and the autoscaler gives a node up after one failure.
 	"$@" || { ray stop --force; "$@"; }
+}
+
+mount_nfs() {
+	mountpoint -q "$SHARE" && return
+	command -v mount.nfs4 >/dev/null || install nfs-common
+	sudo mkdir -p "$SHARE"
+	sudo mount -t nfs4 -o hard,timeo=600,noatime "$FERVIT_NFS" "$SHARE"
+}
+
+# The head's volume, which outlives it: a new head finds it by its name. Workers reach it by NFS; Ray's security group
+# lets in nobody else.
+serve_disk() {
+	local device
+	if ! mountpoint -q "$SHARE"; then
+		device=$("$HOME_OF_CODE/.venv/bin/python" "$HOME_OF_CODE/clusters/aws_disk.py" "$FERVIT_DISK")
+		sudo blkid "$device" >/dev/null || sudo mkfs.ext4 -q "$device"
+		sudo mkdir -p "$SHARE"
+		sudo mount -o noatime "$device" "$SHARE"
+		sudo chown "$(id -u):$(id -g)" "$SHARE"
+	fi
+	command -v exportfs >/dev/null || install nfs-kernel-server
+	echo "$SHARE *(rw,sync,no_subtree_check,fsid=0)" | sudo tee /etc/exports.d/fervit.exports >/dev/null
+	sudo exportfs -ra
+}
+
+install() { sudo apt-get -o DPkg::Lock::Timeout=300 update -qq && sudo apt-get -o DPkg::Lock::Timeout=300 install -y -qq "$@"; }
+
+# EC2 looks an image up by its name for whoever may ask it, as you may and the head may not. The head knows its own.
+same_image_as_head() {
+	local config=~/ray_bootstrap_config.yaml at=http://169.254.169.254/latest token image
+	[[ -z ${RAY_HEAD_IP-} ]] && grep -qs resolve:ssm: "$config" || return 0
+	token=$(curl -sf -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$at/api/token")
+	image=$(curl -sf -m 5 -H "X-aws-ec2-metadata-token: $token" "$at/meta-data/ami-id")
+	[[ $image == ami-* ]] || die "this machine does not know its image: write an ami-... as ImageId of the workers"
+	sed -i "s#resolve:ssm:[^\"', ]*#$image#g" "$config"
 }
 
 # Spot machines are told before they are taken away: what trains here then saves and goes on elsewhere. Not on the head,

@@ -1,0 +1,180 @@
+"""The files that users hand to `ray up` and kubectl."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tests.conftest import ROOT
+
+FILES = ("cluster.yaml", "clusters/local.yaml", "clusters/gcp.yaml")
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())
+    return content
+
+
+def commands(config: dict[str, Any]) -> str:
+    return "\n".join(
+        command
+        for key, value in config.items()
+        if key.endswith("_commands")
+        for command in value
+        if command != "ray stop"
+    )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ray_accepts_the_file(name: str) -> None:
+    validate_config(prepare_config(read(name)))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_slip_of_the_pen_is_refused(name: str) -> None:
+    with pytest.raises(Exception, match="idle_timeout_minute"):
+        validate_config(prepare_config({**read(name), "idle_timeout_minute": 5}))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_all_paths_that_the_file_names_are_there(name: str) -> None:
+    config = read(name)
+    mounts = config["file_mounts"]
+    for there, here in mounts.items():
+        assert here == "~/.ray/auth_token" or (ROOT / here).exists(), f"{there}: {here} is not there"
+    for path in re.findall(r"~/fervit/(\S+)", commands(config)):
+        assert (ROOT / path).is_file(), path
+        assert any(f"~/fervit/{path}".startswith(there) for there in mounts), f"{path} is not copied"
+    # What an installation needs of the code.
+    wanted = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "fervit", "launch", "clusters"}
+    assert wanted <= set(mounts.values())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_cluster_starts_with_the_token_and_a_dashboard_on_loopback(name: str) -> None:
+    config = read(name)
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        assert re.search(r"clusters/node\.sh\s+ray start ", config[key][-1])
+    assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
+    assert "RAY_AUTH_TOKEN" not in commands(config)
+
+
+def test_without_a_token_no_node_starts(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", ROOT / "clusters" / "node.sh", "ray", "start", "--head"],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Ray would start open to the network" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "clusters/gcp.yaml"])
+def test_counts_agree(name: str) -> None:
+    config = read(name)
+    types = config["available_node_types"]
+    assert config["head_node_type"] in types
+    assert max(t.get("max_workers", 0) for t in types.values()) <= config["max_workers"]
+    assert all(t.get("min_workers", 0) <= t.get("max_workers", 0) for t in types.values())
+    assert 0 < config["idle_timeout_minutes"] <= 15
+
+
+def test_amazon_has_these_machines_in_that_place() -> None:
+    config = read("cluster.yaml")
+    provider, types = config["provider"], config["available_node_types"]
+    assert provider["region"] in boto3.session.Session().get_available_regions("ec2")
+    assert re.fullmatch(re.escape(provider["region"]) + "[a-f]", provider["availability_zone"])
+    known = json.loads(files("moto.ec2.resources").joinpath("instance_types.json").read_text())  # Amazon's own list
+    for node_type in types.values():
+        machine = known[node_type["node_config"]["InstanceType"]]
+        assert "x86_64" in machine["ProcessorInfo"]["SupportedArchitectures"]
+        resources = node_type["resources"]
+        if resources["CPU"]:
+            assert resources["CPU"] == machine["VCpuInfo"]["DefaultVCpus"]
+        gpus = sum(gpu["Count"] for gpu in machine.get("GpuInfo", {}).get("Gpus", []))
+        assert resources.get("GPU", 0) == gpus
+    assert "InstanceMarketOptions" not in types["head"]["node_config"]
+    assert types["worker"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+
+
+def test_every_field_has_its_comment() -> None:
+    """A user changes what is marked, and finds the reason for the rest beside it."""
+    for name in FILES:
+        text = (ROOT / name).read_text()
+        assert text.count("CHANGE") >= 3
+    uncommented = [
+        line
+        for line in (ROOT / "cluster.yaml").read_text().splitlines()
+        if re.match(r"(cluster_name|max_workers|idle_timeout_minutes|upscaling_speed|  cache_stopped)", line)
+        and "#" not in line
+    ]
+    assert uncommented == []
+
+
+# --- KubeRay ---------------------------------------------------------------------------------------------------------
+
+FIELDS = yaml.safe_load((Path(__file__).parent / "kuberay_fields.yaml").read_text())
+TYPES: dict[str, Any] = {"string": str, "integer": int, "boolean": bool}
+
+
+def mistakes(value: Any, kind: Any, path: str) -> Iterator[str]:
+    """Where a manifest departs from the fields of KubeRay's types."""
+    if isinstance(kind, list):
+        for i, each in enumerate(value if isinstance(value, list) else []):
+            yield from mistakes(each, kind[0], f"{path}[{i}]")
+        if not isinstance(value, list):
+            yield f"{path}: not a list"
+    elif isinstance(kind, str) and kind in FIELDS:
+        fields = FIELDS[kind]
+        if not isinstance(value, dict):
+            yield f"{path}: not a mapping"
+            return
+        yield from (f"{path}.{key}: is missing" for key in fields.get("required", []) if key not in value)
+        for key, inner in value.items():
+            if key not in fields["fields"]:
+                yield f"{path}.{key}: no such field"
+            else:
+                yield from mistakes(inner, fields["fields"][key], f"{path}.{key}")
+    elif kind == "strings":
+        if not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+            yield f"{path}: all values have to be strings"
+    elif isinstance(kind, str) and kind.startswith("one of "):
+        if value not in kind.removeprefix("one of ").split(", "):
+            yield f"{path}: {value}"
+    elif kind != "any" and (not isinstance(value, TYPES[kind]) or (kind == "integer" and isinstance(value, bool))):
+        yield f"{path}: not of type {kind}"
+
+
+def test_the_rayjob_has_the_fields_of_kuberays_types() -> None:
+    manifest = read("clusters/kuberay.yaml")
+    assert list(mistakes(manifest, "RayJob", "")) == []
+    cluster = manifest["spec"]["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["rayVersion"] == next(
+        line.removeprefix("ray==") for line in (ROOT / "constraints.txt").read_text().split() if line.startswith("ray==")
+    )
+    for command in re.findall(r"/home/ray/fervit/(\S+)", manifest["spec"]["entrypoint"]):
+        assert (ROOT / command).is_file()
+
+
+def test_mistakes_in_a_rayjob_are_found() -> None:
+    manifest = read("clusters/kuberay.yaml")
+    cluster = manifest["spec"]["rayClusterSpec"]
+    cluster["autoscalerOption"] = cluster.pop("autoscalerOptions")
+    cluster["workerGroupSpecs"][0]["maxReplicas"] = "8"
+    cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] = 0
+    del cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["image"]
+    assert len(list(mistakes(manifest, "RayJob", ""))) == 4
