@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import runpy
+import shutil
+import socket
+import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -21,9 +26,14 @@ from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
 from fervit.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 SEQ_LEN, LATENT_DIM = 4, 16
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+"""With which chromium starts headless and asks nothing of the network."""
 ENCODER = {"encoder": "synthetic", "checkpoint_sha256": "", "seq_len": SEQ_LEN, "latent_dim": LATENT_DIM}
 
 
@@ -75,6 +85,54 @@ def demo_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium, headless."""
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("there is no chromium; apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def moto_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server on loopback that speaks as Amazon's does; this process and its children use it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-c", f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    settings = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(url, timeout=1)
+                break
+            except OSError:
+                assert server.poll() is None
+                time.sleep(0.1)
+        yield url
+    finally:
+        server.kill()
+        server.wait()
+
+
 def latent_set(per_class: int, seed: int = 0, path: str = "memory", noise: float = 1.0) -> LatentSet:
     """Synthetic codes that a small model can tell apart but not perfectly."""
     centres = np.random.default_rng(99).normal(0, 0.7, (len(EMOTIONS), SEQ_LEN, LATENT_DIM))
@@ -117,12 +175,16 @@ def trained(config: TrainConfig) -> Checkpoint:
     )
 
 
-@pytest.fixture
-def latents_folder(tmp_path: Path) -> Path:
+def write_splits(folder: Path) -> Path:
     """train/, val/ and test/ of synthetic latents."""
     for seed, (split, per_class) in enumerate({"train": 40, "val": 15, "test": 15}.items()):
-        write_latents(tmp_path / "latents" / split, latent_set(per_class, seed))
-    return tmp_path / "latents"
+        write_latents(folder / split, latent_set(per_class, seed))
+    return folder
+
+
+@pytest.fixture
+def latents_folder(tmp_path: Path) -> Path:
+    return write_splits(tmp_path / "latents")
 
 
 SMALL_SPACE = """

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -24,40 +20,12 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[pafs.S3FileSystem]:
+def s3(moto_server: str) -> pafs.S3FileSystem:
     """An empty store with the bucket `faces`, for this process and those that it starts."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-c", f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    settings = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": url,
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(url, timeout=1)
-                break
-            except OSError:
-                assert server.poll() is None
-                time.sleep(0.1)
-        storage._from_uri.cache_clear()  # of the last test's server
-        filesystem, bucket = pafs.FileSystem.from_uri("s3://faces?allow_bucket_creation=true")
-        filesystem.create_dir(bucket)
-        yield filesystem
-    finally:
-        server.kill()
-        server.wait()
+    storage._from_uri.cache_clear()  # of the last test's server
+    filesystem, bucket = pafs.FileSystem.from_uri("s3://faces?allow_bucket_creation=true")
+    filesystem.create_dir(bucket)
+    return filesystem
 
 
 def encode(*args: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.search.test_sweep import leaderboard
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600), pytest.mark.usefixtures("encoded")]
 
 TRIALS, EPOCHS = 6, 40
+ALL = f"{TRIALS} of {TRIALS} finished"
 VICTIM = 3
 Measured = Callable[[str], None]
 
@@ -105,13 +107,15 @@ def test_a_host_is_killed_in_a_sweep(ray_up: RayUp, measured: Measured) -> None:
     assert noticed < 15
     measured(
         f"host killed in a sweep: noticed after {noticed:.1f} s; its trial, at epoch {before['row']['epoch']}, went on "
-        f"with epoch {after['row']['epoch']} elsewhere after {after['time'] - killed:.0f} s; {TRIALS} of {TRIALS} finished"
+        f"with epoch {after['row']['epoch']} elsewhere after {after['time'] - killed:.0f} s; {ALL}"
     )
 
 
 def test_a_host_is_killed_while_faces_are_encoded(ray_up: RayUp, measured: Measured) -> None:
     share = ray_up.hosts.share
-    ray_up.hosts.check(1, f"cd {share} && python ~/fervit/launch/demo_faces.py --output_dir many --train 200 --val 10 --test 5")
+    ray_up.hosts.check(
+        1, f"cd {share} && python ~/fervit/launch/demo_faces.py --output_dir many --train 200 --val 10 --test 5"
+    )
     command = "encode.py --data_root many --latent_out many_codes --encoder_type demo"
     ray_up.submit("many", command)
     assert wait_until(lambda: len(list(share.glob("many_codes/train/part-*"))) >= 3, 90), ray_up.logs("many")
@@ -142,7 +146,7 @@ def test_a_cable_is_cut_for_20_s(ray_up: RayUp, measured: Measured) -> None:
     events = [event for event in epochs_of(folder) if event["name"] == name]
     assert [event["row"]["epoch"] for event in events] == list(range(1, EPOCHS + 1))  # nothing tried again
     assert {event["node"] for event in events} == {address(VICTIM)}
-    stall = max(later["time"] - event["time"] for event, later in zip(events, events[1:], strict=False))
+    stall = max(later["time"] - event["time"] for event, later in pairwise(events))
     measured(f"cable cut for 20 s: its trial stalled for {stall:.0f} s and went on, no retry; the node was kept")
 
 
@@ -159,8 +163,8 @@ def test_a_cable_is_cut_for_good(ray_up: RayUp, measured: Measured) -> None:
     before, after = went_on(folder, name, VICTIM)
     assert 1 < after["row"]["epoch"] <= before["row"]["epoch"] + 1
     measured(
-        f"cable cut for good: noticed after {noticed:.0f} s; its trial, at epoch {before['row']['epoch']}, went on with "
-        f"epoch {after['row']['epoch']} elsewhere after {after['time'] - cut:.0f} s; {TRIALS} of {TRIALS} finished"
+        f"cable cut for good: noticed after {noticed:.0f} s; its trial, at epoch {before['row']['epoch']}, went on "
+        f"with epoch {after['row']['epoch']} elsewhere after {after['time'] - cut:.0f} s; {ALL}"
     )
 
 
@@ -176,12 +180,14 @@ def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: 
     assert status == "SUCCEEDED", printed
     assert_whole(ray_up, "spot")
     events = [event for event in epochs_of(folder) if event["name"] == name]
-    assert [event["row"]["epoch"] for event in events] == list(range(1, EPOCHS + 1))  # saved first: nothing trained twice
+    assert [event["row"]["epoch"] for event in events] == list(
+        range(1, EPOCHS + 1)
+    )  # saved first: nothing trained twice
     assert max(event["time"] for event in epochs_of(folder) if event["node"] == address(VICTIM)) < told + 15
-    before, after = went_on(folder, name, VICTIM)
+    _, after = went_on(folder, name, VICTIM)
     measured(
-        f"spot notice, gone after 15 s: its trial saved at the next epoch and went on with epoch {after['row']['epoch']} "
-        f"elsewhere {after['time'] - told:.0f} s after the notice; no epoch trained twice; {TRIALS} of {TRIALS} finished"
+        "spot notice, gone after 15 s: its trial saved at the next epoch and went on with epoch "
+        f"{after['row']['epoch']} elsewhere {after['time'] - told:.0f} s after the notice; none trained twice; {ALL}"
     )
 
 
@@ -205,7 +211,7 @@ def test_the_head_is_killed_and_a_new_one_goes_on(ray_up: RayUp, measured: Measu
     measured(
         f"head killed after {told} epochs: a new head and its worker were up after {started - killed:.0f} s, the same "
         f"command's first epoch came after {first['time'] - killed:.0f} s; {again} epochs were trained again; "
-        f"{TRIALS} of {TRIALS} finished"
+        f"{ALL}"
     )
     second.hosts.run(2, ["ray", "stop", "--force"])
     second.hosts.run(3, ["ray", "stop", "--force"])

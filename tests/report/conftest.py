@@ -34,8 +34,6 @@ SPACE: dict[str, Any] = {
     "confirm": {"top": 0, "seeds": 1},
 }
 CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=1, heads=2, mlp_dim=16, epochs=2, lr=3e-3)
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-"""With which chromium starts headless and asks nothing of the network."""
 START = 1.8e9
 ENVIRONMENT = {
     "python": "3.11.7",

@@ -1,0 +1,148 @@
+"""cluster.yaml against moto's EC2, on a host that reaches nothing else, and the shared disk against the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from tests.cluster.hosts import OPERATOR, REPO, Hosts, wait_until
+from tests.conftest import ROOT
+
+PORT = 5000
+SETTINGS = {
+    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}",
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-west-2",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+}
+WORKER = """
+import sys, yaml
+from ray.autoscaler._private.commands import _bootstrap_config
+from ray.autoscaler._private.providers import _get_node_provider
+from ray.autoscaler._private.util import prepare_config
+from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
+config = _bootstrap_config(prepare_config(yaml.safe_load(open(sys.argv[1]))), no_config_cache=True)
+provider = _get_node_provider(config["provider"], config["cluster_name"])
+for node_type in sys.argv[2:]:  # as the head's autoscaler does
+    node_config = config["available_node_types"][node_type]["node_config"]
+    provider.create_node(node_config, {TAG_RAY_USER_NODE_TYPE: node_type}, 1)
+"""
+LOOK = """
+import boto3, json
+ec2 = boto3.client("ec2")
+machines = [each for r in ec2.describe_instances()["Reservations"] for each in r["Instances"]]
+for machine in machines:
+    ids = [disk["Ebs"]["VolumeId"] for disk in machine["BlockDeviceMappings"]]
+    machine["Disks"] = ec2.describe_volumes(VolumeIds=ids)["Volumes"]
+print(json.dumps(machines, default=str))
+"""
+
+
+@pytest.fixture
+def amazon(hosts: Hosts) -> Iterator[str]:
+    """The words before a command on the operator's machine that lead to its EC2, which the fixture starts there.
+
+    moto gives machines addresses of Amazon's, and Ray connects to them: only where nothing leads there.
+    """
+    assert hosts.run(OPERATOR, ["ip", "route", "get", "54.214.0.1"])[0] != 0
+    settings = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
+    server = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{PORT}'])"
+    process = hosts.start(OPERATOR, f'{settings} exec python -c "{server}" >/dev/null 2>&1')
+    assert wait_until(
+        lambda: hosts.run(OPERATOR, f"curl -s -o /dev/null http://127.0.0.1:{PORT}/moto-api/")[0] == 0, 60
+    )
+    yield settings
+    hosts.run(OPERATOR, "pkill -f moto.server")
+    process.wait(10)
+
+
+@pytest.mark.slow
+def test_machines_are_asked_for_as_written(hosts: Hosts, amazon: str) -> None:
+    hosts.check(
+        OPERATOR,
+        "umask 077; ray get-auth-token --generate >/dev/null; "
+        "[ -e ~/.ssh/fervit.pem ] || ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/fervit.pem; "
+        f"""{amazon} python -c "import boto3; boto3.client('ec2').create_key_pair(KeyName='fervit')" """,
+    )
+
+    def machines() -> dict[str, dict[str, Any]]:
+        found = json.loads(hosts.check(OPERATOR, f"{amazon} python -c '{LOOK}'").splitlines()[-1])
+        return {next(tag["Value"] for tag in m["Tags"] if tag["Key"] == "ray-user-node-type"): m for m in found}
+
+    up = hosts.start(OPERATOR, f"cd {REPO} && {amazon} timeout 200 ray up -y --no-config-cache cluster.yaml")
+    try:
+        assert wait_until(lambda: "head" in machines(), 120)
+    finally:
+        up.kill()
+        hosts.run(OPERATOR, "pkill -f 'ray up'")
+    script = hosts.share / "worker.py"
+    script.write_text(WORKER)
+    hosts.check(OPERATOR, f"cd {REPO} && {amazon} python {script} cluster.yaml worker")
+
+    config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    made = machines()
+    assert set(made) == {"head", "worker"}
+    for name, machine in made.items():
+        written = config["available_node_types"][name]["node_config"]
+        for key in ("InstanceType", "KeyName", "ImageId"):
+            assert machine[key] == written[key]
+        assert machine["Placement"]["AvailabilityZone"] == config["provider"]["availability_zone"]
+        assert [disk["Size"] for disk in machine["Disks"]] == [
+            disk["Ebs"]["VolumeSize"] for disk in written["BlockDeviceMappings"]
+        ]
+        assert machine["MetadataOptions"]["HttpTokens"] == "required"
+        # What a machine may do in the account: the head starts others, a worker nothing.
+        assert ("IamInstanceProfile" in machine) == (name == "head")
+        assert [group["GroupName"] for group in machine["SecurityGroups"]] == ["ray-autoscaler-fervit"]
+    assert made["worker"]["InstanceLifecycle"] == "spot"
+    assert made["head"].get("InstanceLifecycle") != "spot"
+
+
+@pytest.fixture
+def aws_disk() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("aws_disk", ROOT / "clusters" / "aws_disk.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_new_head_finds_the_disk_of_the_old_one(aws_disk: ModuleType, moto_server: str, tmp_path: Path) -> None:
+    ec2 = boto3.client("ec2", region_name="us-west-2")
+    zone = "us-west-2a"
+    machines = [
+        ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, Placement={"AvailabilityZone": zone})
+        for _ in range(2)
+    ]
+    old, new = (machine["Instances"][0]["InstanceId"] for machine in machines)
+    volume = aws_disk.find_or_make(ec2, "fervit", 200, zone)
+    (made,) = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+    assert (made["Size"], made["Encrypted"], made["VolumeType"]) == (200, True, "gp3")
+    aws_disk.attach(ec2, volume, old)
+    aws_disk.attach(ec2, volume, old)  # `ray up` once more
+    assert aws_disk.find_or_make(ec2, "fervit", 200, zone) == volume
+    assert aws_disk.find_or_make(ec2, "fervit", 200, "us-west-2b") != volume
+    with pytest.raises(SystemExit, match=f"held by {old}"):
+        aws_disk.attach(ec2, volume, new, wait_s=0)
+    ec2.terminate_instances(InstanceIds=[old])
+    aws_disk.attach(ec2, volume, new)
+    (kept,) = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+    assert [each["InstanceId"] for each in kept["Attachments"]] == [new]
+    ec2.create_volume(
+        AvailabilityZone=zone,
+        Size=1,
+        TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": "fervit"}]}],
+    )
+    with pytest.raises(SystemExit, match="are all named fervit"):
+        aws_disk.find_or_make(ec2, "fervit", 200, zone)
