@@ -1,6 +1,8 @@
 # make demo    set up, then the whole way once on generated faces (about four minutes)
 # make test    set up, then the tests
+# make chaos   processes killed ten times; hosts die, are cut off, are taken away: the slower tests (half an hour, root)
 # make check   lint, format, types, import rules
+# make audit   known vulnerabilities of the versions in constraints.txt
 # Everything lives in .venv, which is made once and again only when pyproject.toml or constraints.txt change.
 
 SHELL := /bin/bash
@@ -11,7 +13,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test chaos check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
@@ -21,11 +23,23 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+chaos: $(READY)
+	$(BIN)/python -m pytest -m chaos
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Where pip-audit reaches none of its data, it skips every package; that is said, and is no failure.
+audit: $(READY)
+	@out=$$($(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off 2>&1) && status=0 || status=$$?; \
+	if [ "$$(grep -c 'could not be audited' <<<"$$out")" = "$$(grep -vc '^#' constraints.txt)" ] || grep -q 'ConnectionError' <<<"$$out"; then \
+		echo "pip-audit reaches none of its data from here: nothing was audited"; \
+	else \
+		echo "$$out"; exit $$status; \
+	fi
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -16,7 +16,6 @@ The floor of (c) is the time that its slots spend in training steps; the share o
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import tempfile
 import time
@@ -30,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.instant import run_instant
 from benchmarks.train import GuideViT, validate
 from fervit.cli import Parser, positive_int, run
 from fervit.cluster import connect
@@ -48,7 +48,6 @@ from fervit.search.sweep import run_trials
 from fervit.search.team import SharedLatents
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
-from fervit.training.trainer import EpochResult
 
 SAMPLES, VALIDATION, STOCK_TRIALS = 5000, 500, 4
 SPACE: dict[str, Any] = {
@@ -259,51 +258,18 @@ def stock(space: SearchSpace, train: LatentSet, val: LatentSet) -> float:
 
 def bookkeeping(trials: int) -> None:
     """Trials of one report that do nothing: what the driver costs, and how it grows."""
-    from ray import tune
-
-    class Instant(tune.Trainable):  # type: ignore[misc]
-        @classmethod
-        def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            return tune.PlacementGroupFactory([config["resources"]])
-
-        def setup(self, config: dict[str, Any], **given: Any) -> None: ...
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            return True
-
-        def step(self) -> dict[str, Any]:
-            lr = json.loads(self.config["train"])["lr"]
-            row = dict.fromkeys(EpochResult.__dataclass_fields__, 0.0)
-            value = 1 / (1 + abs(math.log10(lr) + 3.5))
-            told = {"best_value": value, "finished": True, "saved": 0, "cost": None, "started": time.time()}
-            return {**row, "epoch": 1, "f1_macro": value, **told, "done": True}
-
     raw = {**SPACE, "search": {"sampler": "tpe", "trials": trials, "seed": 5}}
     space = parse_space({**raw, "early_stopping": {"max_epochs": 1, "grace_epochs": 1}}, "benchmark")
-    nothing = LatentSet(
-        path="",
-        codes=np.zeros((1, 1, 1), np.float16),
-        labels=np.zeros(1, np.int64),
-        image_ids=["0"],
-        sha256=[""],
-        encoder={},
-    )
     with tempfile.TemporaryDirectory() as name, connect("local", Path(name) / "ray.log"):
         folder = Path(name)
-        rule = stopping_rule(space.early_stopping, space.metric)
-        ledger = Ledger(space, folder, rule, PlainScreen(lambda line: None))
-        ledger.use(SearchSource(space, SpaceSampler(space, folder / "study.journal")))
-        cpu = time.process_time()
-        run_trials(ledger, SharedLatents.put(nothing, nothing), TrialResources(), name="trials", trainable=Instant)
-        cpu = time.process_time() - cpu
-        ledger.close()
+        ran = run_instant(space, folder)
         started = time.perf_counter()
-        write_leaderboard(ledger.records, space, folder / "leaderboard.csv")
+        write_leaderboard(ran.ledger.records, space, folder / "leaderboard.csv")
         print(f"leaderboard.csv of {trials} trials: {1000 * (time.perf_counter() - started):.0f} ms, once")
-        ends = [event["time"] for event in read_journal(folder / FILE) if event["event"] == "end"]
+        ends = [event["time"] for event in ran.events if event["event"] == "end"]
     print(
-        f"{trials} trials: {1000 * (ends[-1] - ends[0]) / (trials - 1):.1f} ms each, {1000 * cpu / trials:.1f} ms of "
-        "CPU"
+        f"{trials} trials: {1000 * (ends[-1] - ends[0]) / (trials - 1):.1f} ms each, "
+        f"{1000 * ran.cpu / trials:.1f} ms of CPU"
     )
     quarters = [ends[round(i * (trials - 1) / 4)] for i in range(5)]
     for i, (begin, end) in enumerate(itertools.pairwise(quarters)):

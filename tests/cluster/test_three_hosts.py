@@ -10,7 +10,7 @@ import pytest
 
 from fervit.latents import LatentSet
 from fervit.search.journal import FILE, read_journal
-from tests.cluster.hosts import OPERATOR, RayUp, address, wait_until
+from tests.cluster.hosts import OPERATOR, REPO, RayUp, address, wait_until
 from tests.search.test_sweep import leaderboard
 
 pytestmark = pytest.mark.slow
@@ -167,3 +167,31 @@ def test_a_disk_of_each_nodes_own_is_refused_before_the_first_trial(ray_up: RayU
         assert "/tmp/own" in last
         assert "share" in last
     assert ray_up.hosts.run(1, "ls -A /tmp/own/experiments 2>/dev/null")[1] == ""
+
+
+AUTOSCALED = """
+import os, subprocess, sys
+from ray.cluster_utils import AutoscalingCluster
+workers = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
+cluster = AutoscalingCluster({"CPU": 0}, workers, idle_timeout_minutes=1, autoscaler_v2=True)
+cluster.start()
+done = subprocess.run([sys.executable, *sys.argv[1:]], env={**os.environ, "RAY_ADDRESS": "auto"})
+cluster.shutdown()
+sys.exit(done.returncode)
+"""
+
+
+@pytest.mark.usefixtures("encoded")
+def test_a_sweep_starts_the_machines_that_it_needs(ray_up: RayUp) -> None:
+    """As a cluster that has none while nothing runs. On the operator's host, whose Ray is its own."""
+    share = ray_up.hosts.share
+    write_space(share, "scaled", trials=4, epochs=6, scheduler="none")
+    script = share / "autoscaled.py"
+    script.write_text(AUTOSCALED)
+    tune = "~/fervit/launch/tune.py --space scaled.yaml --latents latents".replace("~/fervit", str(REPO))
+    printed = ray_up.hosts.check(OPERATOR, f"cd {share} && python {script} {tune}")
+    assert "cluster: 1 node, with the 2 that can join, 2 CPUs, 0 GPUs; 2 trials at once" in printed
+    assert "4 finished" in printed
+    folder = folder_of(share, "scaled")
+    assert folder is not None
+    assert len({event["pid"] for event in epochs_of(folder)}) == 2

@@ -1,0 +1,82 @@
+"""Sweeps of trials that do nothing, to measure what surrounds them."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from ray import tune
+
+from fervit.search.journal import FILE, read_journal
+from fervit.search.ledger import EPOCH_FIELDS, Ledger
+from fervit.search.sampler import SpaceSampler
+from fervit.search.screen import PlainScreen
+from fervit.search.settings import TrialResources
+from fervit.search.sources import SearchSource
+from fervit.search.space import SearchSpace
+from fervit.search.stopping import stopping_rule
+from fervit.search.sweep import run_trials
+from fervit.search.team import SharedLatents
+
+
+class Ran(NamedTuple):
+    """A sweep that has ended."""
+
+    ledger: Ledger
+    events: list[dict[str, Any]]
+    cpu: float
+    """Seconds of the driver's processor."""
+    wall: float
+
+
+def run_instant(space: SearchSpace, folder: Path, seconds: float = 0.0) -> Ran:
+    """Runs a sweep whose trials do nothing on the Ray that this process is connected to.
+
+    Args:
+        space: what is searched; its `max_epochs` says how often a trial reports.
+        folder: of the sweep.
+        seconds: between a trial's first report and its last.
+    """
+    folder.mkdir(exist_ok=True)
+    rule = stopping_rule(space.early_stopping, space.metric)
+    ledger = Ledger(space, folder, rule, PlainScreen(lambda line: None))
+    ledger.use(SearchSource(space, SpaceSampler(space, folder / "study.journal")))
+    cpu, wall = time.process_time(), time.perf_counter()
+    trainable = instant(space.early_stopping.max_epochs, seconds)
+    # Without latents, whose class would bring torch into each trial's process.
+    run_trials(ledger, cast(SharedLatents, None), TrialResources(), name="trials", trainable=trainable)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    ledger.close()
+    return Ran(ledger, read_journal(folder / FILE), cpu, wall)
+
+
+def instant(reports: int, seconds: float) -> type[tune.Trainable]:
+    """A trial that does nothing. Made here, so that its process imports neither torch nor fervit."""
+    fields = EPOCH_FIELDS
+
+    class Instant(tune.Trainable):  # type: ignore[misc]
+        @classmethod
+        def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            return tune.PlacementGroupFactory([config["resources"]])
+
+        def setup(self, config: dict[str, Any], **given: Any) -> None:
+            self.epoch = 0
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.epoch = 0
+            return True
+
+        def step(self) -> dict[str, Any]:
+            if self.epoch:
+                time.sleep(seconds / (reports - 1))
+            self.epoch += 1
+            lr, finished = json.loads(self.config["train"])["lr"], self.epoch == reports
+            row = dict.fromkeys(fields, 0.0)
+            value = 1 / (1 + abs(math.log10(lr) + 3.5))
+            told = {"best_value": value, "finished": finished, "saved": 0, "cost": None, "started": time.time()}
+            return {**row, "epoch": self.epoch, "f1_macro": value, **told, "done": finished}
+
+    return Instant
