@@ -7,19 +7,27 @@ Measured with the trials that all nodes hold at once (two a node), and compared 
 The fake nodes share this machine's cores: starting them is not measured, their own work stands beside the driver's.
 
     python -m benchmarks.cluster --nodes 10 50
+    python -m benchmarks.cluster --parts 2000       # what an encoding job reads before it goes on: ids of so many files
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.instant import Ran, run_instant
 from benchmarks.sweep import SPACE
 from fervit.cli import Parser, positive_int, run
 from fervit.cluster import connect
+from fervit.latents.parts import read_split, write_part
+from fervit.latents.plan import PART_ROWS
+from fervit.latents.schema import schema, table
 from fervit.search.space_file import parse_space
 
 SLOTS = 2
@@ -27,18 +35,26 @@ SLOTS = 2
 ROUNDS = 5
 """Trials that follow each other in a slot."""
 SECONDS = 12.0
-"""From a trial's first report to its last; so long a slot is not free."""
+"""From a trial's first report to its last; so long a slot is not free. All processes must have started within it, or
+fewer trials than slots are in flight."""
 STORE = 80 * 1024**2
 
 
 def main() -> None:
     parser = Parser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--nodes", type=positive_int, nargs="+", default=[10, 50], help="fake nodes, in turn")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="from a trial's first report to its last")
+    parser.add_argument("--parts", type=positive_int, help="measure the look at so many part files instead")
     args = parser.parse()
+    # A hundred processes that start on two cores take longer than Ray's minute, after which it would begin them anew.
+    os.environ["RAY_worker_register_timeout_seconds"] = "900"  # noqa: SIM112  (Ray spells it so)
+    if args.parts:
+        parts(args.parts)
+        return
     with tempfile.TemporaryDirectory() as name, connect("local", Path(name) / "ray.log"):
-        report(1, run_instant(space(SLOTS), Path(name, "sweep"), SECONDS))
+        report(1, run_instant(space(SLOTS), Path(name, "sweep"), args.seconds))
     for nodes in args.nodes:
-        report(nodes, measure(nodes))
+        report(nodes, measure(nodes, args.seconds))
 
 
 def space(slots: int) -> Any:
@@ -47,7 +63,7 @@ def space(slots: int) -> Any:
     return parse_space({**SPACE, "search": search, "early_stopping": never}, "benchmark")
 
 
-def measure(nodes: int) -> Ran:
+def measure(nodes: int, seconds: float) -> Ran:
     """A sweep on so many fake nodes."""
     import ray
     from ray.cluster_utils import Cluster
@@ -62,28 +78,47 @@ def measure(nodes: int) -> Ran:
         with tempfile.TemporaryDirectory() as name:
             ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
             with connect(None, Path(name) / "ray.log"):
-                return run_instant(space(nodes * SLOTS), Path(name, "sweep"), SECONDS)
+                return run_instant(space(nodes * SLOTS), Path(name, "sweep"), seconds)
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def parts(n: int) -> None:
+    """How long an encoding job that goes on looks at what is there, with parts of the size that GPUs write."""
+    rows, codes = PART_ROWS["cuda"], np.zeros((PART_ROWS["cuda"], 1, 1), np.float16)
+    encoder = {"encoder": "nothing", "checkpoint_sha256": "", "seq_len": 1, "latent_dim": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        for part in range(n):
+            ids = [f"train/happy/{part * rows + i:09d}.png" for i in range(rows)]
+            write_part(table(ids, np.full(rows, 3), ids, codes, schema(encoder)), folder, ids)
+        started = time.perf_counter()
+        _, columns = read_split(folder, ["image_id"])
+        seconds = time.perf_counter() - started
+    print(
+        f"{n} parts of {rows} faces: their {len(columns):,} ids in {seconds:.2f} s, {1000 * seconds / n:.2f} ms a "
+        f"part, {columns.nbytes / len(columns):.0f} bytes of memory a face"
+    )
 
 
 def report(nodes: int, ran: Ran) -> None:
     trials = len(ran.ledger.records)
     epochs = [event for event in ran.events if event["event"] == "epoch"]
     ends: dict[tuple[str, int], float] = {}
-    waits, most, now = [], 0, set()
+    waits: list[tuple[float, float]] = []
+    most, full, now = 0, 0.0, set()
     for event in ran.events:
         if event["event"] == "epoch" and not event["finished"]:
             now.add(event["name"])
             slot = (event["node"], event["pid"])
             if slot in ends:
-                waits.append(event["time"] - ends.pop(slot))
+                waits.append((event["time"], event["time"] - ends.pop(slot)))
         elif event["event"] == "epoch":
             ends[event["node"], event["pid"]] = event["time"]
         elif event["event"] == "end":
             now.discard(event["name"])
-        most = max(most, len(now))
+        if len(now) > most:
+            most, full = len(now), event["time"]
     told = epochs[-1]["time"] - epochs[0]["time"]
     print(
         f"{nodes} node{'s' if nodes > 1 else ''}, {most} trials in flight, {trials} in all over {told:.0f} s: driver "
@@ -91,11 +126,12 @@ def report(nodes: int, ran: Ran) -> None:
         f"{100 * ran.cpu / ran.wall:.0f} % of a core)",
         flush=True,
     )
-    if waits:
-        parts = statistics.quantiles(waits, n=20)
+    after = [wait for moment, wait in waits if moment > full]  # while processes start, they take the cores
+    if len(after) > 1:
+        parts = statistics.quantiles(after, n=20)
         print(
-            f"    free slot to first report, {len(waits)} times: median {1000 * parts[9]:.0f} ms, 95 % "
-            f"{1000 * parts[18]:.0f} ms, most {1000 * max(waits):.0f} ms",
+            f"    free slot to first report, {len(after)} times with all of them in flight: median "
+            f"{1000 * parts[9]:.0f} ms, 95 % {1000 * parts[18]:.0f} ms, most {1000 * max(after):.0f} ms",
             flush=True,
         )
 

@@ -19,7 +19,8 @@ from plotly.offline import get_plotlyjs
 from fervit.cli import Parser, positive_int, run
 from fervit.errors import UserError
 from fervit.report.write import write_report
-from tests.report.conftest import QUIET, finish, write_sweep
+from tests.conftest import QUIET
+from tests.report.conftest import finish, write_sweep
 
 ROUNDS = 5
 

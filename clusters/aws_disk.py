@@ -35,9 +35,7 @@ def find_or_make(ec2: Any, name: str, gib: int, zone: str) -> str:
     if ids:
         return str(ids[0])
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": name}]}]
-    made = ec2.create_volume(
-        AvailabilityZone=zone, Size=gib, VolumeType="gp3", Encrypted=True, TagSpecifications=tags
-    )
+    made = ec2.create_volume(AvailabilityZone=zone, Size=gib, VolumeType="gp3", Encrypted=True, TagSpecifications=tags)
     return str(made["VolumeId"])
 
 

@@ -21,6 +21,7 @@ setup() {
 	chmod 700 "$(dirname "$TOKEN")"
 	chmod 600 "$TOKEN"
 	write_profile
+	same_image_as_head
 	local extras=${FERVIT_EXTRAS:+[$FERVIT_EXTRAS]} stamp
 	stamp=$(cat "$HOME_OF_CODE"/{pyproject.toml,constraints.txt} | sha256sum)$extras
 	[[ $(cat "$HOME_OF_CODE/.installed" 2>/dev/null) == "$stamp" ]] && return
@@ -38,7 +39,7 @@ make_venv() {
 	python3 -m venv "$HOME_OF_CODE/.uv" || { install python3-venv; python3 -m venv "$HOME_OF_CODE/.uv"; }
 	"$HOME_OF_CODE/.uv/bin/pip" install --quiet uv
 	uv=$HOME_OF_CODE/.uv/bin/uv
-	"$uv" venv --quiet --python 3.11 "$HOME_OF_CODE/.venv"
+	"$uv" venv --quiet --allow-existing --python 3.11 "$HOME_OF_CODE/.venv"
 	"$uv" pip install --quiet --python "$HOME_OF_CODE/.venv/bin/python" uv
 }
 
@@ -65,16 +66,24 @@ start() {
 	[[ -d $SHARE && -w $SHARE ]] || die "$SHARE is not there or cannot be written; mount the folder that all nodes share"
 	cd "$SHARE"
 	same_image_as_head
-	watch_for_notice
+	say_what_may_join
+	# Of an earlier start. KILL, since TERM is a notice.
+	pkill -KILL -f 'fervit.preemption watch' 2>/dev/null || true
+	rm -f "/tmp/fervit_leaving_$(id -u)"
 	# Twice: `ray start` gives up after 30 s on a busy node, and the autoscaler gives a node up after one failure.
 	"$@" || { ray stop --force; "$@"; }
+	watch_for_notice
 }
 
 mount_nfs() {
-	mountpoint -q "$SHARE" && return
-	command -v mount.nfs4 >/dev/null || install nfs-common
+	local mounted
+	mounted=$(awk -v at="$SHARE" '$2 == at { print $1 }' /proc/mounts | tail -n 1)
+	[[ $mounted == "$FERVIT_NFS" ]] && return
+	[[ -z $mounted ]] || sudo umount -fl "$SHARE"  # of a head that is gone
+	command -v mount.nfs >/dev/null || install nfs-common
 	sudo mkdir -p "$SHARE"
-	sudo mount -t nfs4 -o hard,timeo=600,noatime "$FERVIT_NFS" "$SHARE"
+	sudo mount -t nfs -o hard,timeo=600,noatime "$FERVIT_NFS" "$SHARE"
+	[[ -w $SHARE ]] || sudo chown "$(id -u):$(id -g)" "$SHARE"  # a new share is root's
 }
 
 # The head's volume, which outlives it: a new head finds it by its name. Workers reach it by NFS; Ray's security group
@@ -89,11 +98,32 @@ serve_disk() {
 		sudo chown "$(id -u):$(id -g)" "$SHARE"
 	fi
 	command -v exportfs >/dev/null || install nfs-kernel-server
+	sudo mkdir -p /etc/exports.d
 	echo "$SHARE *(rw,sync,no_subtree_check,fsid=0)" | sudo tee /etc/exports.d/fervit.exports >/dev/null
 	sudo exportfs -ra
 }
 
-install() { sudo apt-get -o DPkg::Lock::Timeout=300 update -qq && sudo apt-get -o DPkg::Lock::Timeout=300 install -y -qq "$@"; }
+# A machine's own updates hold apt's locks for a while after its first start.
+install() {
+	for _ in $(seq 30); do
+		sudo apt-get update -qq && sudo apt-get -o DPkg::Lock::Timeout=300 install -y -qq "$@" && return
+		sleep 10
+	done
+	die "could not install $*"
+}
+
+# Ray tells nobody which machines its autoscaler may add; sweeps and encoding jobs inherit it from here.
+say_what_may_join() {
+	local config=~/ray_bootstrap_config.yaml
+	[[ -z ${RAY_HEAD_IP-} && -s $config ]] || return 0
+	FERVIT_NODE_TYPES=$("$HOME_OF_CODE/.venv/bin/python" -c '
+import json, sys, yaml
+config = yaml.safe_load(open(sys.argv[1]))
+types, most = config.get("available_node_types", {}), config.get("max_workers", 0)
+keep = {n: {"resources": t.get("resources", {}), "max_workers": min(most, t.get("max_workers", 0))} for n, t in types.items()}
+print(json.dumps(keep))' "$config")
+	export FERVIT_NODE_TYPES
+}
 
 # EC2 looks an image up by its name for whoever may ask it, as you may and the head may not. The head knows its own.
 same_image_as_head() {
@@ -109,7 +139,6 @@ same_image_as_head() {
 # which is no spot machine.
 watch_for_notice() {
 	[[ -z ${RAY_HEAD_IP-} ]] && return
-	pkill -f 'fervit.preemption watch' 2>/dev/null || true
 	(cd "$HOME_OF_CODE" && setsid nohup .venv/bin/python -m fervit.preemption watch </dev/null &>/tmp/fervit_preemption.log &)
 }
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import yaml
+
 from fervit.errors import JobError, UserError
 from fervit.files import first_line
 
 CONNECT_S = 10.0
 NODE_GROUP = "ray.io/node-group"
 """Label with a node's type in the YAML of `ray up`."""
-UNLIMITED = 100
-"""Nodes of a type that are reckoned with where the YAML sets no limit."""
+NODE_TYPES = "FERVIT_NODE_TYPES"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,7 @@ def cluster_nodes() -> tuple[Node, ...]:
             )
             for node in alive
         ),
-        *_may_join(Counter(node["Labels"].get(NODE_GROUP, "") for node in alive)),
+        *may_join(Counter(node["Labels"].get(NODE_GROUP, "") for node in alive), os.environ.get(NODE_TYPES, "")),
     )
 
 
@@ -164,19 +165,21 @@ def _describe(connected_before: bool) -> Cluster:
     return Cluster(nodes=cluster_nodes(), dashboard=f"http://{url}" if url else None, started_here=started_here)
 
 
-def _may_join(alive: Counter[str]) -> Iterator[Node]:
-    """The nodes that the autoscaler may add, as the YAML of `ray up` allows; `alive` counts those of each type."""
-    from ray._private import state
+def may_join(alive: Mapping[str, int], types: str) -> Iterator[Node]:
+    """The nodes that an autoscaler may add.
 
-    config = state.state.get_cluster_config()
-    for group in config.node_group_configs if config else ():
-        resources = dict(group.resources)
+    Args:
+        alive: how many nodes of each type there are.
+        types: YAML or JSON, a type -> its `resources` and `max_workers`, as in the YAML of `ray up`; "" for none. Ray
+            itself tells nobody, so whoever starts the head says it in FERVIT_NODE_TYPES, which jobs inherit.
+    """
+    for name, group in (yaml.safe_load(types) or {}).items():
+        resources = group.get("resources", {})
         if not resources.get("CPU") and not resources.get("GPU"):
             continue  # it brings nothing that could be used
-        most = group.max_count if group.max_count >= 0 else UNLIMITED
-        for i in range(alive[group.name], most):
+        for i in range(alive.get(name, 0), group.get("max_workers", 0)):
             yield Node(
-                address=f"{group.name} {i}",
+                address=f"{name} {i}",
                 cpus=resources.get("CPU", 0),
                 gpus=resources.get("GPU", 0),
                 gpu_type=_gpu_type(resources),

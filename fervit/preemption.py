@@ -21,7 +21,11 @@ import urllib.request
 from pathlib import Path
 from types import FrameType
 
+from fervit.files import write_text
+
 NOTICE = Path(tempfile.gettempdir(), f"fervit_leaving_{os.getuid()}")
+GRACE_S = 60
+"""After the moment for which it was announced, a machine that is still there stays."""
 POLL_S = 2.0
 METADATA = os.environ.get("FERVIT_METADATA", "http://169.254.169.254")
 """Where clouds tell a machine about itself."""
@@ -30,15 +34,18 @@ AWS_S, OTHERS_S = 120, 30
 
 def is_leaving() -> bool:
     """Whether this node has been given notice."""
-    return NOTICE.exists()
+    try:
+        until = float(NOTICE.read_text(encoding="utf-8").split()[0])
+    except (OSError, ValueError, IndexError):
+        return False
+    return time.time() < until + GRACE_S
 
 
 def give_notice(why: str, seconds: int) -> None:
     """Tells what runs on this node that it is about to go, in so many seconds."""
-    NOTICE.write_text(f"{why}\n", encoding="utf-8")
+    write_text(NOTICE, f"{time.time() + seconds:.0f} {why}\n")
     command = ["ray", "drain-node", "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", why]
     command += ["--deadline-remaining-seconds", str(seconds)]
-    # Without an address Ray would look for one among this machine's processes.
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:  # the trials save all the same
         print(f"ray drain-node: {(done.stderr or done.stdout).strip()[-300:]}", file=sys.stderr)  # noqa: T201

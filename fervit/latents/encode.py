@@ -174,8 +174,8 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # Else the encoder that starts first gets all that a small job has. Nodes that may join are not waited for.
-    context.wait_for_min_actors_s = START_S if placement is not None and placement.all_there else -1
+    # Else the encoder that starts first gets all that a small job has. What must join or be freed is not waited for.
+    context.wait_for_min_actors_s = START_S if placement is not None and _all_can_start(placement) else -1
     fingerprint = plan.fingerprint
     helper: dict[str, Any] = {"batch_size": None, "num_cpus": HELPER_CPUS}
     from_arrow: dict[str, Any] = {**helper, "batch_format": "pyarrow"}
@@ -216,6 +216,14 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
     )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield batch.to_pylist()
+
+
+def _all_can_start(placement: Placement) -> bool:
+    import ray
+
+    free = ray.available_resources()
+    needed = {"CPU": placement.actors * placement.cpus, "GPU": placement.actors * placement.gpus}
+    return placement.all_there and all(free.get(name, 0) >= n for name, n in needed.items())
 
 
 def _blocks(rows: pa.Table, size: int) -> list[pa.Table]:

@@ -173,7 +173,7 @@ def place(
     Args:
         plan: from `plan_encoding`.
         cluster: what there is.
-        actors: encoders side by side; None for one a GPU, or one a node on CPUs.
+        actors: encoders side by side; None for one a GPU, or one a node on CPUs, if there is work for so many.
         gpus_per_actor: share of a GPU; None for one where the cluster has any, else 0.
         batch_size: faces that go through the network at once; None for a default that suits the hardware.
 
@@ -189,20 +189,23 @@ def place(
     if gpus > 1 and gpus != int(gpus):
         raise UserError(f"--gpus_per_actor {gpus:g}: must be a share of one GPU or a whole number of them")
     device = "cuda" if gpus else "cpu"
+    batch_size = batch_size or BATCH_SIZE[device]
+    worthwhile = max(1, len(plan) // (PARTS_AN_ACTOR * batch_size))
     if gpus:
         most = sum(int(node.gpus) * int(1 / gpus) if gpus <= 1 else int(node.gpus / gpus) for node in cluster.nodes)
-        actors = actors or most
+        actors = actors or min(most, worthwhile)
         if actors > most:
             raise UserError(f"--actors {actors}: the cluster has room for {most} with {gpus:g} GPU each; ask for fewer")
     nodes = [node for node in cluster.nodes if node.cpus]
-    actors = actors or len(nodes)
+    if not nodes:
+        raise UserError("the cluster has no CPUs, and no machine with some can join; see `ray status`")
+    actors = actors or min(len(nodes), worthwhile)
     # Rounded down: what is left on a node must hold a task that decodes, or nothing would ever start.
     a_node = -(-actors // len(nodes))
     cpus = min(1, math.floor((min(node.cpus for node in nodes) - HELPER_CPUS) / a_node * 100) / 100)
     if cpus <= 0:
         raise UserError(f"--actors {actors}: the cluster has {cluster.cpus:g} CPUs; ask for fewer actors")
     threads = max(1, int(min(cluster.cpus / actors, max(node.cpus for node in cluster.nodes))))
-    batch_size = batch_size or BATCH_SIZE[device]
     wanted = PART_ROWS_DEMO if plan.fingerprint.get("untrained") and device == "cpu" else PART_ROWS[device]
     # Whole batches, and on a CPU one for each that runs side by side.
     together = batch_size * (min(threads, MAX_WORKERS) if device == "cpu" else 1)

@@ -39,7 +39,6 @@ class PlainScreen:
             line += f"  {record.failure[:80]}"
         self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
 
-
     def lost(self, record: TrialRecord, why: str) -> None:
         self._say(_loss(record, why))
 

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from fervit.files import first_line
 from fervit.latents import LatentSet
+from fervit.preemption import is_leaving
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
 from fervit.training.ranks import Ranks
@@ -103,6 +104,9 @@ class _Member(Worker):
     def epoch(self) -> str:
         return self._guarded(self.run_epoch)
 
+    def is_leaving(self) -> bool:
+        return is_leaving()
+
     def _guarded(self, work: Callable[[], Any]) -> str:
         try:
             work()
@@ -174,6 +178,13 @@ class Team:
         said = self._gather(others, None)
         if said:
             raise MemberError(said)
+
+    def is_leaving(self) -> bool:
+        """Whether the node of one of them has been given notice."""
+        try:
+            return any(ray.get([member.is_leaving.remote() for member in self._members]))
+        except ray.exceptions.RayError as error:
+            raise WorkerLostError(f"a worker of the trial died ({type(error).__name__})") from None
 
     def dissolve(self) -> None:
         """Ends the processes of the others."""

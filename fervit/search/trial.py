@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import socket
 import statistics
 import time
 import traceback
@@ -15,6 +16,7 @@ import torch
 from ray import tune
 
 from fervit.preemption import is_leaving
+from fervit.search.journal import FILE
 from fervit.search.ledger import LAST
 from fervit.search.settings import Metric
 from fervit.search.team import Setup, SharedLatents, Team, Worker, WorkerLostError, describe
@@ -99,6 +101,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._free()  # its memory goes before the next one's is taken
         self._cost: float | None = None
         try:
+            _check_shared(self._folder.parent.parent)
             self._make_trainer(config)
         except WorkerLostError:
             raise
@@ -128,6 +131,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if self._untold is not None:  # saved, but the driver may have been killed before it heard of it
             row, self._untold = self._untold, None
             return {**row, **self._report(self._trainer.best), "again": True}
+        if self._is_leaving() and self._trainer.epoch == self._saved_epoch:
+            time.sleep(1)  # where there is no other node, it is begun again at once
+            raise NodeLeavingError(f"its node leaves; nothing is trained here after epoch {self._saved_epoch}")
         others = self._team.epoch() if self._team else []
         with self._team.together(others) if self._team else nullcontext():
             result = self._trainer.run_epoch()
@@ -135,7 +141,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if trainer.improved:
             self._best_weights = copy_weights(trainer)
             save_checkpoint(checkpoint_of(trainer, self._best_weights), self._folder / BEST_MODEL)
-        leaving = is_leaving()
+        leaving = self._is_leaving()
         asked = leaving or (self._folder.parent.parent / STOP).exists()
         started = time.monotonic()
         if not trainer.finished and (asked or started - self._saved > self._saving / SHARE_FOR_SAVING):
@@ -145,6 +151,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             if leaving:
                 raise NodeLeavingError(f"its node leaves; saved after epoch {trainer.epoch}")
         return {**result.to_json(), **self._report(trainer.best, finished=trainer.finished)}
+
+    def _is_leaving(self) -> bool:
+        return is_leaving() or (self._team is not None and self._team.is_leaving())
 
     def _note(self, error: Exception) -> None:
         """Why this trial has failed. Other ranks may wait for this one: they are given up."""
@@ -180,6 +189,16 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if self._team is not None:
             self._team.dissolve()
             self._team = None
+
+
+def _check_shared(sweep: Path) -> None:
+    """Of nodes that join later nobody has asked whether they see the sweep's folder.
+
+    Raises:
+        OSError: this one does not.
+    """
+    if not (sweep / FILE).is_file():
+        raise OSError(f"{sweep} is not the sweep's folder on {socket.gethostname()}: all nodes have to share it")
 
 
 @torch.inference_mode()

@@ -6,6 +6,8 @@ import gzip
 import json
 import re
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from fervit.cluster import may_join
 from tests.conftest import ROOT
 
 FILES = ("cluster.yaml", "clusters/local.yaml", "clusters/gcp.yaml")
@@ -113,18 +116,70 @@ def test_amazon_has_these_machines_in_that_place() -> None:
     assert types["worker"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
 
 
-def test_every_field_has_its_comment() -> None:
-    """A user changes what is marked, and finds the reason for the rest beside it."""
+def test_every_field_of_the_main_file_has_its_comment() -> None:
+    """On its line or right above; but for the lists of files, and for what stands again further down."""
+    lines, seen, bare = (ROOT / "cluster.yaml").read_text().splitlines(), set(), []
+    for i, line in enumerate(lines):
+        key = re.match(r" *(?:- )?([A-Za-z_]+):", line)
+        if key is None or line.startswith("  ~") or key[1] in seen:
+            continue
+        seen.add(key[1])
+        above = lines[i - 1].lstrip()
+        if "#" not in line and not above.startswith("#"):
+            bare.append(line.strip())
+    assert [line for line in bare if not line.endswith(":")] == []  # of a group, its fields
+
+
+def stub(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_what_a_node_does_before_it_starts_ray(tmp_path: Path) -> None:
+    """On a cloud's head: the workers' image, and what may join. Cloud, mount and Ray are stand-ins that note calls."""
+    home, programs, share = tmp_path / "home", tmp_path / "bin", tmp_path / "share"
+    for folder in (home / ".ray", home / "fervit" / ".venv" / "bin", programs, share):
+        folder.mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("secret-token")
+    (home / "fervit" / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    config = prepare_config(read("cluster.yaml"))
+    (home / "ray_bootstrap_config.yaml").write_text(json.dumps(config))
+    stub(programs, "curl", 'case "$*" in *api/token*) echo session;; *ami-id*) echo ami-0123;; esac')
+    stub(programs, "sudo", f'echo "$*" >>{tmp_path}/calls; [ "$1" = mount ] || exit 0')
+    stub(programs, "mount.nfs", "")
+    stub(programs, "ray", f'env >{tmp_path}/env; pwd >{tmp_path}/where; echo "$*" >>{tmp_path}/calls')
+    environment = {"HOME": str(home), "PATH": f"{programs}:/usr/bin:/bin", "FERVIT_SHARE": str(share)}
+    command = ["bash", str(ROOT / "clusters" / "node.sh"), "ray", "start"]
+    done = subprocess.run(
+        [*command, "--head"],
+        env={**environment, "FERVIT_NFS": "server:/x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert f"mount -t nfs -o hard,timeo=600,noatime server:/x {share}" in calls
+    assert calls[-1] == "start --head"
+    assert Path((tmp_path / "where").read_text().strip()) == share
+    started = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines() if "=" in line)
+    assert started["RAY_AUTH_MODE"] == "token"
+    assert "secret-token" not in (tmp_path / "env").read_text() + done.stdout + done.stderr
+    written = json.loads((home / "ray_bootstrap_config.yaml").read_text())
+    images = {t["node_config"]["ImageId"] for t in written["available_node_types"].values()}
+    assert images == {"ami-0123"}
+    nodes = list(may_join({"worker": 2}, started["FERVIT_NODE_TYPES"]))
+    assert [(node.cpus, node.gpus, node.there) for node in nodes] == [(4, 1, False)] * 6
+
+
+def test_extras_of_the_files_are_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lines = (ROOT / "constraints.txt").read_text().split()
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
     for name in FILES:
-        text = (ROOT / name).read_text()
-        assert text.count("CHANGE") >= 3
-    uncommented = [
-        line
-        for line in (ROOT / "cluster.yaml").read_text().splitlines()
-        if re.match(r"(cluster_name|max_workers|idle_timeout_minutes|upscaling_speed|  cache_stopped)", line)
-        and "#" not in line
-    ]
-    assert uncommented == []
+        for extra in re.findall(r"FERVIT_EXTRAS=(\w+)", commands(read(name))):
+            for requirement in project[extra]:
+                assert re.match(r"[\w-]+", requirement)[0] in pinned, requirement  # type: ignore[index]
 
 
 # --- KubeRay ---------------------------------------------------------------------------------------------------------
