@@ -91,24 +91,30 @@ def went_on(folder: Path, name: str, host: int) -> tuple[dict[str, Any], dict[st
     return events[last], events[last + 1]
 
 
-def test_a_host_is_killed_in_a_sweep(ray_up: RayUp, measured: Measured) -> None:
-    begin_sweep(ray_up, "killed")
-    folder = folder_of(ray_up.hosts.share, "killed")
+def lose(cluster: RayUp, name: str, how: Callable[[int], None]) -> tuple[float, str]:
+    """A host goes in the middle of a sweep, which ends whole; seconds until that was noticed, and what became of it."""
+    begin_sweep(cluster, name)
+    folder = folder_of(cluster.hosts.share, name)
     assert folder is not None
-    name, killed = on_host(folder, VICTIM), time.time()
-    ray_up.hosts.kill(VICTIM)
-    status, printed = ray_up.ended("killed", 400)
+    trial, gone = on_host(folder, VICTIM), time.time()
+    how(VICTIM)
+    status, printed = cluster.ended(name, 400)
     assert status == "SUCCEEDED", printed
-    assert_whole(ray_up, "killed")
-    noticed = lost(folder, name) - killed
-    assert f"{name} goes on after epoch" in printed
-    before, after = went_on(folder, name, VICTIM)
+    assert_whole(cluster, name)
+    assert f"{trial} goes on after epoch" in printed
+    before, after = went_on(folder, trial, VICTIM)
     assert 1 < after["row"]["epoch"] <= before["row"]["epoch"] + 1  # from its checkpoint, not from the start
-    assert noticed < 15
-    measured(
-        f"host killed in a sweep: noticed after {noticed:.1f} s; its trial, at epoch {before['row']['epoch']}, went on "
-        f"with epoch {after['row']['epoch']} elsewhere after {after['time'] - killed:.0f} s; {ALL}"
+    noticed = lost(folder, trial) - gone
+    return noticed, (
+        f"noticed after {noticed:.1f} s; its trial, at epoch {before['row']['epoch']}, went on with epoch "
+        f"{after['row']['epoch']} elsewhere after {after['time'] - gone:.0f} s; {ALL}"
     )
+
+
+def test_a_host_is_killed_in_a_sweep(ray_up: RayUp, measured: Measured) -> None:
+    noticed, what = lose(ray_up, "killed", ray_up.hosts.kill)
+    assert noticed < 15
+    measured(f"host killed in a sweep: {what}")
 
 
 def test_a_host_is_killed_while_faces_are_encoded(ray_up: RayUp, measured: Measured) -> None:
@@ -157,22 +163,9 @@ def test_a_cable_is_cut_for_20_s(ray_up: RayUp, measured: Measured) -> None:
 
 
 def test_a_cable_is_cut_for_good(ray_up: RayUp, measured: Measured) -> None:
-    begin_sweep(ray_up, "cut")
-    folder = folder_of(ray_up.hosts.share, "cut")
-    assert folder is not None
-    name, cut = on_host(folder, VICTIM), time.time()
-    ray_up.hosts.cut(VICTIM)
-    status, printed = ray_up.ended("cut", 400)
-    assert status == "SUCCEEDED", printed
-    assert_whole(ray_up, "cut")
-    noticed = lost(folder, name) - cut
+    noticed, what = lose(ray_up, "cut", ray_up.hosts.cut)
     assert 20 < noticed < 60
-    before, after = went_on(folder, name, VICTIM)
-    assert 1 < after["row"]["epoch"] <= before["row"]["epoch"] + 1
-    measured(
-        f"cable cut for good: noticed after {noticed:.0f} s; its trial, at epoch {before['row']['epoch']}, went on "
-        f"with epoch {after['row']['epoch']} elsewhere after {after['time'] - cut:.0f} s; {ALL}"
-    )
+    measured(f"cable cut for good: {what}")
 
 
 def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: Measured) -> None:
