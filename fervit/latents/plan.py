@@ -192,8 +192,11 @@ def place(
     batch_size = batch_size or BATCH_SIZE[device]
     worthwhile = max(1, len(plan) // (PARTS_AN_ACTOR * batch_size))
     if gpus:
-        most = sum(int(node.gpus) * int(1 / gpus) if gpus <= 1 else int(node.gpus / gpus) for node in cluster.nodes)
-        actors = actors or min(most, worthwhile)
+        most, there = (
+            sum(int(node.gpus) * int(1 / gpus) if gpus <= 1 else int(node.gpus / gpus) for node in nodes)
+            for nodes in (cluster.nodes, cluster.there)
+        )
+        actors = actors or min(most, max(there, worthwhile))  # no machine joins for a handful of faces
         if actors > most:
             raise UserError(f"--actors {actors}: the cluster has room for {most} with {gpus:g} GPU each; ask for fewer")
     nodes = [node for node in cluster.nodes if node.cpus]

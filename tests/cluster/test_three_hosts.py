@@ -95,7 +95,8 @@ def test_faces_are_encoded_on_every_host(ray_up: RayUp, encoded: str) -> None:
 
 @pytest.mark.usefixtures("encoded")
 def test_a_sweep_uses_all_hosts(ray_up: RayUp) -> None:
-    write_space(ray_up.hosts.share, "twelve")
+    # So long that the last host's process, which takes a while to start, has its share.
+    write_space(ray_up.hosts.share, "twelve", epochs=24, scheduler="none")
     status, printed = ray_up.job("twelve", "tune.py --space twelve.yaml --latents latents")
     assert status == "SUCCEEDED", printed
     assert "cluster: 3 nodes, 3 CPUs, 0 GPUs; 3 trials at once" in printed
