@@ -27,7 +27,7 @@ NOTICE = Path(tempfile.gettempdir(), f"fervit_leaving_{os.getuid()}")
 GRACE_S = 60
 """After the moment for which it was announced, a machine that is still there stays."""
 POLL_S = 2.0
-METADATA = os.environ.get("FERVIT_METADATA", "http://169.254.169.254")
+METADATA = "http://169.254.169.254"
 """Where clouds tell a machine about itself."""
 AWS_S, OTHERS_S = 120, 30
 

@@ -58,7 +58,7 @@ def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str]) -> No
     Raises:
         UserError: a node does not.
     """
-    if len(cluster.there) == 1 and len(cluster.nodes) == 1:
+    if len(cluster.nodes) == 1:
         return
     missing = partial(_missing, [absolute(path) for path in inputs if not is_uri(path)])
     if is_uri(latent_out):

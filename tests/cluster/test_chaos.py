@@ -54,21 +54,18 @@ def begin_sweep(cluster: RayUp, name: str) -> str:
     return command
 
 
-def assert_whole(cluster: RayUp, name: str) -> Path:
+def assert_whole(cluster: RayUp, name: str) -> None:
     """Every trial stands there once and has run all its epochs."""
     folder = folder_of(cluster.hosts.share, name)
     assert folder is not None
     rows = leaderboard(folder)
     assert sorted(int(row["trial"]) for row in rows) == list(range(TRIALS))
     assert {row["state"] for row in rows} == {"finished"}
+    events = epochs_of(folder)
     for row in rows:
-        assert curve(folder, int(row["trial"]))[-1]["row"]["epoch"] == EPOCHS
-        assert {event["row"]["epoch"] for event in curve(folder, int(row["trial"]))} == set(range(1, EPOCHS + 1))
-    return folder
-
-
-def curve(folder: Path, trial: int) -> list[dict[str, Any]]:
-    return [event for event in epochs_of(folder) if event["name"] == f"trial_{trial:04d}"]
+        curve = [e["row"]["epoch"] for e in events if e["name"] == f"trial_{int(row['trial']):04d}"]
+        assert curve[-1] == EPOCHS
+        assert set(curve) == set(range(1, EPOCHS + 1))
 
 
 def on_host(folder: Path, host: int) -> str:
@@ -77,11 +74,10 @@ def on_host(folder: Path, host: int) -> str:
     return name
 
 
-def lost(folder: Path, name: str) -> float:
-    """When the sweep noticed that a trial had lost its process."""
+def lost(folder: Path, name: str) -> dict[str, Any]:
+    """What the journal says of the one time that a trial has lost its process: `time` and `why`."""
     (event,) = [e for e in read_journal(folder / FILE) if e["event"] == "lost" and e["name"] == name]
-    moment: float = event["time"]
-    return moment
+    return event
 
 
 def went_on(folder: Path, name: str, host: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -104,7 +100,7 @@ def lose(cluster: RayUp, name: str, how: Callable[[int], None]) -> tuple[float, 
     assert f"{trial} goes on after epoch" in printed
     before, after = went_on(folder, trial, VICTIM)
     assert 1 < after["row"]["epoch"] <= before["row"]["epoch"] + 1  # from its checkpoint, not from the start
-    noticed = lost(folder, trial) - gone
+    noticed = lost(folder, trial)["time"] - gone
     return noticed, (
         f"noticed after {noticed:.1f} s; its trial, at epoch {before['row']['epoch']}, went on with epoch "
         f"{after['row']['epoch']} elsewhere after {after['time'] - gone:.0f} s; {ALL}"
@@ -187,7 +183,7 @@ def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: 
         range(1, EPOCHS + 1)
     )  # saved first: nothing trained twice
     # It was the notice that moved the trial, at its next epoch, and after it nothing was trained there.
-    (moved,) = [e for e in read_journal(folder / FILE) if e["event"] == "lost" and e["name"] == name]
+    moved = lost(folder, name)
     assert moved["why"].startswith("node leaves")
     assert moved["time"] < told + 12
     there = [event["time"] for event in epochs_of(folder) if event["node"] == address(VICTIM)]
