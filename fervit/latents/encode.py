@@ -196,7 +196,9 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
             },
             **from_arrow,
         )
-        dataset = dataset.map_batches(
+        # The public `map_batches` refuses whole blocks on a GPU, and with a number of rows Ray bundles small blocks, of
+        # two splits, too. `map_groups` passes whole blocks to GPUs by the same call.
+        dataset = dataset.map_batches_internal(
             EncoderActor,
             fn_constructor_kwargs={
                 "encoder": replace(plan.encoder, precision=placement.precision),

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from fervit.emotions import SPLITS
 from fervit.errors import JobError, UserError
-from fervit.hardware import cpu_has_bfloat16
+from fervit.hardware import cpu_has_bfloat16, device_of
 from fervit.images.index import FaceIndex
 from fervit.latents.failures import read_failures
 from fervit.latents.parts import drop_duplicates, encoder_in, leftovers, read_split
@@ -188,7 +188,7 @@ def place(
         raise UserError(f"--gpus_per_actor {gpus:g}: the largest node has {largest:g} GPUs; ask for no more")
     if gpus > 1 and gpus != int(gpus):
         raise UserError(f"--gpus_per_actor {gpus:g}: must be a share of one GPU or a whole number of them")
-    device = "cuda" if gpus else "cpu"
+    device = device_of(gpus)
     batch_size = batch_size or BATCH_SIZE[device]
     worthwhile = max(1, len(plan) // (PARTS_AN_ACTOR * batch_size))
     if gpus:

@@ -97,28 +97,36 @@ class EncoderActor:
 
 
 def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, Any]) -> Columns:
-    """Writes the part file of a block, whose rows are of one split, and returns image_id, split and error of each row,
-    and the host that encoded it.
+    """Writes a part file for each split of a block, and returns image_id, split and error of each row, and the host
+    that encoded it.
 
-    A part is named after the ids in the block, so a block that Ray encodes twice replaces its own file. What ends the
-    whole job is told in the column `fatal`: of an exception Ray Data would leave a long text.
+    A block is of one split unless Ray bundles blocks, and a face never goes to another split's folder. A part is named
+    after the ids in it, so a block that Ray encodes twice replaces its own files. What ends the whole job is told in
+    the column `fatal`: of an exception Ray Data would leave a long text.
     """
-    good = np.flatnonzero(block["error"] == "")
-    folder = folders[block["split"][0]]
+    splits = block["split"].astype(object)
     fatal = block["fatal"][0] if "fatal" in block else ""
-    if len(good) and not fatal:
-        ids = block["image_id"][good].tolist()
-        sha256 = block["sha256"][good].tolist()
-        part = table(ids, block["label"][good], sha256, block["latent"][good], schema(fingerprint))
+    for split in () if fatal else dict.fromkeys(splits):
+        folder = folders[split]
         try:
-            write_part(part, folder, block["image_id"].tolist())
+            _write_rows({name: values[splits == split] for name, values in block.items()}, folder, fingerprint)
         except OSError as error:
             fatal = cannot_write(folder, error)
+            break
     return {
         **{name: block[name] for name in ("image_id", "split", "error")},
-        "fatal": _objects([fatal] * len(block["split"])),
-        "host": block.get("host", _objects([""] * len(block["split"]))),
+        "fatal": _objects([fatal] * len(splits)),
+        "host": block.get("host", _objects([""] * len(splits))),
     }
+
+
+def _write_rows(rows: Columns, folder: str, fingerprint: dict[str, Any]) -> None:
+    """Writes the part file of some rows, without those that have an error."""
+    good = rows["error"] == ""
+    if good.any():
+        ids, sha256 = (rows[name][good].tolist() for name in ("image_id", "sha256"))
+        part = table(ids, rows["label"][good], sha256, rows["latent"][good], schema(fingerprint))
+        write_part(part, folder, rows["image_id"].tolist())
 
 
 def _resources(error: Exception, batch_size: int) -> str:
