@@ -24,11 +24,11 @@ import numpy as np
 from benchmarks.instant import Ran, run_instant
 from benchmarks.sweep import SPACE
 from fervit.cli import Parser, positive_int, run
-from fervit.cluster import connect
+from fervit.cluster.connection import connect
+from fervit.encoding.placement import PART_ROWS
 from fervit.latents.parts import read_split, write_part
-from fervit.latents.plan import PART_ROWS
 from fervit.latents.schema import schema, table
-from fervit.search.space_file import parse_space
+from fervit.search.space.space_file import parse_space
 
 SLOTS = 2
 """Of each node."""

@@ -140,11 +140,12 @@ def gemm_rate(form: str, device: str) -> float:
 
 
 def measure_job(plain: GradualStyleEncoder, batch_size: int, n: int) -> None:
-    from fervit.cluster import connect
+    from fervit.cluster.connection import connect
     from fervit.encoders.registry import fingerprint_of
+    from fervit.encoding.job import encode_faces
+    from fervit.encoding.placement import place
+    from fervit.encoding.plan import EncoderChoice, plan_encoding
     from fervit.images.index import open_faces
-    from fervit.latents.encode import encode_faces
-    from fervit.latents.plan import EncoderChoice, place, plan_encoding
 
     with tempfile.TemporaryDirectory() as scratch:
         faces, checkpoint = Path(scratch, "faces"), str(Path(scratch, "psp.pt"))

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple, cast
 
 from ray import tune
 
-from fervit.search.journal import FILE, read_journal
+from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import EPOCH_FIELDS, Ledger
-from fervit.search.sampler import SpaceSampler
-from fervit.search.screen import PlainScreen
-from fervit.search.settings import TrialResources
-from fervit.search.sources import SearchSource
-from fervit.search.space import SearchSpace
-from fervit.search.stopping import stopping_rule
-from fervit.search.sweep import run_trials
-from fervit.search.team import SharedLatents
+from fervit.search.policy.sampler import SpaceSampler
+from fervit.search.policy.sources import SearchSource
+from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.journal import FILE, read_journal
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import TrialResources
+from fervit.search.workers.tuner import run_trials
+from fervit.search.workers.worker_group import SharedLatents
 
 
 class Ran(NamedTuple):

@@ -32,20 +32,20 @@ from torch import nn
 from benchmarks.instant import run_instant
 from benchmarks.train import GuideViT, validate
 from fervit.cli import Parser, positive_int, run
-from fervit.cluster import connect
+from fervit.cluster.connection import connect
 from fervit.latents import LatentSet
-from fervit.search.journal import FILE, read_journal
-from fervit.search.leaderboard import write_leaderboard
+from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Ledger
-from fervit.search.sampler import SpaceSampler
-from fervit.search.screen import PlainScreen
-from fervit.search.settings import TrialResources
-from fervit.search.sources import SearchSource
-from fervit.search.space import SearchSpace
-from fervit.search.space_file import parse_space
-from fervit.search.stopping import stopping_rule
-from fervit.search.sweep import run_trials
-from fervit.search.team import SharedLatents
+from fervit.search.outcome.leaderboard import write_leaderboard
+from fervit.search.policy.sampler import SpaceSampler
+from fervit.search.policy.sources import SearchSource
+from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.journal import FILE, read_journal
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import TrialResources
+from fervit.search.space.space_file import parse_space
+from fervit.search.workers.tuner import run_trials
+from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
 

@@ -16,16 +16,17 @@ import threading
 import time
 from pathlib import Path
 
-from fervit.cluster import connect
+from fervit.cluster.connection import connect
 from fervit.latents import LatentSet
-from fervit.search.ledger import Ledger, Planned
-from fervit.search.screen import PlainScreen
-from fervit.search.selection import Purpose, TrialRecord
-from fervit.search.settings import TrialResources
-from fervit.search.space import SearchSpace, Values
-from fervit.search.stopping import NeverStops
-from fervit.search.sweep import run_trials
-from fervit.search.team import SharedLatents
+from fervit.search.console.live import PlainScreen
+from fervit.search.ledger import Ledger
+from fervit.search.policy.interfaces import Planned
+from fervit.search.policy.stopping import NeverStops
+from fervit.search.records.record import Purpose, TrialRecord
+from fervit.search.space.search_space import SearchSpace, Values
+from fervit.search.space.settings import TrialResources
+from fervit.search.workers.tuner import run_trials
+from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.config import TrainConfig
 
 TINY = TrainConfig(embed_dim=32, depth=1, heads=4, mlp_dim=32, batch_size=512, epochs=5, scheduler="none")

@@ -68,7 +68,7 @@ start() {
 	same_image_as_head
 	say_what_may_join
 	# Of an earlier start. KILL, since TERM is a notice.
-	pkill -KILL -f 'fervit.preemption watch' 2>/dev/null || true
+	pkill -KILL -f 'fervit.cluster.preemption watch' 2>/dev/null || true
 	rm -f "/tmp/fervit_leaving_$(id -u)"
 	# Twice: `ray start` gives up after 30 s on a busy node, and the autoscaler gives a node up after one failure.
 	"$@" || { ray stop --force; "$@"; }
@@ -139,7 +139,7 @@ same_image_as_head() {
 # which is no spot machine.
 watch_for_notice() {
 	[[ -z ${RAY_HEAD_IP-} ]] && return
-	(cd "$HOME_OF_CODE" && setsid nohup .venv/bin/python -m fervit.preemption watch </dev/null &>/tmp/fervit_preemption.log &)
+	(cd "$HOME_OF_CODE" && setsid nohup .venv/bin/python -m fervit.cluster.preemption watch </dev/null &>/tmp/fervit_preemption.log &)
 }
 
 case ${1-} in

@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fervit.lazy import attributes
+from fervit.version import __version__
 
 if TYPE_CHECKING:
     from fervit import encoders as encoders
     from fervit import latents as latents
     from fervit.evaluation.predictor import load as load
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "encoders", "latents", "load"]
 
 

@@ -12,7 +12,7 @@ from fervit.cli import Parser, positive_int, run
 from fervit.errors import UserError
 
 if TYPE_CHECKING:
-    from fervit.evaluation.compare import Compared, Contender
+    from fervit.evaluation.comparison import Compared, Contender
 
 
 def main() -> None:

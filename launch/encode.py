@@ -11,8 +11,8 @@ from fervit.cli import Parser, positive_int, run
 from fervit.errors import UserError
 
 if TYPE_CHECKING:
-    from fervit.images.index import FaceIndex
-    from fervit.latents.plan import EncodePlan
+    from fervit.encoding.plan import EncodePlan
+    from fervit.images.face_index import FaceIndex
 
 
 def main() -> None:
@@ -72,13 +72,13 @@ def _encode(args: Namespace) -> None:
 
         decoder = load_decoder(_kind(args), args.encoder_model)
 
-    from fervit.latents.encode import check_places, encode_faces
-    from fervit.latents.plan import place
+    from fervit.encoding.job import check_places, encode_faces
+    from fervit.encoding.placement import place
 
     if len(plan) == 0:
         summary = encode_faces(plan, None)  # only tidies up, and needs no Ray
     else:
-        from fervit.cluster import connect
+        from fervit.cluster.connection import connect
         from fervit.storage import is_uri
 
         log = Path(gettempdir() if is_uri(args.latent_out) else args.latent_out, "_ray.log")
@@ -110,7 +110,7 @@ def _encode(args: Namespace) -> None:
 
         write_source(plan.latent_out, args.data_root)
     if decoder is not None:
-        from fervit.latents.reconstruct import write_reconstructions
+        from fervit.encoding.reconstruct import write_reconstructions
 
         sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, args.reconstruct)
         print(f"faces beside what their codes say: {sheet}")
@@ -122,7 +122,7 @@ def _kind(args: Namespace) -> str:
 
 def _index(args: Namespace) -> FaceIndex:
     if args.from_pt is not None:
-        from fervit.latents.import_pt import index_pt
+        from fervit.encoding.import_pt import index_pt
 
         return index_pt(args.from_pt).limited(args.limit)
     from fervit.images.index import open_faces
@@ -132,12 +132,12 @@ def _index(args: Namespace) -> FaceIndex:
 
 def _plan(args: Namespace, index: FaceIndex) -> EncodePlan:
     from fervit.encoders.registry import fingerprint_of, open_checkpoint
-    from fervit.latents.plan import EncoderChoice, plan_encoding
+    from fervit.encoding.plan import EncoderChoice, plan_encoding
     from fervit.storage import absolute
 
     if args.from_pt is not None:
-        from fervit.encoders.checkpoint import NETWORKS
-        from fervit.latents.import_pt import fingerprint_of_pt
+        from fervit.encoders.official import NETWORKS
+        from fervit.encoding.import_pt import fingerprint_of_pt
 
         if args.encoder_type not in (None, *NETWORKS):
             raise UserError(f"--encoder_type {args.encoder_type}: codes come from {' or '.join(NETWORKS)}")

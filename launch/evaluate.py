@@ -33,11 +33,11 @@ def main() -> None:
     )
     args = parser.parse()
 
+    from fervit.checkpoints.checkpoint import load_checkpoint
     from fervit.evaluation.evaluate import evaluate
     from fervit.latents import LatentSet
     from fervit.latents.source import find_faces
     from fervit.storage import name_of
-    from fervit.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(args.checkpoint_path)
     latents = LatentSet.read(args.latent_test_dir)

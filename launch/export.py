@@ -21,10 +21,10 @@ def main() -> None:
     )
     args = parser.parse()
 
+    from fervit.checkpoints.card import HEADER, card_of_run
+    from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
+    from fervit.checkpoints.export import CARD_FILE, ONNX_FILE, check_free, export, export_onnx
     from fervit.files import write_text
-    from fervit.training.card import HEADER, card_of_run
-    from fervit.training.checkpoint import checkpoint_in, load_checkpoint
-    from fervit.training.export import CARD_FILE, ONNX_FILE, check_free, export, export_onnx
 
     checkpoint = load_checkpoint(args.checkpoint_path)
     check_free(args.output_dir)

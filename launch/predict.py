@@ -37,9 +37,9 @@ def main() -> int:
     if args.save_pictures is not None and any(p.resolve().is_relative_to(args.save_pictures.resolve()) for p in paths):
         raise UserError(f"--save_pictures {args.save_pictures}: holds pictures that are read; give another folder")
 
+    from fervit.checkpoints.checkpoint import load_checkpoint
     from fervit.evaluation.predictor import TrainedModel, open_encoder
     from fervit.images.detector import FaceDetector
-    from fervit.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(args.checkpoint_path)
     detector = FaceDetector(args.face_detector) if args.align else None

@@ -26,8 +26,8 @@ def main() -> None:
     args = parser.parse()
     given = given_fields(args, TrainConfig)
 
-    from fervit.training.run import first_lines, prepare, prepare_resume, summary_lines
-    from fervit.training.run_folder import RunFolder, new_folder, run_name
+    from fervit.runs.folder import RunFolder, new_folder, run_name
+    from fervit.runs.run import first_lines, prepare, prepare_resume, summary_lines
 
     if args.resume:
         folder = RunFolder(args.resume.absolute())
@@ -52,10 +52,10 @@ def main() -> None:
     n_workers = args.workers or planned.record.workers
     use_gpu = planned.record.use_gpu if args.use_gpu is None else args.use_gpu
 
-    from fervit.cluster import connect
-    from fervit.shared_folder import check_shared
-    from fervit.training.distributed import TrainingJob, place
-    from fervit.training.follow import Follower
+    from fervit.cluster.connection import connect
+    from fervit.cluster.shared_folder import check_shared
+    from fervit.runs.console import Follower
+    from fervit.runs.distributed import TrainingJob, place
 
     stages = [("command", started), ("latents", time.time())]
     try:

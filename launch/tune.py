@@ -15,8 +15,8 @@ from fervit.errors import UserError
 from fervit.files import first_line, locked, near
 
 if TYPE_CHECKING:
-    from fervit.search.preflight import Splits
-    from fervit.search.space import SearchSpace
+    from fervit.search.space.search_space import SearchSpace
+    from fervit.search.splits import Splits
 
 
 def main() -> None:
@@ -53,10 +53,11 @@ def main() -> None:
 
     import yaml
 
-    from fervit.search.journal import FILE
-    from fervit.search.preflight import describe_space, open_splits
-    from fervit.search.resume import check_same, earlier_sweep
-    from fervit.search.space_file import read_space
+    from fervit.search.preflight import describe_space
+    from fervit.search.records.journal import FILE
+    from fervit.search.records.sweep_folder import check_same, earlier_sweep
+    from fervit.search.space.space_file import read_space
+    from fervit.search.splits import open_splits
 
     space = read_space(args.space, args.set)
     print(yaml.safe_dump(space.to_json(), sort_keys=False, default_flow_style=None, width=120).rstrip())
@@ -66,7 +67,7 @@ def main() -> None:
     if splits.test is None:
         print(f"{args.latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
 
-    from fervit.training.run_folder import new_folder
+    from fervit.runs.folder import new_folder
 
     earlier = earlier_sweep(space, args.resume or "")
     if args.resume is not None and earlier is not None:
@@ -90,8 +91,8 @@ def main() -> None:
 
 def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Namespace, *, is_new: bool) -> None:
     """Everything that needs the cluster."""
-    from fervit.cluster import connect
-    from fervit.search.first_screen import expectations, look_around
+    from fervit.cluster.connection import connect
+    from fervit.search.startup import expectations, look_around
 
     with connect(args.address, folder / "ray.log") as cluster:
         resources = look_around(space, splits, args.latents, folder, cluster, print)
@@ -104,10 +105,10 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
         print(f"optuna-dashboard {folder / 'study.journal'}")
 
         from fervit.report.live import live_report
-        from fervit.search.metrics import MeteredScreen
+        from fervit.search.console.after import summarise, summarise_interrupted
+        from fervit.search.console.live import screen
         from fervit.search.pipeline import run_sweep
-        from fervit.search.screen import screen
-        from fervit.search.summary import summarise, summarise_interrupted
+        from fervit.search.workers.prometheus import MeteredScreen
 
         try:
             with live_report(folder), screen(print) as shown:

@@ -17,11 +17,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fervit.cluster import Cluster, connect
+from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.cluster.connection import connect
+from fervit.cluster.nodes import Cluster
 from fervit.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.latents.schema import schema, table
-from fervit.training.checkpoint import Checkpoint
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
 from fervit.training.trainer import Trainer

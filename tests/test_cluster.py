@@ -11,7 +11,7 @@ from pathlib import Path
 CONNECT = """
 import sys
 from pathlib import Path
-from fervit.cluster import connect
+from fervit.cluster.connection import connect
 with connect(None, Path(sys.argv[1])) as cluster:
     print(cluster.started_here)
 """

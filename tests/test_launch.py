@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fervit.cluster import Cluster
+from fervit.cluster.nodes import Cluster
 from tests.conftest import ROOT, Ended
 
 Command = Callable[..., Ended]

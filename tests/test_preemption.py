@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from fervit import preemption
+from fervit.cluster import preemption
 
 Answers = Callable[[str, str, dict[str, str]], str | None]
 

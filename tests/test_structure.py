@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from fervit.errors import UserError
-from fervit.structure import build
+from fervit.parsing import build
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fervit.cli import Parser, positive_int, run
 from fervit.encoders import load_encoder
-from fervit.encoders.checkpoint import GENERATOR_SIZES, NETWORKS
+from fervit.encoders.official import GENERATOR_SIZES, NETWORKS
 from fervit.errors import UserError
 from fervit.images.index import open_faces
 from fervit.images.pictures import resize

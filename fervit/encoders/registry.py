@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fervit.encoders.checkpoint import NETWORKS, OfficialCheckpoint
 from fervit.encoders.demo import demo_network
 from fervit.encoders.fuse import fuse
+from fervit.encoders.official import NETWORKS, OfficialCheckpoint
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.stylegan2 import STYLE_DIM, Decoder
 from fervit.errors import UserError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fervit.model import LatentViT
-from fervit.model.attention import record_attention
+from fervit.model.attention_recorder import record_attention
 
 FLAT = 1.5
 """Attention is flat when a face's strongest style has, on average, less than this many times the share of an even one.

@@ -3,59 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
+from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
 from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
+from fervit.evaluation.comparison import Compared, Contender, Standing
 from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation, predictions_of
-from fervit.evaluation.metrics import CONFIDENCE, RESAMPLES, bootstrap_intervals, confusion, percentile_interval
 from fervit.evaluation.predictions import FILE, Predictions
+from fervit.evaluation.statistics import CONFIDENCE, RESAMPLES, bootstrap_intervals, confusion, percentile_interval
 from fervit.latents import LatentSet
 from fervit.storage import name_of
-from fervit.training.checkpoint import checkpoint_in, load_checkpoint
 from fervit.training.metrics import f1_macro_of_counts, metrics_of_counts
 
-Standing = Literal["best", "tie", "worse", "more accurate", "other rows", "not evaluated"]
 SIGNIFICANT = 1 - CONFIDENCE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contender:
-    """A model, with what it said of a split where that is known."""
-
-    name: str
-    validation: dict[str, float]
-    """Metrics of the epoch that was kept."""
-    predictions: Predictions | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """A row of the comparison."""
-
-    name: str
-    validation_f1_macro: float | None
-    split: str = ""
-    n: int = 0
-    accuracy: float | None = None
-    accuracy_95: tuple[float, float] | None = None
-    f1_macro: float | None = None
-    f1_macro_95: tuple[float, float] | None = None
-    p_mcnemar: float | None = None
-    """Of McNemar's exact test against the best on the same rows, corrected for the number of tests (Holm)."""
-    f1_macro_behind_95: tuple[float, float] | None = None
-    """95 % interval of how far the macro-F1 lies behind the best's, by resampling the rows of both together."""
-    standing: Standing = "not evaluated"
-    """best: by macro-F1. tie: neither accuracy (McNemar) nor macro-F1 (the interval) can be told from the best's. more
-    accurate: it is right more often than the best, which has the higher macro-F1."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
 
 def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int = 32) -> Contender:

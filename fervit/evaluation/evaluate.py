@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation import figures
 from fervit.evaluation.attention import FLAT, attend
-from fervit.evaluation.metrics import bootstrap_intervals, calibrate, confusion, describe
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
-from fervit.figures import draw_confusion_matrix
+from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusion, describe
 from fervit.files import write_json
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
 from fervit.latents.schema import same_encoder
 from fervit.model import LatentViT
+from fervit.plotting import draw_confusion_matrix
 from fervit.storage import absolute
-from fervit.training.checkpoint import Checkpoint
 
 RESULTS_FILE = "evaluation_results.json"
 CONFUSION_FILE = "confusion_matrix.png"

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fervit.emotions import EMOTIONS
-from fervit.evaluation.metrics import Calibration
-from fervit.figures import plain, save
+from fervit.evaluation.comparison import Compared
+from fervit.evaluation.statistics import Calibration
+from fervit.plotting import plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from fervit.evaluation.compare import Compared
 
 RIGHT, WRONG, ROLLOUT, COSINE = "#2a7fba", "#d1603d", "#2a7fba", "#8a8a8a"
 

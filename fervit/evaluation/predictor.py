@@ -12,6 +12,7 @@ import pyarrow.fs as pafs
 import torch
 from torch import Tensor
 
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.emotions import EMOTIONS
 from fervit.encoders.registry import Encoder, load_encoder
 from fervit.encoders.runner import EncoderRunner
@@ -21,7 +22,6 @@ from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.pictures import read_picture, reason_of, resize
 from fervit.latents.schema import same_encoder
-from fervit.training.checkpoint import Checkpoint, load_checkpoint
 
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
 AT_ONCE = 256

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -14,9 +13,8 @@ import pyarrow.fs as pafs
 from fervit.emotions import KAGGLE_EMOTIONS, LABEL_OF_KAGGLE
 from fervit.errors import UserError
 from fervit.files import first_line
-from fervit.images.index import SCHEMA, FaceIndex
+from fervit.images.face_index import SCHEMA, FaceIndex
 
-SIDE = 48
 SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 
 
@@ -57,17 +55,3 @@ def index_csv(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex:
         "source": pc.cast(table["pixels"], pa.large_string()),
     }
     return FaceIndex(root=root, kind="kaggle", table=pa.table(columns, schema=SCHEMA), filesystem=filesystem)
-
-
-def parse_pixels(text: str) -> np.ndarray:
-    """The grey values "70 80 82 ..." of a row as RGB, uint8 [48, 48, 3].
-
-    Raises:
-        ValueError: not 2,304 numbers of 0..255.
-    """
-    values = np.array(text.split(), dtype=np.int64)
-    if values.size != SIDE * SIDE:
-        raise ValueError(f"a row needs {SIDE * SIDE} grey values, but this one has {values.size}")
-    if values.min() < 0 or values.max() > 255:
-        raise ValueError(f"grey values lie in 0..255, but this row has {values.min()}..{values.max()}")
-    return np.repeat(values.astype(np.uint8).reshape(SIDE, SIDE, 1), 3, axis=2)

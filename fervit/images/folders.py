@@ -12,10 +12,10 @@ import pyarrow.fs as pafs
 
 from fervit.emotions import EMOTIONS, SPLITS
 from fervit.errors import UserError
-from fervit.images.index import SCHEMA, FaceIndex
+from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.pictures import SUFFIXES
+from fervit.parsing import nearest
 from fervit.storage import child_of, naming
-from fervit.structure import nearest
 
 
 class Entry(NamedTuple):

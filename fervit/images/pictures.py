@@ -56,3 +56,20 @@ def reason_of(error: Exception) -> str:
     """Why a face failed: our own words, or those of a library with the kind of its error."""
     text = str(error).replace("\n", " ")
     return text if type(error) in (ValueError, UserError) else f"{type(error).__name__}: {text}"
+
+
+SIDE = 48
+
+
+def parse_pixels(text: str) -> np.ndarray:
+    """The grey values "70 80 82 ..." of a row as RGB, uint8 [48, 48, 3].
+
+    Raises:
+        ValueError: not 2,304 numbers of 0..255.
+    """
+    values = np.array(text.split(), dtype=np.int64)
+    if values.size != SIDE * SIDE:
+        raise ValueError(f"a row needs {SIDE * SIDE} grey values, but this one has {values.size}")
+    if values.min() < 0 or values.max() > 255:
+        raise ValueError(f"grey values lie in 0..255, but this row has {values.min()}..{values.max()}")
+    return np.repeat(values.astype(np.uint8).reshape(SIDE, SIDE, 1), 3, axis=2)

@@ -17,7 +17,7 @@ from fervit.emotions import EMOTIONS
 from fervit.files import whole_file, write_text
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
-from fervit.images.index import FaceIndex
+from fervit.images.face_index import FaceIndex
 from fervit.images.pictures import SUFFIXES, reason_of
 from fervit.progress import Progress
 

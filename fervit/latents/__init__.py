@@ -1,4 +1,4 @@
-"""W+ codes: their Parquet schema, the encoding job on Ray Data, and `LatentSet`, a split in memory."""
+"""W+ codes: their Parquet schema and `LatentSet`, a split in memory."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from fervit.model import count_weights
 from fervit.progress import clock
-from fervit.report.parts import Card, Section, Table
-from fervit.report.plot import label
-from fervit.report.story import Story
-from fervit.search.selection import TrialRecord, params_text
+from fervit.report.html import Card, Section, Table
+from fervit.report.plots.plot import label
+from fervit.report.results import Story
+from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
 
 GUIDE = "54.5 % accuracy on FER2013's test split with pSp codes, one seed, as published with the guide"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fervit.search.journal import FILE
+from fervit.search.records.journal import FILE
 
 PAUSE_S = 60.0
 """Between two reports, at least; and twenty times what the last one took, so that they cost little."""

@@ -7,10 +7,10 @@ import shlex
 import yaml
 
 from fervit.emotions import EMOTIONS
-from fervit.report import model_plots
 from fervit.report.faces import wrong_faces
-from fervit.report.parts import Section, Table
-from fervit.report.story import Story
+from fervit.report.html import Section, Table
+from fervit.report.plots import model as model_plots
+from fervit.report.results import Story
 
 
 def model(story: Story) -> Section | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from fervit.progress import clock
-from fervit.report import curve_plots, parameter_plots
-from fervit.report.importance import FEWEST, importances
-from fervit.report.parts import Section, Table
-from fervit.report.plot import label
-from fervit.report.story import Story
+from fervit.report.html import Section, Table
+from fervit.report.plots import curves as curve_plots
+from fervit.report.plots import parameters as parameter_plots
+from fervit.report.plots.importance import FEWEST, importances
+from fervit.report.plots.plot import label
+from fervit.report.results import Story
 from fervit.report.times import account
-from fervit.search.selection import failures_by_kind, params_text, ranked, short
+from fervit.search.records.ranking import failures_by_kind, ranked
+from fervit.search.records.record import params_text, short
 
 SHOWN_TRIALS = 1000
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fervit.evaluation.evaluate import SEEN
 from fervit.report.answer import answer
+from fervit.report.html import Section
 from fervit.report.model_sections import attention, model, provenance, wrong
-from fervit.report.parts import Section
+from fervit.report.results import Story
 from fervit.report.search_sections import curves, failures, parameters, pareto, time, trials
-from fervit.report.story import Story
-from fervit.search.selection import counts_by_state
+from fervit.search.records.ranking import counts_by_state
 
 
 def sections_of(story: Story, data_root: str | None = None) -> list[Section]:

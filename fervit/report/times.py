@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fervit.search.selection import TrialRecord
+from fervit.search.records.record import TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)

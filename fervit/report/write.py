@@ -10,11 +10,11 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from fervit import __version__
 from fervit.files import write_text
-from fervit.report.parts import Section
+from fervit.report.html import Section
+from fervit.report.results import Story, read_story
 from fervit.report.sections import sections_of, subtitle_of, title_of, warnings_of
-from fervit.report.story import Story, read_story
+from fervit.version import __version__
 
 FILE = "report.html"
 HERE = Path(__file__).parent

@@ -1,1 +1,1 @@
-"""A sweep over hyperparameters: the space, the sampler, trials on Ray Tune, the rule for the best."""
+"""A sweep over hyperparameters, from the space file to the model that it exports."""

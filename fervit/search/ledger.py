@@ -12,16 +12,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from torch.utils.tensorboard import SummaryWriter
 
-from fervit.search.history import History
-from fervit.search.journal import FILE, Journal, elapsed_seconds, read_journal
-from fervit.search.selection import Purpose, TrialRecord, ranked
-from fervit.search.space import SearchSpace
-from fervit.training.config import TrainConfig
-from fervit.training.tensorboard import log_best, log_epoch, open_writer
+from fervit.runs.tensorboard import log_best, log_epoch, open_writer
+from fervit.search.policy.interfaces import Planned, StoppingRule, TrialSource
+from fervit.search.records.history import History
+from fervit.search.records.journal import FILE, Journal, elapsed_seconds, read_journal
+from fervit.search.records.ranking import ranked
+from fervit.search.records.record import Purpose, TrialRecord
+from fervit.search.space.search_space import SearchSpace
 from fervit.training.trainer import EpochResult
 
 EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochResult))
@@ -29,58 +30,6 @@ FAILURES = "failures.log"
 """Tracebacks of trials that ended with an exception."""
 LAST = "last.pt"
 """What a trial goes on from."""
-
-
-class Planned(NamedTuple):
-    """A trial to start."""
-
-    number: int
-    name: str
-    params: dict[str, Any]
-    config: TrainConfig
-    purpose: Purpose = "search"
-
-
-class TrialSource(Protocol):
-    """Where the trials of one part of a sweep come from, and who hears what became of them."""
-
-    purposes: tuple[Purpose, ...]
-
-    @property
-    def total(self) -> int:
-        """How many trials there will be at most, those that have ended included."""
-        ...
-
-    @property
-    def enough(self) -> str:
-        """Why no more trials are worth their time; "" while they are."""
-        ...
-
-    def ask(self) -> Planned | None:
-        """The next trial; None where there is none to start."""
-        ...
-
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """The best value that a trial has reached by an epoch; told again, it is passed over."""
-        ...
-
-    def tell(self, record: TrialRecord) -> None:
-        """How a trial ended; told again, it is passed over."""
-        ...
-
-
-class StoppingRule(Protocol):
-    """Decides after each epoch whether a trial goes on."""
-
-    def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
-        """Whether the trial, which has just reached `record.epochs[-1]`, is stopped.
-
-        Args:
-            record: the trial.
-            best_value: the best value of the metric so far.
-            value: the last epoch's.
-        """
-        ...
 
 
 class Screen(Protocol):

@@ -3,63 +3,41 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from fervit.cluster import Cluster
+from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
+from fervit.checkpoints.export import CARD_FILE, export
+from fervit.cluster.nodes import Cluster
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
 from fervit.files import write_text
 from fervit.latents.source import find_faces
-from fervit.search.card import model_card
-from fervit.search.confirm import Confirmed, choose, confirmations
-from fervit.search.journal import FILE, Journal
-from fervit.search.leaderboard import write_leaderboard
+from fervit.progress import Say
+from fervit.runs.environment import environment
+from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Ledger, Screen
-from fervit.search.preflight import Splits
-from fervit.search.resume import write_environment, write_space
-from fervit.search.sampler import SpaceSampler
-from fervit.search.screen import PlainScreen
-from fervit.search.sealed import Verdict, open_test
-from fervit.search.selection import TrialRecord, failures_by_kind, pareto_front, ranked
-from fervit.search.settings import TrialResources
-from fervit.search.sources import ConfirmSource, SearchSource
-from fervit.search.space import SearchSpace
-from fervit.search.stopping import stopping_rule
-from fervit.search.sweep import run_trials, spent
-from fervit.search.team import SharedLatents
-from fervit.search.trial import LatentTrial
-from fervit.training.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
-from fervit.training.export import CARD_FILE, export
-from fervit.training.run import environment
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepResult:
-    folder: Path
-    space: SearchSpace
-    records: list[TrialRecord]
-    """Of the search."""
-    chosen: TrialRecord
-    """The run whose model is exported: of the chosen configuration, the one with the best epoch."""
-    confirmed: list[Confirmed]
-    """Of the search's best, by their rank; empty where the space asks for no confirmation."""
-    ties: list[Confirmed]
-    """Trials that the confirmation cannot tell from the chosen one."""
-    front: list[TrialRecord]
-    """What is best at its cost, cheapest first, where the metric is weighed against one."""
-    ended_because: str
-    """Why the search ended before its last trial; "" if it did not."""
-    verdict: Verdict
-    encoder: dict[str, Any]
-    seconds: float
-    """Of all sessions."""
+from fervit.search.outcome.confirm import Confirmed, choose, confirmations
+from fervit.search.outcome.leaderboard import write_leaderboard
+from fervit.search.outcome.result import SweepResult
+from fervit.search.outcome.sealed import Verdict, open_test
+from fervit.search.outcome.sweep_card import model_card
+from fervit.search.policy.sampler import SpaceSampler
+from fervit.search.policy.sources import ConfirmSource, SearchSource
+from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.journal import FILE, Journal
+from fervit.search.records.ranking import failures_by_kind, pareto_front, ranked
+from fervit.search.records.record import TrialRecord
+from fervit.search.records.sweep_folder import write_environment, write_space
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import TrialResources
+from fervit.search.splits import Splits
+from fervit.search.workers.trial import LatentTrial
+from fervit.search.workers.tuner import run_trials, spent
+from fervit.search.workers.worker_group import SharedLatents
 
 
 def run_sweep(

@@ -7,56 +7,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from fervit.cluster.nodes import Node
 from fervit.errors import UserError
-from fervit.latents import LatentSet
-from fervit.latents.parts import encoder_in, read_split
-from fervit.latents.schema import same_encoder
-from fervit.search.settings import TrialResources
-from fervit.search.space import DEFAULTS, SearchSpace
-from fervit.storage import child
-from fervit.training.fit import fit_to_data
-
-if TYPE_CHECKING:
-    from fervit.cluster import Node
-
-
-@dataclass(frozen=True, kw_only=True)
-class Splits:
-    """The latents of a sweep. The test split is a path until the choice is made."""
-
-    train: LatentSet
-    val: LatentSet
-    test: str | None
-    """None where there is none: the evaluation is then on validation, and says so."""
-
-
-def open_splits(latents: str, space: SearchSpace) -> Splits:
-    """Reads the training and the validation split, and makes sure that the test split can be read at the end.
-
-    Of the test split nothing is kept: it is opened when the choice has been made.
-
-    Raises:
-        UserError: a split is missing, lacks an emotion, is of another encoder, or does not fit the space.
-    """
-    train, val = (LatentSet.read(child(latents, split)) for split in ("train", "val"))
-    for split in (train, val):
-        split.check_classes()
-    fit_to_data(space.config(space.example()), train, val)
-    test = child(latents, "test")
-    encoder = encoder_in(test)
-    if encoder is not None and not same_encoder(encoder, train.encoder):
-        raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
-    if encoder is not None:
-        if len(read_split(test, ["image_id"])[1]) == 0:
-            raise UserError(f"{test}: its Parquet files have no rows; encode the test split, or remove the folder")
-        shape = LatentSet.read(test).codes.shape[1:]
-        if shape != train.codes.shape[1:]:
-            raise UserError(
-                f"{test}: its codes are {shape}, those of {train.path} {train.codes.shape[1:]}; encode it anew"
-            )
-    return Splits(train=train, val=val, test=test if encoder is not None else None)
+from fervit.search.space.search_space import DEFAULTS, SearchSpace
+from fervit.search.space.settings import TrialResources
 
 
 def placeable(trial: TrialResources, nodes: Sequence[Node]) -> tuple[TrialResources, str]:

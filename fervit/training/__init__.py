@@ -1,1 +1,1 @@
-"""One training of LatentViT: its configuration, the epoch-by-epoch `Trainer`, checkpoints. No Ray."""
+"""How LatentViT is trained, an epoch at a time: configuration, data, step, optimizer, `Trainer`. No Ray, no files."""

@@ -16,9 +16,9 @@ from torch import Tensor
 from fervit.emotions import NUM_EMOTIONS
 from fervit.hardware import cpu_has_bfloat16
 from fervit.model import LatentViT
+from fervit.training.compatibility import choose_rows, fit_to_data
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents, epoch_batches
-from fervit.training.fit import choose_rows, fit_to_data
 from fervit.training.metrics import metrics_of_counts
 from fervit.training.optim import Average, LearningRate, make_optimizer
 from fervit.training.ranks import ALONE, Ranks

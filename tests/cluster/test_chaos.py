@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fervit.latents import LatentSet
-from fervit.search.journal import FILE, read_journal
+from fervit.search.records.journal import FILE, read_journal
 from tests.cluster.hosts import RayUp, address, wait_until
 from tests.cluster.test_three_hosts import epochs_of, epochs_told, folder_of, write_space
 from tests.search.test_sweep import leaderboard
@@ -169,7 +169,7 @@ def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: 
     folder = folder_of(ray_up.hosts.share, "spot")
     assert folder is not None
     name, told = on_host(folder, VICTIM), time.time()
-    ray_up.hosts.check(VICTIM, "pkill -TERM -f 'fervit.preemption watch'")
+    ray_up.hosts.check(VICTIM, "pkill -TERM -f 'fervit.cluster.preemption watch'")
     time.sleep(12)
     notice = ray_up.hosts.check(VICTIM, "cat /tmp/fervit_preemption.log /tmp/fervit_leaving_0")
     assert "SIGTERM" in notice

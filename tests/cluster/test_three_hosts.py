@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fervit.latents import LatentSet
-from fervit.search.journal import FILE, read_journal
+from fervit.search.records.journal import FILE, read_journal
 from tests.cluster.hosts import OPERATOR, REPO, RayUp, address, wait_until
 from tests.search.test_sweep import leaderboard
 

@@ -22,9 +22,9 @@ import ray
 import yaml
 from playwright.sync_api import Browser, Page
 
-from fervit.cluster import Cluster
-from fervit.search.history import History
-from fervit.search.journal import FILE, read_journal
+from fervit.cluster.nodes import Cluster
+from fervit.search.records.history import History
+from fervit.search.records.journal import FILE, read_journal
 from tests.cluster.hosts import wait_until
 from tests.conftest import ROOT, SMALL_SPACE, write_splits
 from tests.search.test_metrics import GRAFANA

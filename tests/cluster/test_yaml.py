@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from fervit.cluster import may_join
+from fervit.cluster.nodes import may_join
 from tests.conftest import ROOT
 
 FILES = ("cluster.yaml", "clusters/local.yaml", "clusters/gcp.yaml")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fervit.encoders import load_encoder
-from fervit.encoders.checkpoint import OfficialCheckpoint
+from fervit.encoders.official import OfficialCheckpoint
 from fervit.errors import UserError
 
 Tiny = Callable[..., Path]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fervit.cluster import Cluster
+from fervit.cluster.nodes import Cluster
 from fervit.encoders.registry import load_decoder
+from fervit.encoding.reconstruct import to_pixels
 from fervit.latents import LatentSet
-from fervit.latents.reconstruct import to_pixels
 from tests.conftest import Ended
 from tests.encoders.conftest import Official
 

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from scipy.stats import binom
 
-from fervit.evaluation.compare import Contender, compare, f1_behind, holm, mcnemar
+from fervit.checkpoints.checkpoint import save_checkpoint
+from fervit.evaluation.compare import compare, f1_behind, holm, mcnemar
+from fervit.evaluation.comparison import Contender
 from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.predictions import Predictions
-from fervit.training.checkpoint import save_checkpoint
 from tests.conftest import Ended, latent_set, trained, write_latents
 from tests.evaluation.test_evaluate import CONFIG
 

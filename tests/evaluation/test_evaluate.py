@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, classification_report, f1_score
 
+from fervit.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate, predict
-from fervit.evaluation.metrics import bootstrap_intervals, calibrate, confusion, describe
 from fervit.evaluation.predictions import Predictions
+from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusion, describe
 from fervit.latents import LatentSet
-from fervit.training.checkpoint import Checkpoint, save_checkpoint
 from fervit.training.config import TrainConfig
 from fervit.training.metrics import metrics_of_counts
 from tests.conftest import ENCODER, Ended, latent_set, trained, write_latents

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 
 import fervit
+from fervit.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from fervit.checkpoints.export import export
 from fervit.emotions import EMOTIONS
 from fervit.encoders.registry import fingerprint_of
 from fervit.errors import UserError
@@ -19,9 +21,7 @@ from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.predictions import Predictions
 from fervit.latents import LatentSet
 from fervit.model import LatentViT
-from fervit.training.checkpoint import Checkpoint, save_checkpoint
 from fervit.training.config import TrainConfig
-from fervit.training.export import export
 from tests.conftest import Ended
 
 CONFIG = TrainConfig(embed_dim=32, depth=1, heads=2, mlp_dim=32, standardise=True)

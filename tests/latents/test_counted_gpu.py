@@ -12,8 +12,8 @@ import numpy as np
 
 from fervit.emotions import EMOTIONS, SPLITS
 from fervit.encoders.registry import fingerprint_of
+from fervit.encoding.stages import write_block
 from fervit.latents import LatentSet
-from fervit.latents.stages import write_block
 from tests.conftest import ROOT
 
 COUNTED_GPU = {"RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": 1}), "FERVIT_DEVICE": "cpu"}

@@ -16,18 +16,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fervit.cluster import Cluster
+from fervit.cluster.nodes import Cluster
 from fervit.emotions import EMOTIONS
 from fervit.encoders import load_encoder
 from fervit.encoders.registry import fingerprint_of
+from fervit.encoding.job import EncodeSummary, encode_faces
+from fervit.encoding.placement import place
+from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
+from fervit.encoding.stages import EncoderActor
 from fervit.errors import JobError, UserError
 from fervit.images.index import open_faces
 from fervit.images.pictures import resize
 from fervit.latents import LatentSet
-from fervit.latents.encode import EncodeSummary, encode_faces
 from fervit.latents.parts import drop_duplicates, write_part
-from fervit.latents.plan import EncodePlan, EncoderChoice, place, plan_encoding
-from fervit.latents.stages import EncoderActor
 
 DEMO = EncoderChoice(kind="demo", precision="float32")
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from fervit.cluster import Cluster
+from fervit.cluster.nodes import Cluster
 from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS
+from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
+from fervit.encoding.job import encode_faces
+from fervit.encoding.plan import EncodePlan, plan_encoding
 from fervit.errors import UserError
 from fervit.latents import LatentSet
-from fervit.latents.encode import encode_faces
-from fervit.latents.import_pt import fingerprint_of_pt, index_pt
-from fervit.latents.plan import EncodePlan, plan_encoding
 
 
 class Evil:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fervit.cluster import Cluster
+from fervit.cluster.nodes import Cluster
 from fervit.images.demo_faces import write_demo_faces
 from fervit.latents import LatentSet
 from tests.conftest import ROOT
@@ -25,8 +25,8 @@ VICTIMS = (DRIVER, NODE, DRIVER, ACTOR, DRIVER, NODE, DRIVER, DRIVER, NODE, DRIV
 """All of them with `make chaos`, else the first four: one of each kind, and a driver that begins anew."""
 COMMAND = """
 import runpy, sys
-from fervit.latents import plan
-plan.PART_ROWS_DEMO = 16  # more parts, more moments to be killed in
+from fervit.encoding import placement
+placement.PART_ROWS_DEMO = 16  # more parts, more moments to be killed in
 script, *args = sys.argv[1:]
 sys.argv = ["encode.py", *args]
 runpy.run_path(script, run_name="__main__")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from fervit.cluster import Cluster, Node
+from fervit.cluster.nodes import Cluster, Node
 from fervit.encoders.registry import fingerprint_of
+from fervit.encoding.placement import HELPER_CPUS, place
+from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
 from fervit.errors import UserError
 from fervit.hardware import cpu_has_bfloat16
 from fervit.images.index import open_faces
-from fervit.latents.plan import HELPER_CPUS, EncodePlan, EncoderChoice, place, plan_encoding
 from tests.conftest import latent_set, write_latents
 
 LAPTOP = (Node(address="a", cpus=8, gpus=0),)

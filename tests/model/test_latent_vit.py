@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fervit.model import LatentViT
-from fervit.model.attention import record_attention
+from fervit.model.attention_recorder import record_attention
 from fervit.model.dropout import Dropout, DropPath, Shard
 
 

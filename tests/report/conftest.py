@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
+from fervit.checkpoints.export import export
 from fervit.evaluation.evaluate import evaluate
 from fervit.files import write_json, write_text
-from fervit.search.journal import FILE
-from fervit.search.space import SearchSpace
-from fervit.search.space_file import parse_space
+from fervit.search.records.journal import FILE
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.space_file import parse_space
 from fervit.training.config import TrainConfig
-from fervit.training.export import export
 from tests.conftest import ENCODER, latent_set, trained
 
 SPACE: dict[str, Any] = {

@@ -12,11 +12,11 @@ import pytest
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate
 from fervit.files import locked, write_json, write_text
-from fervit.report.importance import importances
-from fervit.report.story import read_story
+from fervit.report.plots.importance import importances
+from fervit.report.results import read_story
 from fervit.report.times import account
 from fervit.report.write import write_report
-from fervit.search.history import History
+from fervit.search.records.history import History
 from tests.conftest import Ended, latent_set, trained
 from tests.report.conftest import CONFIG, ENVIRONMENT, START, write_sweep
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from ray import cloudpickle
 
-from fervit.cluster import Cluster
+from fervit.cluster.nodes import Cluster
+from fervit.search.console.after import summarise
 from fervit.search.pipeline import run_sweep
-from fervit.search.preflight import open_splits
-from fervit.search.selection import failures_by_kind
-from fervit.search.summary import summarise
-from fervit.search.trial import LatentTrial
+from fervit.search.records.ranking import failures_by_kind
+from fervit.search.splits import open_splits
+from fervit.search.workers.trial import LatentTrial
 from tests.search.test_sweep import leaderboard, space, study
 
 KINDS = ("ValueError", "diverged", "out of memory", "process died", "metric missing")

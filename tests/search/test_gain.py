@@ -5,10 +5,10 @@ import math
 import numpy as np
 import yaml
 
-from fervit.search.gain import expected_gain
-from fervit.search.selection import TrialRecord
-from fervit.search.space import SearchSpace
-from fervit.search.space_file import parse_space
+from fervit.search.policy.expected_improvement import expected_gain
+from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.space_file import parse_space
 from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
 
 

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from fervit.errors import UserError
-from fervit.search.journal import FILE, Journal, elapsed_seconds, read_journal
-from fervit.search.ledger import Ledger, Planned
-from fervit.search.sampler import Outcome, SpaceSampler
-from fervit.search.screen import PlainScreen
-from fervit.search.selection import TrialRecord
-from fervit.search.sources import ConfirmSource, SearchSource, outcome_of
-from fervit.search.space import SearchSpace
-from fervit.search.space_file import parse_space
-from fervit.search.stopping import stopping_rule
+from fervit.search.console.live import PlainScreen
+from fervit.search.ledger import Ledger
+from fervit.search.policy.interfaces import Planned
+from fervit.search.policy.sampler import Outcome, SpaceSampler
+from fervit.search.policy.sources import ConfirmSource, SearchSource, outcome_of
+from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.journal import FILE, Journal, elapsed_seconds, read_journal
+from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.space_file import parse_space
 from fervit.training.trainer import EpochResult
 
 SPACE = {

@@ -18,15 +18,15 @@ import optuna
 import pytest
 import yaml
 
-from fervit.cluster import Cluster
+from fervit.checkpoints.checkpoint import load_checkpoint
+from fervit.cluster.nodes import Cluster
 from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
-from fervit.search.history import History
-from fervit.search.journal import FILE, read_journal
-from fervit.search.space import SearchSpace
-from fervit.search.space_file import parse_space
-from fervit.search.stopping import stopping_rule
-from fervit.training.checkpoint import load_checkpoint
+from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.history import History
+from fervit.search.records.journal import FILE, read_journal
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.space_file import parse_space
 from tests.conftest import ROOT, SMALL_SPACE
 from tests.latents.test_kills import DRIVER, NODE, descendants, kill
 from tests.search.test_sweep import leaderboard, sweep

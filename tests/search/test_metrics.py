@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from fervit.cluster import Cluster
+from fervit.cluster.nodes import Cluster
 from tests.conftest import ROOT, Ended
 
 GRAFANA = ROOT / "clusters" / "grafana" / "fervit.json"
@@ -56,8 +56,8 @@ def test_a_sweep_and_an_encoding_job_are_seen_by_prometheus(
 
 def test_grafanas_file_shows_what_there_is() -> None:
     dashboard = json.loads(GRAFANA.read_text())
-    sources = (ROOT / "fervit" / "search" / "metrics.py").read_text() + (
-        ROOT / "fervit" / "latents" / "encode.py"
+    sources = (ROOT / "fervit" / "search" / "workers" / "prometheus.py").read_text() + (
+        ROOT / "fervit" / "encoding" / "job.py"
     ).read_text()
     ours = set(re.findall(r'(?:Gauge|Counter)\(\s*"(fervit_\w+)"', sources))
     text = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])

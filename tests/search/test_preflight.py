@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from fervit.cluster import Node
+from fervit.cluster.nodes import Node
 from fervit.errors import UserError
 from fervit.search.preflight import placeable
-from fervit.search.settings import TrialResources
+from fervit.search.space.settings import TrialResources
 
 LAPTOP = [Node(address="127.0.0.1", cpus=2, gpus=0)]
 FARM = [Node(address=f"10.0.0.{i}", cpus=4, gpus=1) for i in range(8)]

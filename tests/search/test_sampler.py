@@ -8,9 +8,9 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from fervit.search.sampler import Outcome, SpaceSampler
-from fervit.search.space import SearchSpace
-from fervit.search.space_file import parse_space
+from fervit.search.policy.sampler import Outcome, SpaceSampler
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.space_file import parse_space
 from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import yaml
 
-from fervit.search.confirm import Confirmed, choose
-from fervit.search.leaderboard import write_leaderboard
-from fervit.search.selection import TrialRecord, TrialState, failures_by_kind, ranked
-from fervit.search.settings import Metric
-from fervit.search.space_file import parse_space
+from fervit.search.outcome.confirm import Confirmed, choose
+from fervit.search.outcome.leaderboard import write_leaderboard
+from fervit.search.records.ranking import failures_by_kind, ranked
+from fervit.search.records.record import TrialRecord, TrialState
+from fervit.search.space.space_file import parse_space
+from fervit.training.objective import Metric
 from tests.conftest import SMALL_SPACE
 
 F1 = Metric()

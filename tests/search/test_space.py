@@ -8,7 +8,7 @@ import yaml
 
 from fervit.errors import UserError
 from fervit.search.preflight import describe_space
-from fervit.search.space_file import parse_space, read_space
+from fervit.search.space.space_file import parse_space, read_space
 from fervit.training.config import TrainConfig
 from tests.conftest import ROOT, SMALL_SPACE
 

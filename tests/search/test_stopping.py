@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from fervit.search.ledger import StoppingRule
-from fervit.search.selection import TrialRecord
-from fervit.search.settings import EarlyStopping, Metric
-from fervit.search.stopping import stopping_rule
+from fervit.search.policy.interfaces import StoppingRule
+from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.record import TrialRecord
+from fervit.search.space.settings import EarlyStopping
+from fervit.training.objective import Metric
 
 
 def record(number: int, warmup_epochs: float = 0.0) -> TrialRecord:

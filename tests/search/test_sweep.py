@@ -17,18 +17,19 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fervit
-from fervit.cluster import Cluster
+from fervit.checkpoints.checkpoint import load_checkpoint
+from fervit.cluster.nodes import Cluster
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
-from fervit.search.pipeline import SweepResult, run_sweep
-from fervit.search.preflight import open_splits
-from fervit.search.settings import Budget
-from fervit.search.space import SearchSpace
-from fervit.search.space_file import parse_space
-from fervit.search.summary import summarise
-from fervit.search.sweep import spent
-from fervit.training.checkpoint import load_checkpoint
+from fervit.search.console.after import summarise
+from fervit.search.outcome.result import SweepResult
+from fervit.search.pipeline import run_sweep
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import Budget
+from fervit.search.space.space_file import parse_space
+from fervit.search.splits import open_splits
+from fervit.search.workers.tuner import spent
 from tests.conftest import SMALL_SPACE
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from fervit.cluster import Cluster
+from fervit.cluster.nodes import Cluster
 from tests.latents.test_kills import descendants
 from tests.search.test_sweep import leaderboard, space, sweep
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from fervit.cluster import Cluster
-from fervit.search.journal import FILE, read_journal
+from fervit.cluster.nodes import Cluster
+from fervit.search.console.live import LiveScreen
 from fervit.search.preflight import epochs_a_trial, forecast
-from fervit.search.screen import LiveScreen
-from fervit.search.space_file import read_space
+from fervit.search.records.journal import FILE, read_journal
+from fervit.search.space.space_file import read_space
 from tests.conftest import ROOT
 from tests.search.test_journal import Sweep, report
 from tests.search.test_sweep import leaderboard

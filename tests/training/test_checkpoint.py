@@ -12,12 +12,12 @@ from torch import nn
 
 import fervit
 from benchmarks.train import GuideViT
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fervit.checkpoints.export import export
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.model import LatentViT
-from fervit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fervit.training.config import TrainConfig
-from fervit.training.export import export
 from tests.conftest import ENCODER
 
 CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=2, heads=2, mlp_dim=16)

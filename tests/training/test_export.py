@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import fervit
+from fervit.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from fervit.errors import UserError
-from fervit.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import Ended, latent_set, trained
 from tests.evaluation.test_evaluate import CONFIG
 
@@ -47,7 +47,7 @@ def test_the_export_of_a_run_loads_back_without_a_pickle(command: Callable[..., 
     "options", [{"pre_norm": True, "activation": "gelu"}, {"pooling": "mean", "standardise": True}]
 )
 def test_every_form_of_the_model_exports(options: dict[str, object], tmp_path: Path) -> None:
-    from fervit.training.export import export_onnx
+    from fervit.checkpoints.export import export_onnx
 
     checkpoint = trained(replace(CONFIG, epochs=1, **options))  # type: ignore[arg-type]
     assert export_onnx(checkpoint, tmp_path / "model.onnx") < 1e-4

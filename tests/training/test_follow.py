@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fervit.errors import JobError
-from fervit.training.follow import Follower
-from fervit.training.run_folder import RunFolder
+from fervit.runs.console import Follower
+from fervit.runs.folder import RunFolder
 
 ROW = {"train_loss": 1.5, "val_loss": 1.6, "accuracy": 0.4, "f1_macro": 0.35, "lr": 1e-4, "samples_per_second": 1234.5}
 HARDWARE = {"parameters": 19_200_000, "precision": "bfloat16", "workers": 2, "device": "CPU", "hosts": ["a"]}

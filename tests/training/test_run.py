@@ -17,8 +17,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fervit.cluster import Cluster
-from fervit.training.run_folder import RunFolder
+from fervit.cluster.nodes import Cluster
+from fervit.runs.folder import RunFolder
 from tests.conftest import ROOT, Ended, latent_set, write_latents
 from tests.latents.test_kills import descendants
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fervit.errors import UserError
+from fervit.training.compatibility import choose_rows
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents, epoch_batches
-from fervit.training.fit import choose_rows
 from fervit.training.optim import LearningRate
 from fervit.training.ranks import Ranks
 from fervit.training.trainer import DivergedError, EpochResult, Trainer, class_weights

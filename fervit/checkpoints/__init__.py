@@ -1,0 +1,1 @@
+"""Trained models on disk: checkpoints, exports and model cards. No Ray."""

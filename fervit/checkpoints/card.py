@@ -1,0 +1,75 @@
+"""Model cards: what a model is, what it reached, on which data, and how to use it.
+
+Mitchell et al., "Model cards for model reporting" (FAT* 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.emotions import EMOTIONS
+
+HEADER = ["---", "library_name: fervit", "tags: [facial-expression-recognition, stylegan, w-plus]", "---"]
+METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss")
+
+
+def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Sequence[str] = ()) -> str:
+    """Markdown with the header that model hubs read.
+
+    Args:
+        checkpoint: the model.
+        title: of the card.
+        results: lines of Markdown.
+        params: "name value" of the hyperparameters that were chosen.
+    """
+    lines = [
+        *HEADER,
+        f"# {title}",
+        "",
+        f"A Vision Transformer over W+ codes of {checkpoint.config.seq_len} x {checkpoint.config.latent_dim} "
+        f"numbers; seven classes: {', '.join(EMOTIONS)}.",
+        "",
+        "## Results",
+        "",
+        *results,
+        "",
+        "## Made from",
+        "",
+        f"- encoder: {checkpoint.encoder.get('encoder', 'not named by the checkpoint')}, checkpoint sha256 "
+        f"{checkpoint.encoder.get('checkpoint_sha256') or '-'}"
+        + (" (UNTRAINED random weights: not a result)" if checkpoint.encoder.get("untrained") else ""),
+        *(f"- {split} latents: sha256 {digest}" for split, digest in checkpoint.data.items()),
+        *([f"- hyperparameters: {', '.join(params)}"] if params else []),
+        "- all hyperparameters: config.json here",
+        "",
+        *_use(checkpoint),
+    ]
+    return "\n".join(lines)
+
+
+def card_of_run(checkpoint: Checkpoint) -> str:
+    """The card of a model of which only its checkpoint is known."""
+    known = {name: checkpoint.metrics[name] for name in METRICS if name in checkpoint.metrics}
+    metrics = ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "not named"
+    results = [f"On its validation split, which chose epoch {checkpoint.epoch}, so optimistic: {metrics}."]
+    return card(checkpoint, "LatentViT", results)
+
+
+def _use(checkpoint: Checkpoint) -> list[str]:
+    kind = checkpoint.encoder.get("encoder", "psp")
+    encoder = 'encoder_type="demo"' if kind == "demo" else f'encoder_model="{kind}_ffhq_encode.pt"'
+    return [
+        "## Use",
+        "",
+        "    import fervit",
+        '    model = fervit.load("this/folder")',
+        "    logits = model(codes)  # [n, seq_len, latent_dim] -> [n, 7]",
+        "",
+        f'    model = fervit.load("this/folder", {encoder})  # the encoder whose codes it was trained on',
+        '    model.predict(["face.jpg"])',
+        "",
+        "Codes must come from the same encoder. Labels of FER2013-like sets are noisy and culture-bound: the model "
+        "reads the expression that annotators named, not what a person feels. Not for decisions about people.",
+        "",
+    ]

@@ -1,0 +1,104 @@
+"""A trained model as a folder that others can use: safetensors, config.json, a model card, on request ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fervit.checkpoints.checkpoint import BEST_MODEL, MODEL_CONFIG, WEIGHTS, Checkpoint, save_checkpoint
+from fervit.emotions import EMOTIONS
+from fervit.errors import JobError, UserError
+from fervit.files import first_line, whole_file, write_json
+from fervit.version import __version__
+
+ONNX_FILE, CARD_FILE = "model.onnx", "README.md"
+ONNX_TOLERANCE = 1e-4
+"""Largest difference of a logit."""
+
+
+def check_free(folder: Path) -> None:
+    """Raises UserError if a folder holds something that an export would mix with or overwrite."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--output_dir {folder}: is not empty; an export gets a folder of its own, give a new one")
+
+
+def export(checkpoint: Checkpoint, folder: Path) -> None:
+    """Writes best_model.pt, model.safetensors and config.json (labels, preprocessing, encoder, hyperparameters)."""
+    from safetensors.torch import save_file
+
+    save_checkpoint(checkpoint, folder / BEST_MODEL)
+    with whole_file(folder / WEIGHTS) as aside:
+        save_file({name: value.contiguous() for name, value in checkpoint.model_state_dict.items()}, aside)
+    write_json(
+        folder / MODEL_CONFIG,
+        {
+            "labels": list(EMOTIONS),
+            "preprocessing": preprocessing(checkpoint),
+            "model": checkpoint.config.model(),
+            "training": checkpoint.config.to_json(),
+            "epoch": checkpoint.epoch,
+            "metrics": checkpoint.metrics,
+            "encoder": checkpoint.encoder,
+            "data": checkpoint.data,
+            "weights_sha256": checkpoint.fingerprint,
+            "fervit_version": __version__,
+        },
+    )
+
+
+def preprocessing(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What happens to a picture before the encoder sees it."""
+    return {
+        "alignment": "FFHQ: eyes and mouth corners to fixed places (Karras et al., 2019)",
+        "color": "RGB",
+        "size": checkpoint.encoder.get("size", 256),
+        "resample": "bilinear",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "codes": [checkpoint.config.seq_len, checkpoint.config.latent_dim],
+    }
+
+
+def export_onnx(checkpoint: Checkpoint, path: Path) -> float:
+    """Writes the model as ONNX, codes float32 [n, seq_len, latent_dim] -> logits [n, 7], n free.
+
+    Returns:
+        The largest difference of a logit between onnxruntime and the model, on random codes.
+
+    Raises:
+        UserError: the packages for it are not installed.
+        JobError: onnxruntime does not give what the model gives; nothing is written.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"--onnx: needs {error.name}; install it with `pip install 'fervit[onnx]'`") from None
+    model = checkpoint.model()
+    shape = (checkpoint.config.seq_len, checkpoint.config.latent_dim)
+    codes = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    with whole_file(path) as aside:
+        torch.onnx.export(
+            model,
+            (codes[:2],),
+            aside,
+            input_names=["codes"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        try:
+            session = onnxruntime.InferenceSession(aside, providers=["CPUExecutionProvider"])
+            found = session.run(None, {"codes": codes.numpy()})[0]
+        except Exception as error:  # onnxruntime has a dozen kinds
+            raise JobError(f"{path}: onnxruntime cannot run the model ({first_line(error)}); nothing is kept") from None
+        with torch.inference_mode():
+            difference = float(np.abs(found - model(codes).numpy()).max())
+        if not difference <= ONNX_TOLERANCE:
+            raise JobError(f"{path}: onnxruntime's logits differ by {difference:.1e}, more than 1e-4; nothing is kept")
+    return difference

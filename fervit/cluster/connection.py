@@ -1,0 +1,107 @@
+"""Joining a Ray cluster, or starting a local one, with Ray's chatter in a file."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
+from fervit.cluster.nodes import NODE_GROUP, NODE_TYPES, Cluster, Node, gpu_type, may_join
+from fervit.cluster.ray_output import descriptor_to, loggers_to, messages_to
+from fervit.errors import JobError, UserError
+from fervit.files import first_line
+
+CONNECT_S = 10.0
+
+
+@contextmanager
+def connect(address: str | None, log: Path) -> Iterator[Cluster]:
+    """Joins the Ray at `address` (or RAY_ADDRESS, or one started on this machine); without one, starts a local Ray.
+
+    A Ray that this process is connected to already is used as it is and left running. Ray's own messages go to the
+    file `log`.
+
+    Raises:
+        UserError: there is no Ray at `address`.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    connected_before = ray.is_initialized()
+    with descriptor_to(log) as file:
+        if not connected_before:
+            with redirect_stderr(file):
+                _init(address)
+        try:
+            with loggers_to(file), messages_to(file):
+                yield _describe(connected_before)
+        finally:
+            if not connected_before:
+                ray.shutdown()
+
+
+def _init(address: str | None) -> None:
+    import ray
+    from ray._private.services import find_bootstrap_address
+
+    given = address or os.environ.get("RAY_ADDRESS")
+    if given is None and not _listens(find_bootstrap_address(None)):
+        address = "local"  # Ray would wait for one that was killed, of which a file still speaks
+    elif not _listens(given):
+        raise UserError(
+            f"--address {given}: nothing listens there; start Ray with `ray start --head`, or leave the address (and "
+            "RAY_ADDRESS) out"
+        )
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        address = given
+        if address is None:
+            raise JobError(f"a local Ray could not be started ({first_line(error)}); start the command again") from None
+        raise UserError(
+            f"--address {address}: no Ray answers there ({first_line(error)}); start one with `ray start --head`, or "
+            "leave the address (and RAY_ADDRESS) out"
+        ) from None
+
+
+def _listens(address: str | None) -> bool:
+    """Whether a connection to host:port can be made; of other forms (auto, local, ray://...) Ray itself has to say."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return address is not None
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S):
+            return True
+    except OSError:
+        return False
+
+
+def cluster_nodes() -> tuple[Node, ...]:
+    """Of the Ray that this process is connected to: those that are there, then those that may join."""
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return (
+        *(
+            Node(
+                address=node["NodeManagerAddress"],
+                cpus=node["Resources"].get("CPU", 0),
+                gpus=node["Resources"].get("GPU", 0),
+                gpu_type=gpu_type(node["Resources"]),
+                node_id=node["NodeID"],
+            )
+            for node in alive
+        ),
+        *may_join(Counter(node["Labels"].get(NODE_GROUP, "") for node in alive), os.environ.get(NODE_TYPES, "")),
+    )
+
+
+def _describe(connected_before: bool) -> Cluster:
+    from ray._private import worker
+
+    url = worker.get_dashboard_url()
+    started_here = not connected_before and worker._global_node is not None and worker._global_node.head
+    return Cluster(nodes=cluster_nodes(), dashboard=f"http://{url}" if url else None, started_here=started_here)

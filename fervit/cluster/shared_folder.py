@@ -1,0 +1,86 @@
+"""Whether all nodes of a cluster see one folder. A disk of each node's own would scatter what a job writes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fervit.cluster.nodes import Node
+from fervit.errors import UserError
+from fervit.files import first_line
+
+WAIT_S = 60.0
+WAY_OUT = (
+    "start the command in a folder that all nodes share under one path (NFS, EFS, Filestore; FERVIT_SHARE in the "
+    "cluster's YAML)"
+)
+
+
+def check_shared(
+    nodes: Sequence[Node], folder: Path | None, also: Callable[[], str] = lambda: "", way_out: str = WAY_OUT
+) -> dict[str, str]:
+    """Has every node write into the folder and looks whether that is seen here.
+
+    Args:
+        nodes: of the cluster that this process is connected to; those that are not there yet are passed over.
+        folder: which jobs on any node will write to; None for no folder.
+        also: run on each node as well; "" or what it finds.
+        way_out: what the user is told to do.
+
+    Returns:
+        A node's address -> what `also` found there; nodes where it found nothing are left out.
+
+    Raises:
+        UserError: a node cannot write to the folder, or what it wrote is not seen here.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    look = ray.remote(_look)
+    probes = {node: folder / f".probe-{uuid.uuid4().hex[:12]}" if folder else None for node in nodes if node.there}
+    tasks = {
+        node: look.options(
+            num_cpus=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
+            name="look around",
+        ).remote(probe, also)
+        for node, probe in probes.items()
+    }
+    found = {}
+    for node, probe in probes.items():
+        written, other = _answer(tasks[node], node)
+        seen = probe is None or probe.is_file()
+        if probe is not None:
+            probe.unlink(missing_ok=True)
+        if written or not seen:
+            why = f"cannot write to {folder} ({written})" if written else f"writes to a disk of its own at {folder}"
+            raise UserError(f"node {node.address}: {why}; {way_out}")
+        if other:
+            found[node.address] = other
+    return found
+
+
+def _answer(task: Any, node: Node) -> tuple[str, str]:
+    import ray
+
+    try:
+        answer: tuple[str, str] = ray.get(task, timeout=WAIT_S)
+        return answer
+    except ray.exceptions.GetTimeoutError:
+        raise UserError(f"node {node.address}: does not answer within {WAIT_S:.0f} s; see `ray status`") from None
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"node {node.address}: cannot run fervit ({first_line(error)}); install the same version on every node"
+        ) from None
+
+
+def _look(probe: Path | None, also: Callable[[], str]) -> tuple[str, str]:
+    """("" or why the file could not be written, what `also` says)."""
+    try:
+        if probe is not None:
+            probe.write_text("a node can write here\n")
+    except OSError as error:
+        return first_line(error), ""
+    return "", also()

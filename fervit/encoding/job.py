@@ -1,0 +1,238 @@
+"""The encoding job: faces -> W+ codes in Parquet, on Ray Data.
+
+Pictures are decoded in CPU tasks, encoded by a pool of actors that hold the network, and written by CPU tasks, so that
+an actor never waits for a disk. A part file appears whole or not at all, and the same job again encodes only what no
+part holds yet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fervit.cluster.nodes import Cluster
+from fervit.cluster.shared_folder import check_shared
+from fervit.encoding.failures import ERRORS_FILE, FailureLog
+from fervit.encoding.import_pt import load_block
+from fervit.encoding.placement import HELPER_CPUS, Placement
+from fervit.encoding.plan import EncodePlan
+from fervit.encoding.stages import EncoderActor, decode_block, write_block
+from fervit.errors import JobError, UserError
+from fervit.files import first_line
+from fervit.latents.parts import drop_duplicates
+from fervit.progress import Progress
+from fervit.storage import absolute, cannot_write, is_uri
+
+START_S = 600
+"""Within which encoders have to start on nodes that are there."""
+IMPORT_ROWS = 512
+"""Codes in one part file of an import."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeSummary:
+    done: int
+    """Faces encoded by this job."""
+    failed: int
+    """Faces that this job could not encode."""
+    seconds: float
+    hosts: dict[str, int]
+    """Faces that each machine encoded."""
+
+
+def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str]) -> None:
+    """Makes sure that every node sees what it reads and writes; of URIs that is not in doubt.
+
+    Args:
+        cluster: that this process is connected to.
+        latent_out: folder or URI of the codes.
+        inputs: paths or URIs of what tasks read.
+
+    Raises:
+        UserError: a node does not.
+    """
+    if len(cluster.nodes) == 1:
+        return
+    missing = partial(_missing, [absolute(path) for path in inputs if not is_uri(path)])
+    if is_uri(latent_out):
+        folder = None
+    else:
+        folder = Path(absolute(latent_out))
+        folder.mkdir(parents=True, exist_ok=True)
+    way_out = "give a --latent_out that all nodes share under one path (NFS, EFS), or an object store (s3://, gs://)"
+    for address, path in check_shared(cluster.nodes, folder, missing, way_out).items():
+        raise UserError(
+            f"node {address}: {path} is not there; every node reads it, under that path or from s3://, gs://"
+        )
+
+
+def _missing(paths: Sequence[str]) -> str:
+    return next((path for path in paths if not Path(path).exists()), "")
+
+
+def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary:
+    """Encodes (or imports) the faces of a plan on the Ray that this process is connected to.
+
+    Args:
+        plan: from `plan_encoding`.
+        placement: from `place`; None for an import, which needs no encoder.
+
+    Raises:
+        JobError: not one face of the index has a code, neither from before nor now; the disk is full; or an actor could
+            not load its encoder. What was written stays, and the same call goes on from there.
+    """
+    started = time.monotonic()
+    meter = _Meter(plan.latent_out) if len(plan) else None
+    progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import")
+    failures = FailureLog(plan.folders, plan.failures)
+    hosts: Counter[str] = Counter()
+    try:
+        for rows in _receipts(plan, placement) if len(plan) else ():
+            if rows[0]["fatal"]:
+                raise JobError(f"{rows[0]['fatal']}; what was written stays whole")
+            failed = [row for row in rows if row["error"]]
+            for row in failed:
+                failures.add(row["split"], row["image_id"], row["error"])
+            hosts[rows[0]["host"]] += len(rows) - len(failed)
+            progress.add(len(rows) - len(failed), failed=len(failed))
+            if meter is not None:
+                meter.add(len(rows) - len(failed), len(failed))
+        failures.write()
+        for folder in plan.folders.values():
+            drop_duplicates(folder)
+        for path in plan.leftovers:
+            Path(path).unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        failures.write()
+        raise KeyboardInterrupt(
+            f"interrupted: {progress.done} images were encoded and stay; the same command goes on from there"
+        ) from None
+    except OSError as error:
+        raise JobError(cannot_write(plan.latent_out, error)) from None
+    except Exception as error:
+        if not _is_loss(error):
+            raise
+        raise JobError(
+            f"Ray lost a part of the job, such as its node ({first_line(error)}); {progress.done} images were encoded "
+            "and stay; the same command goes on from there"
+        ) from None
+    finally:
+        progress.close()
+    if progress.done == 0 and plan.present == 0:
+        _refuse_nothing(plan, failures)
+    seconds = time.monotonic() - started
+    return EncodeSummary(done=progress.done, failed=progress.failed, seconds=seconds, hosts=dict(hosts))
+
+
+class _Meter:
+    """What the job tells Prometheus; Ray exports it with `ray_` before the names.
+
+    Args:
+        folder: of the codes, which every metric carries.
+    """
+
+    def __init__(self, folder: str) -> None:
+        from ray.util.metrics import Counter
+
+        self._done = Counter("fervit_images_encoded", "Images encoded", ("folder",))
+        self._failed = Counter("fervit_images_failed", "Images that could not be encoded", ("folder",))
+        for counter in (self._done, self._failed):
+            counter.set_default_tags({"folder": folder})
+
+    def add(self, done: int, failed: int) -> None:
+        for counter, n in ((self._done, done), (self._failed, failed)):
+            if n:
+                counter.inc(n)
+
+
+def _refuse_nothing(plan: EncodePlan, failures: FailureLog) -> None:
+    listed = f"all reasons stand in {plan.latent_out}, {ERRORS_FILE} of each split"
+    if failures.first is None:
+        raise JobError(f"all {plan.failed_before} images failed before; {listed}; --retry_errors tries them again")
+    name, reason = failures.first
+    raise JobError(f"none of the {len(plan)} images could be encoded; the first, {name}: {reason}; {listed}")
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether a process or a node died, rather than code of ours failed."""
+    from ray.exceptions import RayError, RayTaskError
+
+    return isinstance(error, RayError) and not isinstance(error, RayTaskError)
+
+
+def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[dict[str, str]]]:
+    """Runs the job and yields, for each block, its rows' image_id, split, error and what ends the job ("" for none)."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Else the encoder that starts first gets all that a small job has. What must join or be freed is not waited for.
+    context.wait_for_min_actors_s = START_S if placement is not None and _all_can_start(placement) else -1
+    fingerprint = plan.fingerprint
+    helper: dict[str, Any] = {"batch_size": None, "num_cpus": HELPER_CPUS}
+    from_arrow: dict[str, Any] = {**helper, "batch_format": "pyarrow"}
+    if placement is None:
+        dataset = ray.data.from_arrow(_blocks(plan.index.table, IMPORT_ROWS))
+        dataset = dataset.map_batches(load_block, fn_kwargs={"fingerprint": fingerprint}, **from_arrow)
+    else:
+        assert plan.encoder is not None
+        fingerprint = {**fingerprint, "precision": placement.precision}
+        blocks = _blocks(plan.index.table, placement.part_rows)
+        dataset = ray.data.from_arrow(blocks)
+        dataset = dataset.map_batches(
+            decode_block,
+            fn_kwargs={
+                "kind": plan.index.kind,
+                "filesystem": plan.index.filesystem,
+                "size": fingerprint["size"],
+            },
+            **from_arrow,
+        )
+        # The public `map_batches` refuses whole blocks on a GPU, and with a number of rows Ray bundles small blocks, of
+        # two splits, too. `map_groups` passes whole blocks to GPUs by the same call.
+        dataset = dataset.map_batches_internal(
+            EncoderActor,
+            fn_constructor_kwargs={
+                "encoder": replace(plan.encoder, precision=placement.precision),
+                "fingerprint": fingerprint,
+                "batch_size": placement.batch_size,
+                "device": placement.device,
+                "threads": placement.threads,
+            },
+            batch_size=None,
+            batch_format="numpy",
+            num_cpus=placement.cpus,
+            num_gpus=placement.gpus or None,
+            compute=ray.data.ActorPoolStrategy(size=min(placement.actors, len(blocks))),
+        )
+    dataset = dataset.map_batches(
+        write_block, fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint}, batch_format="numpy", **helper
+    )
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield batch.to_pylist()
+
+
+def _all_can_start(placement: Placement) -> bool:
+    import ray
+
+    free = ray.available_resources()
+    needed = {"CPU": placement.actors * placement.cpus, "GPU": placement.actors * placement.gpus}
+    return placement.all_there and all(free.get(name, 0) >= n for name, n in needed.items())
+
+
+def _blocks(rows: pa.Table, size: int) -> list[pa.Table]:
+    """Tables of at most `size` rows, each of one split."""
+    blocks = []
+    for split in pc.unique(rows["split"]).to_pylist():
+        of_split = rows.filter(pc.equal(rows["split"], split))
+        blocks += [of_split.slice(i, size).combine_chunks() for i in range(0, len(of_split), size)]
+    return blocks

@@ -1,0 +1,100 @@
+"""A sheet of faces beside what their codes say: whether encoding works on these pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+
+from fervit.emotions import EMOTIONS
+from fervit.encoders.stylegan2 import Decoder
+from fervit.errors import JobError
+from fervit.images.face_index import FaceIndex
+from fervit.images.pictures import resize
+from fervit.latents.parts import read_split
+from fervit.storage import child, locate, write_whole
+
+SHEET_FILE = "reconstructions.png"
+SIDE = 256
+CAPTION = 18
+PAIRS_A_ROW = 4
+
+
+def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, str], decoder: Decoder, n: int) -> str:
+    """Draws `n` faces, spread over the index, each beside its code's picture, and returns where the sheet is.
+
+    Args:
+        index: the faces.
+        latent_out: folder or URI for the sheet.
+        folders: of each split's codes.
+        decoder: of the encoder's checkpoint.
+        n: how many; fewer where there are fewer codes.
+
+    Raises:
+        JobError: no face of the index has a code.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    decoder = decoder.to(device)
+    pairs = []
+    for row, code_nd in _chosen(index, folders, n):
+        try:
+            face = resize(index.read(row["source"]), SIDE)
+        except Exception:  # gone or broken since it was encoded
+            continue
+        with torch.inference_mode():
+            picture = decoder(torch.from_numpy(code_nd.astype(np.float32))[None].to(device))
+        pairs.append((row, face, to_pixels(picture, SIDE)))
+    if not pairs:
+        raise JobError("--reconstruct: no face of the data root has a code")
+    path = child(latent_out, SHEET_FILE)
+    filesystem, inner = locate(path)
+    sheet = _draw(pairs)
+    write_whole(filesystem, inner, lambda file: sheet.save(file, format="PNG"))
+    return path
+
+
+def to_pixels(picture_13hw: torch.Tensor, side: int) -> np.ndarray:
+    """A decoder's output [1, 3, h, w], nominally in [-1, 1], as uint8 [side, side, 3]: means of pixels, truncated."""
+    small = F.adaptive_avg_pool2d(picture_13hw.float(), side)[0]
+    pixels = ((small + 1) / 2).clamp(0, 1).mul(255).to(torch.uint8)
+    return pixels.permute(1, 2, 0).cpu().numpy()
+
+
+def _chosen(index: FaceIndex, folders: dict[str, str], n: int) -> Iterator[tuple[dict[str, str], np.ndarray]]:
+    """Rows of the index with their codes, evenly spread over those that have one."""
+    rows = []
+    for split, folder in folders.items():
+        _, columns = read_split(folder, ["image_id"])
+        of_split = index.of_split(split)
+        present = pc.is_in(of_split["image_id"], value_set=columns["image_id"].cast(pa.string()).combine_chunks())
+        rows.append(of_split.filter(present))
+    table = pa.concat_tables(rows)
+    if len(table) == 0:
+        return
+    chosen = table.take(np.unique(np.linspace(0, len(table) - 1, n).round().astype(int)))
+    for split in pc.unique(chosen["split"]).to_pylist():
+        _, columns = read_split(folders[split], ["image_id", "latent"])
+        of_split = chosen.filter(pc.equal(chosen["split"], split))
+        at = pc.index_in(of_split["image_id"], value_set=columns["image_id"].combine_chunks())
+        codes = columns["latent"].combine_chunks().to_numpy_ndarray()
+        for row, i in zip(of_split.to_pylist(), at.to_pylist(), strict=True):
+            yield row, codes[i]
+
+
+def _draw(pairs: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> Image.Image:
+    columns = min(PAIRS_A_ROW, len(pairs))
+    height = SIDE + CAPTION
+    sheet = Image.new("RGB", (columns * (2 * SIDE + 8) - 8, -(-len(pairs) // columns) * height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for i, (row, face, decoded) in enumerate(pairs):
+        left, top = (i % columns) * (2 * SIDE + 8), (i // columns) * height
+        sheet.paste(Image.fromarray(face), (left, top))
+        sheet.paste(Image.fromarray(decoded), (left + SIDE, top))
+        caption = f"{EMOTIONS[int(row['label'])]}  {row['image_id'][-60:]}"
+        draw.text((left + 2, top + SIDE + 2), caption, fill="black", font=font)
+    return sheet

@@ -1,0 +1,137 @@
+"""What happens to a block of faces on its way: decoded, encoded, written. Plain functions; Ray Data calls them."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from fervit.encoding.plan import EncoderChoice
+from fervit.errors import UserError
+from fervit.files import first_line
+from fervit.images.face_index import SourceKind, read_source
+from fervit.images.pictures import pixels_sha256, reason_of, resize
+from fervit.latents.parts import write_part
+from fervit.latents.schema import schema, table
+from fervit.storage import cannot_write
+
+if TYPE_CHECKING:
+    from fervit.encoders.runner import EncoderRunner
+
+Columns = dict[str, np.ndarray]
+
+
+def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem, size: int) -> Columns:
+    """Rows of an index -> their pixels, uint8 [n, size, size, 3]; a face that cannot be read has an `error`."""
+    pixels = np.zeros((len(block), size, size, 3), np.uint8)
+    errors = []
+    for i, source in enumerate(block["source"].to_pylist()):
+        try:
+            pixels[i] = resize(read_source(kind, filesystem, source), size)
+            errors.append("")
+        except Exception as error:  # whatever is wrong with one picture must not stop the job
+            errors.append(reason_of(error))
+    sha256 = [pixels_sha256(picture) for picture in pixels]
+    return {**names_of(block), "sha256": _objects(sha256), "pixels": pixels, "error": _objects(errors)}
+
+
+def names_of(block: pa.Table) -> Columns:
+    """image_id, split and label of each row."""
+    return {
+        "image_id": _objects(block["image_id"].to_pylist()),
+        "split": _objects(block["split"].to_pylist()),
+        "label": block["label"].to_numpy(),
+    }
+
+
+class EncoderActor:
+    """Holds the network; turns blocks of pixels into codes.
+
+    Args:
+        encoder: which one; its precision is set.
+        fingerprint: what it must turn out to be, on this machine too.
+        batch_size: faces that go through the network at once.
+        device: "cpu" or "cuda".
+        threads: to compute with, on the CPU.
+    """
+
+    def __init__(
+        self, encoder: EncoderChoice, fingerprint: dict[str, Any], batch_size: int, device: str, threads: int
+    ) -> None:
+        from fervit.encoders.registry import load_encoder
+        from fervit.encoders.runner import EncoderRunner
+
+        self.failure, self.host = "", socket.gethostname()
+        try:
+            loaded = load_encoder(encoder.kind, encoder.checkpoint, device, encoder.precision or "float32")
+            if loaded.fingerprint.to_json() != fingerprint:
+                raise UserError(f"--encoder_model {encoder.checkpoint}: is another file here than where the job began")
+            self.runner: EncoderRunner = EncoderRunner(loaded, batch_size, threads)
+        except UserError as error:
+            self.failure = f"an encoder could not start: {error} (every node needs the file, under that path)"
+        except (RuntimeError, MemoryError) as error:
+            self.failure = f"an encoder could not start: {_resources(error, batch_size)}"
+
+    def __call__(self, block: Columns) -> Columns:
+        pixels, errors = block.pop("pixels"), block["error"].astype(object)
+        if self.failure:
+            return {**block, "fatal": _objects([self.failure] * len(errors))}
+        block["host"] = _objects([self.host] * len(errors))
+        good = np.flatnonzero(errors == "")
+        fingerprint = self.runner.encoder.fingerprint
+        codes = np.zeros((len(pixels), fingerprint.seq_len, fingerprint.latent_dim), np.float16)
+        try:
+            found = self.runner(pixels if len(good) == len(pixels) else pixels[good]).numpy()
+        except (RuntimeError, MemoryError) as error:
+            failure = f"an encoder failed: {_resources(error, self.runner.batch_size)}"
+            return {**block, "fatal": _objects([failure] * len(errors))}
+        with np.errstate(over="ignore"):
+            codes[good] = found
+        for i in np.flatnonzero(~np.isfinite(codes).all(axis=(1, 2))):
+            codes[i], errors[i] = 0, "the encoder's code has numbers that are not finite in float16"
+        block["latent"], block["error"] = codes, errors
+        return block
+
+
+def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, Any]) -> Columns:
+    """Writes a part file for each split of a block, and returns image_id, split and error of each row, and the host
+    that encoded it.
+
+    A block is of one split unless Ray bundles blocks, and a face never goes to another split's folder. A part is named
+    after the ids in it, so a block that Ray encodes twice replaces its own files. What ends the whole job is told in
+    the column `fatal`: of an exception Ray Data would leave a long text.
+    """
+    splits = block["split"].astype(object)
+    fatal = block["fatal"][0] if "fatal" in block else ""
+    for split in () if fatal else dict.fromkeys(splits):
+        folder = folders[split]
+        try:
+            _write_rows({name: values[splits == split] for name, values in block.items()}, folder, fingerprint)
+        except OSError as error:
+            fatal = cannot_write(folder, error)
+            break
+    return {
+        **{name: block[name] for name in ("image_id", "split", "error")},
+        "fatal": _objects([fatal] * len(splits)),
+        "host": block.get("host", _objects([""] * len(splits))),
+    }
+
+
+def _write_rows(rows: Columns, folder: str, fingerprint: dict[str, Any]) -> None:
+    """Writes the part file of some rows, without those that have an error."""
+    good = rows["error"] == ""
+    if good.any():
+        ids, sha256 = (rows[name][good].tolist() for name in ("image_id", "sha256"))
+        part = table(ids, rows["label"][good], sha256, rows["latent"][good], schema(fingerprint))
+        write_part(part, folder, rows["image_id"].tolist())
+
+
+def _resources(error: Exception, batch_size: int) -> str:
+    return f"{first_line(error)}; if memory ran out, lower --batch_size (now {batch_size}) or --actors"
+
+
+def _objects(values: list[str]) -> np.ndarray:
+    return np.array(values, object)

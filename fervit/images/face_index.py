@@ -1,0 +1,139 @@
+"""The index of a set of faces: a row a face, with where its pixels are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+
+from fervit.emotions import EMOTIONS, SPLITS, without_faces
+from fervit.errors import UserError
+from fervit.images.pictures import read_picture
+
+SourceKind = Literal["file", "kaggle", "pt"]
+"""A picture, a row of Kaggle's CSV, or a code that an earlier script wrote."""
+
+
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.int8()),
+        ("source", pa.large_string()),  # the picture's path on its file system, or the CSV row's text of pixels
+    ]
+)
+
+
+class Face(NamedTuple):
+    image_id: str
+    split: str
+    label: int
+    pixels: np.ndarray
+    """RGB, uint8 [height, width, 3]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceIndex:
+    """The faces of a data root, a row each (`SCHEMA`), in a fixed order."""
+
+    root: str
+    kind: SourceKind
+    table: pa.Table
+    filesystem: pafs.FileSystem
+    one_split: bool = False
+    """The root is one split (class folders), not a folder of splits."""
+
+    def splits(self) -> list[str]:
+        """The splits that have faces, in the usual order."""
+        present = set(self.table["split"].to_pylist())
+        return sorted(present, key=lambda split: SPLITS.index(split) if split in SPLITS else len(SPLITS))
+
+    def of_split(self, split: str) -> pa.Table:
+        """The rows of one split."""
+        return self.table.filter(pc.equal(self.table["split"], split))
+
+    def counts(self, split: str) -> np.ndarray:
+        """int64 [7]: faces a class. Rows whose class is unknown (-1) do not count."""
+        labels = self.of_split(split)["label"].to_numpy()
+        counts: np.ndarray = np.bincount(labels[labels >= 0], minlength=len(EMOTIONS))
+        return counts
+
+    def stream(self) -> Iterator[Face]:
+        """Every face with its pixels, decoded as it is asked for."""
+        for batch in self.table.to_batches(max_chunksize=256):
+            for row in batch.to_pylist():
+                yield Face(row["image_id"], row["split"], row["label"], self.read(row["source"]))
+
+    def read(self, source: str) -> np.ndarray:
+        """RGB pixels, uint8 [height, width, 3], of one row."""
+        return read_source(self.kind, self.filesystem, source)
+
+    def limited(self, limit: int | None) -> FaceIndex:
+        """At most `limit` faces, every class of every split keeping its share (at least one face each).
+
+        The choice depends on the image ids alone: a larger limit keeps what a smaller one chose, up to rounding.
+        """
+        if limit is None or limit >= len(self.table):
+            return self
+        groups = _groups(self.table)
+        if limit < len(groups):
+            raise UserError(
+                f"--limit {limit}: {self.root} has {len(groups)} classes over all splits and each keeps at least one "
+                f"face; give {len(groups)} or more"
+            )
+        kept = _shares(np.array([len(rows) for rows in groups]), limit)
+        rows = np.sort(np.concatenate([group[:n] for group, n in zip(groups, kept, strict=True)]))
+        return self.with_table(self.table.take(rows))
+
+    def with_table(self, table: pa.Table) -> FaceIndex:
+        """The same root with other rows."""
+        return replace(self, table=table)
+
+    def check_classes(self) -> None:
+        """Raises UserError if a split lacks one of the seven emotions."""
+        for split in self.splits():
+            missing = without_faces(self.counts(split))
+            if missing:
+                raise UserError(
+                    f"{self.root}: split '{split}' holds no face of {', '.join(missing)}; every split needs all seven "
+                    f"emotions ({', '.join(EMOTIONS)}): add pictures, or pass --allow_missing_classes"
+                )
+
+
+def read_source(kind: SourceKind, filesystem: pafs.FileSystem, source: str) -> np.ndarray:
+    """RGB pixels, uint8 [height, width, 3], of one row of an index.
+
+    Raises:
+        OSError, ValueError, Image.DecompressionBombError: the picture cannot be read.
+    """
+    if kind == "file":
+        return read_picture(filesystem, source)
+    from fervit.images.pictures import parse_pixels
+
+    return parse_pixels(source)
+
+
+def _groups(table: pa.Table) -> list[np.ndarray]:
+    """The rows of each class of each split, each group in an order that depends on the image ids only."""
+    rank = np.array([hashlib.sha256(name.encode()).digest()[:8] for name in table["image_id"].to_pylist()])
+    order = np.argsort(rank, kind="stable")
+    keys = np.char.add(table["split"].to_numpy().astype(str), table["label"].to_numpy().astype(str))
+    return [order[keys[order] == key] for key in np.unique(keys)]
+
+
+def _shares(sizes: np.ndarray, limit: int) -> np.ndarray:
+    """Splits `limit` over groups in proportion to their sizes, at least 1 each (largest remainders)."""
+    exact = sizes * (limit / sizes.sum())
+    kept: np.ndarray = np.maximum(1, np.floor(exact).astype(int))
+    by_remainder = np.argsort(-(exact - kept), kind="stable")
+    for i in range(limit - kept.sum()):
+        kept[by_remainder[i % len(sizes)]] += 1
+    while kept.sum() > limit:  # the minimum of one took too many
+        kept[np.argmax(kept)] -= 1
+    return kept

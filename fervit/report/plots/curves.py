@@ -1,0 +1,123 @@
+"""Figures over time: learning curves, and which trial ran where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fervit.progress import clock
+from fervit.report.plots.plot import BEST, COLORS, SYMBOLS, Plot, details, label
+from fervit.report.results import Story
+from fervit.report.times import Times
+from fervit.search.records.ranking import counts_by_state
+from fervit.search.records.record import TrialRecord
+
+LINE_POINTS = 30_000
+"""Points of all curves together; longer ones are thinned out, their ends stay."""
+
+
+def curves(story: Story) -> Plot | None:
+    """The metric of every trial, epoch by epoch, with what was stopped and when."""
+    name, trials = story.metric.name, [record for record in story.records if record.epochs]
+    if not trials:
+        return None
+    figure = go.Figure()
+    step = max(1, sum(len(record.epochs) for record in trials) // LINE_POINTS)
+    for state, color in COLORS.items():
+        x: list[float | None] = []
+        y: list[float | None] = []
+        texts: list[str] = []
+        for record in (r for r in trials if r.state == state):
+            rows = [row for i, row in enumerate(record.epochs) if i % step == 0 or i == len(record.epochs) - 1]
+            x += [*(row["epoch"] for row in rows), None]
+            y += [*(row[name] for row in rows), None]
+            texts += [f"trial {record.number}"] * (len(rows) + 1)
+        if x:
+            figure.add_scatter(
+                x=_floats(x),
+                y=_floats(y),
+                text=texts,
+                mode="lines",
+                line={"color": color, "width": 1.2},
+                opacity=0.45 if len(trials) > 10 else 0.8,
+                legendgroup=state,
+                showlegend=False,
+                hovertemplate="%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>",
+            )
+    for state, color in COLORS.items():
+        ends = [record for record in trials if record.state == state]
+        if ends:
+            figure.add_scatter(
+                x=[record.epochs[-1]["epoch"] for record in ends],
+                y=[record.epochs[-1][name] for record in ends],
+                text=[details(record, story) for record in ends],
+                mode="markers",
+                marker={"color": color, "symbol": SYMBOLS[state], "size": 7},
+                name=f"{state} ({len(ends)})",
+                legendgroup=state,
+                hovertemplate="%{text}<extra></extra>",
+            )
+    counted = ", ".join(f"{n} {state}" for state, n in counts_by_state(trials).items())
+    alt = f"Learning curves of {len(trials)} trials ({counted})."
+    best = story.chosen.best(story.metric) if story.chosen is not None else None
+    if story.chosen is None or best is None:
+        alt += " None of them counts: all failed."
+    elif story.kind == "sweep":
+        figure.add_scatter(
+            x=[row["epoch"] for row in story.chosen.epochs],
+            y=[row[name] for row in story.chosen.epochs],
+            mode="lines",
+            line={"color": BEST, "width": 3},
+            name=f"the best, {label(story.chosen)}",
+            hovertemplate="the best<br>epoch %{x}: %{y:.4f}<extra></extra>",
+        )
+    else:
+        _add_losses(figure, story.chosen)
+    if story.chosen is not None and best is not None:
+        alt += f" The best, {label(story.chosen)}, reaches {name} {best[name]:.3f} at epoch {best['epoch']}."
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(title=f"{name} on validation")
+    return Plot(figure=figure, alt=alt, height=480)
+
+
+def _add_losses(figure: go.Figure, record: TrialRecord) -> None:
+    for column, dash in (("train_loss", "dot"), ("val_loss", "solid")):
+        figure.add_scatter(
+            x=[row["epoch"] for row in record.epochs],
+            y=[row[column] for row in record.epochs],
+            mode="lines",
+            line={"dash": dash, "color": "#d1603d"},
+            name=column,
+            yaxis="y2",
+        )
+    figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "title": "loss", "showgrid": False})
+
+
+def timeline(times: Times, story: Story) -> Plot:
+    """Which trial was in which slot."""
+    figure = go.Figure()
+    for state, color in COLORS.items():
+        lanes = [lane for lane in times.lanes if lane.record.state == state]
+        if lanes:
+            figure.add_bar(
+                base=[lane.begin / 60 for lane in lanes],
+                x=[(lane.end - lane.begin) / 60 for lane in lanes],
+                y=[lane.slot + 1 for lane in lanes],
+                orientation="h",
+                marker={"color": color, "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
+                name=state,
+                text=[details(lane.record, story) for lane in lanes],
+                textposition="none",
+                hovertemplate="%{text}<extra></extra>",
+            )
+    figure.update_layout(barmode="overlay", bargap=0.15)
+    figure.update_xaxes(title="minutes since the sweep began, pauses left out")
+    figure.update_yaxes(title="slot", dtick=1 if times.slots <= 20 else None, autorange="reversed")
+    alt = f"Timeline of {len(times.lanes)} trials and reruns in {times.slots} slots over {clock(times.elapsed)}."
+    return Plot(figure=figure, alt=alt, height=min(700, 130 + 46 * times.slots))
+
+
+def _floats(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], np.float32)

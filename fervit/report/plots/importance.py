@@ -1,0 +1,57 @@
+"""How much each hyperparameter mattered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+from fervit.search.policy.optuna_samplers import distribution_of
+from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import SearchSpace
+
+TREES = 24
+FEWEST = 8
+"""Trials below which an importance would be a guess."""
+
+
+def importances(records: Sequence[TrialRecord], space: SearchSpace) -> dict[str, float]:
+    """Shares of the variance of the best values that each parameter explains, the largest first; they sum to 1.
+
+    fANOVA (Hutter, Hoos and Leyton-Brown, 2014), by Optuna, over all trials that have an epoch and did not fail, those
+    that were stopped included. Parameters that are searched under a condition only are left out. Empty with too few
+    trials, or if all values are equal.
+    """
+    names = [name for name in space.parameters if name not in space.when]
+    distributions = {name: distribution_of(space.parameters[name]) for name in names}
+    distributions = {name: one for name, one in distributions.items() if not one.single()}
+    points = []
+    for record in records:
+        best = record.best(space.metric)
+        if best is not None and record.state != "failed":
+            points.append((record.params, best[space.metric.name]))
+    if len(points) < FEWEST or not distributions or np.ptp([value for _, value in points]) == 0:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction=space.metric.goal)
+    for params, value in points:
+        if math.isfinite(value):
+            study.add_trial(_trial(params, value, distributions))
+    found = get_param_importances(
+        study, evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=0), params=list(distributions)
+    )
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _trial(
+    params: Mapping[str, object], value: float, distributions: Mapping[str, BaseDistribution]
+) -> optuna.trial.FrozenTrial:
+    kept = {name: params[name] for name in distributions}
+    for name, one in distributions.items():  # 1 stands for 1.0 in YAML
+        if isinstance(one, CategoricalDistribution):
+            kept[name] = next(choice for choice in one.choices if choice == params[name])
+    return optuna.trial.create_trial(params=kept, distributions=dict(distributions), value=value)

@@ -1,0 +1,187 @@
+"""What the command that started a training shows of it, and how it ends. Reads the events that the workers write."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+from fervit.errors import JobError
+from fervit.progress import clock
+from fervit.runs.folder import RunFolder
+
+POLL_S = 0.1
+SHORT_S = 10.0
+"""An epoch with less than this to go is finished after Ctrl-C; a longer one is given up."""
+ENDING_S = 30.0
+PATIENCE_S = 60.0
+
+
+class Job(Protocol):
+    """A training that goes on elsewhere."""
+
+    error: BaseException | None
+
+    @property
+    def running(self) -> bool: ...
+    def wait(self, seconds: float) -> None: ...
+
+
+@dataclass
+class Follower:
+    """Prints a line an epoch until the job ends.
+
+    Args:
+        folder: of the run.
+        epochs: that it will have at most.
+        batch_size: of all workers together.
+        started: (what, Unix time) of each stage of the start so far, the command's first.
+        say: prints a line.
+    """
+
+    folder: RunFolder
+    epochs: int
+    batch_size: int
+    started: list[tuple[str, float]]
+    say: Callable[[str], None]
+    _read: int = 0
+    _state: str = ""
+    _message: str = ""
+    _row: dict[str, Any] | None = None
+    _saved: int = 0
+    _last: float = 0.0
+    _waiting: bool = False
+
+    def follow(self, start: Callable[[], Job]) -> str:
+        """Starts the job and returns how it ended: "finished" or "stopped".
+
+        Raises:
+            JobError: it diverged, ran out of memory, or lost its workers too often.
+            KeyboardInterrupt: Ctrl-C ended it, with a message that says how to go on.
+        """
+        try:
+            job = start()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._interrupted()) from None
+        self.started.append(("Ray Train", time.time()))
+        stopping = False
+        while True:
+            try:
+                running = job.running
+                for event in self._events():
+                    self._show(event)
+                if self._state:
+                    job.wait(ENDING_S)
+                if self._state or not running:
+                    break
+                self._tell_if_waiting()
+                time.sleep(POLL_S)
+            except KeyboardInterrupt:
+                if stopping or not self._short():
+                    raise KeyboardInterrupt(self._interrupted()) from None
+                stopping = True
+                self.folder.stop.touch()
+                self.say("stopping after this epoch; Ctrl-C again leaves at once")
+        if self._message:
+            kept = f"; the best model so far stays as {self.folder.best}" if self.folder.best.is_file() else ""
+            raise JobError(self._message + kept)
+        if not self._state:
+            self._log(str(job.error))
+            raise JobError(f"the training ended before its last epoch ({self._reason(job.error)}); {self._go_on()}")
+        if stopping and self._state != "finished":
+            raise KeyboardInterrupt(self._interrupted())
+        return self._state
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        """New whole lines of the events file."""
+        try:
+            with self.folder.events.open("rb") as file:
+                file.seek(self._read)
+                whole, newline, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return
+        self._read += len(whole) + len(newline)
+        yield from map(json.loads, whole.splitlines())
+
+    def _show(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "entered":
+            if any(name == "imports" for name, _ in self.started):
+                self.say("a worker was lost; the training goes on from the last saved epoch")
+                self.started = [("loss of a worker", self._last)]
+            self.started += [("processes", event["time"]), ("imports", event["imported"])]
+        elif kind == "ready":
+            self._saved, self._last = event["epoch"], event["time"]
+            self.started.append(("data and model", event["time"]))
+            if event["epoch"]:
+                self.say(f"going on after epoch {event['epoch']}")
+            where = f" on {', '.join(event['hosts'])}" if len(event["hosts"]) > 1 else ""
+            self.say(
+                f"model: {event['parameters'] / 1e6:.1f} M parameters, {event['precision']}, {event['workers']} x "
+                f"{event['device']}{where}"
+            )
+        elif kind == "first step":
+            self._show_start(event["time"])
+        elif kind == "epoch":
+            self._row = event
+            self._last = time.time()
+            self._saved = event["epoch"] if event["saved"] else self._saved
+            self.say(self._line(event))
+        elif kind == "end":
+            self._state = event["state"]
+        else:
+            self._state, self._message = kind, event["message"]
+            if "details" in event:
+                self._log(event["details"])
+                self._message += f" (the traceback is in {self.folder.ray_log})"
+
+    def _show_start(self, first_step: float) -> None:
+        stages = [*self.started, ("first step", first_step)]
+        spent = [(name, later - earlier) for (_, earlier), (name, later) in pairwise(stages)]
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent)
+        self.say(f"first step after {first_step - stages[0][1]:.1f} s: {parts}")
+
+    def _line(self, row: dict[str, Any]) -> str:
+        left = row["seconds"] * (self.epochs - row["epoch"])
+        return (
+            f"epoch {row['epoch']:>3}/{self.epochs}  loss {row['train_loss']:.3f}  val {row['val_loss']:.3f}  "
+            f"accuracy {row['accuracy']:.3f}  f1_macro {row['f1_macro']:.3f}{'*' if row['best'] else ' '}  "
+            f"lr {row['lr']:.1e}  {row['samples_per_second']:,.0f} images/s  {clock(left)} left"
+        )
+
+    def _short(self) -> bool:
+        """Whether the epoch that runs now will soon be over, or must be, since the one before is not on disk."""
+        if self._row is None:
+            return False
+        remaining = self._row["seconds"] - (time.time() - self._last)
+        return bool(remaining < SHORT_S or self._saved < self._row["epoch"])
+
+    def _interrupted(self) -> str:
+        return f"interrupted: epoch {self._saved} of {self.epochs} is saved; {self._go_on()}"
+
+    def _go_on(self) -> str:
+        return f"`python launch/train.py --resume {self.folder.path}` goes on from there; see {self.folder.ray_log}"
+
+    def _reason(self, error: BaseException | None) -> str:
+        if error is None:
+            return "its workers have left no word here: the run folder must lie where all nodes see it"
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines[-1] if lines else type(error).__name__)[:200]
+        if "memory" in str(error).lower() or "SIGKILL" in str(error):
+            reason += (
+                f"; if a worker was killed for want of memory, --batch_size {self.batch_size} or the model is too large"
+            )
+        return reason
+
+    def _log(self, text: str) -> None:
+        with self.folder.ray_log.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def _tell_if_waiting(self) -> None:
+        """A cluster that is busy keeps the workers waiting, for as long as it likes."""
+        if not self._waiting and not self._read and time.time() - self.started[-1][1] > PATIENCE_S:
+            self._waiting = True
+            self.say("waiting for the cluster to start the workers; is it busy? (`ray status` tells)")

@@ -1,0 +1,151 @@
+"""One training run from the command's point of view: what is checked before it, and what is said after it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fervit.cluster.nodes import Cluster
+from fervit.emotions import EMOTIONS
+from fervit.errors import UserError
+from fervit.files import write_json
+from fervit.latents import LatentSet
+from fervit.parsing import build
+from fervit.progress import clock
+from fervit.runs.environment import environment
+from fervit.runs.folder import RunFolder, RunRecord, differences
+from fervit.storage import absolute
+from fervit.training.compatibility import check_splits, fit_to_data
+from fervit.training.config import TrainConfig
+from fervit.training.metrics import majority_f1_macro
+from fervit.training.recipes import RECIPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A training that can start."""
+
+    record: RunRecord
+    train: LatentSet
+    val: LatentSet
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.record.training
+
+    def write(self, folder: RunFolder, cluster: Cluster) -> None:
+        """config.json and environment.json; what stood in the latter before a resumption is kept in it."""
+        self.record.write(folder)
+        earlier = []
+        if folder.environment.is_file():
+            before = json.loads(folder.environment.read_text(encoding="utf-8"))
+            earlier = [*before.pop("earlier", []), before]
+        found = environment(cluster, self.config.seed, self.train, self.val, self.record.data)
+        write_json(folder.environment, {**found, "earlier": earlier})
+
+
+def prepare(
+    given: dict[str, Any], recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
+) -> Run:
+    """A new run: hyperparameters over the recipe's over the defaults, and the data, all checked.
+
+    Raises:
+        UserError: a value breaks a rule, or data and hyperparameters do not go together.
+    """
+    config = build(TrainConfig, {**RECIPES[recipe], **given}, "command line")
+    splits = LatentSet.read(train), LatentSet.read(val)
+    check_splits(config, *splits)
+    config = fit_to_data(config, *splits)
+    record = RunRecord(
+        training=config,
+        train=absolute(train),
+        val=absolute(val),
+        data={"train": splits[0].fingerprint, "val": splits[1].fingerprint},
+        encoder=splits[0].encoder,
+        recipe=recipe,
+        workers=workers,
+        use_gpu=use_gpu,
+    )
+    return Run(record=record, train=splits[0], val=splits[1])
+
+
+def prepare_resume(folder: RunFolder, given: dict[str, Any], recipe: str | None, latents: dict[str, str | None]) -> Run:
+    """The run of a folder, to go on with.
+
+    Args:
+        folder: of the run.
+        given: hyperparameters that the user named again.
+        recipe: named again.
+        latents: the folders of train and val, where named again; they may have moved.
+
+    Raises:
+        UserError: there is no run; a hyperparameter differs from what it began with; its data has changed; its saved
+            state is damaged.
+    """
+    record = RunRecord.read(folder)
+    record = replace(
+        record, train=absolute(latents["train"] or record.train), val=absolute(latents["val"] or record.val)
+    )
+    wanted = {name: value for name, value in given.items() if (name, value) != ("seq_len", 0)}
+    if recipe and recipe != record.recipe:
+        of_the_data = ("seq_len", "latent_dim")
+        named = {**TrainConfig().to_json(), **RECIPES[recipe]}
+        wanted = {**{name: value for name, value in named.items() if name not in of_the_data}, **wanted}
+    different = differences(wanted, record.training)
+    if different:
+        raise UserError(
+            f"--resume {folder.path}: began with other settings ({'; '.join(different)}); leave them out to go on, "
+            "or leave --resume out for a new run"
+        )
+    splits = {"train": LatentSet.read(record.train), "val": LatentSet.read(record.val)}
+    for name, split in splits.items():
+        if split.fingerprint != record.data[name]:
+            raise UserError(
+                f"{split.path}: these are not the latents that {folder.path} began with, so it cannot go on to the "
+                "same result; bring those back, or start a new run"
+            )
+    from fervit.runs.recorder import read_state
+
+    read_state(folder)  # if it is damaged, that is said now
+    return Run(record=record, **splits)
+
+
+def summary_lines(folder: RunFolder, run: Run) -> list[str]:
+    """What a finished or stopped run says at its end, on a few lines."""
+    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    best = summary["best"]
+    if best is None:
+        return [f"Run {folder.path.name}: {summary['state']} before the first epoch's end"]
+    floor = majority_f1_macro(run.val.counts)
+    lines = [
+        f"Run {folder.path.name}: {summary['state']} after {summary['epochs']} epochs ({clock(summary['seconds'])})",
+        f"Best: epoch {best['epoch']}, validation macro-F1 {best['f1_macro']:.3f} (always the largest class: "
+        f"{floor:.3f}), accuracy {best['accuracy']:.3f}",
+        f"Model: {_short(folder.best)}",
+        f"Curves: tensorboard --logdir {_short(folder.logs)}",
+    ]
+    test = f"{run.record.val.rstrip('/').rpartition('/')[0]}/test"
+    if Path(test).is_dir():
+        lines.insert(
+            3, f"Evaluate: python launch/evaluate.py --checkpoint_path {_short(folder.best)} --latent_test_dir {test}"
+        )
+    if run.record.encoder.get("untrained"):
+        lines.append("Encoder: demo, UNTRAINED random weights, for trying fervit out only")
+    return lines
+
+
+def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
+    """What is said before the training starts."""
+    counts = ", ".join(f"{name} {n}" for name, n in zip(EMOTIONS, run.train.counts, strict=True))
+    return [
+        f"run: {_short(folder.path)}",
+        f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
+        f"watch: {cluster.watch} | tensorboard --logdir {_short(folder.logs)}",
+    ]
+
+
+def _short(path: Path) -> Path:
+    """Relative to where the user stands, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,62 @@
+"""What a training writes for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from fervit.emotions import EMOTIONS
+from fervit.plotting import confusion_figure
+from fervit.training.config import TrainConfig
+from fervit.training.metrics import f1_of_classes
+
+TAGS = {
+    "Loss/Train": "train_loss",
+    "Loss/Validation": "val_loss",
+    "Train/accuracy": "train_accuracy",
+    "Validation/accuracy": "accuracy",
+    "Validation/f1_macro": "f1_macro",
+    "Validation/f1_weighted": "f1_weighted",
+    "Validation/balanced_accuracy": "balanced_accuracy",
+    "Learning_Rate": "lr",
+    "Speed/images_per_second": "samples_per_second",
+}
+BEST = "hparam/best_f1_macro"
+
+
+def log_epoch(writer: SummaryWriter, row: Mapping[str, Any]) -> None:
+    """The scalars of an epoch; `row` has the fields of EpochResult."""
+    for tag, name in TAGS.items():
+        writer.add_scalar(tag, row[name], row["epoch"])
+
+
+def log_classes(writer: SummaryWriter, confusion: np.ndarray, epoch: int) -> None:
+    """F1 of each class and the confusion matrix as a picture."""
+    for emotion, f1 in zip(EMOTIONS, f1_of_classes(confusion), strict=True):
+        writer.add_scalar(f"F1/{emotion}", f1, epoch)
+    writer.add_figure("Confusion_Matrix", confusion_figure(confusion, f"validation, epoch {epoch}"), epoch)
+
+
+def open_writer(folder: Path, config: TrainConfig, epochs_done: int) -> SummaryWriter:
+    """A writer that hides what an earlier process wrote of later epochs, with the hyperparameters written."""
+    writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
+    experiment, start, _ = hparams(config.to_json(), {BEST: 0.0})
+    for summary in (experiment, start):
+        _add(writer, summary)
+    return writer
+
+
+def log_best(writer: SummaryWriter, config: TrainConfig, value: float, epoch: int) -> None:
+    """The best value, for TensorBoard's table of hyperparameters."""
+    writer.add_scalar(BEST, value, epoch)
+    _, _, end = hparams(config.to_json(), {BEST: value})
+    _add(writer, end)
+
+
+def _add(writer: SummaryWriter, summary: Any) -> None:
+    writer._get_file_writer().add_summary(summary)  # `add_hparams` would open a run of its own

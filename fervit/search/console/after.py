@@ -1,0 +1,128 @@
+"""The end of a sweep on one screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fervit.evaluation.evaluate import CONFUSION_FILE
+from fervit.files import near
+from fervit.progress import clock
+from fervit.search.outcome.result import SweepResult
+from fervit.search.records.history import History
+from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.ranking import counts_by_state, failures_by_kind, ranked
+from fervit.search.records.record import params_text
+from fervit.search.space.search_space import SearchSpace
+from fervit.training.metrics import majority_f1_macro
+
+
+def summarise(result: SweepResult, dashboard: str) -> str:
+    """What was found, how good it is, and where everything lies.
+
+    Args:
+        result: the sweep.
+        dashboard: what to say of the Ray dashboard.
+    """
+    metric, folder = result.space.metric, near(result.folder)
+    best = result.chosen.best(metric)
+    assert best is not None
+    states = counts_by_state(result.records)
+    lines = [
+        f"Sweep {result.space.name}: {len(result.records)} trials in {clock(result.seconds)}, "
+        + ", ".join(f"{states[state]} {state}" for state in ("finished", "stopped", "failed") if states[state])
+    ]
+    lines += [f"  {n} failed: {kind}" for kind, n in failures_by_kind(result.records).items()]
+    if result.ended_because:
+        lines.append(f"  ended early: {result.ended_because}")
+    lines += [
+        "",
+        f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.name} {best[metric.name]:.3f} on "
+        f"validation at epoch {best['epoch']} of {len(result.chosen.epochs)}",
+        f"  {params_text(result.chosen.params)}",
+    ]
+    lines += _confirmation(result)
+    lines += _pareto(result)
+    evaluation = result.verdict.evaluation
+    metrics = evaluation.metrics
+    if evaluation.split == "test":
+        when = "opened once, after the choice" if result.verdict.looks == 1 else f"look {result.verdict.looks}"
+        lines.append(
+            f"Test: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on {metrics['n']} faces, "
+            f"{when}"
+        )
+        if result.verdict.remark:
+            lines.append(f"  {result.verdict.remark}")
+    else:
+        lines.append(
+            f"NO TEST SPLIT: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on the "
+            f"{metrics['n']} validation faces that also chose the model (optimistic)"
+        )
+    faces = np.array(metrics["confusion_matrix"]).sum(axis=1)
+    lines.append(f"Always answering the largest class would reach macro-F1 {majority_f1_macro(faces):.3f}")
+    if result.encoder.get("untrained"):
+        lines.append(f"Encoder: {result.encoder['encoder']}, UNTRAINED random weights: shows the way, not a result")
+    lines += [
+        "",
+        f"Model        {folder / 'best'}",
+        f"Pictures     {folder / evaluation.output_dir.name / CONFUSION_FILE}",
+        f"Leaderboard  {folder / 'leaderboard.csv'}",
+        f"TensorBoard  tensorboard --logdir {folder / 'logs'}",
+        f"Dashboard    {dashboard}",
+    ]
+    return "\n".join(lines)
+
+
+def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str:
+    """Where an interrupted sweep stands, and how to go on.
+
+    Args:
+        space: what is searched.
+        folder: of the sweep.
+        command: the one that goes on.
+    """
+    path = folder / FILE
+    everything = History(read_journal(path)).records.values() if path.is_file() else []
+    records = [record for record in everything if record.purpose == "search"]
+    states = counts_by_state(records)
+    lines = [
+        f"Interrupted: {len(records)} of {space.search.trials} trials begun, "
+        + ", ".join(f"{n} {'to go on' if state == 'running' else state}" for state, n in states.items())
+    ]
+    ranking = ranked(records, space.metric)
+    best = ranking[0].best(space.metric) if ranking else None
+    if best is not None:
+        lines.append(f"Best so far: {ranking[0].name}, {space.metric.name} {best[space.metric.name]:.3f} on validation")
+    lines += [f"Leaderboard  {near(folder) / 'leaderboard.csv'}", f"Go on with   {command}"]
+    return "\n".join(lines)
+
+
+def _pareto(result: SweepResult) -> list[str]:
+    """The Pareto table: what is best at its cost."""
+    metric = result.space.metric
+    if metric.against is None:
+        return []
+    lines = [f"Best at its cost ({metric.against}, {metric.name}):"]
+    for record in result.front:
+        best = record.best(metric)
+        assert best is not None
+        assert record.cost is not None
+        params = params_text(record.params)
+        lines.append(f"  {record.cost:>12,.6g}  {best[metric.name]:.3f}  trial {record.number}: {params}")
+    return lines
+
+
+def _confirmation(result: SweepResult) -> list[str]:
+    if not result.space.confirm.top:
+        return []
+    if not result.confirmed:
+        return ["NOT CONFIRMED: no rerun with a fresh seed finished"]
+    chosen = next(c for c in result.confirmed if c.record.number == result.chosen.number)
+    interval = f" ± {chosen.half_width:.3f} (95 %)" if chosen.half_width is not None else ""
+    runs = f"{len(chosen.values)} of {result.space.confirm.seeds} fresh seeds"
+    line = f"Confirmed: {result.space.metric.name} {chosen.mean:.3f}{interval} over {runs}"
+    if result.ties:
+        others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
+        line += f"; a tie with {others}"
+    return [line]

@@ -1,0 +1,142 @@
+"""What the user sees of a sweep while it runs: one live table on a terminal, a line an ended trial elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fervit.progress import clock
+from fervit.search.ledger import Ledger, Screen
+from fervit.search.records.ranking import failures_by_kind
+from fervit.search.records.record import TrialRecord
+from fervit.search.space.settings import Budget
+
+Say = Callable[[str], None]
+MAX_ROWS = 16
+STYLES = {"running": "bold", "finished": "green", "stopped": "dim", "failed": "red"}
+
+
+class PlainScreen:
+    """A line for each trial that ends."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def changed(self, ledger: Ledger) -> None: ...
+
+    def ended(self, ledger: Ledger, record: TrialRecord) -> None:
+        metric, done, total = ledger.space.metric, ledger.n_ended, ledger.source.total
+        line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
+        best = record.best(metric)
+        if best is not None:
+            line += f"{len(record.epochs):>3} epochs  {metric.name} {best[metric.name]:.3f} (epoch {best['epoch']})"
+        if record.failure:
+            line += f"  {record.failure[:80]}"
+        self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
+
+    def lost(self, record: TrialRecord, why: str) -> None:
+        self._say(_loss(record, why))
+
+
+class LiveScreen:
+    """A table of the trials that run and those that ended last, with the best, the budget and the time left below."""
+
+    def __init__(self, console: Console) -> None:
+        self._ledger: Ledger | None = None
+        self._last: list[TrialRecord] = []
+        self.live = Live(get_renderable=self._picture, console=console, refresh_per_second=2)
+
+    def changed(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def ended(self, ledger: Ledger, record: TrialRecord) -> None:
+        self._ledger = ledger
+        self._last = [*self._last, record][-MAX_ROWS:]
+
+    def lost(self, record: TrialRecord, why: str) -> None:
+        self.live.console.print(_loss(record, why), highlight=False)
+
+    def _picture(self) -> Group:
+        """Drawn by another thread than the one that changes the ledger: reads what may be a moment old."""
+        ledger = self._ledger
+        if ledger is None:
+            return Group(Text("starting the first trials ..."))
+        running = ledger.running
+        return Group(
+            trials_table(ledger, [*self._last[-max(1, MAX_ROWS - len(running)) :], *running][-MAX_ROWS:]),
+            Text(status_line(ledger)),
+        )
+
+
+def trials_table(ledger: Ledger, records: list[TrialRecord]) -> Table:
+    """Trial, state, epoch, the last value of the metric, the best, and how long ago it was heard of."""
+    metric = ledger.space.metric
+    table = Table(box=None, pad_edge=False)
+    for heading in ("trial", "state", "epoch", metric.name, "best", "age"):
+        table.add_column(heading, justify="left" if heading in ("trial", "state") else "right")
+    for record in records:
+        rows, best = record.epochs, record.best(metric)
+        table.add_row(
+            record.name,
+            Text(record.state, STYLES[record.state]),
+            f"{rows[-1]['epoch'] if rows else 0}/{ledger.space.early_stopping.max_epochs}",
+            f"{rows[-1][metric.name]:.3f}" if rows else "",
+            f"{best[metric.name]:.3f}" if best is not None else record.failure[:30],
+            clock(max(0.0, time.time() - record.ended)) if record.ended else "",
+        )
+    return table
+
+
+def status_line(ledger: Ledger) -> str:
+    """How far the sweep is, its best, what it has spent, and the time left."""
+    failures = failures_by_kind(ledger.records)
+    line = f"{ledger.n_ended}/{ledger.source.total} trials{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone"
+    line += _of_budget(ledger.space.budget) + _left(ledger)
+    if failures:
+        line += "  failed: " + ", ".join(f"{n} x {kind}" for kind, n in failures.items())
+    return line
+
+
+@contextmanager
+def screen(say: Say) -> Iterator[Screen]:
+    """The screen that fits where standard output leads."""
+    console = Console()
+    if not console.is_terminal:
+        yield PlainScreen(say)
+        return
+    live = LiveScreen(console)
+    with live.live:
+        yield live
+
+
+def _loss(record: TrialRecord, why: str) -> str:
+    where = f" after epoch {record.saved}" if record.saved else " from its start"
+    return f"{record.name} goes on{where} in another process ({why[:80]})"
+
+
+def _leading(ledger: Ledger) -> str:
+    best = ledger.best
+    row = best.best(ledger.space.metric) if best is not None else None
+    return f"  best {row[ledger.space.metric.name]:.3f} ({best.name})" if best is not None and row is not None else ""
+
+
+def _of_budget(budget: Budget) -> str:
+    limits = [f"{value:g} {name}" for name, value in (("h", budget.hours), ("GPU-h", budget.gpu_hours)) if value]
+    return f" of {', '.join(limits)}" if limits else ""
+
+
+def _left(ledger: Ledger) -> str:
+    done = ledger.n_ended_here
+    if not done:
+        return ""
+    left = ledger.session_seconds() / done * (ledger.source.total - ledger.n_ended)
+    hours = ledger.space.budget.hours
+    if hours is not None:
+        left = min(left, max(0.0, 3600 * hours - ledger.elapsed_seconds()))
+    return f", {clock(left)} left"

@@ -1,0 +1,60 @@
+"""leaderboard.csv: a row a training, best first."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from fervit.files import whole_file
+from fervit.search.outcome.confirm import Confirmed
+from fervit.search.records.ranking import ranked
+from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import SearchSpace
+
+METRICS = ("f1_macro", "accuracy", "val_loss")
+
+
+def write_leaderboard(
+    records: Sequence[TrialRecord],
+    space: SearchSpace,
+    path: Path,
+    confirmed: Sequence[Confirmed] = (),
+    chosen: TrialRecord | None = None,
+) -> None:
+    """Writes a row for each trial and each rerun, by the rule for the best; failed ones come last, without a rank.
+
+    The metrics of a row are of its best epoch, `epoch`. `confirmed_mean` is of the trial's reruns with fresh seeds;
+    `chosen` marks the run whose model is exported.
+    """
+    ranking = ranked(records, space.metric)
+    in_ranking = {id(record) for record in ranking}
+    rest = [record for record in records if id(record) not in in_ranking]
+    metrics = list(dict.fromkeys((space.metric.name, *METRICS)))
+    cost = [space.metric.against] if space.metric.against else []
+    means = {c.record.name: c for c in confirmed}
+    with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(
+            file,
+            [
+                *("rank", "trial", "seed", "state", "epoch", *metrics, "epochs", "seconds", *cost, *space.parameters),
+                *("confirmed_mean", "confirmed_runs", "chosen", "failure"),
+            ],
+            restval="",
+        )
+        writer.writeheader()
+        for rank, record in enumerate([*ranking, *rest], start=1):
+            row = {"trial": record.number, "seed": record.seed, "state": record.state, **record.params}
+            row |= {"epochs": len(record.epochs), "seconds": f"{record.seconds:.2f}", "failure": record.failure}
+            best = record.best(space.metric)
+            row |= {name: record.cost for name in cost if record.cost is not None}
+            if best is not None:
+                row |= {"epoch": best["epoch"], **{name: f"{best[name]:.6f}" for name in metrics}}
+            if rank <= len(ranking):
+                row["rank"] = rank
+            if record.name in means:
+                again = means[record.name]
+                row |= {"confirmed_mean": f"{again.mean:.6f}", "confirmed_runs": len(again.values)}
+            if record is (chosen if chosen is not None else ranking[0] if ranking else None):
+                row["chosen"] = "yes"
+            writer.writerow(row)

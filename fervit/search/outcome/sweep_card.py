@@ -1,0 +1,36 @@
+"""The model card beside the model that a sweep exports."""
+
+from __future__ import annotations
+
+from fervit.checkpoints.card import card
+from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.search.outcome.result import SweepResult
+
+
+def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
+    """Markdown: what the sweep found, and what a card says of any model."""
+    metric, chosen, test = result.space.metric, result.chosen, result.verdict.evaluation
+    best = chosen.best(metric)
+    assert best is not None
+    confirmed = next((c for c in result.confirmed if c.record.number == chosen.number), None)
+    lines = [
+        "| split | macro-F1 | accuracy | |",
+        "|---|---|---|---|",
+        f"| validation | {best['f1_macro']:.3f} | {best['accuracy']:.3f} | epoch {best['epoch']}, seed "
+        f"{chosen.seed}; the best of {len(result.records)} trials, so optimistic |",
+    ]
+    if confirmed is not None:
+        interval = f" ± {confirmed.half_width:.3f} (95 %)" if confirmed.half_width is not None else ""
+        lines.append(
+            f"| validation, {len(confirmed.values)} fresh seeds | {metric.name} {confirmed.mean:.3f}{interval} | | |"
+        )
+    of = (
+        f"n = {test.metrics['n']}; look {result.verdict.looks}"
+        if test.split == "test"
+        else "NOT unseen: chose the model"
+    )
+    lines.append(f"| {test.split} | {test.metrics['f1_macro']:.3f} | {test.metrics['accuracy']:.3f} | {of} |")
+    if result.verdict.remark:
+        lines += ["", result.verdict.remark + "."]
+    title = f"LatentViT, trial {chosen.number} of sweep {result.space.name}"
+    return card(checkpoint, title, lines, [f"{name} {value}" for name, value in chosen.params.items()])

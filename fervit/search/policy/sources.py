@@ -1,0 +1,155 @@
+"""Where the trials of a sweep come from: the sampler, then the best again with fresh seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from fervit.search.policy.expected_improvement import expected_gain
+from fervit.search.policy.interfaces import Planned
+from fervit.search.policy.sampler import Outcome, SpaceSampler
+from fervit.search.records.ranking import ranked
+from fervit.search.records.record import Purpose, TrialRecord
+from fervit.search.space.search_space import SearchSpace
+
+NOISE_AFTER = 10
+"""Trials that have ended before the noise of the seed is measured."""
+NOISE_SEEDS = 3
+GAIN_EVERY = 4
+"""Trials between two looks at what the next one can be expected to gain."""
+OUT_OF_MEMORY = "out of memory"
+
+
+class SearchSource:
+    """Trials from the sampler; with `budget.until_noise` also runs that measure the noise of the seed.
+
+    Args:
+        space: what is searched.
+        sampler: of the space.
+        known: the trials that stand in the sweep's journal.
+    """
+
+    purposes: tuple[Purpose, ...] = ("search", "noise")
+
+    def __init__(self, space: SearchSpace, sampler: SpaceSampler, known: Iterable[TrialRecord] = ()) -> None:
+        self._space, self._sampler = space, sampler
+        known = list(known)
+        searched = [record for record in known if record.purpose == "search"]
+        for record in sorted(searched, key=lambda record: record.number):
+            if record.number >= sampler.asked:
+                sampler.adopt(record.params)
+        self._left = [one for one in sampler.begun if one.number not in {record.number for record in searched}]
+        self._asked = len(searched)
+        self._ended: list[TrialRecord] = []
+        self._noise_runs = [record for record in known if record.purpose == "noise"]
+        self._noise_plan: list[Planned] = []
+        self._n_noise = 0
+        if self._noise_runs:
+            self._plan_noise(self._noise_runs[0])
+        self.noise: float | None = None
+        """Standard deviation over fresh seeds, once it has been measured."""
+        self.gain: float | None = None
+        """What the next trial can be expected to gain, once there is a noise to compare it with."""
+
+    @property
+    def total(self) -> int:
+        return int(min(self._space.search.trials, self._sampler.size)) + self._n_noise
+
+    @property
+    def enough(self) -> str:
+        if self.noise is None or self.gain is None or self.gain >= self.noise:
+            return ""
+        name = self._space.metric.name
+        return (
+            f"the next trial can be expected to gain {self.gain:.4f} {name}, less than fresh seeds differ "
+            f"({self.noise:.4f}, standard deviation)"
+        )
+
+    def ask(self) -> Planned | None:
+        if self._noise_plan:
+            return self._noise_plan.pop(0)
+        if self._asked + self._n_noise >= self.total or self.enough:
+            return None
+        suggestion = self._left.pop(0) if self._left else self._sampler.ask()
+        self._asked += 1
+        number, params = suggestion
+        return Planned(number, trial_name(number), params, self._space.config(params))
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        self._sampler.report(number, epoch, value)
+
+    def tell(self, record: TrialRecord) -> None:
+        if record.purpose == "search":
+            best = record.best(self._space.metric)
+            value = None if best is None else best[self._space.metric.name]
+            self._sampler.tell(record.number, outcome_of(record), value, record.cost)
+        if record.purpose != "confirm" and self._space.budget.until_noise:
+            self._weigh(record)
+
+    def _weigh(self, ended: TrialRecord) -> None:
+        """Whether the search is worth going on: looks at the noise of the seed and at what is to be gained."""
+        metric = self._space.metric
+        if ended.purpose == "noise":
+            self._noise_runs = [run for run in self._noise_runs if run is not ended] + [ended]
+            done = [run for run in self._noise_runs if run.state != "running"]
+            values = [run.best(metric) for run in done if run.state == "finished"]
+            if len(done) == self._n_noise and len(values) > 1:
+                self.noise = statistics.stdev(best[metric.name] for best in values if best is not None)
+        else:
+            self._ended.append(ended)
+            ranking = ranked(self._ended, metric)
+            if not self._n_noise and len(self._ended) >= NOISE_AFTER and ranking:
+                self._plan_noise(ranking[0])
+        if self.noise is not None and len(self._ended) % GAIN_EVERY == 0:
+            self.gain = expected_gain(self._space, self._ended, self.noise)
+
+    def _plan_noise(self, leading: TrialRecord) -> None:
+        self._n_noise = NOISE_SEEDS
+        known = {run.seed for run in self._noise_runs}
+        plan = [rerun(self._space, leading, i, "noise") for i in range(NOISE_SEEDS)]
+        self._noise_plan = [planned for planned in plan if planned.config.seed not in known]
+
+
+class ConfirmSource:
+    """Each of some trials with each of the fresh seeds, but for those runs that there are already.
+
+    Args:
+        space: what is searched.
+        best: the trials to run again.
+        known: the trials that stand in the sweep's journal.
+    """
+
+    purposes: tuple[Purpose, ...] = ("confirm",)
+    enough = ""
+
+    def __init__(self, space: SearchSpace, best: Sequence[TrialRecord], known: Iterable[TrialRecord]) -> None:
+        known = list(known)
+        names = {record.name for record in known}
+        plan = [rerun(space, record, i, "confirm") for record in best for i in range(space.confirm.seeds)]
+        self._plan = [planned for planned in plan if planned.name not in names]
+        self.total = len(self._plan) + sum(record.purpose == "confirm" for record in known)
+
+    def ask(self) -> Planned | None:
+        return self._plan.pop(0) if self._plan else None
+
+    def report(self, number: int, epoch: int, value: float) -> None: ...
+
+    def tell(self, record: TrialRecord) -> None: ...
+
+
+def outcome_of(record: TrialRecord) -> Outcome:
+    """What Optuna is told of a trial that has ended."""
+    if record.state == "failed":
+        return Outcome.INFEASIBLE if record.failure.startswith(OUT_OF_MEMORY) else Outcome.FAILED
+    return Outcome.FINISHED if record.state == "finished" else Outcome.STOPPED
+
+
+def rerun(space: SearchSpace, record: TrialRecord, i: int, purpose: Purpose) -> Planned:
+    """A trial again, with the i-th fresh seed."""
+    seed = space.search.seed + 1 + i
+    name = f"{trial_name(record.number)}_seed{seed}"
+    return Planned(record.number, name, record.params, space.config(record.params, seed), purpose)
+
+
+def trial_name(number: int) -> str:
+    return f"trial_{number:04d}"

@@ -1,0 +1,338 @@
+"""Reads a search space file: from YAML to a checked `SearchSpace`, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from fervit.errors import UserError
+from fervit.parsing import build, check_keys, convert, nearest
+from fervit.search.space.search_space import (
+    CONFIG_TYPES,
+    DEFAULTS,
+    PAIR,
+    Distribution,
+    Range,
+    SearchSpace,
+    Values,
+    When,
+)
+from fervit.search.space.settings import Budget, Confirm, EarlyStopping, SearchSettings, TrialResources
+from fervit.training.objective import Metric
+
+MAX_PAIRS = 1_000_000
+"""Pairs of embed_dim and heads that are counted before a sweep."""
+NOT_SEARCHABLE = {
+    "epochs": "every trial runs up to early_stopping.max_epochs",
+    "seed": "every trial uses search.seed",
+}
+OF_THE_DATA = dict.fromkeys(("seq_len", "latent_dim"), "it is the latents' own; put it under fixed")
+
+
+def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
+    """Reads a space file and applies `a.b=v` overrides.
+
+    Raises:
+        UserError: anything wrong with the file or an override, in one line that names the place and the rule.
+    """
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+    except FileNotFoundError:
+        raise UserError(f"--space {path}: there is no such file; search_spaces/ has examples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--space {path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: must be a mapping with the keys name, parameters, ...; see search_spaces/vit.yaml")
+    for override in overrides:
+        _override(raw, override)
+    return parse_space(raw, str(path))
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
+    """A space from the plain dict of a space file; `where` names the file in errors."""
+    fields = {f.name for f in dataclasses.fields(SearchSpace)} - {"when"}  # conditions stand with their parameters
+    check_keys(raw, fields, where)
+    for key in ("name", "parameters"):
+        if raw.get(key) in (None, {}):
+            raise UserError(f"{where}: the key '{key}' is missing or empty")
+    sections: dict[str, Any] = {
+        name: build(kind, {} if raw.get(name) is None else raw[name], f"{where}: {name}")
+        for name, kind in (
+            ("metric", Metric),
+            ("search", SearchSettings),
+            ("early_stopping", EarlyStopping),
+            ("trial", TrialResources),
+            ("confirm", Confirm),
+            ("budget", Budget),
+        )
+    }
+    name = convert(raw["name"], str, f"{where}: name")
+    if not re.fullmatch(r"[\w-]{1,100}", name):
+        raise UserError(
+            f"{where}: name: must be 1 to 100 letters, digits, - and _ (a folder's), but got {name[:120]!r}"
+        )
+    parameters, when = _parameters(raw["parameters"], where)
+    space = SearchSpace(
+        name=name,
+        parameters=parameters,
+        when=when,
+        fixed=_fixed({} if raw.get("fixed") is None else raw["fixed"], parameters, where),
+        **sections,
+    )
+    return _checked(space, where)
+
+
+def _parameters(raw: Any, where: str) -> tuple[dict[str, Distribution], dict[str, When]]:
+    """The distributions and the conditions, each parameter after those that its condition names."""
+    parameters: dict[str, Distribution] = {}
+    when: dict[str, dict[str, Any]] = {}
+    _collect(raw, {}, f"{where}: parameters", parameters, when)
+    checked: dict[str, When] = {
+        name: {other: _condition(name, other, value, parameters, where) for other, value in conditions.items()}
+        for name, conditions in when.items()
+        if conditions
+    }
+    ordered: dict[str, Distribution] = {}
+    while len(ordered) < len(parameters):
+        ready = [n for n in parameters if n not in ordered and all(other in ordered for other in checked.get(n, {}))]
+        if not ready:
+            names = ", ".join(name for name in parameters if name not in ordered)
+            raise UserError(f"{where}: parameters: the conditions of {names} wait for each other; remove one `when`")
+        ordered |= {name: parameters[name] for name in ready}
+    return ordered, checked
+
+
+def _collect(
+    raw: Any,
+    outer: Mapping[str, Any],
+    where: str,
+    parameters: dict[str, Distribution],
+    when: dict[str, dict[str, Any]],
+) -> None:
+    """Adds the parameters of a mapping, and of the groups `{when: ..., parameters: ...}` in it."""
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{where}: must be a mapping of hyperparameters, but got {raw!r}")
+    groups = {name for name, value in raw.items() if isinstance(value, Mapping) and "parameters" in value}
+    check_keys([name for name in raw if name not in groups], CONFIG_TYPES, where)
+    _refuse(raw, NOT_SEARCHABLE | OF_THE_DATA, where)
+    for name, value in raw.items():
+        place = f"{where}.{name}"
+        conditions = dict(outer)
+        if isinstance(value, Mapping) and "when" in value:
+            if not isinstance(value["when"], Mapping) or not value["when"]:
+                raise UserError(
+                    f"{place}.when: must be a mapping such as {{scheduler: cosine}}, but got {value['when']!r}"
+                )
+            for other, wanted in value["when"].items():
+                if other in conditions and conditions[other] != wanted:
+                    raise UserError(f"{place}.when.{other}: stands in the group around it as well; keep one of the two")
+                conditions[other] = wanted
+        if name in groups:
+            check_keys(value, ("when", "parameters"), place)
+            _collect(value["parameters"], conditions, f"{place}.parameters", parameters, when)
+            continue
+        if name in parameters:
+            raise UserError(f"{place}: stands twice among the parameters; list the values of `when` in one place")
+        bare = {key: v for key, v in value.items() if key != "when"} if isinstance(value, Mapping) else value
+        parameters[name] = _distribution(name, bare, place)
+        when[name] = conditions
+
+
+def _condition(
+    name: str, other: str, wanted: Any, parameters: Mapping[str, Distribution], where: str
+) -> tuple[Any, ...]:
+    place = f"{where}: parameters.{name}.when.{other}"
+    if name in PAIR:
+        raise UserError(f"{where}: parameters.{name}.when: embed_dim and heads are searched in every trial; remove it")
+    decides = parameters.get(other)
+    if not isinstance(decides, Values):
+        lists = [n for n, d in parameters.items() if isinstance(d, Values) and n != name]
+        raise UserError(f"{place}: must name a parameter with values: [...]; {nearest(str(other), lists)}")
+    values = wanted if isinstance(wanted, list | tuple) else [wanted]
+    converted = tuple(convert(value, CONFIG_TYPES[other], place) for value in values)
+    for value in converted:
+        if not decides.contains(value):
+            raise UserError(f"{place}: {value!r} is none of parameters.{other}: {list(decides.values)}")
+    return converted
+
+
+def _distribution(name: str, raw: Any, where: str) -> Distribution:
+    if not isinstance(raw, Mapping) or not raw:
+        raise UserError(
+            f"{where}: must be {{values: [...]}} or {{distribution: ..., min: ..., max: ...}}, but got {raw!r}"
+        )
+    if "values" in raw:
+        check_keys(raw, ("values",), where)
+        return Values(values=_values(name, raw["values"], where))
+    check_keys(raw, ("distribution", "min", "max", "log", "step", "values"), where)
+    for key in ("distribution", "min", "max"):
+        if key not in raw:
+            raise UserError(f"{where}: the key '{key}' is missing")
+    kind = convert(raw["distribution"], Literal["uniform", "log_uniform", "int"], f"{where}.distribution")
+    field_type = CONFIG_TYPES[name]
+    if field_type not in (int, float) or (field_type is int) != (kind == "int"):
+        fitting = {int: "int", float: "uniform or log_uniform"}.get(field_type, "values: [...]")
+        raise UserError(f"{where}.distribution: does not fit {name}, which needs {fitting}, but got {kind!r}")
+    if kind != "int":
+        check_keys(raw, ("distribution", "min", "max"), where)
+    low, high = (convert(raw[key], field_type, f"{where}.{key}") for key in ("min", "max"))
+    log = convert(raw.get("log", False), bool, f"{where}.log")
+    step = convert(raw.get("step", 1), int, f"{where}.step")
+    if low > high:
+        raise UserError(f"{where}: `min <= max` must hold, but got min={low}, max={high}")
+    if (kind == "log_uniform" or log) and low <= 0:
+        raise UserError(f"{where}: `min > 0` must hold on a logarithmic scale, but got min={low}")
+    if step < 1 or (log and step != 1):
+        raise UserError(f"{where}.step: must be 1 or more, and 1 with log: true, but got {step}")
+    return Range(kind=kind, min=low, max=high - (high - low) % step if kind == "int" else high, log=log, step=step)
+
+
+def _values(name: str, raw: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(raw, Sequence) or isinstance(raw, str):
+        raise UserError(f"{where}.values: must be a list, but got {raw!r}")
+    if len(raw) == 0:
+        raise UserError(f"{where}.values: must hold at least one value, but is empty")
+    values = tuple(convert(value, CONFIG_TYPES[name], f"{where}.values[{i}]") for i, value in enumerate(raw))
+    if len(set(values)) < len(values):
+        raise UserError(f"{where}.values: must not hold a value twice, but got {list(values)}")
+    return values
+
+
+def _fixed(raw: Any, parameters: Mapping[str, Distribution], where: str) -> dict[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{where}: fixed: must be a mapping of hyperparameters, but got {raw!r}")
+    check_keys(raw, CONFIG_TYPES, f"{where}: fixed")
+    _refuse(raw, NOT_SEARCHABLE, f"{where}: fixed")
+    for name in raw:
+        if name in parameters:
+            raise UserError(f"{where}: fixed.{name}: stands in parameters as well; keep one of the two")
+    return {name: convert(value, CONFIG_TYPES[name], f"{where}: fixed.{name}") for name, value in raw.items()}
+
+
+def _refuse(raw: Mapping[str, Any], reasons: Mapping[str, str], where: str) -> None:
+    for name, reason in reasons.items():
+        if name in raw:
+            raise UserError(f"{where}.{name}: cannot be set here, {reason}; remove it")
+
+
+def _checked(space: SearchSpace, where: str) -> SearchSpace:
+    """Rules that span sections: some pair can be built, every value is one TrainConfig takes, warm starts fit."""
+    n_pairs = 1
+    for name in ("embed_dim", "heads"):
+        section = f"parameters.{name}" if name in space.parameters else f"fixed.{name}"
+        values = space.values_of(name)
+        n_pairs *= len(values)
+        lowest = values[0] if isinstance(values, range) else min(values)
+        if lowest < 1:
+            raise UserError(f"{where}: {section}: `{name} >= 1` must hold, but got {lowest}")
+    if n_pairs > MAX_PAIRS:
+        raise UserError(
+            f"{where}: parameters: {n_pairs} pairs of embed_dim and heads; give both a step, or values: [...]"
+        )
+    check_search(space, where)
+    left_out, pairs = space.pairs_left_out()
+    if left_out == pairs:
+        raise UserError(
+            f"{where}: no value of heads divides one of embed_dim, so no model can be built; embed_dim must be a "
+            "multiple of heads"
+        )
+    pair = dict(zip(("embed_dim", "heads"), next(space.buildable_pairs()), strict=True))
+    _try_config(space, pair, f"{where}: fixed")
+    for name, distribution in space.parameters.items():
+        ends = distribution.values if isinstance(distribution, Values) else (distribution.min, distribution.max)
+        for value in ends if name not in pair else ():
+            _try_config(space, {**pair, name: value}, f"{where}: parameters.{name}")
+    for i, params in enumerate(space.search.warm_start):
+        _check_warm_start(space, params, f"{where}: search.warm_start[{i}]")
+    return space
+
+
+def check_search(space: SearchSpace, where: str) -> None:
+    """Samplers and schedulers that cannot do what the rest of the file asks for."""
+    if space.metric.against is not None and space.early_stopping.scheduler != "none":
+        raise UserError(
+            f"{where}: early_stopping.scheduler: `scheduler: none` must hold with metric.against, but got "
+            f"{space.early_stopping.scheduler}: it would stop small models for being worse than large ones"
+        )
+    if space.metric.against is not None and space.search.sampler == "cmaes":
+        raise UserError(
+            f"{where}: search.sampler: cmaes has one objective, but metric.against asks for two; take tpe or gp"
+        )
+    endless = [name for name, distribution in space.parameters.items() if distribution.options() is None]
+    if space.search.sampler == "grid" and endless:
+        raise UserError(
+            f"{where}: search.sampler: grid needs values: [...] for every parameter, but {', '.join(endless)} "
+            f"{'have' if len(endless) > 1 else 'has'} no end of them"
+        )
+    if space.trial.workers > 1 and space.trial.gpus != int(space.trial.gpus):
+        raise UserError(
+            f"{where}: trial.gpus: with workers={space.trial.workers} each needs a whole GPU or none, but got "
+            f"{space.trial.gpus:g}"
+        )
+
+
+def _try_config(space: SearchSpace, params: Mapping[str, Any], where: str) -> None:
+    try:
+        space.config(params)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str) -> None:
+    check_keys(params, space.parameters, where)
+    for name, value in params.items():
+        value = convert(value, CONFIG_TYPES[name], f"{where}.{name}")
+        if not space.parameters[name].contains(value):
+            raise UserError(f"{where}.{name}: {value!r} lies outside parameters.{name}; widen that or leave this out")
+    filled = warm_start_params(space, params)
+    for name in params:
+        if name not in filled:
+            needed = ", ".join(f"{other} {' or '.join(map(str, v))}" for other, v in space.when[name].items())
+            raise UserError(f"{where}.{name}: is searched with {needed} only; leave it out, or add that")
+    wanted = [filled.get(name) for name in PAIR]
+    if not any(
+        all(want in (None, have) for want, have in zip(wanted, p, strict=True)) for p in space.buildable_pairs()
+    ):
+        raise UserError(f"{where}: heads do not divide embed_dim; embed_dim must be a multiple of heads")
+
+
+def warm_start_params(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A warm start with what it leaves out at the training default, where the space has that; the rest is sampled."""
+    filled = {name: DEFAULTS[name] for name, d in space.parameters.items() if d.contains(DEFAULTS[name])}
+    given = {name: convert(value, CONFIG_TYPES[name], name) for name, value in params.items()}
+    return space.active({**filled, **given})
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--set {override}: must be of the form a.b=value, such as search.trials=16")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not valid YAML") from None
+    for key in keys[:-1]:
+        inner = raw.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {override}: '{key}' is not a section of the space file")
+        raw = inner
+    raw[keys[-1]] = value

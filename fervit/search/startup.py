@@ -1,0 +1,79 @@
+"""What is looked at and told before the first trial."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from fervit.cluster.nodes import Cluster
+from fervit.progress import Say, clock
+from fervit.search.policy.sampler import SpaceSampler
+from fervit.search.preflight import check_disk, epochs_a_trial, forecast, placeable, slots
+from fervit.search.records.record import params_text
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import TrialResources
+from fervit.search.splits import Splits
+from fervit.search.workers.node_checks import check_nodes, measure_pace
+from fervit.search.workers.worker_group import SharedLatents
+
+SHOWN = 5
+"""Configurations that are shown, and measured."""
+SOON_DONE = 1e14
+"""Floating-point operations of a sweep that is not worth measuring beforehand: some minutes on one core."""
+
+
+def look_around(
+    space: SearchSpace, splits: Splits, latents: str, folder: Path, cluster: Cluster, say: Say
+) -> TrialResources:
+    """Checks that trials can be placed, nodes can write and the disk has room; returns what a trial gets.
+
+    Raises:
+        UserError: one of these does not hold.
+    """
+    resources, remark = placeable(space.trial, cluster.nodes)
+    if remark:
+        say(remark)
+    at_once = _at_once(space, resources, cluster)
+    say(f"cluster: {cluster}; {at_once} trials at once")
+    for remark in check_nodes(cluster.nodes, folder, latents):
+        say(remark)
+    say("disk: " + check_disk(forecast(space, at_once, len(splits.train)).checkpoint_bytes, folder))
+    return resources
+
+
+def expectations(
+    space: SearchSpace, splits: Splits, resources: TrialResources, cluster: Cluster, *, measure: bool = False
+) -> str:
+    """The first configurations, how long each takes, and what that means for the sweep.
+
+    They are trained for some seconds each, which also shows at once if one of them cannot run; not for a sweep that is
+    over in minutes, unless `measure`.
+    """
+    at_once = _at_once(space, resources, cluster)
+    expected = forecast(space, at_once, len(splits.train))
+    sampler = SpaceSampler(space)
+    first = [sampler.ask().params for _ in range(int(min(SHOWN, space.search.trials, sampler.size)))]
+    texts = [params_text(params) for params in first]
+    epochs = f"about {expected.epochs:.0f} epochs in all, {epochs_a_trial(space):.1f} a trial"
+    if not measure and expected.flops < SOON_DONE:
+        return "\n".join([f"the first configurations; {epochs}:", *(f"  {text}" for text in texts)])
+    configs = [space.config(params) for params in first]
+    paces = measure_pace(configs, SharedLatents.put(splits.train, splits.val), resources)
+    lines = ["the first configurations, each trained for some seconds:"]
+    for text, pace in zip(texts, paces, strict=True):
+        lines.append(f"  {pace.failure or f'{clock(pace.seconds_an_epoch)} an epoch'}  {text}")
+    times = [pace.seconds_an_epoch for pace in paces if not pace.failure]
+    if not times:
+        return "\n".join([*lines, f"expected: {epochs}"])
+    # DDP workers share each batch out; what they lose in talking is not in this.
+    seconds = expected.epochs * math.fsum(times) / len(times) / resources.workers
+    gpu_hours = seconds * resources.gpus * resources.workers / 3600
+    lines.append(
+        f"expected, from the mean of these: {clock(seconds / at_once)} and {gpu_hours:.1f} GPU-hours with {at_once} "
+        f"trials at once; {epochs}"
+    )
+    return "\n".join(lines)
+
+
+def _at_once(space: SearchSpace, resources: TrialResources, cluster: Cluster) -> int:
+    return max(1, min(slots(resources, cluster.nodes), space.search.trials))

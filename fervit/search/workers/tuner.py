@@ -1,0 +1,313 @@
+"""Trials on Ray Tune: its searcher, scheduler and stopper as thin adapters of the Ray-free parts.
+
+Ray Tune places trials, and starts and reuses their processes. What happened, what comes next, what is stopped and what
+is tried again is the ledger's; so a sweep is resumed from the sweep's own journal, not from Ray Tune's snapshots, which
+lose the rungs of its schedulers and stumble over trials that ended after the last of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray import cloudpickle, tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from fervit.cluster.connection import cluster_nodes
+from fervit.search.ledger import Ledger
+from fervit.search.preflight import slots
+from fervit.search.space.settings import Budget, TrialResources
+from fervit.search.workers.trial import STOP, LatentTrial
+from fervit.search.workers.worker_group import SharedLatents
+
+SHORT_S = 10.0
+"""After Ctrl-C, epochs that end within this time are waited for; longer ones are given up."""
+
+LOOK_S = 5.0
+"""Between two looks at which nodes there are."""
+
+PROCESS_DIED = "process died"
+NODE_LEAVES = "node leaves"
+KINDS = {
+    "ActorUnavailableError": PROCESS_DIED,  # its connection broke: its host is gone, of which Ray itself learns later
+    "NodeLeavingError": NODE_LEAVES,
+    "OutOfMemoryError": "out of memory",
+    "WorkerLostError": PROCESS_DIED,
+}
+
+
+def run_trials(
+    ledger: Ledger,
+    latents: SharedLatents,
+    resources: TrialResources,
+    *,
+    name: str,
+    trainable: type[tune.Trainable] = LatentTrial,
+) -> None:
+    """Runs the trials of the ledger's source to their end; the ledger records what happens.
+
+    A trial is a class Trainable in an actor that is reused for the next trial: starting one costs 0.05 s instead of
+    the 5 to 50 s of a new process. Its latents lie in Ray's object store, one copy a machine.
+
+    Args:
+        ledger: gives the trials and records them.
+        latents: what trials learn from and are measured on.
+        resources: what a trial gets.
+        name: of Ray Tune's own folder in the sweep's.
+        trainable: what a trial is.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended the run; trials that were running go on from their last save.
+    """
+    left = ledger.source.total - ledger.n_ended
+    if left <= 0:
+        return
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours to answer
+    os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # at the end, for an epoch that lasts longer
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # the journal is what a sweep is resumed from
+    room = _Room(resources)
+    # As many may wait for a place: processes on all nodes start at once, and so do the nodes of an autoscaler.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.trials + 1)
+    bound = tune.with_parameters(
+        trainable,
+        latents=latents,
+        metric=ledger.space.metric,
+        device="cuda" if resources.gpus else "cpu",
+        threads=max(1, int(resources.cpus)),
+    )
+    bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
+    stop_file = ledger.folder / STOP
+    stop_file.unlink(missing_ok=True)
+    stopper = _Stopper(ledger, resources, stop_file)
+    if stopper.stop_all():
+        return
+    tuner = tune.Tuner(
+        bound,
+        tune_config=tune.TuneConfig(
+            search_alg=_LedgerSearcher(ledger, resources, stopper, room),
+            scheduler=_LedgerScheduler(ledger, stopper),
+            num_samples=100 + left * (1 + resources.max_failures),  # the searcher says when there are no more
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(ledger.folder),
+            callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
+            # Ray Tune does not try a trial again whose process died on its way from one trial to the next; we do.
+            failure_config=tune.FailureConfig(max_failures=0),
+            # A trial keeps its own files (trial.py): of Ray Tune's, all would stay, or each would snapshot the run.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            stop=stopper,
+            verbose=0,
+        ),
+    )
+    with _answering_ctrl_c(stopper):
+        tuner.fit()
+    stop_file.unlink(missing_ok=True)
+    if stopper.interrupted:
+        raise KeyboardInterrupt
+    ledger.end_all()  # Ray Tune says nothing of the trials that the stopper ended
+
+
+def _trial_name(trial: Trial) -> str:
+    name: str = trial.config["name"]
+    return name
+
+
+class _Room:
+    """How many trials the cluster holds, nodes that may join included."""
+
+    def __init__(self, resources: TrialResources) -> None:
+        self._resources, self._looked, self._trials = resources, -LOOK_S, 0
+
+    @property
+    def trials(self) -> int:
+        if time.monotonic() - self._looked > LOOK_S:
+            self._trials, self._looked = slots(self._resources, cluster_nodes()), time.monotonic()
+        return self._trials
+
+
+class _LedgerSearcher(Searcher):  # type: ignore[misc]
+    """Ray Tune asks it for configurations. What became of them the ledger hears from the scheduler and the callback,
+    which, unlike a searcher, are also given the report that stops a trial."""
+
+    def __init__(self, ledger: Ledger, resources: TrialResources, stopper: _Stopper, room: _Room) -> None:
+        super().__init__()
+        self._ledger, self._workers, self._stopper, self._room = ledger, resources.workers, stopper, room
+        self._resources = {"CPU": resources.cpus, "GPU": resources.gpus}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        # One more than there is room for, to start as soon as another ends; more would be chosen knowing less.
+        full = self._ledger.n_begun > self._room.trials
+        planned = None if full or self._stopper.ending else self._ledger.begin()
+        if planned is None:
+            # A trial that ends may yet bring another (the noise of the seed is measured on the way).
+            return None if self._ledger.running else str(Searcher.FINISHED)
+        return {
+            "name": planned.name,
+            "folder": str(self._ledger.checkpoint_folder(planned.name)),
+            "train": json.dumps(planned.config.to_json()),  # one text: Ray Tune copies each value many times
+            "resources": self._resources,
+            "workers": self._workers,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).write_text("the sweep's trials.jsonl is what it is resumed from\n")
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a sweep is resumed from its journal")
+
+
+class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Trials start in order; the ledger decides which are stopped."""
+
+    def __init__(self, ledger: Ledger, stopper: _Stopper) -> None:
+        super().__init__()
+        self._ledger, self._stopper = ledger, stopper
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        stops = self._ledger.epoch(trial.config["name"], result)
+        self._stopper.reported(trial.config["name"], result)
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None: ...
+
+
+class _LedgerCallback(tune.Callback):  # type: ignore[misc]
+    def __init__(self, ledger: Ledger, stopper: _Stopper, max_failures: int) -> None:
+        self._ledger, self._stopper, self._max_failures = ledger, stopper, max_failures
+        self._deaths: Counter[str] = Counter()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if result.get("done"):  # by its own account: such a report does not come to the scheduler
+            self._ledger.epoch(trial.config["name"], result)
+            self._stopper.reported(trial.config["name"], result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        record_ends = not self._stopper.interrupted or self._ledger.is_over(trial.config["name"])
+        if record_ends:
+            self._ledger.end(trial.config["name"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        if self._stopper.interrupted:
+            self._stopper.reported(trial.config["name"], {})
+            return
+        name, error = trial.config["name"], _describe(_error_of(trial))
+        self._deaths[name] += error.startswith(PROCESS_DIED)
+        died_too_often = self._deaths[name] > self._max_failures
+        if error.startswith(NODE_LEAVES) or (error.startswith(PROCESS_DIED) and not died_too_often):
+            self._ledger.begin_again(name, error)
+        else:
+            self._ledger.end(name, error=error)
+
+
+class _Stopper(tune.Stopper):  # type: ignore[misc]
+    """Ends the run: Ctrl-C, hours or GPU-hours spent, or nothing more to be gained."""
+
+    def __init__(self, ledger: Ledger, resources: TrialResources, stop_file: Path) -> None:
+        self._ledger, self._budget, self._stop_file = ledger, ledger.space.budget, stop_file
+        self._gpus = resources.gpus * resources.workers
+        self._reports: dict[str, float] = {}
+        self._waiting_for: set[str] = set()
+        self._deadline = 0.0
+        self.interrupted = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def reported(self, name: str, result: dict[str, Any]) -> None:
+        """A trial has reported an epoch; after Ctrl-C also that it has saved."""
+        self._reports[name] = time.monotonic() + result.get("seconds", 0.0)  # when its next report is due
+        if self.interrupted:
+            self._waiting_for.discard(name)
+
+    @property
+    def ending(self) -> bool:
+        """Whether no more trials are to start."""
+        return self.interrupted or self.stop_all()
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the trials whose epoch ends soon are waited for."""
+        self._stop_file.touch()
+        soon = time.monotonic() + SHORT_S
+        self._waiting_for = {r.name for r in self._ledger.running if self._reports.get(r.name, soon + 1) <= soon}
+        self._deadline = soon + 5
+        self.interrupted = True
+
+    def stop_all(self) -> bool:
+        if self.interrupted:
+            return not self._waiting_for or time.monotonic() > self._deadline
+        if "search" not in self._ledger.source.purposes:
+            return False  # the budget is the search's
+        if spent(self._budget, self._ledger.elapsed_seconds(), self._gpus * self._ledger.spent_seconds()):
+            return True
+        return bool(self._ledger.source.enough)
+
+
+def spent(budget: Budget, seconds: float, gpu_seconds: float) -> bool:
+    """Whether the hours or the GPU-hours are over."""
+    hours, gpu_hours = budget.hours, budget.gpu_hours
+    return (hours is not None and seconds > 3600 * hours) or (gpu_hours is not None and gpu_seconds > 3600 * gpu_hours)
+
+
+@contextmanager
+def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
+    """The first Ctrl-C lets trials save, the second leaves at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        if stopper.interrupted:
+            os._exit(130)  # Ray's processes end with their driver
+        stopper.interrupt()
+
+    signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _error_of(trial: Trial) -> BaseException | None:
+    """What ended a trial's process, as Ray Tune in this process has just written it down."""
+    name = trial.run_metadata.pickled_error_filename
+    if name is None:
+        return None
+    with (Path(trial.local_path) / name).open("rb") as file:
+        error: BaseException = cloudpickle.load(file)
+        return error
+
+
+def _describe(error: BaseException | None) -> str:
+    """A trial's error as "kind: what", in one line, without Ray's wrapping."""
+    if error is None:
+        return "error: unknown"
+    name = type(error).__name__
+    wrapped = re.fullmatch(r"RayTaskError\((\w+)\)", name)
+    kind = wrapped[1] if wrapped else PROCESS_DIED if "Died" in name else name
+    kind = KINDS.get(kind, kind)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
+    return f"{kind}: {message.removeprefix(f'{kind}: ')}"[:300]
