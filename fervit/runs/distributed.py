@@ -149,8 +149,9 @@ def train_on_worker(job: dict[str, Any]) -> None:
 
     from fervit.runs.recorder import Recorder, resume
     from fervit.training.data import DeviceLatents
+    from fervit.training.failure import DivergedError, is_out_of_memory
     from fervit.training.ranks import Ranks
-    from fervit.training.trainer import DivergedError, Trainer, is_out_of_memory
+    from fervit.training.trainer import Trainer
 
     config, folder = job["config"], job["folder"]
     context = ray.train.get_context()

@@ -13,7 +13,8 @@ from fervit.files import write_json, write_text
 from fervit.runs.folder import RunFolder
 from fervit.runs.state import Weights, checkpoint_of, copy_weights, load_state, save_state
 from fervit.runs.tensorboard import log_best, log_classes, log_epoch, open_writer
-from fervit.training.trainer import EpochResult, Trainer
+from fervit.training.epoch import EpochResult
+from fervit.training.trainer import Trainer
 
 SHARE_FOR_SAVING = 0.1
 """Of the time: the state is saved after every epoch that lasts ten times as long as saving it, else less often."""
@@ -71,7 +72,7 @@ class Recorder:
             "state": state,
             "epochs": len(rows),
             "best": trainer.best.to_json() if trainer.best else None,
-            "rule": f"the highest {trainer.metric} on validation, the earliest epoch of equal ones",
+            "rule": f"the highest {trainer.metric.name} on validation, the earliest epoch of equal ones",
             "seconds": math.fsum(row["seconds"] for row in rows),
         }
         write_json(self._folder.summary, summary)

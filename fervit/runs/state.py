@@ -14,7 +14,8 @@ from torch import Tensor
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.files import whole_file
 from fervit.torch_files import load_untrusted
-from fervit.training.trainer import EpochResult, Trainer
+from fervit.training.epoch import EpochResult
+from fervit.training.trainer import Trainer
 
 Weights = dict[str, Tensor]
 

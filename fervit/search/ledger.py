@@ -23,7 +23,7 @@ from fervit.search.records.journal import FILE, Journal, elapsed_seconds, read_j
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import Purpose, TrialRecord
 from fervit.search.space.search_space import SearchSpace
-from fervit.training.trainer import EpochResult
+from fervit.training.epoch import EpochResult
 
 EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochResult))
 FAILURES = "failures.log"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from fervit.training.epoch import EpochResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What is optimised, on the validation split."""
+    """What is optimised, on the validation split.
+
+    It holds the one rule for the best epoch of a training: the best value, and of equal values the earliest epoch.
+    """
 
     name: Literal["f1_macro", "f1_weighted", "accuracy", "balanced_accuracy", "val_loss"] = "f1_macro"
     goal: Literal["maximize", "minimize"] = "maximize"
@@ -25,3 +31,29 @@ class Metric:
         if than is None:
             return True
         return value > than if self.goal == "maximize" else value < than
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher value is better, else -1."""
+        return 1 if self.goal == "maximize" else -1
+
+    def value(self, epoch: EpochResult) -> float:
+        """The epoch's value of the metric."""
+        value: float = getattr(epoch, self.name)
+        return value
+
+    def improves(self, epoch: EpochResult, best: EpochResult | None) -> bool:
+        """Whether an epoch is better than the best one before it."""
+        return self.better(self.value(epoch), None if best is None else self.value(best))
+
+    def best(self, epochs: Iterable[EpochResult]) -> EpochResult | None:
+        """The epoch with the best value, the earliest of equal ones; None of no epochs."""
+        best: EpochResult | None = None
+        for epoch in epochs:
+            if self.improves(epoch, best):
+                best = epoch
+        return best
+
+
+DEFAULT_METRIC = Metric()
+"""Macro-F1: what a training outside a sweep goes by."""

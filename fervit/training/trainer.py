@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,10 @@ from fervit.model import LatentViT
 from fervit.training.compatibility import choose_rows, fit_to_data
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents, epoch_batches
+from fervit.training.epoch import EpochResult
+from fervit.training.failure import DivergedError
 from fervit.training.metrics import metrics_of_counts
+from fervit.training.objective import DEFAULT_METRIC, Metric
 from fervit.training.optim import Average, LearningRate, make_optimizer
 from fervit.training.ranks import ALONE, Ranks
 from fervit.training.step import TrainingStep
@@ -27,30 +29,6 @@ from fervit.training.step import TrainingStep
 VALIDATION_BATCH = 512
 GAINS_FROM_BFLOAT16 = 64
 """The narrowest tokens for which bfloat16 is faster on a CPU, its conversions included (measured)."""
-
-
-class DivergedError(Exception):
-    """The loss became NaN or infinite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochResult:
-    """What one epoch gave. Epochs count from 1; metrics are of the validation split."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    accuracy: float
-    f1_macro: float
-    f1_weighted: float
-    balanced_accuracy: float
-    lr: float
-    seconds: float
-    samples_per_second: float
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Trainer:
@@ -64,7 +42,7 @@ class Trainer:
         train: rows to learn from; the model lives on their device.
         val: rows to measure on after each epoch.
         ranks: the processes that train together; each has all the latents.
-        metric: what `best` goes by, a field of EpochResult; of `val_loss` the lowest is the best, else the highest.
+        metric: what `best` goes by.
         capture: replay the steps from a CUDA graph where that is possible.
 
     Raises:
@@ -78,7 +56,7 @@ class Trainer:
         val: DeviceLatents,
         *,
         ranks: Ranks = ALONE,
-        metric: str = "f1_macro",
+        metric: Metric = DEFAULT_METRIC,
         capture: bool = True,
     ) -> None:
         self.config = config = fit_to_data(config, train.latents, val.latents)
@@ -170,7 +148,7 @@ class Trainer:
             samples_per_second=len(self._rows) / train_seconds,
             **metrics_of_counts(self.confusion),
         )
-        if self.best is None or self._value(result) > self._value(self.best):
+        if self.metric.improves(result, self.best):
             self.best = result
         return result
 
@@ -200,12 +178,8 @@ class Trainer:
             self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._learning_rate.load_state_dict(state["learning_rate"], self._optimizer)
-        self.best = EpochResult(**state["best"]) if state["best"] else None
+        self.best = EpochResult.from_json(state["best"]) if state["best"] else None
         self.confusion = np.array(state["confusion"])
-
-    def _value(self, result: EpochResult) -> float:
-        value: float = getattr(result, self.metric)
-        return -value if self.metric == "val_loss" else value
 
     def _seed_epoch(self) -> None:
         """On GPUs ranks draw for their own rows, each from a seed of its own; on CPUs all draw the same."""
@@ -280,11 +254,3 @@ def class_weights(counts: np.ndarray) -> Tensor:
     """float32 [7]: n / (7 * rows of the class), 0 for a class without rows; their mean over the rows is 1."""
     weights = np.divide(counts.sum(), NUM_EMOTIONS * counts, out=np.zeros(len(counts)), where=counts > 0)
     return torch.from_numpy(weights).float()
-
-
-SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Torch has a class for it on a GPU; of its CPU allocator and of the libraries only the text says so."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)

@@ -16,7 +16,7 @@ from fervit.search.records.journal import FILE, Journal, elapsed_seconds, read_j
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
-from fervit.training.trainer import EpochResult
+from fervit.training.epoch import EpochResult
 
 SPACE = {
     "name": "s",

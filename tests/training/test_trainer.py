@@ -13,9 +13,12 @@ from fervit.errors import UserError
 from fervit.training.compatibility import choose_rows
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents, epoch_batches
+from fervit.training.epoch import EpochResult
+from fervit.training.failure import DivergedError
+from fervit.training.objective import Metric
 from fervit.training.optim import LearningRate
 from fervit.training.ranks import Ranks
-from fervit.training.trainer import DivergedError, EpochResult, Trainer, class_weights
+from fervit.training.trainer import Trainer, class_weights
 from tests.conftest import LATENT_DIM, SEQ_LEN, latent_set
 
 SMALL = TrainConfig(
@@ -177,12 +180,20 @@ def test_training_ends_when_nothing_gets_better() -> None:
     assert len(rows) == patient.best.epoch + 2 < 50
 
 
+LOWEST_LOSS = Metric(name="val_loss", goal="minimize")
+
+
 def test_the_best_epoch_is_the_highest_and_the_earliest_of_equal_ones() -> None:
     trained = trainer(epochs=12)
     rows = curve(trained)
     assert trained.best is not None
     assert trained.best.epoch == 1 + int(np.argmax([row["f1_macro"] for row in rows]))
-    by_loss = Trainer(SMALL, DeviceLatents(latent_set(30)), DeviceLatents(latent_set(20, seed=1)), metric="val_loss")
+    by_loss = Trainer(
+        SMALL,
+        DeviceLatents(latent_set(30)),
+        DeviceLatents(latent_set(20, seed=1)),
+        metric=Metric(name="val_loss", goal="minimize"),
+    )
     losses = [row["val_loss"] for row in curve(by_loss)]
     assert by_loss.best is not None
     assert by_loss.best.val_loss == min(losses)

@@ -23,8 +23,10 @@ from fervit.search.ledger import LAST
 from fervit.search.records.journal import FILE
 from fervit.search.workers.worker_group import Setup, SharedLatents, Team, Worker, WorkerLostError, describe
 from fervit.training.config import TrainConfig
+from fervit.training.epoch import EpochResult
+from fervit.training.failure import DivergedError
 from fervit.training.objective import Metric
-from fervit.training.trainer import DivergedError, EpochResult, Trainer
+from fervit.training.trainer import Trainer
 
 SHARE_FOR_SAVING = 0.02
 """Of the time, at most, goes to saving what a trial needs to go on after its process dies."""
@@ -57,7 +59,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._metric = metric
         self._setup = Setup(
             latents=latents,
-            metric=metric.name,
+            metric=metric,
             device=device,
             threads=threads,
             memory_share=min(1.0, config["resources"]["GPU"] or 1.0),

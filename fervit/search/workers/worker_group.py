@@ -25,8 +25,11 @@ from fervit.latents import LatentSet
 from fervit.runs.state import load_state
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
+from fervit.training.epoch import EpochResult
+from fervit.training.failure import DivergedError, is_out_of_memory
+from fervit.training.objective import Metric
 from fervit.training.ranks import Ranks
-from fervit.training.trainer import DivergedError, EpochResult, Trainer, is_out_of_memory
+from fervit.training.trainer import Trainer
 
 TIMEOUT = timedelta(minutes=5)
 """Within which all ranks come to each exchange."""
@@ -51,7 +54,7 @@ class Setup(NamedTuple):
     """What every worker of a trial needs."""
 
     latents: SharedLatents
-    metric: str
+    metric: Metric
     device: str
     threads: int
     memory_share: float

@@ -1,0 +1,39 @@
+"""What one epoch of a training gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """What one epoch gave. Epochs count from 1; metrics are of the validation split."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    accuracy: float
+    f1_macro: float
+    f1_weighted: float
+    balanced_accuracy: float
+    lr: float
+    seconds: float
+    samples_per_second: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> EpochResult:
+        """Reads what `to_json` wrote; keys of later versions are ignored.
+
+        Raises:
+            KeyError: a field is missing.
+        """
+        return cls(**{name: row[name] for name in FIELDS})
+
+
+FIELDS = tuple(field.name for field in fields(EpochResult))

@@ -1,0 +1,77 @@
+"""How a training fails: what went wrong, of which kind, and whether the configuration is to blame."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+import torch
+
+DIVERGED, OUT_OF_MEMORY, PROCESS_DIED, NODE_LEAVES = "diverged", "out of memory", "process died", "node leaves"
+MAX_LENGTH = 300
+"""Characters of a failure as text."""
+
+
+class DivergedError(Exception):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong in a training."""
+
+    kind: str
+    """One of the constants above, or the name of an exception's class."""
+    message: str
+    """In one line."""
+    details: str = ""
+    """A traceback; "" for none."""
+
+    def __str__(self) -> str:
+        """ "kind: message", as journals, leaderboards and reports write it."""
+        return " ".join(f"{self.kind}: {self.message}".split())[:MAX_LENGTH]
+
+    @classmethod
+    def parse(cls, text: str) -> Failure | None:
+        """Reads what `str` of a failure gave; None for ""."""
+        kind, _, message = text.partition(":")
+        return cls(kind, message.strip()) if text else None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """The failure that an exception of a training is; within an `except` block its traceback is kept."""
+        if isinstance(error, FailedError):
+            return error.failure
+        if isinstance(error, DivergedError):
+            kind = DIVERGED
+        elif is_out_of_memory(error):
+            kind = OUT_OF_MEMORY
+        else:
+            kind = type(error).__name__
+        return cls(kind, " ".join(str(error).split()), "".join(traceback.format_exception(error)))
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether the configuration can never run on this hardware: samplers are told so."""
+        return self.kind == OUT_OF_MEMORY
+
+    @property
+    def by_configuration(self) -> bool:
+        """Whether the same configuration would fail again, so that trying it anew is of no use."""
+        return self.kind not in (PROCESS_DIED, NODE_LEAVES)
+
+
+class FailedError(Exception):
+    """Another worker of the training has failed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
+SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Torch has a class for it on a GPU; of its CPU allocator and of the libraries only the text says so."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
