@@ -14,8 +14,12 @@ from rich.console import Console
 from fervit.cluster.nodes import Cluster
 from fervit.search.console.live import LiveScreen
 from fervit.search.preflight import epochs_a_trial, forecast
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.events import TrialStarted
+from fervit.search.records.journal import read_journal
+from fervit.search.records.report import TrialReport
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.space_file import read_space
+from fervit.training.failure import Failure
 from tests.commands.test_whole_way import Command
 from tests.conftest import ROOT
 from tests.search.test_ledger import Sweep, report
@@ -48,7 +52,7 @@ def test_trials_are_added_to_a_sweep_and_its_test_result_stays_sealed(
     more = command("tune", *args, "--set", "search.trials=8")
     assert more.status == 0, more.err
     assert len(leaderboard(folder)) == 8
-    assert len([event for event in read_journal(folder / FILE) if event["event"] == "start"]) == 8
+    assert len([event for event in read_journal(SweepFolder(folder).journal) if isinstance(event, TrialStarted)]) == 8
     (chosen,) = [row for row in leaderboard(folder) if row["chosen"] == "yes"]
     assert chosen["trial"] != "0"  # its learning rate is the lowest
     assert looks(folder) == sealed
@@ -151,11 +155,11 @@ def test_the_live_table_shows_the_trials_the_best_and_the_time_left(tmp_path: Pa
     sweep.ledger._screen = screen
     good, bad, going = (sweep.begin() for _ in range(3))
     for epoch in range(1, 10):
-        sweep.ledger.epoch(good.name, report(epoch, epoch / 10))
+        sweep.ledger.report(good.name, report(epoch, epoch / 10))
     sweep.ledger.end(good.name)
-    sweep.ledger.epoch(bad.name, {"failure": "diverged: the loss became nan"})
+    sweep.ledger.report(bad.name, TrialReport(failure=Failure("diverged", "the loss became nan")))
     sweep.ledger.end(bad.name)
-    sweep.ledger.epoch(going.name, report(1, 0.25))
+    sweep.ledger.report(going.name, report(1, 0.25))
     console.print(screen._picture())
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()

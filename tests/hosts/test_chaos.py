@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from fervit.json_lines import read_rows
 from fervit.latents import LatentSet
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.sweep_folder import SweepFolder
 from tests.helpers.hosts import RayUp, address, wait_until
 from tests.hosts.test_three_hosts import epochs_of, epochs_told, folder_of, write_space
 from tests.search.test_pipeline import leaderboard
@@ -76,7 +77,7 @@ def on_host(folder: Path, host: int) -> str:
 
 def lost(folder: Path, name: str) -> dict[str, Any]:
     """What the journal says of the one time that a trial has lost its process: `time` and `why`."""
-    (event,) = [e for e in read_journal(folder / FILE) if e["event"] == "lost" and e["name"] == name]
+    (event,) = [e for e in read_rows(SweepFolder(folder).journal) if e["event"] == "lost" and e["name"] == name]
     return event
 
 

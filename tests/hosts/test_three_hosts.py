@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fervit.json_lines import read_rows
 from fervit.latents import LatentSet
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.sweep_folder import SweepFolder
 from tests.helpers.hosts import OPERATOR, REPO, RayUp, address, wait_until
 from tests.search.test_pipeline import leaderboard
 
@@ -38,12 +39,12 @@ def write_space(share: Path, name: str, **settings: object) -> None:
 def epochs_told(share: Path, name: str) -> int:
     """Epochs in the journal of a space's only sweep."""
     folder = folder_of(share, name)
-    return len(epochs_of(folder)) if folder is not None and (folder / FILE).is_file() else 0
+    return len(epochs_of(folder)) if folder is not None and SweepFolder(folder).journal.is_file() else 0
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
     """What the journal of a sweep says of each epoch, in the order in which they were told."""
-    return [event for event in read_journal(folder / FILE) if event["event"] == "epoch"]
+    return [event for event in read_rows(SweepFolder(folder).journal) if event["event"] == "epoch"]
 
 
 def folder_of(share: Path, name: str) -> Path | None:

@@ -8,11 +8,14 @@ import yaml
 
 from fervit.search.outcome.confirm import Confirmed, choose
 from fervit.search.outcome.leaderboard import write_leaderboard
+from fervit.search.records.events import TrialState
 from fervit.search.records.ranking import failures_by_kind, ranked
-from fervit.search.records.record import TrialRecord, TrialState
+from fervit.search.records.record import TrialRecord
 from fervit.search.space.space_file import parse_space
+from fervit.training.failure import Failure
 from fervit.training.objective import Metric
 from tests.conftest import SMALL_SPACE
+from tests.helpers.epochs import epoch_result
 
 F1 = Metric()
 LOSS = Metric(name="val_loss", goal="minimize")
@@ -20,8 +23,7 @@ LOSS = Metric(name="val_loss", goal="minimize")
 
 def trial(number: int, values: list[float], state: TrialState = "finished", **more: Any) -> TrialRecord:
     epochs = [
-        {"epoch": i + 1, "f1_macro": v, "val_loss": 1 - v, "accuracy": v / 2, "seconds": 1.0}
-        for i, v in enumerate(values)
+        epoch_result(i, f1_macro=v, val_loss=1 - v, accuracy=v / 2, seconds=1.0) for i, v in enumerate(values, start=1)
     ]
     params = {"lr": 0.001 * (number + 1), "heads": 2, "embed_dim": 8}
     return TrialRecord(number=number, name=f"trial_{number}", seed=1, params=params, state=state, epochs=epochs, **more)
@@ -52,9 +54,9 @@ def test_ties_go_to_the_earlier_epoch_then_to_the_earlier_trial() -> None:
 
 def test_failures_are_counted_by_kind() -> None:
     records = [
-        trial(0, [], "failed", failure="diverged: the loss became nan in epoch 1"),
-        trial(1, [], "failed", failure="diverged: the loss became inf in epoch 2"),
-        trial(2, [], "failed", failure="out of memory: ..."),
+        trial(0, [], "failed", failure=Failure("diverged", "the loss became nan in epoch 1")),
+        trial(1, [], "failed", failure=Failure("diverged", "the loss became inf in epoch 2")),
+        trial(2, [], "failed", failure=Failure("out of memory", "...")),
         trial(3, [0.1]),
     ]
     assert failures_by_kind(records) == {"diverged": 2, "out of memory": 1}

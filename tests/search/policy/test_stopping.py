@@ -5,6 +5,7 @@ from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.settings import EarlyStopping
 from fervit.training.objective import Metric
+from tests.helpers.epochs import epoch_result
 
 
 def record(number: int, warmup_epochs: float = 0.0) -> TrialRecord:
@@ -14,7 +15,7 @@ def record(number: int, warmup_epochs: float = 0.0) -> TrialRecord:
 def run(rule: StoppingRule, trial: TrialRecord, values: list[float]) -> int:
     """Epochs that a trial gets to have, reporting the values one after the other."""
     for i, value in enumerate(values, start=1):
-        trial.epochs.append({"epoch": i})
+        trial.epochs.append(epoch_result(i))
         if rule.stops(trial, max(values[:i]), value):
             return i
     return len(values)
@@ -50,7 +51,7 @@ def test_a_loss_is_stopped_where_it_is_high() -> None:
     rule = stopping_rule(asha(), Metric(name="val_loss", goal="minimize"))
     assert run(rule, record(0), [1.0] * 9) == 9
     trial = record(1)
-    trial.epochs.append({"epoch": 1})
+    trial.epochs.append(epoch_result(1))
     assert rule.stops(trial, 2.0, 2.0)
 
 
