@@ -30,6 +30,8 @@ from fervit.training.trainer import Trainer
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytest_plugins = ("tests.helpers.official",)
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 SEQ_LEN, LATENT_DIM = 4, 16

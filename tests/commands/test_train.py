@@ -19,8 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fervit.cluster.nodes import Cluster
 from fervit.runs.folder import RunFolder
+from tests.commands.test_encode_killed import descendants
 from tests.conftest import ROOT, Ended, latent_set, write_latents
-from tests.latents.test_kills import descendants
 
 Command = Callable[..., Ended]
 SMALL = (

@@ -16,7 +16,7 @@ from fervit.encoders.registry import load_decoder
 from fervit.encoding.reconstruct import to_pixels
 from fervit.latents import LatentSet
 from tests.conftest import Ended
-from tests.encoders.conftest import Official
+from tests.helpers.official import Official
 
 
 @pytest.mark.slow

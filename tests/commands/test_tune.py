@@ -16,10 +16,10 @@ from fervit.search.console.live import LiveScreen
 from fervit.search.preflight import epochs_a_trial, forecast
 from fervit.search.records.journal import FILE, read_journal
 from fervit.search.space.space_file import read_space
+from tests.commands.test_whole_way import Command
 from tests.conftest import ROOT
-from tests.search.test_journal import Sweep, report
-from tests.search.test_sweep import leaderboard
-from tests.test_launch import Command
+from tests.search.test_ledger import Sweep, report
+from tests.search.test_pipeline import leaderboard
 
 
 def looks(folder: Path) -> list[dict[str, object]]:

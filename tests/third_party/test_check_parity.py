@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.encoders.conftest import Official
+from tests.helpers.official import Official
 
 OPERATIONS = "raise ImportError('compiles CUDA code when it is imported')"
 STYLEGAN2 = "from models.stylegan2.op import FusedLeakyReLU, fused_leaky_relu, upfirdn2d"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.hosts import Hosts, RayUp, why_not
+from tests.helpers.hosts import Hosts, RayUp, why_not
 
 MEASURED = pytest.StashKey[list[str]]()
 

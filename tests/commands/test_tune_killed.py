@@ -27,9 +27,9 @@ from fervit.search.records.history import History
 from fervit.search.records.journal import FILE, read_journal
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
+from tests.commands.test_encode_killed import DRIVER, NODE, descendants, kill
 from tests.conftest import ROOT, SMALL_SPACE
-from tests.latents.test_kills import DRIVER, NODE, descendants, kill
-from tests.search.test_sweep import leaderboard, sweep
+from tests.search.test_pipeline import leaderboard, sweep
 
 TRIAL = "ray::LatentTrial"
 VICTIMS = (TRIAL, TRIAL, DRIVER, TRIAL, TRIAL, DRIVER, TRIAL, TRIAL, DRIVER, NODE)

@@ -16,9 +16,9 @@ import pytest
 
 from fervit.latents import LatentSet
 from fervit.search.records.journal import FILE, read_journal
-from tests.cluster.hosts import RayUp, address, wait_until
-from tests.cluster.test_three_hosts import epochs_of, epochs_told, folder_of, write_space
-from tests.search.test_sweep import leaderboard
+from tests.helpers.hosts import RayUp, address, wait_until
+from tests.hosts.test_three_hosts import epochs_of, epochs_told, folder_of, write_space
+from tests.search.test_pipeline import leaderboard
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600), pytest.mark.usefixtures("encoded")]
 

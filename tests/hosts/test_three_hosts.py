@@ -10,8 +10,8 @@ import pytest
 
 from fervit.latents import LatentSet
 from fervit.search.records.journal import FILE, read_journal
-from tests.cluster.hosts import OPERATOR, REPO, RayUp, address, wait_until
-from tests.search.test_sweep import leaderboard
+from tests.helpers.hosts import OPERATOR, REPO, RayUp, address, wait_until
+from tests.search.test_pipeline import leaderboard
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import boto3
 import pytest
 import yaml
 
-from tests.cluster.hosts import OPERATOR, REPO, Hosts, wait_until
 from tests.conftest import ROOT
+from tests.helpers.hosts import OPERATOR, REPO, Hosts, wait_until
 
 PORT = 5000
 SETTINGS = {

@@ -25,9 +25,9 @@ from playwright.sync_api import Browser, Page
 from fervit.cluster.nodes import Cluster
 from fervit.search.records.history import History
 from fervit.search.records.journal import FILE, read_journal
-from tests.cluster.hosts import wait_until
 from tests.conftest import ROOT, SMALL_SPACE, write_splits
-from tests.search.test_metrics import GRAFANA
+from tests.helpers.hosts import wait_until
+from tests.search.workers.test_prometheus import GRAFANA
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -18,7 +18,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.images.demo_faces import write_demo_faces
 from fervit.latents import LatentSet
 from tests.conftest import ROOT
-from tests.latents.test_encode import encode
+from tests.encoding.test_job import encode
 
 DRIVER, NODE, ACTOR = "driver", "raylet/raylet", "EncoderActor"
 VICTIMS = (DRIVER, NODE, DRIVER, ACTOR, DRIVER, NODE, DRIVER, DRIVER, NODE, DRIVER)

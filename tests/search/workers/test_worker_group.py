@@ -10,8 +10,8 @@ import pytest
 import ray
 
 from fervit.cluster.nodes import Cluster
-from tests.latents.test_kills import descendants
-from tests.search.test_sweep import leaderboard, space, sweep
+from tests.commands.test_encode_killed import descendants
+from tests.search.test_pipeline import leaderboard, space, sweep
 
 
 @pytest.mark.slow
