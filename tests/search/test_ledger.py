@@ -1,58 +1,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from fervit.errors import UserError
-from fervit.search.console.live import PlainScreen
-from fervit.search.ledger import Ledger
-from fervit.search.policy.interfaces import Planned
-from fervit.search.policy.sampler import Outcome, SpaceSampler
-from fervit.search.policy.sources import ConfirmSource, SearchSource, outcome_of
-from fervit.search.policy.stopping import stopping_rule
-from fervit.search.records.journal import FILE, Journal, elapsed_seconds, read_journal
-from fervit.search.records.record import TrialRecord
-from fervit.search.space.search_space import SearchSpace
-from fervit.search.space.space_file import parse_space
-from fervit.training.epoch import EpochResult
-
-SPACE = {
-    "name": "s",
-    "search": {"sampler": "random", "trials": 20, "seed": 3},
-    "early_stopping": {"max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3},
-    "parameters": {"depth": {"values": [1, 2, 3]}},
-    "confirm": {"top": 2, "seeds": 2},
-}
-
-
-def report(epoch: int, value: float, saved: int = 0, best: float | None = None) -> dict[str, Any]:
-    zeros = dict.fromkeys(EpochResult.__dataclass_fields__, 0.0)
-    row = {**zeros, "epoch": epoch, "f1_macro": value, "seconds": 2.0}
-    told = {"best_value": value if best is None else best, "finished": epoch == 9, "saved": saved}
-    return {**row, **told, "started": 1.0, "pid": 1, "cost": None}
-
-
-class Sweep:
-    """A ledger over a folder, as each session makes one."""
-
-    def __init__(self, folder: Path, **changes: Any) -> None:
-        self.space: SearchSpace = parse_space({**SPACE, **changes}, "s.yaml")
-        self.lines: list[str] = []
-        rule = stopping_rule(self.space.early_stopping, self.space.metric)
-        self.ledger = Ledger(self.space, folder, rule, PlainScreen(self.lines.append))
-        self.sampler = SpaceSampler(self.space, folder / "study.journal")
-        self.source = SearchSource(self.space, self.sampler, self.ledger.records)
-        self.ledger.use(self.source)
-
-    def begin(self) -> Planned:
-        planned = self.ledger.begin()
-        assert planned is not None
-        return planned
-
-    def states(self) -> dict[str, str]:
-        return {record.name: record.state for record in self.ledger.records}
+from fervit.search.policy.sources import ConfirmSource
+from fervit.search.records.journal import FILE
+from tests.helpers.ledger import SPACE, Sweep, report
 
 
 def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> None:
@@ -186,33 +138,3 @@ def test_a_report_without_the_metric_is_a_failure_of_its_trial(tmp_path: Path) -
     sweep.ledger.end(name)
     assert sweep.ledger.records[0].failure.startswith("metric missing: a report without best_value")
     assert "metric missing" in sweep.lines[0]
-
-
-def test_what_optuna_is_told_of_each_end() -> None:
-    def of(state: Any, failure: str = "") -> Outcome:
-        return outcome_of(TrialRecord(number=0, name="", seed=0, params={}, state=state, failure=failure))
-
-    assert of("finished") is Outcome.FINISHED
-    assert of("stopped") is Outcome.STOPPED
-    assert of("failed", "diverged: the loss") is Outcome.FAILED
-    assert of("failed", "out of memory: CUDA") is Outcome.INFEASIBLE
-
-
-def test_a_line_that_was_cut_off_is_removed_and_a_damaged_one_named(tmp_path: Path) -> None:
-    path = tmp_path / FILE
-    journal = Journal(path)
-    journal.append("session")
-    journal.append("end", name="a", state="stopped", failure="")
-    with path.open("ab") as file:
-        file.write(b'{"event": "epo')
-    assert [event["event"] for event in read_journal(path)] == ["session", "end"]
-    Journal(path).append("session")
-    assert [event["event"] for event in read_journal(path)] == ["session", "end", "session"]
-    path.write_bytes(b"{\n" + path.read_bytes())
-    with pytest.raises(UserError, match="line 1 is damaged"):
-        read_journal(path)
-
-
-def test_the_time_between_two_sessions_does_not_count() -> None:
-    times = [("session", 100), ("epoch", 110), ("session", 1000), ("epoch", 1030)]
-    assert elapsed_seconds({"event": kind, "time": time} for kind, time in times) == 40

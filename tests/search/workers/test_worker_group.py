@@ -10,11 +10,10 @@ import pytest
 import ray
 
 from fervit.cluster.nodes import Cluster
-from tests.commands.test_encode_killed import descendants
-from tests.search.test_pipeline import leaderboard, space, sweep
+from tests.helpers.processes import descendants
+from tests.helpers.sweeps import leaderboard, space, sweep
 
 
-@pytest.mark.slow
 def test_workers_share_a_trial_give_the_curve_of_one_and_are_gone_when_it_is(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
