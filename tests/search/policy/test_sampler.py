@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import optuna
 import pytest
@@ -10,6 +12,7 @@ from optuna.trial import TrialState
 
 from fervit.search.policy.sampler import Outcome, SpaceSampler
 from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import SearchSettings
 from fervit.search.space.space_file import parse_space
 from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
 
@@ -20,23 +23,21 @@ def space(**search: object) -> SearchSpace:
     return parse_space(raw, "small.yaml")
 
 
-SAMPLERS = ["tpe", "random", "qmc", "cmaes", "gp"]
+SAMPLERS = get_args(get_type_hints(SearchSettings)["sampler"])
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_suggestion_keeps_the_rules_of_the_space(sampler: str) -> None:
-    given = space(sampler=sampler)
-    source = SpaceSampler(given)
-    seen = set()
-    for i in range(25):
-        number, params = source.ask()
-        assert number == i
-        given.config(params)  # raises where heads do not divide embed_dim
-        assert 1e-4 <= params["lr"] <= 1e-2
-        seen.add((params["embed_dim"], params["heads"]))
-        source.tell(number, Outcome.FINISHED, params["lr"])
-    assert (8, 3) not in seen
-    assert len(seen) >= 3
+def space_for(sampler: str, more: dict[str, Any] | None = None, **search: object) -> SearchSpace:
+    """The small space for one of the samplers; the grid needs values for every parameter."""
+    raw = yaml.safe_load(SMALL_SPACE)
+    raw["search"] |= {"sampler": sampler, "trials": 60} | search
+    raw["parameters"] |= deepcopy(more or {})
+    if sampler == "grid":
+        for parameter in raw["parameters"].values():
+            if "values" not in parameter:
+                del parameter["distribution"]
+                low, high = float(parameter.pop("min")), float(parameter.pop("max"))
+                parameter["values"] = [low, 0.7 * low + 0.3 * high, 0.3 * low + 0.7 * high, high]
+    return parse_space(raw, "small.yaml")
 
 
 def answer(source: SpaceSampler, n: int) -> list[dict[str, object]]:
@@ -52,28 +53,69 @@ def answer(source: SpaceSampler, n: int) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_one_seed_fixes_the_suggestions_also_across_a_restart(sampler: str, tmp_path: Path) -> None:
-    def whole(seed: int) -> list[dict[str, object]]:
-        return answer(SpaceSampler(space(sampler=sampler, seed=seed)), 18)
+class TestEverySampler:
+    """What holds whichever sampler a space names."""
 
-    assert whole(1) == whole(1)
-    assert whole(1) != whole(2)
-    journal = tmp_path / "study.journal"
-    begun = answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 7)
-    begun += answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 6)
-    assert begun + answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 5) == whole(1)
+    def test_every_suggestion_keeps_the_rules_of_the_space(self, sampler: str) -> None:
+        given = space_for(sampler)
+        source = SpaceSampler(given)
+        seen = set()
+        for i in range(20):
+            number, params = source.ask()
+            assert number == i
+            given.config(params)  # raises where heads do not divide embed_dim
+            assert 1e-4 <= params["lr"] <= 1e-2
+            seen.add((params["embed_dim"], params["heads"]))
+            source.tell(number, Outcome.FINISHED, params["lr"])
+        assert (8, 3) not in seen
+        assert len(seen) >= 3
 
+    def test_one_seed_fixes_the_suggestions_also_across_a_restart(self, sampler: str, tmp_path: Path) -> None:
+        def whole(seed: int) -> list[dict[str, object]]:
+            return answer(SpaceSampler(space_for(sampler, seed=seed)), 18)
 
-def test_trials_that_a_killed_process_asked_for_are_handed_on(tmp_path: Path) -> None:
-    first = SpaceSampler(space(), tmp_path / "study.journal")
-    asked = [first.ask() for _ in range(3)]
-    first.tell(1, Outcome.FINISHED, 0.5)
-    second = SpaceSampler(space(), tmp_path / "study.journal")
-    assert second.begun == [asked[0], asked[2]]
-    assert second.ask().number == 3
-    second.tell(1, Outcome.FINISHED, 0.5)  # told again: passed over
-    second.tell(0, Outcome.STOPPED, 0.5)
-    assert SpaceSampler(space(), tmp_path / "study.journal").begun[0] == asked[2]
+        assert whole(1) == whole(1)
+        assert whole(1) != whole(2)
+        journal = tmp_path / "study.journal"
+        begun = answer(SpaceSampler(space_for(sampler, seed=1), journal), 7)
+        begun += answer(SpaceSampler(space_for(sampler, seed=1), journal), 6)
+        assert begun + answer(SpaceSampler(space_for(sampler, seed=1), journal), 5) == whole(1)
+
+    def test_trials_that_a_killed_process_asked_for_are_handed_on(self, sampler: str, tmp_path: Path) -> None:
+        first = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
+        asked = [first.ask() for _ in range(3)]
+        first.tell(1, Outcome.FINISHED, 0.5)
+        second = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
+        assert second.begun == [asked[0], asked[2]]
+        assert second.ask().number == 3
+        second.tell(1, Outcome.FINISHED, 0.5)  # told again: passed over
+        second.tell(0, Outcome.STOPPED, 0.5)
+        assert SpaceSampler(space_for(sampler), tmp_path / "study.journal").begun[0] == asked[2]
+
+    def test_a_trial_that_fails_or_can_never_run_ends_nothing(self, sampler: str) -> None:
+        source = SpaceSampler(space_for(sampler))
+        for i in range(15):
+            number, params = source.ask()
+            outcome = Outcome.INFEASIBLE if params["embed_dim"] == 12 else Outcome.FAILED if i % 3 else Outcome.FINISHED
+            source.tell(number, outcome, 0.5)
+            source.tell(number, Outcome.FINISHED, 0.9)  # told again: passed over
+        assert source.asked == 15
+        assert not source.begun
+
+    def test_a_parameter_is_suggested_only_where_its_condition_holds(self, sampler: str) -> None:
+        source = SpaceSampler(space_for(sampler, WARMUP_WITH_COSINE))
+        schedulers = set()
+        for params in answer(source, 20):
+            schedulers.add(params["scheduler"])
+            assert ("warmup_epochs" in params) == (params["scheduler"] == "cosine")
+        assert schedulers == {"cosine", "none"}
+
+    def test_warm_starts_come_first_with_defaults_for_what_they_leave_out(self, sampler: str) -> None:
+        warm = [{"heads": 3, "embed_dim": 12}, {"lr": 1e-2}]
+        source = SpaceSampler(space_for(sampler, {"dropout": {"values": [0.0, 0.1]}}, warm_start=warm))
+        first, second = source.ask().params, source.ask().params
+        assert (first["heads"], first["embed_dim"], first["lr"], first["dropout"]) == (3, 12, 1e-4, 0.1)
+        assert (second["lr"], second["dropout"]) == (1e-2, 0.1)
 
 
 def test_the_grid_has_every_configuration_once_in_an_order_of_the_seed() -> None:
@@ -93,19 +135,6 @@ def test_the_grid_has_every_configuration_once_in_an_order_of_the_seed() -> None
     assert sorted(map(repr, map(sorted, map(dict.items, grid(1))))) == sorted(
         map(repr, map(sorted, map(dict.items, every)))
     )
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_parameter_is_suggested_only_where_its_condition_holds(sampler: str) -> None:
-    raw = yaml.safe_load(SMALL_SPACE)
-    raw["search"] |= {"sampler": sampler}
-    raw["parameters"] |= WARMUP_WITH_COSINE
-    source = SpaceSampler(parse_space(raw, "small.yaml"))
-    schedulers = set()
-    for params in answer(source, 20):
-        schedulers.add(params["scheduler"])
-        assert ("warmup_epochs" in params) == (params["scheduler"] == "cosine")
-    assert schedulers == {"cosine", "none"}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
@@ -133,16 +162,6 @@ def test_tpe_learns_where_the_good_values_are() -> None:
         drawn.append(params["lr"])
     early, late = drawn[:10], drawn[-20:]
     assert sum(abs(v - 5e-3) for v in late) / 20 < sum(abs(v - 5e-3) for v in early) / 10
-
-
-def test_warm_starts_come_first_with_defaults_for_what_they_leave_out() -> None:
-    raw = yaml.safe_load(SMALL_SPACE)
-    raw["parameters"]["dropout"] = {"values": [0.0, 0.1]}
-    raw["search"]["warm_start"] = [{"heads": 3, "embed_dim": 12}, {"lr": 1e-3}]
-    source = SpaceSampler(parse_space(raw, "small.yaml"))
-    first, second = source.ask().params, source.ask().params
-    assert (first["heads"], first["embed_dim"], first["lr"], first["dropout"]) == (3, 12, 1e-4, 0.1)
-    assert (second["lr"], second["dropout"]) == (1e-3, 0.1)
 
 
 def test_optuna_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
