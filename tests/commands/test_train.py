@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fervit.cluster.nodes import Cluster
 from fervit.runs.folder import RunFolder
-from tests.conftest import Command, latent_set, write_latents
+from tests.conftest import Command, latent_set, write_latents, write_splits
 from tests.helpers.processes import Running, kill, launch
 
 SMALL = (
@@ -278,11 +278,21 @@ def test_killed_and_resumed_a_run_ends_with_the_same_bits(undisturbed: tuple[Pat
     assert [event.step for event in events.Scalars("Validation/f1_macro")] == list(range(1, 41))
 
 
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Latents, and the folder of a run on them of a few epochs."""
+    where = tmp_path_factory.mktemp("short")
+    process = start(where, *flags(write_splits(where / "latents"), "--epochs", 3, "--depth", 4))
+    output = process.ended()
+    assert process.returncode == 0, output
+    return where / "latents", only_run(where)
+
+
 @pytest.fixture
-def unfinished(undisturbed: tuple[Path, Path], tmp_path: Path) -> Path:
+def unfinished(short: tuple[Path, Path], tmp_path: Path) -> Path:
     """A copy of that run which looks as if it had more epochs to go."""
     folder = tmp_path / "run"
-    shutil.copytree(undisturbed[1], folder)
+    shutil.copytree(short[1], folder)
     (folder / "experiment_summary.json").unlink()
     return folder
 
@@ -306,9 +316,9 @@ def test_other_settings_or_data_than_the_runs_are_refused(command: Command, unfi
 
 
 def test_latents_that_have_moved_are_known_again_and_two_commands_do_not_share_a_run(
-    command: Command, cluster: Cluster, undisturbed: tuple[Path, Path], unfinished: Path, tmp_path: Path
+    command: Command, cluster: Cluster, short: tuple[Path, Path], unfinished: Path, tmp_path: Path
 ) -> None:
-    latents, _ = undisturbed
+    latents, _ = short
     shutil.copytree(latents, tmp_path / "moved")
     args = ("--latent_train_dir", "moved/train", "--latent_val_dir", tmp_path / "moved" / "val")
     with RunFolder(unfinished).locked():
@@ -317,7 +327,7 @@ def test_latents_that_have_moved_are_known_again_and_two_commands_do_not_share_a
         assert "another command is at this run" in ended.err
     ended = command("train", "--resume", "run", *args, "--recipe", "guide")
     assert ended.status == 0, ended.err
-    assert "finished after 40 epochs" in ended.out
+    assert "finished after 3 epochs" in ended.out
 
 
 def test_an_error_in_a_worker_is_told_once_with_its_traceback_in_the_log(
