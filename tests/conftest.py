@@ -143,12 +143,12 @@ def moto_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     try:
-        for _ in range(300):
+        while True:  # until it answers
+            assert server.poll() is None
             try:
-                urllib.request.urlopen(url, timeout=1)
+                urllib.request.urlopen(url, timeout=300)
                 break
             except OSError:
-                assert server.poll() is None
                 time.sleep(0.1)
         yield url
     finally:

@@ -117,7 +117,7 @@ def ask(prometheus: str, expression: str) -> list[dict[str, Any]]:
     """What an expression is now: for each series its labels and its value."""
     url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=300) as answer:
             result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
             return result
     except OSError:
