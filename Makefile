@@ -1,8 +1,12 @@
-# make demo    set up, then the whole way once on generated faces (about four minutes)
-# make test    set up, then the tests
-# make chaos   processes killed ten times; hosts die, are cut off, are taken away: the slower tests (half an hour, root)
-# make check   lint, format, types, import rules
-# make audit   known vulnerabilities of the versions in constraints.txt
+# make demo        set up, then the whole way once on generated faces (about four minutes)
+# make test        set up, then the tests but for those below (minutes)
+# make test-full   encoders and decoders of full size (needs ../shared)
+# make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)
+# make test-kills  commands are killed and interrupted at random moments
+# make test-gpu    what needs a real GPU, which no other test sees
+# make chaos       processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
+# make check       lint, format, types, import rules
+# make audit       known vulnerabilities of the versions in constraints.txt
 # Everything lives in .venv, which is made once and again only when pyproject.toml or constraints.txt change.
 
 SHELL := /bin/bash
@@ -13,7 +17,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test chaos check audit format lock clean
+.PHONY: demo test test-full test-hosts test-kills test-gpu chaos check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
@@ -22,6 +26,18 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-full: $(READY)
+	$(BIN)/python -m pytest -m full_size
+
+test-hosts: $(READY)
+	$(BIN)/python -m pytest -m hosts
+
+test-kills: $(READY)
+	$(BIN)/python -m pytest -m 'kills and not chaos'
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu
 
 chaos: $(READY)
 	$(BIN)/python -m pytest -m chaos

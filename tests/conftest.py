@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
 import socket
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.cluster.connection import connect
@@ -37,6 +39,9 @@ SHARED = ROOT.parent / "shared"
 SEQ_LEN, LATENT_DIM = 4, 16
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 """With which chromium starts headless and asks nothing of the network."""
+GRAFANA = ROOT / "clusters" / "grafana" / "fervit.json"
+CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=1, heads=2, mlp_dim=16, epochs=5, lr=3e-3)
+"""Of a small model of the synthetic codes."""
 ENCODER = {"encoder": "synthetic", "checkpoint_sha256": "", "seq_len": SEQ_LEN, "latent_dim": LATENT_DIM}
 
 
@@ -46,6 +51,21 @@ class Ended(NamedTuple):
     status: int
     out: str
     err: str
+
+
+Command = Callable[..., Ended]
+"""Runs a script of launch/: its name, then its arguments."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides GPUs from torch and Ray, here and in all processes below, unless the tests that need one are asked for."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
 
 
 @pytest.fixture
@@ -63,7 +83,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Command:
     """Runs a script of launch/ in this process, standing in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
@@ -123,12 +143,12 @@ def moto_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     try:
-        for _ in range(300):
+        while True:  # until it answers
+            assert server.poll() is None
             try:
-                urllib.request.urlopen(url, timeout=1)
+                urllib.request.urlopen(url, timeout=300)
                 break
             except OSError:
-                assert server.poll() is None
                 time.sleep(0.1)
         yield url
     finally:

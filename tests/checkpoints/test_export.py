@@ -13,8 +13,7 @@ import torch
 import fervit
 from fervit.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from fervit.errors import UserError
-from tests.conftest import Ended, latent_set, trained
-from tests.evaluation.test_evaluate import CONFIG
+from tests.conftest import CONFIG, Ended, latent_set, trained
 
 
 def test_the_export_of_a_run_loads_back_without_a_pickle(command: Callable[..., Ended], tmp_path: Path) -> None:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fervit.cluster.nodes import Cluster
 from fervit.runs.folder import RunFolder
-from tests.commands.test_encode_killed import descendants
-from tests.conftest import ROOT, Ended, latent_set, write_latents
+from tests.conftest import Command, latent_set, write_latents, write_splits
+from tests.helpers.processes import Running, kill, launch
 
-Command = Callable[..., Ended]
 SMALL = (
     *("--latent_dim", "16", "--seq_len", "0", "--embed_dim", "16", "--depth", "2", "--heads", "2", "--mlp_dim", "16"),
     *("--batch_size", "32", "--lr", "3e-3", "--precision", "float32"),
@@ -223,30 +217,18 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> t
     for seed, (split, per_class) in enumerate({"train": 120, "val": 30}.items()):
         write_latents(where / "latents" / split, latent_set(per_class, seed, noise=2.0))
     process = start(where, *flags(where / "latents", *LONG))
-    output, _ = process.communicate(timeout=300)
+    output = process.ended()
     assert process.returncode == 0, output
     return where / "latents", only_run(where)
 
 
-def start(where: Path, *args: str) -> subprocess.Popen[str]:
+def start(where: Path, *args: str) -> Running:
     """launch/train.py as a process of its own, with a Ray of its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    return subprocess.Popen(
-        [sys.executable, ROOT / "launch" / "train.py", *args],
-        cwd=where,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    )
+    return launch("train", *args, cwd=where)
 
 
-def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(f"epoch {epoch:>3}/"):
-            return
-    raise AssertionError("the run ended before")
+def wait_for_epoch(process: Running, epoch: int) -> None:
+    assert process.says(f"epoch {epoch:>3}/"), f"the run ended before:\n{process.printed}"
 
 
 def assert_same_result(found: Path, expected: Path) -> None:
@@ -260,38 +242,33 @@ def assert_same_result(found: Path, expected: Path) -> None:
         assert torch.equal(states[0]["trainer"]["model"][name], weight), name
 
 
-def kill_worker(process: subprocess.Popen[str]) -> None:
-    for pid in descendants(process.pid):
-        if b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
-            return
-    raise AssertionError("no worker is running")
+WORKER = "RayTrainWorker"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.kills
+@pytest.mark.timeout(1800)
 def test_killed_and_resumed_a_run_ends_with_the_same_bits(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     latents, expected = undisturbed
     process = start(tmp_path, *flags(latents, *LONG))
     wait_for_epoch(process, 3)
-    kill_worker(process)  # the command goes on by itself
+    assert kill(WORKER, process)  # the command goes on by itself
     wait_for_epoch(process, 12)
     process.kill()
-    process.communicate(timeout=60)
+    process.ended()
     folder = only_run(tmp_path)
     saved = len(history(folder))
     assert 3 <= saved < 40
 
     process = start(tmp_path, "--resume", str(folder))
     wait_for_epoch(process, 20)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    process.interrupt()
+    output = process.ended()
     assert process.returncode == 130, output
     assert "is saved; `python launch/train.py --resume" in output
     assert "Traceback" not in output
 
     process = start(tmp_path, *flags(latents, *LONG), "--resume", str(folder))
-    output, _ = process.communicate(timeout=300)
+    output = process.ended()
     assert process.returncode == 0, output
     assert "going on after epoch" in output
     assert_same_result(folder, expected)
@@ -301,11 +278,21 @@ def test_killed_and_resumed_a_run_ends_with_the_same_bits(undisturbed: tuple[Pat
     assert [event.step for event in events.Scalars("Validation/f1_macro")] == list(range(1, 41))
 
 
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Latents, and the folder of a run on them of a few epochs."""
+    where = tmp_path_factory.mktemp("short")
+    process = start(where, *flags(write_splits(where / "latents"), "--epochs", 3, "--depth", 4))
+    output = process.ended()
+    assert process.returncode == 0, output
+    return where / "latents", only_run(where)
+
+
 @pytest.fixture
-def unfinished(undisturbed: tuple[Path, Path], tmp_path: Path) -> Path:
+def unfinished(short: tuple[Path, Path], tmp_path: Path) -> Path:
     """A copy of that run which looks as if it had more epochs to go."""
     folder = tmp_path / "run"
-    shutil.copytree(undisturbed[1], folder)
+    shutil.copytree(short[1], folder)
     (folder / "experiment_summary.json").unlink()
     return folder
 
@@ -329,9 +316,9 @@ def test_other_settings_or_data_than_the_runs_are_refused(command: Command, unfi
 
 
 def test_latents_that_have_moved_are_known_again_and_two_commands_do_not_share_a_run(
-    command: Command, cluster: Cluster, undisturbed: tuple[Path, Path], unfinished: Path, tmp_path: Path
+    command: Command, cluster: Cluster, short: tuple[Path, Path], unfinished: Path, tmp_path: Path
 ) -> None:
-    latents, _ = undisturbed
+    latents, _ = short
     shutil.copytree(latents, tmp_path / "moved")
     args = ("--latent_train_dir", "moved/train", "--latent_val_dir", tmp_path / "moved" / "val")
     with RunFolder(unfinished).locked():
@@ -340,7 +327,7 @@ def test_latents_that_have_moved_are_known_again_and_two_commands_do_not_share_a
         assert "another command is at this run" in ended.err
     ended = command("train", "--resume", "run", *args, "--recipe", "guide")
     assert ended.status == 0, ended.err
-    assert "finished after 40 epochs" in ended.out
+    assert "finished after 3 epochs" in ended.out
 
 
 def test_an_error_in_a_worker_is_told_once_with_its_traceback_in_the_log(
@@ -358,13 +345,10 @@ def test_an_error_in_a_worker_is_told_once_with_its_traceback_in_the_log(
 
 def test_ctrl_c_before_the_first_epoch_says_how_to_go_on(latents_folder: Path, tmp_path: Path) -> None:
     process = start(tmp_path, *flags(latents_folder, "--epochs", 1000))
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("watch:"):
-            break
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    assert process.says("watch:"), process.printed
+    time.sleep(1)  # somewhere in its start
+    process.interrupt()
+    output = process.ended()
     assert process.returncode == 130, output
     assert "interrupted: epoch" in output
     assert "Traceback" not in output

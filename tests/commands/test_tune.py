@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from fervit.cluster.nodes import Cluster
-from fervit.search.console.live import LiveScreen
-from fervit.search.preflight import epochs_a_trial, forecast
 from fervit.search.records.events import TrialStarted
 from fervit.search.records.journal import read_journal
-from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.space_file import read_space
-from fervit.training.failure import Failure
-from tests.commands.test_whole_way import Command
-from tests.conftest import ROOT
-from tests.search.test_ledger import Sweep, report
-from tests.search.test_pipeline import leaderboard
+from tests.conftest import Command
+from tests.helpers.sweeps import leaderboard
 
 
 def looks(folder: Path) -> list[dict[str, object]]:
@@ -90,15 +82,6 @@ def test_a_dry_run_says_what_the_sweep_would_take_and_starts_nothing(
     assert "needs 99 CPUs on one node, the largest has 2 CPUs" in ended.err
 
 
-def test_the_forecast_counts_rungs_and_checkpoints() -> None:
-    space = read_space(ROOT / "search_spaces" / "vit.yaml")
-    # 6 epochs for all, 12 more for a third, 36 more for a ninth, 6 more for a 27th.
-    assert epochs_a_trial(space) == pytest.approx(6 + 12 / 3 + 36 / 9 + 6 / 27)
-    expected = forecast(space, running=2, rows=28_709)
-    assert expected.parameters == pytest.approx(67e6, rel=0.1)  # depth 12, width 768
-    assert expected.checkpoint_bytes == 4 * expected.parameters * (3 * 4 + 2 * 5)
-
-
 def test_a_test_split_that_cannot_be_read_is_told_before_the_sweep_and_not_after_it(
     command: Command, latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:
@@ -120,56 +103,50 @@ def test_resume_of_what_is_no_sweep_is_one_line(
     assert "holds no sweep.yaml" in ended.err
 
 
-def test_a_recorded_sweep_is_replayed_with_other_samplers_and_schedulers(
-    command: Command, cluster: Cluster, latents_folder: Path, small_space: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--latents", "nowhere"), "nowhere/train: no latents here; make them with `python launch/encode.py"),
+        (("--set", "search.trails=3"), "there is no key 'trails'; did you mean 'trials'?"),
+        (("--set", "search.trials=many"), "search.trials: must be a whole number, but got 'many'"),
+        (("--set", "parameters.lr.min=1"), "`min <= max` must hold, but got min=1.0, max=0.01"),
+        (("--set", "parameters.heads.values=[]"), "must hold at least one value, but is empty"),
+        (("--set", "parameters.heads.values=[5]"), "no value of heads divides one of embed_dim"),
+        (("--set", "trial.cpus=512"), "needs 512 CPUs on one node, the largest has"),
+        (("--space", "none.yaml"), "none.yaml: there is no such file"),
+        (("--spce", "x"), "unrecognized arguments: --spce"),
+    ],
+)
+def test_bad_input_to_tune_is_one_line_and_status_2(
+    command: Command, cluster: Cluster, latents_folder: Path, small_space: Path, args: tuple[str, ...], message: str
 ) -> None:
-    recorded = ("--set", "early_stopping.scheduler=none", "--set", "early_stopping.max_epochs=4")
-    ended = command(
-        *("tune", "--space", small_space, "--latents", latents_folder, "--set", "search.trials=10", *recorded)
-    )
-    assert ended.status == 0, ended.err
-    (folder,) = (tmp_path / "experiments").iterdir()
-    best = max(float(row["f1_macro"]) for row in leaderboard(folder))
-    ways = ("--sampler", "tpe", "random", "--scheduler", "asha", "none", "--told", "fervit", "optunasearch")
-    replayed = command("replay", folder, *ways, "--seeds", 3, "--epochs", 40)
-    assert replayed.status == 0, replayed.err
-    assert "10 curves, 40 epochs (0 trials left out" in replayed.out
-    table = [line.split() for line in replayed.out.splitlines()[2:]]
-    assert [line[:3] for line in table[:2]] == [["tpe", "asha", "fervit"], ["tpe", "asha", "optunasearch"]]
-    assert len(table) == 8
-    for line in table:
-        assert 0 < float(line[5]) <= best + 1e-4
-        assert (float(line[4]) > 0) == (line[1] == "asha")  # trials stopped
-    endless = command("replay", folder, "--sampler", "grid")
-    assert endless.status == 2
-    assert "grid needs values" in endless.err
-    nothing = command("replay", tmp_path)
-    assert nothing.status == 2
-    assert "give the folder of a sweep" in nothing.err
+    ended = command("tune", "--space", small_space, "--latents", latents_folder, *args)
+    assert ended.status == 2
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
 
 
-def test_the_live_table_shows_the_trials_the_best_and_the_time_left(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, budget={"hours": 2.0})
-    console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    screen = LiveScreen(console)
-    sweep.ledger._screen = screen
-    good, bad, going = (sweep.begin() for _ in range(3))
-    for epoch in range(1, 10):
-        sweep.ledger.report(good.name, report(epoch, epoch / 10))
-    sweep.ledger.end(good.name)
-    sweep.ledger.report(bad.name, TrialReport(failure=Failure("diverged", "the loss became nan")))
-    sweep.ledger.end(bad.name)
-    sweep.ledger.report(going.name, report(1, 0.25))
-    console.print(screen._picture())
-    assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    heading, *rows, status = [line for line in shown.splitlines() if line.strip()]
-    assert all(word in heading for word in ("trial", "state", "epoch", "f1_macro", "best", "age"))
-    assert [name in row for name, row in zip((good.name, bad.name, going.name), rows, strict=True)] == [True] * 3
-    assert "9/9" in rows[0]
-    assert "0.900" in rows[0]
-    assert "diverged" in rows[1]
-    assert "running" in rows[2]
-    assert "0.250" in rows[2]
-    for words in ("2/20 trials", "best 0.900 (trial_0000)", "of 2 h", "left", "1 x diverged"):
-        assert words in status
+def test_a_split_without_a_class_is_refused_by_tune(command: Command, latents_folder: Path, small_space: Path) -> None:
+    import numpy as np
+
+    from tests.conftest import latent_set, write_latents
+
+    shutil.rmtree(latents_folder / "val")
+    latents = latent_set(5, 1)
+    write_latents(latents_folder / "val", latents, np.flatnonzero(latents.labels != 6))
+    ended = command("tune", "--space", small_space, "--latents", latents_folder)
+    assert ended.status == 2
+    assert "val: has no face of surprise" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_sweep_that_fails_ends_in_status_1(
+    command: Command, cluster: Cluster, latents_folder: Path, small_space: Path
+) -> None:
+    args = ("--set", "parameters.lr={values: [1.0e+30]}", "--set", "search.trials=2")
+    ended = command("tune", "--space", small_space, "--latents", latents_folder, *args)
+    assert ended.status == 1
+    assert "no trial finished (2 x diverged)" in ended.err
+    (report,) = Path("experiments").glob("*/report.html")
+    assert "No trial finished an epoch." in report.read_text()
+    assert "it has ended" in report.read_text()

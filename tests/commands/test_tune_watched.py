@@ -27,11 +27,8 @@ from fervit.search.records.events import EpochEnded
 from fervit.search.records.history import History
 from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
-from tests.conftest import ROOT, SMALL_SPACE, write_splits
-from tests.helpers.hosts import wait_until
-from tests.search.workers.test_prometheus import GRAFANA
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+from tests.conftest import GRAFANA, ROOT, SMALL_SPACE, write_splits
+from tests.helpers.processes import wait_until
 
 
 class Running(NamedTuple):
@@ -54,7 +51,7 @@ def sweep(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     raw: dict[str, Any] = yaml.safe_load(SMALL_SPACE)
     raw["name"] = "watched"
     raw["search"] = {"sampler": "grid", "trials": 4, "seed": 1}
-    raw["early_stopping"] = {"scheduler": "none", "max_epochs": 4000}
+    raw["early_stopping"] = {"scheduler": "none", "max_epochs": 100_000}
     raw["parameters"] = {"lr": {"values": [1e30, 1e-3, 2e-3, 3e-3]}}
     raw["fixed"] |= {"embed_dim": 8, "heads": 2, "batch_size": 2}
     path = folder / "watched.yaml"
@@ -76,7 +73,7 @@ def sweep(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         return states["failed"] == 1 and states["running"] >= 2
 
     try:
-        assert wait_until(begun, 90), (folder / "out").read_text()
+        assert wait_until(begun), (folder / "out").read_text()
         (made,) = folder.glob("experiments/watched_*")
         yield Running(made, cluster)
     finally:
@@ -122,7 +119,7 @@ def ask(prometheus: str, expression: str) -> list[dict[str, Any]]:
     """What an expression is now: for each series its labels and its value."""
     url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=300) as answer:
             result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
             return result
     except OSError:
@@ -142,8 +139,8 @@ def test_grafanas_panels_have_their_values_during_a_sweep(prometheus: str, sweep
             for series in found
         }
 
-    assert wait_until(lambda: shown("Trials by state").get(("running",), 0) >= 2, 60)
-    assert wait_until(lambda: bool(shown("Epochs a second")), 60)
+    assert wait_until(lambda: shown("Trials by state").get(("running",), 0) >= 2)
+    assert wait_until(lambda: bool(shown("Epochs a second")))
     for state, n in sweep.states().items():
         assert shown("Trials by state")[(state,)] == n
     assert shown("Failures by kind") == {("diverged",): 1}
@@ -159,7 +156,7 @@ def test_grafanas_panels_have_their_values_during_a_sweep(prometheus: str, sweep
         recent = [e for e in events if e.time > time.time() - 30]
         return len(recent) / 30
 
-    assert wait_until(lambda: 0.3 * rate() < shown("Epochs a second")[()] < 3 * rate(), 60)
+    assert wait_until(lambda: 0.3 * rate() < shown("Epochs a second")[()] < 3 * rate())
     if not sweep.cluster.gpus:
         assert shown("GPU share that trials hold") == {}
 
@@ -167,19 +164,20 @@ def test_grafanas_panels_have_their_values_during_a_sweep(prometheus: str, sweep
 def test_the_ray_dashboard_shows_the_sweep(sweep: Running, browser: Browser, tmp_path: Path) -> None:
     token = Path("~/.ray/auth_token").expanduser().read_text().strip()
     page: Page = browser.new_page(viewport={"width": 1500, "height": 1000})
+    page.set_default_timeout(300_000)
     page.goto(f"{sweep.cluster.dashboard}/#/jobs")
     page.get_by_placeholder("Enter your authentication token").fill(token)
     page.get_by_role("button", name="Submit").click()
-    page.get_by_text("launch/tune.py").first.wait_for(timeout=30_000)
+    page.get_by_text("launch/tune.py").first.wait_for()
     page.screenshot(path=tmp_path / "jobs.png")
     page.goto(f"{sweep.cluster.dashboard}/#/actors")
-    page.get_by_text(re.compile("LatentTrial")).first.wait_for(timeout=30_000)
+    page.get_by_text(re.compile("LatentTrial")).first.wait_for()
     page.screenshot(path=tmp_path / "actors.png")
     names = page.locator("table").last.inner_text()
     assert "ALIVE" in names
     assert "ImplicitFunc" not in names  # what Ray Tune would call them
     page.goto(f"{sweep.cluster.dashboard}/#/cluster")
-    page.get_by_text("ALIVE").first.wait_for(timeout=30_000)
+    page.get_by_text("ALIVE").first.wait_for()
     assert re.search(r"\d+(\.\d+)?%", page.locator("table").last.inner_text())  # the CPUs' load
     page.screenshot(path=tmp_path / "cluster.png")
     page.close()

@@ -14,7 +14,7 @@ from fervit.encoders import load_encoder
 from fervit.encoders.registry import load_decoder
 from tests.helpers.official import Official
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full_size
 
 PEAK = """
 import sys, torch

@@ -19,30 +19,14 @@ import torch
 from fervit.cluster.nodes import Cluster
 from fervit.emotions import EMOTIONS
 from fervit.encoders import load_encoder
-from fervit.encoders.registry import fingerprint_of
-from fervit.encoding.job import EncodeSummary, encode_faces
+from fervit.encoding.job import encode_faces
 from fervit.encoding.placement import place
-from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
-from fervit.encoding.stages import EncoderActor
 from fervit.errors import JobError, UserError
 from fervit.images.index import open_faces
 from fervit.images.pictures import resize
 from fervit.latents import LatentSet
 from fervit.latents.parts import drop_duplicates, write_part
-
-DEMO = EncoderChoice(kind="demo", precision="float32")
-
-
-def plan(faces: Path, out: Path | str, retry_errors: bool = False) -> EncodePlan:
-    index = open_faces(str(faces))
-    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo").to_json(), retry_errors=retry_errors)
-
-
-def encode(
-    faces: Path, out: Path, cluster: Cluster, batch_size: int = 16, actors: int = 1, retry_errors: bool = False
-) -> EncodeSummary:
-    to_do = plan(faces, out, retry_errors)
-    return encode_faces(to_do, place(to_do, cluster, batch_size=batch_size, actors=actors))
+from tests.helpers.encoding import encode, plan
 
 
 @pytest.fixture(scope="module")
@@ -141,16 +125,6 @@ def test_another_encoder_into_the_same_folder_is_refused(demo_faces: Path, tmp_p
     write_latents(tmp_path / "test", latent_set(1))
     with pytest.raises(UserError, match="codes of two encoders never mix: choose another --latent_out"):
         plan(demo_faces, tmp_path)
-
-
-def test_a_code_that_is_not_finite_is_an_error_of_its_face() -> None:
-    actor = EncoderActor(DEMO, fingerprint_of("demo").to_json(), batch_size=2, device="cpu", threads=1)
-    actor.runner.encoder.latent_avg[3] = 1e6  # beyond float16
-    block = {"pixels": np.zeros((2, 64, 64, 3), np.uint8), "error": np.array(["", "cut off"])}
-    done = actor(block)
-    assert "not finite" in done["error"][0]
-    assert done["error"][1] == "cut off"
-    assert np.isfinite(done["latent"]).all()
 
 
 @pytest.fixture

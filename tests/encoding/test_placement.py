@@ -1,58 +1,99 @@
-"""The encoding job as Ray places it on a GPU. Ray counts one that is not there; the arithmetic runs on the CPU."""
+"""Where encoders run and in which precision. No Ray."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import pytest
 
-from fervit.emotions import EMOTIONS, SPLITS
+from fervit.cluster.nodes import Cluster, Node
 from fervit.encoders.registry import fingerprint_of
-from fervit.encoding.stages import write_block
-from fervit.latents import LatentSet
-from tests.conftest import ROOT
+from fervit.encoding.placement import HELPER_CPUS, place
+from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
+from fervit.errors import UserError
+from fervit.hardware import cpu_has_bfloat16
+from fervit.images.index import open_faces
+from tests.conftest import latent_set, write_latents
 
-COUNTED_GPU = {"RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": 1}), "FERVIT_DEVICE": "cpu"}
-
-
-def test_encoding_on_a_gpu_puts_each_face_into_its_own_split(demo_faces: Path, tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | COUNTED_GPU
-    args = ("--data_root", demo_faces, "--latent_out", tmp_path, "--encoder_type", "demo", "--batch_size", "4")
-    done = subprocess.run(
-        [sys.executable, ROOT / "launch" / "encode.py", *map(str, args)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "1 encoder (1 GPU each)" in done.stdout
-    for split, n in {"train": 42, "val": 21, "test": 14}.items():
-        latents = LatentSet.read(str(tmp_path / split))
-        assert len(latents) == n
-        assert {name.split("/")[0] for name in latents.image_ids} == {split}
-        assert [EMOTIONS[label] for label in latents.labels] == [name.split("/")[1] for name in latents.image_ids]
+LAPTOP = (Node(address="a", cpus=8, gpus=0),)
+GPUS = (Node(address="a", cpus=4, gpus=0), Node(address="b", cpus=16, gpus=4, gpu_type="A100"))
 
 
-def test_a_block_of_several_splits_is_written_into_the_folder_of_each(tmp_path: Path) -> None:
-    fingerprint = {**fingerprint_of("demo").to_json(), "precision": "float32"}
-    splits = np.array(["val", "train", "test", "val", "train"], object)
-    block = {
-        "image_id": np.array([f"{split}/{i}.png" for i, split in enumerate(splits)], object),
-        "split": splits,
-        "label": np.arange(5),
-        "sha256": np.array(["", "a", "b", "c", "d"], object),
-        "latent": np.ones((5, 18, 512), np.float16) * np.arange(5)[:, None, None],
-        "error": np.array(["unreadable", "", "", "", ""], object),
-    }
-    receipts = write_block(block, {split: str(tmp_path / split) for split in SPLITS}, fingerprint)
-    assert receipts["split"].tolist() == splits.tolist()
-    assert receipts["fatal"].tolist() == [""] * 5
-    for split, ids in {"train": ["train/1.png", "train/4.png"], "val": ["val/3.png"], "test": ["test/2.png"]}.items():
-        latents = LatentSet.read(str(tmp_path / split))
-        assert latents.image_ids == ids
-        assert latents.codes[:, 0, 0].tolist() == [int(name.split("/")[1][0]) for name in ids]
+def cluster(nodes: tuple[Node, ...]) -> Cluster:
+    return Cluster(nodes=nodes, dashboard=None, started_here=False)
+
+
+def plan(faces: Path, out: Path, precision: str | None = None) -> EncodePlan:
+    choice = EncoderChoice(kind="demo", precision=precision)
+    fingerprint = {**fingerprint_of("demo").to_json(), "precision": precision}
+    return plan_encoding(open_faces(str(faces)), str(out), choice, fingerprint)
+
+
+def test_gpus_are_used_where_there_are_some(demo_faces: Path, tmp_path: Path) -> None:
+    placed = place(plan(demo_faces, tmp_path), cluster(GPUS))
+    assert (placed.device, placed.actors, placed.gpus, placed.precision) == ("cuda", 4, 1, "bfloat16")
+    assert placed.part_rows % placed.batch_size == 0
+    assert place(plan(demo_faces, tmp_path), cluster(GPUS), gpus_per_actor=0.5).actors == 8
+    assert place(plan(demo_faces, tmp_path), cluster(GPUS), gpus_per_actor=0).device == "cpu"
+    placed = place(plan(demo_faces, tmp_path), cluster(LAPTOP))
+    assert (placed.device, placed.actors, placed.gpus, placed.threads) == ("cpu", 1, 0, 8)
+    assert place(plan(demo_faces, tmp_path), cluster(LAPTOP), actors=4).threads == 2
+
+
+def test_the_precision_is_what_the_hardware_is_fast_at_and_the_line_says_so(demo_faces: Path, tmp_path: Path) -> None:
+    old = (Node(address="a", cpus=8, gpus=1, gpu_type="V100"),)
+    placed = place(plan(demo_faces, tmp_path), cluster(old))
+    assert "float32 (V100 has no bfloat16)" in str(placed)
+    placed = place(plan(demo_faces, tmp_path), cluster(LAPTOP))
+    assert placed.precision == ("bfloat16" if cpu_has_bfloat16() else "float32")
+    assert "float32 (as asked for)" in str(place(plan(demo_faces, tmp_path, "float32"), cluster(GPUS)))
+
+
+def test_what_can_never_be_placed_is_refused(demo_faces: Path, tmp_path: Path) -> None:
+    for wrong, message in (
+        ({"gpus_per_actor": 8}, "the largest node has 4 GPUs"),
+        ({"gpus_per_actor": -1}, "--gpus_per_actor -1"),
+        ({"gpus_per_actor": 1.5}, "a share of one GPU or a whole number"),
+        ({"gpus_per_actor": 0.6, "actors": 5}, "room for 4 with 0.6 GPU each"),
+    ):
+        with pytest.raises(UserError, match=message):
+            place(plan(demo_faces, tmp_path), cluster(GPUS), **wrong)
+
+
+def test_there_is_always_room_for_a_task_that_decodes(demo_faces: Path, tmp_path: Path) -> None:
+    to_do = plan(demo_faces, tmp_path)
+    for cpus in (2, 4, 8, 16):
+        for actors in range(1, 2 * cpus):
+            placed = place(to_do, cluster((Node(address="a", cpus=cpus, gpus=0),)), actors=actors)
+            assert 0 < placed.cpus * actors + HELPER_CPUS <= cpus
+            assert 1 <= placed.threads <= cpus
+
+
+def test_all_threads_have_work_whatever_the_batch_size(demo_faces: Path, tmp_path: Path) -> None:
+    for batch_size in (1, 4, 32, 100):
+        placed = place(plan(demo_faces, tmp_path), cluster(LAPTOP), batch_size=batch_size)
+        assert placed.part_rows % (8 * batch_size) == 0
+
+
+def test_another_split_by_another_encoder_is_refused_too(demo_faces: Path, tmp_path: Path) -> None:
+    write_latents(tmp_path / "train", latent_set(1))
+    only_test = tmp_path / "faces"
+    (only_test / "test").parent.mkdir()
+    (only_test / "test").symlink_to(demo_faces / "test")
+    with pytest.raises(UserError, match="train: holds codes of another encoder"):
+        plan(only_test, tmp_path)
+
+
+def test_more_codes_get_the_precision_of_those_that_are_there(demo_faces: Path, tmp_path: Path) -> None:
+    fingerprint: dict[str, Any] = fingerprint_of("demo", None).to_json()
+    there = latent_set(1)
+    encoder = {**fingerprint, "precision": "float32", "seq_len": 4, "latent_dim": 16}
+    write_latents(tmp_path / "test", there, encoder=encoder)
+    wanted = {**encoder, "precision": None}
+    index = open_faces(str(demo_faces))
+    choice = EncoderChoice(kind="demo")
+    again = plan_encoding(index, str(tmp_path), choice, wanted)
+    assert place(again, cluster(GPUS)).precision == "float32"
+    with pytest.raises(UserError, match=r"precision float32\); now precision bfloat16|precision float32; now"):
+        plan_encoding(index, str(tmp_path), choice, {**encoder, "precision": "bfloat16"})

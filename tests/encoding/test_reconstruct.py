@@ -19,7 +19,7 @@ from tests.conftest import Ended
 from tests.helpers.official import Official
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 def test_the_sheet_shows_each_face_beside_its_decoded_code(
     official: Official, demo_faces: Path, cluster: Cluster, command: Callable[..., Ended], tmp_path: Path
 ) -> None:

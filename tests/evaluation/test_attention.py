@@ -5,8 +5,7 @@ import torch
 
 from fervit.evaluation.attention import FLAT, attend
 from fervit.model import LatentViT
-from tests.conftest import latent_set, trained
-from tests.evaluation.test_evaluate import CONFIG
+from tests.conftest import CONFIG, latent_set, trained
 
 
 def test_the_rollout_of_one_layer_is_its_attention() -> None:

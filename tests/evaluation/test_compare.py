@@ -17,8 +17,7 @@ from fervit.evaluation.compare import compare, f1_behind, holm, mcnemar
 from fervit.evaluation.comparison import Contender
 from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.predictions import Predictions
-from tests.conftest import Ended, latent_set, trained, write_latents
-from tests.evaluation.test_evaluate import CONFIG
+from tests.conftest import CONFIG, Ended, latent_set, trained, write_latents
 
 
 def predictions(right: float, n: int = 700, seed: int = 0, latents: str = "rows") -> Predictions:

@@ -19,11 +19,8 @@ from fervit.evaluation.evaluate import evaluate, predict
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusion, describe
 from fervit.latents import LatentSet
-from fervit.training.config import TrainConfig
 from fervit.training.metrics import metrics_of_counts
-from tests.conftest import ENCODER, Ended, latent_set, trained, write_latents
-
-CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=1, heads=2, mlp_dim=16, epochs=5, lr=3e-3)
+from tests.conftest import CONFIG, ENCODER, Ended, latent_set, trained, write_latents
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
+
+from tests.helpers.processes import PATIENCE, Running, wait_until
 
 REPO = Path(__file__).parents[2]
 HOSTS_SH = REPO.parent / "shared" / "tools" / "hosts.sh"
@@ -34,6 +34,10 @@ def why_not() -> str:
 
 def address(host: int) -> str:
     return f"10.77.0.{3 + host}"
+
+
+def host_at(address: str) -> int:
+    return int(address.rpartition(".")[2]) - 3
 
 
 class Hosts:
@@ -70,33 +74,21 @@ class Hosts:
     def heal(self, host: int) -> None:
         self._script("heal", str(host))
 
-    def start(self, host: int, command: Sequence[str] | str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, host: int, command: Sequence[str] | str) -> Running:
         """A command on a host, in a login's environment; a text is given to its shell."""
         words = ["bash", "-c", command] if isinstance(command, str) else list(command)
-        return subprocess.Popen(
-            ["bash", str(HOSTS_SH), "run", str(host), *words],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            **options,
-        )
+        return Running(["bash", HOSTS_SH, "run", host, *words], env=self._environment)
 
-    def run(self, host: int, command: Sequence[str] | str, timeout: float = 240) -> tuple[int, str]:
+    def run(self, host: int, command: Sequence[str] | str, patience: float = PATIENCE) -> tuple[int, str]:
         """The command's exit status and all that it printed."""
         process = self.start(host, command)
-        try:
-            printed, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            printed, _ = process.communicate()
-            raise AssertionError(f"{command} did not end in {timeout} s:\n{printed}") from None
+        printed = process.ended(patience)
+        assert process.returncode is not None
         return process.returncode, printed
 
-    def check(self, host: int, command: Sequence[str] | str, timeout: float = 240) -> str:
+    def check(self, host: int, command: Sequence[str] | str, patience: float = PATIENCE) -> str:
         """What a command that succeeds printed."""
-        status, printed = self.run(host, command, timeout)
+        status, printed = self.run(host, command, patience)
         assert status == 0, f"{command} ended with {status}:\n{printed[-3000:]}"
         return printed
 
@@ -155,7 +147,7 @@ class RayUp:
         """`ray up`, and again where a worker did not come, as the README says."""
         for _ in range(2):
             self.printed += self.hosts.check(OPERATOR, f"cd {REPO} && ray up -y --no-config-cache {self.file}")
-            if self.wait_for(self.size, 60):
+            if self.wait_for(self.size, 120):
                 return
         raise AssertionError(f"{self.alive()} nodes of {self.size} came up:\n{self.printed[-3000:]}")
 
@@ -168,12 +160,12 @@ class RayUp:
         for host in range(1, self.hosts.n + 1):
             self.hosts.heal(host)
         self.hosts.up()
-        if not self.wait_for(self.size, 90):
+        if not self.wait_for(self.size, 120):
             self.start()
 
-    def wait_for(self, nodes: int, timeout: float) -> bool:
+    def wait_for(self, nodes: int, patience: float) -> bool:
         """Whether so many nodes are alive within the time."""
-        return wait_until(lambda: self.alive() == nodes, timeout)
+        return wait_until(lambda: self.alive() == nodes, patience)
 
     def alive(self) -> int:
         """How many nodes the head counts."""
@@ -186,15 +178,15 @@ class RayUp:
         submit = f"ray job submit --no-wait --submission-id {name} -- python ~/fervit/launch/{command}"
         self.hosts.check(OPERATOR, ["ray", "exec", str(self.file), submit])
 
-    def job(self, name: str, command: str, timeout: float = 240) -> tuple[str, str]:
+    def job(self, name: str, command: str, patience: float = PATIENCE) -> tuple[str, str]:
         """How a job ended, and what it printed."""
         self.submit(name, command)
-        return self.ended(name, timeout)
+        return self.ended(name, patience)
 
-    def ended(self, name: str, timeout: float = 240) -> tuple[str, str]:
-        over = wait_until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), timeout)
+    def ended(self, name: str, patience: float = PATIENCE) -> tuple[str, str]:
+        over = wait_until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), patience)
         logs = self.logs(name)
-        assert over, f"job {name} did not end in {timeout} s:\n{logs[-3000:]}"
+        assert over, f"job {name} did not end in {patience} s:\n{logs[-3000:]}"
         return self.status(name), logs
 
     def status(self, name: str) -> str:
@@ -203,13 +195,3 @@ class RayUp:
 
     def logs(self, name: str) -> str:
         return self.hosts.run(self.head, ["ray", "job", "logs", name])[1]
-
-
-def wait_until(happened: Callable[[], bool], timeout: float) -> bool:
-    """Whether something happened within the time."""
-    until = time.monotonic() + timeout
-    while not happened():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.5)
-    return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ import pytest
 from fervit.json_lines import read_rows
 from fervit.latents import LatentSet
 from fervit.search.records.sweep_folder import SweepFolder
+from tests.helpers.host_sweeps import Standstill, epochs_of, folder_of, write_space
 from tests.helpers.hosts import RayUp, address, wait_until
-from tests.hosts.test_three_hosts import epochs_of, epochs_told, folder_of, write_space
-from tests.search.test_pipeline import leaderboard
+from tests.helpers.sweeps import leaderboard
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600), pytest.mark.usefixtures("encoded")]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600), pytest.mark.usefixtures("encoded")]
 
 TRIALS, EPOCHS = 6, 40
 ALL = f"{TRIALS} of {TRIALS} finished"
@@ -37,22 +36,14 @@ def whole_cluster(ray_up: RayUp) -> Iterator[None]:
         ray_up.hosts.run(1, ["ray", "job", "stop", job])
 
 
-def begin_sweep(cluster: RayUp, name: str) -> str:
-    """Starts a sweep and waits until trials have told of epochs, and have saved, on every host."""
+def begin_sweep(cluster: RayUp, name: str) -> tuple[str, Standstill]:
+    """Starts a sweep; its trials stand still when they have told of epochs, and have saved, on every host."""
     write_space(cluster.hosts.share, name, trials=TRIALS, scheduler="none", epochs=EPOCHS)
     command = f"tune.py --space {name}.yaml --latents latents --resume"
     cluster.submit(name, command)
-
-    def everywhere() -> bool:
-        folder = folder_of(cluster.hosts.share, name)
-        if not epochs_told(cluster.hosts.share, name) or folder is None:
-            return False
-        return {event["node"] for event in epochs_of(folder) if event["saved"] > 2} == {
-            address(host) for host in (1, 2, 3)
-        }
-
-    assert wait_until(everywhere, 120), cluster.logs(name)
-    return command
+    trials = Standstill(cluster.hosts, name)
+    assert trials.reached(3, saved=3), cluster.logs(name)
+    return command, trials
 
 
 def assert_whole(cluster: RayUp, name: str) -> None:
@@ -90,12 +81,13 @@ def went_on(folder: Path, name: str, host: int) -> tuple[dict[str, Any], dict[st
 
 def lose(cluster: RayUp, name: str, how: Callable[[int], None]) -> tuple[float, str]:
     """A host goes in the middle of a sweep, which ends whole; seconds until that was noticed, and what became of it."""
-    begin_sweep(cluster, name)
+    _, trials = begin_sweep(cluster, name)
     folder = folder_of(cluster.hosts.share, name)
     assert folder is not None
     trial, gone = on_host(folder, VICTIM), time.time()
     how(VICTIM)
-    status, printed = cluster.ended(name, 400)
+    trials.release()
+    status, printed = cluster.ended(name)
     assert status == "SUCCEEDED", printed
     assert_whole(cluster, name)
     assert f"{trial} goes on after epoch" in printed
@@ -110,7 +102,7 @@ def lose(cluster: RayUp, name: str, how: Callable[[int], None]) -> tuple[float, 
 
 def test_a_host_is_killed_in_a_sweep(ray_up: RayUp, measured: Measured) -> None:
     noticed, what = lose(ray_up, "killed", ray_up.hosts.kill)
-    assert noticed < 15
+    assert noticed < 30
     measured(f"host killed in a sweep: {what}")
 
 
@@ -121,12 +113,12 @@ def test_a_host_is_killed_while_faces_are_encoded(ray_up: RayUp, measured: Measu
     )
     command = "encode.py --data_root many --latent_out many_codes --encoder_type demo"
     ray_up.submit("many", command)
-    assert wait_until(lambda: len(list(share.glob("many_codes/train/part-*"))) >= 3, 90), ray_up.logs("many")
+    assert wait_until(lambda: len(list(share.glob("many_codes/train/part-*"))) >= 3), ray_up.logs("many")
     ray_up.hosts.kill(VICTIM)
     before = len(list(share.glob("many_codes/train/part-*")))
     rows = len(LatentSet.read(str(share / "many_codes" / "train")))
     assert rows < 7 * 200
-    status, printed = ray_up.ended("many", 300)
+    status, printed = ray_up.ended("many")
     assert status == "SUCCEEDED", printed
     ids = [i for split in ("train", "val", "test") for i in LatentSet.read(str(share / "many_codes" / split)).image_ids]
     assert len(ids) == len(set(ids)) == 7 * 215
@@ -137,46 +129,53 @@ def test_a_host_is_killed_while_faces_are_encoded(ray_up: RayUp, measured: Measu
 
 
 def test_a_cable_is_cut_for_20_s(ray_up: RayUp, measured: Measured) -> None:
-    begin_sweep(ray_up, "short")
+    _, trials = begin_sweep(ray_up, "short")
     folder = folder_of(ray_up.hosts.share, "short")
     assert folder is not None
     name = on_host(folder, VICTIM)
+    cut = time.time()
     ray_up.hosts.cut(VICTIM)
+    trials.release()
     until = time.monotonic() + 20
     while time.monotonic() < until:
         assert ray_up.alive() == 3
         time.sleep(1)
     ray_up.hosts.heal(VICTIM)
-    status, printed = ray_up.ended("short", 400)
+    status, printed = ray_up.ended("short")
     assert status == "SUCCEEDED", printed
     assert_whole(ray_up, "short")
     assert ray_up.alive() == 3
     events = [event for event in epochs_of(folder) if event["name"] == name]
     assert [event["row"]["epoch"] for event in events] == list(range(1, EPOCHS + 1))  # nothing tried again
     assert {event["node"] for event in events} == {address(VICTIM)}
-    stall = max(later["time"] - event["time"] for event, later in pairwise(events))
-    assert 15 < stall < 60  # the cut was one
+    stall = min(event["time"] for event in events if event["time"] > cut) - cut
+    assert 20 <= stall < 120  # the cut was one
     measured(f"cable cut for 20 s: its trial stalled for {stall:.0f} s and went on, no retry; the node was kept")
 
 
 def test_a_cable_is_cut_for_good(ray_up: RayUp, measured: Measured) -> None:
     noticed, what = lose(ray_up, "cut", ray_up.hosts.cut)
-    assert 20 < noticed < 60
+    assert 20 < noticed < 120
     measured(f"cable cut for good: {what}")
 
 
 def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: Measured) -> None:
-    begin_sweep(ray_up, "spot")
+    _, trials = begin_sweep(ray_up, "spot")
     folder = folder_of(ray_up.hosts.share, "spot")
     assert folder is not None
     name, told = on_host(folder, VICTIM), time.time()
     ray_up.hosts.check(VICTIM, "pkill -TERM -f 'fervit.cluster.preemption watch'")
-    time.sleep(12)
+    trials.release()
+
+    def moved_away() -> bool:
+        return any(e["event"] == "lost" and e["name"] == name for e in read_rows(SweepFolder(folder).journal))
+
+    assert wait_until(moved_away), ray_up.logs("spot")
     notice = ray_up.hosts.check(VICTIM, "cat /tmp/fervit_preemption.log /tmp/fervit_leaving_0")
     assert "SIGTERM" in notice
     assert "ray drain-node" not in notice  # it says so only where that failed
     ray_up.hosts.kill(VICTIM)
-    status, printed = ray_up.ended("spot", 400)
+    status, printed = ray_up.ended("spot")
     assert status == "SUCCEEDED", printed
     assert_whole(ray_up, "spot")
     events = [event for event in epochs_of(folder) if event["name"] == name]
@@ -186,27 +185,28 @@ def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: 
     # It was the notice that moved the trial, at its next epoch, and after it nothing was trained there.
     moved = lost(folder, name)
     assert moved["why"].startswith("node leaves")
-    assert moved["time"] < told + 12
+    assert moved["time"] < told + 120  # what the shortest notice of a cloud leaves, and a machine under load
     there = [event["time"] for event in epochs_of(folder) if event["node"] == address(VICTIM)]
-    assert max(there) < told + 12
+    assert max(there) <= moved["time"]
     _, after = went_on(folder, name, VICTIM)
     measured(
-        "spot notice, gone after 12 s: its trial saved at the next epoch and went on with epoch "
+        f"spot notice, {moved['time'] - told:.0f} s later its trial had saved, and went on with epoch "
         f"{after['row']['epoch']} elsewhere {after['time'] - told:.0f} s after the notice; none trained twice; {ALL}"
     )
 
 
 def test_the_head_is_killed_and_a_new_one_goes_on(ray_up: RayUp, measured: Measured) -> None:
-    command = begin_sweep(ray_up, "beheaded")
+    command, trials = begin_sweep(ray_up, "beheaded")
     folder = folder_of(ray_up.hosts.share, "beheaded")
     assert folder is not None
     ray_up.hosts.kill(1)
+    trials.release()
     told = len(epochs_of(folder))
     killed = time.time()
     second = RayUp(ray_up.hosts, ray_up.hosts.share / "second.yaml", head=2)
     second.up()
     started = time.time()
-    status, printed = second.job("beheaded2", command, 400)
+    status, printed = second.job("beheaded2", command)
     assert status == "SUCCEEDED", printed
     assert f"going on with {folder}" in printed
     assert_whole(ray_up, "beheaded")

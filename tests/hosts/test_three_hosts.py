@@ -3,53 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fervit.json_lines import read_rows
 from fervit.latents import LatentSet
-from fervit.search.records.sweep_folder import SweepFolder
+from tests.helpers.host_sweeps import Standstill, epochs_of, epochs_told, folder_of, write_space
 from tests.helpers.hosts import OPERATOR, REPO, RayUp, address, wait_until
-from tests.search.test_pipeline import leaderboard
+from tests.helpers.sweeps import leaderboard
 
-pytestmark = pytest.mark.slow
-
-SPACE = """
-name: {name}
-metric: {{name: f1_macro, goal: maximize}}
-search: {{sampler: tpe, trials: {trials}, seed: 1}}
-early_stopping: {{scheduler: {scheduler}, max_epochs: {epochs}, grace_epochs: 4, reduction_factor: 2}}
-parameters:
-  lr: {{distribution: log_uniform, min: 1.0e-4, max: 1.0e-2}}
-  heads: {{values: [2, 4]}}
-fixed: {{embed_dim: 128, depth: {depth}, mlp_dim: 128, batch_size: {batch_size}}}
-trial: {{cpus: 1, max_failures: 3}}
-confirm: {{top: 0}}
-"""
-
-
-def write_space(share: Path, name: str, **settings: object) -> None:
-    """share/<name>.yaml: a sweep whose trials last some seconds, so that processes on all hosts have their share."""
-    defaults = {"trials": 12, "scheduler": "asha", "epochs": 12, "depth": 3, "batch_size": 4}
-    (share / f"{name}.yaml").write_text(SPACE.format(name=name, **{**defaults, **settings}))
-
-
-def epochs_told(share: Path, name: str) -> int:
-    """Epochs in the journal of a space's only sweep."""
-    folder = folder_of(share, name)
-    return len(epochs_of(folder)) if folder is not None and SweepFolder(folder).journal.is_file() else 0
-
-
-def epochs_of(folder: Path) -> list[dict[str, Any]]:
-    """What the journal of a sweep says of each epoch, in the order in which they were told."""
-    return [event for event in read_rows(SweepFolder(folder).journal) if event["event"] == "epoch"]
-
-
-def folder_of(share: Path, name: str) -> Path | None:
-    """The folder of the only sweep of a space; None while there is none."""
-    return next((share / "experiments").glob(f"{name}_*"), None)
+pytestmark = pytest.mark.hosts
 
 
 def test_the_token_is_everywhere_and_nowhere_to_be_read(ray_up: RayUp) -> None:
@@ -96,9 +58,12 @@ def test_faces_are_encoded_on_every_host(ray_up: RayUp, encoded: str) -> None:
 
 @pytest.mark.usefixtures("encoded")
 def test_a_sweep_uses_all_hosts(ray_up: RayUp) -> None:
-    # So long that the last host's process, which takes a while to start, has its share.
-    write_space(ray_up.hosts.share, "twelve", epochs=24, scheduler="none")
-    status, printed = ray_up.job("twelve", "tune.py --space twelve.yaml --latents latents")
+    write_space(ray_up.hosts.share, "twelve", epochs=4, scheduler="none")
+    ray_up.submit("twelve", "tune.py --space twelve.yaml --latents latents")
+    trials = Standstill(ray_up.hosts, "twelve")
+    assert trials.reached(3), ray_up.logs("twelve")  # the last host's process takes a while to start
+    trials.release()
+    status, printed = ray_up.ended("twelve")
     assert status == "SUCCEEDED", printed
     assert "cluster: 3 nodes, 3 CPUs, 0 GPUs; 3 trials at once" in printed
     assert "ray dashboard" in printed
@@ -115,17 +80,17 @@ def test_a_sweep_uses_all_hosts(ray_up: RayUp) -> None:
 @pytest.mark.usefixtures("encoded")
 def test_a_sweep_outlives_the_laptop_and_is_stopped_and_resumed(ray_up: RayUp) -> None:
     share = ray_up.hosts.share
-    write_space(share, "long", trials=4, scheduler="none", epochs=200)
+    write_space(share, "long", trials=4, scheduler="none", epochs=4000)
     command = "tune.py --space long.yaml --latents latents --resume"
     ray_up.submit("long", command)  # nothing on the operator's machine knows of it any more
-    assert wait_until(lambda: epochs_told(share, "long") >= 6, 90), ray_up.logs("long")
+    assert wait_until(lambda: epochs_told(share, "long") >= 6), ray_up.logs("long")
     ray_up.hosts.check(OPERATOR, ["ray", "exec", str(ray_up.file), "ray job stop long"])
     status, printed = ray_up.ended("long")
     assert status == "STOPPED"
     assert "Interrupted: 4 of 4 trials begun" in printed
     before = epochs_told(share, "long")
     ray_up.submit("again", command)
-    assert wait_until(lambda: epochs_told(share, "long") >= before + 3, 90), ray_up.logs("again")
+    assert wait_until(lambda: epochs_told(share, "long") >= before + 3), ray_up.logs("again")
     ray_up.hosts.check(1, ["ray", "job", "stop", "again"])
     assert ray_up.ended("again")[0] == "STOPPED"
     folder = folder_of(share, "long")
@@ -200,11 +165,16 @@ sys.exit(done.returncode)
 def test_a_sweep_starts_the_machines_that_it_needs(ray_up: RayUp) -> None:
     """As a cluster that has none while nothing runs. On the operator's host, whose Ray is its own."""
     share = ray_up.hosts.share
-    write_space(share, "scaled", trials=4, epochs=20, scheduler="none")
+    write_space(share, "scaled", trials=4, epochs=4, scheduler="none")
     script = share / "autoscaled.py"
     script.write_text(AUTOSCALED)
     tune = "~/fervit/launch/tune.py --space scaled.yaml --latents latents".replace("~/fervit", str(REPO))
-    printed = ray_up.hosts.check(OPERATOR, f"cd {share} && python {script} {tune}")
+    sweep = ray_up.hosts.start(OPERATOR, f"cd {share} && python {script} {tune}")
+    trials = Standstill(ray_up.hosts, "scaled", on=OPERATOR)
+    assert trials.reached(2), sweep.printed  # the first machine waits for the second
+    trials.release()
+    printed = sweep.ended()
+    assert sweep.returncode == 0, printed
     assert "cluster: 1 node, with the 2 that can join, 2 CPUs, 0 GPUs; 2 trials at once" in printed
     assert "4 finished" in printed
     folder = folder_of(share, "scaled")

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 from fervit.files import locked
 from fervit.report.live import live_report, write
+from tests.helpers.processes import wait_until
 from tests.report.conftest import write_sweep
 
 
@@ -14,9 +14,7 @@ def test_the_report_is_there_while_the_sweep_runs(tmp_path: Path) -> None:
     write_sweep(folder, trials=6)
     report = folder / "report.html"
     with locked(folder, "sweep"), live_report(folder, pause_s=0.1):
-        until = time.monotonic() + 120
-        while not report.is_file() and time.monotonic() < until:
-            time.sleep(0.1)
+        assert wait_until(report.is_file)
         assert "it is still running" in report.read_text()
     assert [path.name for path in folder.iterdir() if path.name.startswith(".report")] == []
 

@@ -6,61 +6,11 @@ from typing import Any
 
 import pytest
 
-from fervit.errors import UserError
-from fervit.search.console.live import PlainScreen
-from fervit.search.opening import open_ledger
-from fervit.search.policy.interfaces import Planned
-from fervit.search.policy.sampler import Outcome, SpaceSampler, outcome_of
-from fervit.search.policy.sources import ConfirmSource, SearchSource
-from fervit.search.records.events import SessionBegan, SweepDone, TrialEnded
-from fervit.search.records.journal import JournalFile, elapsed_seconds, read_journal
-from fervit.search.records.record import TrialRecord
+from fervit.search.policy.sources import ConfirmSource
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.search_space import SearchSpace
-from fervit.search.space.space_file import parse_space
 from fervit.training.failure import Failure
-from tests.helpers.epochs import epoch_result
-
-SPACE = {
-    "name": "s",
-    "search": {"sampler": "random", "trials": 20, "seed": 3},
-    "early_stopping": {"max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3},
-    "parameters": {"depth": {"values": [1, 2, 3]}},
-    "confirm": {"top": 2, "seeds": 2},
-}
-
-
-def report(epoch: int, value: float, saved: int = 0, best: float | None = None, again: bool = False) -> TrialReport:
-    return TrialReport(
-        epoch=epoch_result(epoch, f1_macro=value, seconds=2.0),
-        best_value=value if best is None else best,
-        finished=epoch == 9,
-        saved=saved,
-        again=again,
-        started=1.0,
-        pid=1,
-    )
-
-
-class Sweep:
-    """A ledger over a folder, as each session makes one."""
-
-    def __init__(self, folder: Path, **changes: Any) -> None:
-        self.space: SearchSpace = parse_space({**SPACE, **changes}, "s.yaml")
-        self.lines: list[str] = []
-        self.ledger = open_ledger(self.space, SweepFolder(folder), [PlainScreen(self.lines.append)])
-        self.sampler = SpaceSampler(self.space, folder / "study.journal", self.ledger.events)
-        self.source = SearchSource(self.space, self.sampler, self.ledger.records)
-        self.ledger.use(self.source)
-
-    def begin(self) -> Planned:
-        planned = self.ledger.begin()
-        assert planned is not None
-        return planned
-
-    def states(self) -> dict[str, str]:
-        return {record.name: record.state for record in self.ledger.records}
+from tests.helpers.ledger import SPACE, Sweep, report
 
 
 def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> None:
@@ -232,35 +182,3 @@ def test_a_report_without_the_metric_is_a_failure_of_its_trial(tmp_path: Path) -
     sweep.ledger.end(name)
     assert str(sweep.ledger.records[0].failure).startswith("metric missing: a report without best_value")
     assert "metric missing" in sweep.lines[0]
-
-
-def test_what_optuna_is_told_of_each_end() -> None:
-    def of(state: Any, failure: str = "") -> Outcome:
-        return outcome_of(
-            TrialRecord(number=0, name="", seed=0, params={}, state=state, failure=Failure.parse(failure))
-        )
-
-    assert of("finished") is Outcome.FINISHED
-    assert of("stopped") is Outcome.STOPPED
-    assert of("failed", "diverged: the loss") is Outcome.FAILED
-    assert of("failed", "out of memory: CUDA") is Outcome.INFEASIBLE
-
-
-def test_a_line_that_was_cut_off_is_removed_and_a_damaged_one_named(tmp_path: Path) -> None:
-    path = SweepFolder(tmp_path).journal
-    journal = JournalFile(path)
-    journal.append(SessionBegan)
-    journal.append(TrialEnded, name="a", state="stopped")
-    with path.open("ab") as file:
-        file.write(b'{"event": "epo')
-    assert [type(event) for event in read_journal(path)] == [SessionBegan, TrialEnded]
-    JournalFile(path).append(SessionBegan)
-    assert [type(event) for event in read_journal(path)] == [SessionBegan, TrialEnded, SessionBegan]
-    path.write_bytes(b"{\n" + path.read_bytes())
-    with pytest.raises(UserError, match="line 1 is damaged"):
-        read_journal(path)
-
-
-def test_the_time_between_two_sessions_does_not_count() -> None:
-    kinds = [(SessionBegan, 100), (SweepDone, 110), (SessionBegan, 1000), (SweepDone, 1030)]
-    assert elapsed_seconds(kind(time=time) for kind, time in kinds) == 40

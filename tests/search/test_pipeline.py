@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import signal
 import threading
 from pathlib import Path
-from typing import Any
 
-import optuna
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -23,36 +20,12 @@ from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
 from fervit.search.console.after import summarise
-from fervit.search.outcome.result import SweepResult
-from fervit.search.pipeline import run_sweep
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.ledger import Ledger
 from fervit.search.space.settings import Budget
 from fervit.search.space.space_file import parse_space
-from fervit.search.splits import open_splits
 from fervit.search.workers.tuner import spent
-from tests.conftest import SMALL_SPACE
-
-
-def space(**sections: dict[str, Any]) -> SearchSpace:
-    raw = yaml.safe_load(SMALL_SPACE)
-    for name, change in sections.items():
-        raw[name] = {key: value for key, value in {**raw.get(name, {}), **change}.items() if value is not None}
-    return parse_space(raw, "small.yaml")
-
-
-def sweep(given: SearchSpace, latents: Path, folder: Path, cluster: Cluster, lines: list[str]) -> SweepResult:
-    folder.mkdir()
-    splits = open_splits(str(latents), given)
-    return run_sweep(given, splits, given.trial, folder, cluster, lines.append)
-
-
-def leaderboard(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "leaderboard.csv").open()))
-
-
-def study(folder: Path) -> optuna.Study:
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
-    return optuna.load_study(study_name="small", storage=optuna.storages.JournalStorage(backend))
+from tests.helpers.processes import ancestors
+from tests.helpers.sweeps import leaderboard, space, study, sweep
 
 
 def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
@@ -148,15 +121,6 @@ def test_a_sweep_in_which_nothing_finishes_says_why(latents_folder: Path, tmp_pa
     assert [row["state"] for row in leaderboard(tmp_path / "sweep")] == ["failed", "failed"]
 
 
-def ancestors(pid: int) -> list[int]:
-    """The parents of a process, nearest first."""
-    line = []
-    while pid > 1:
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        line.append(pid)
-    return line
-
-
 def test_a_killed_trial_process_costs_no_trial(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:
     killed = threading.Event()
 
@@ -196,12 +160,14 @@ def test_without_a_test_split_the_evaluation_is_marked(latents_folder: Path, tmp
 
 
 def test_the_budget_ends_a_search_and_the_best_is_confirmed_all_the_same(
-    latents_folder: Path, tmp_path: Path, cluster: Cluster
+    latents_folder: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A clock that each epoch moves on by a second, whatever this machine's speed.
+    monkeypatch.setattr(Ledger, "elapsed_seconds", lambda self: float(sum(len(r.epochs) for r in self.records)))
     given = space(
         search={"trials": 1000},
         early_stopping={"scheduler": "none", "max_epochs": 50},
-        budget={"hours": 15 / 3600},
+        budget={"hours": 80 / 3600},
         confirm={"top": 1, "seeds": 1},
     )
     result = sweep(given, latents_folder, tmp_path / "sweep", cluster, [])

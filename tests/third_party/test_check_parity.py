@@ -43,7 +43,7 @@ def check(clone: Path, kind: str, checkpoint: Path) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, script, *args], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 def test_equal_codes_and_others_are_told_apart(official: Official, clone: Path) -> None:
     encoders = clone / "models" / "encoders" / "psp_encoders.py"
     encoders.write_text(ENCODERS.format(changed=""))

@@ -234,10 +234,7 @@ def on_gpu(capture: bool = True, **changes: Any) -> Trainer:
     return Trainer(replace(SMALL, **changes), *data, capture=capture)
 
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
-
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("changes", [{}, EVERYTHING])
 def test_a_captured_step_gives_the_losses_of_an_eager_one(changes: dict[str, Any]) -> None:
     config = {"dropout": 0.0, **changes, "drop_path": 0.0, "latent_noise": 0.0, "latent_mask": 0.0}
@@ -249,7 +246,7 @@ def test_a_captured_step_gives_the_losses_of_an_eager_one(changes: dict[str, Any
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_replays_draw_masks_of_their_own_that_follow_from_the_seed() -> None:
     losses = [[row["train_loss"] for row in curve(on_gpu(dropout=dropout, lr=1e-30))] for dropout in (0.5, 0.5, 0.0)]
     assert len(set(losses[0])) == len(losses[0])  # the weights stay; only the masks differ
@@ -257,7 +254,7 @@ def test_replays_draw_masks_of_their_own_that_follow_from_the_seed() -> None:
     assert losses[2] == pytest.approx([losses[2][0]] * len(losses[2]), rel=1e-3)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_training_resumed_on_a_gpu_keeps_following_the_schedule() -> None:
     whole = curve(on_gpu(scheduler="cosine"))
     first, second = on_gpu(scheduler="cosine"), on_gpu(scheduler="cosine")
@@ -271,7 +268,7 @@ def test_a_training_resumed_on_a_gpu_keeps_following_the_schedule() -> None:
         assert [row[name] for row in rows] == pytest.approx([row[name] for row in whole], rel=1e-3)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_where_a_step_cannot_be_captured_steps_stay_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **more: Any) -> None:
         raise RuntimeError("no capture here")

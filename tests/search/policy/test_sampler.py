@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import optuna
 import pytest
 import yaml
 from optuna.trial import TrialState
 
-from fervit.search.policy.sampler import Outcome, SpaceSampler
+from fervit.search.policy.sampler import Outcome, SpaceSampler, outcome_of
+from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import SearchSettings
 from fervit.search.space.space_file import parse_space
+from fervit.training.failure import Failure
 from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
 
 
@@ -20,23 +25,21 @@ def space(**search: object) -> SearchSpace:
     return parse_space(raw, "small.yaml")
 
 
-SAMPLERS = ["tpe", "random", "qmc", "cmaes", "gp"]
+SAMPLERS = get_args(get_type_hints(SearchSettings)["sampler"])
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_suggestion_keeps_the_rules_of_the_space(sampler: str) -> None:
-    given = space(sampler=sampler)
-    source = SpaceSampler(given)
-    seen = set()
-    for i in range(25):
-        number, params = source.ask()
-        assert number == i
-        given.config(params)  # raises where heads do not divide embed_dim
-        assert 1e-4 <= params["lr"] <= 1e-2
-        seen.add((params["embed_dim"], params["heads"]))
-        source.tell(number, Outcome.FINISHED, params["lr"])
-    assert (8, 3) not in seen
-    assert len(seen) >= 3
+def space_for(sampler: str, more: dict[str, Any] | None = None, **search: object) -> SearchSpace:
+    """The small space for one of the samplers; the grid needs values for every parameter."""
+    raw = yaml.safe_load(SMALL_SPACE)
+    raw["search"] |= {"sampler": sampler, "trials": 60} | search
+    raw["parameters"] |= deepcopy(more or {})
+    if sampler == "grid":
+        for parameter in raw["parameters"].values():
+            if "values" not in parameter:
+                del parameter["distribution"]
+                low, high = float(parameter.pop("min")), float(parameter.pop("max"))
+                parameter["values"] = [low, 0.7 * low + 0.3 * high, 0.3 * low + 0.7 * high, high]
+    return parse_space(raw, "small.yaml")
 
 
 def answer(source: SpaceSampler, n: int) -> list[dict[str, object]]:
@@ -52,30 +55,71 @@ def answer(source: SpaceSampler, n: int) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_one_seed_fixes_the_suggestions_also_across_a_restart(sampler: str, tmp_path: Path) -> None:
-    def whole(seed: int) -> list[dict[str, object]]:
-        return answer(SpaceSampler(space(sampler=sampler, seed=seed)), 18)
+class TestEverySampler:
+    """What holds whichever sampler a space names."""
 
-    assert whole(1) == whole(1)
-    assert whole(1) != whole(2)
-    journal = tmp_path / "study.journal"
-    begun = answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 7)
-    begun += answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 6)
-    assert begun + answer(SpaceSampler(space(sampler=sampler, seed=1), journal), 5) == whole(1)
+    def test_every_suggestion_keeps_the_rules_of_the_space(self, sampler: str) -> None:
+        given = space_for(sampler)
+        source = SpaceSampler(given)
+        seen = set()
+        for i in range(20):
+            number, params = source.ask()
+            assert number == i
+            given.config(params)  # raises where heads do not divide embed_dim
+            assert 1e-4 <= params["lr"] <= 1e-2
+            seen.add((params["embed_dim"], params["heads"]))
+            source.tell(number, Outcome.FINISHED, params["lr"])
+        assert (8, 3) not in seen
+        assert len(seen) >= 3
 
+    def test_one_seed_fixes_the_suggestions_also_across_a_restart(self, sampler: str, tmp_path: Path) -> None:
+        def whole(seed: int) -> list[dict[str, object]]:
+            return answer(SpaceSampler(space_for(sampler, seed=seed)), 18)
 
-def test_trials_that_a_killed_process_asked_for_can_still_be_told_of(tmp_path: Path) -> None:
-    first = SpaceSampler(space(), tmp_path / "study.journal")
-    for _ in range(3):
-        first.ask()
-    first.tell(1, Outcome.FINISHED, 0.5)
-    second = SpaceSampler(space(), tmp_path / "study.journal")
-    assert second.ask().number == 3
-    second.tell(1, Outcome.FINISHED, 0.7)  # told again: passed over
-    second.tell(0, Outcome.STOPPED, 0.5)
-    third = SpaceSampler(space(), tmp_path / "study.journal")
-    assert [trial.state.name for trial in third.trials] == ["PRUNED", "COMPLETE", "RUNNING", "RUNNING"]
-    assert third.trials[1].value == 0.5
+        assert whole(1) == whole(1)
+        assert whole(1) != whole(2)
+        journal = tmp_path / "study.journal"
+        begun = answer(SpaceSampler(space_for(sampler, seed=1), journal), 7)
+        begun += answer(SpaceSampler(space_for(sampler, seed=1), journal), 6)
+        assert begun + answer(SpaceSampler(space_for(sampler, seed=1), journal), 5) == whole(1)
+
+    def test_trials_that_a_killed_process_asked_for_can_still_be_told_of(self, sampler: str, tmp_path: Path) -> None:
+        first = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
+        for _ in range(3):
+            first.ask()
+        first.tell(1, Outcome.FINISHED, 0.5)
+        second = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
+        assert second.ask().number == 3
+        second.tell(1, Outcome.FINISHED, 0.7)  # told again: passed over
+        second.tell(0, Outcome.STOPPED, 0.5)
+        third = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
+        assert [trial.state.name for trial in third.trials] == ["PRUNED", "COMPLETE", "RUNNING", "RUNNING"]
+        assert third.trials[1].value == 0.5
+
+    def test_a_trial_that_fails_or_can_never_run_ends_nothing(self, sampler: str) -> None:
+        source = SpaceSampler(space_for(sampler))
+        for i in range(15):
+            number, params = source.ask()
+            outcome = Outcome.INFEASIBLE if params["embed_dim"] == 12 else Outcome.FAILED if i % 3 else Outcome.FINISHED
+            source.tell(number, outcome, 0.5)
+            source.tell(number, Outcome.FINISHED, 0.9)  # told again: passed over
+        assert len(source.trials) == 15
+        assert "RUNNING" not in {trial.state.name for trial in source.trials}
+
+    def test_a_parameter_is_suggested_only_where_its_condition_holds(self, sampler: str) -> None:
+        source = SpaceSampler(space_for(sampler, WARMUP_WITH_COSINE))
+        schedulers = set()
+        for params in answer(source, 20):
+            schedulers.add(params["scheduler"])
+            assert ("warmup_epochs" in params) == (params["scheduler"] == "cosine")
+        assert schedulers == {"cosine", "none"}
+
+    def test_warm_starts_come_first_with_defaults_for_what_they_leave_out(self, sampler: str) -> None:
+        warm = [{"heads": 3, "embed_dim": 12}, {"lr": 1e-2}]
+        source = SpaceSampler(space_for(sampler, {"dropout": {"values": [0.0, 0.1]}}, warm_start=warm))
+        first, second = source.ask().params, source.ask().params
+        assert (first["heads"], first["embed_dim"], first["lr"], first["dropout"]) == (3, 12, 1e-4, 0.1)
+        assert (second["lr"], second["dropout"]) == (1e-2, 0.1)
 
 
 def test_the_grid_has_every_configuration_once_in_an_order_of_the_seed() -> None:
@@ -95,19 +139,6 @@ def test_the_grid_has_every_configuration_once_in_an_order_of_the_seed() -> None
     assert sorted(map(repr, map(sorted, map(dict.items, grid(1))))) == sorted(
         map(repr, map(sorted, map(dict.items, every)))
     )
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_parameter_is_suggested_only_where_its_condition_holds(sampler: str) -> None:
-    raw = yaml.safe_load(SMALL_SPACE)
-    raw["search"] |= {"sampler": sampler}
-    raw["parameters"] |= WARMUP_WITH_COSINE
-    source = SpaceSampler(parse_space(raw, "small.yaml"))
-    schedulers = set()
-    for params in answer(source, 20):
-        schedulers.add(params["scheduler"])
-        assert ("warmup_epochs" in params) == (params["scheduler"] == "cosine")
-    assert schedulers == {"cosine", "none"}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
@@ -135,16 +166,6 @@ def test_tpe_learns_where_the_good_values_are() -> None:
         drawn.append(params["lr"])
     early, late = drawn[:10], drawn[-20:]
     assert sum(abs(v - 5e-3) for v in late) / 20 < sum(abs(v - 5e-3) for v in early) / 10
-
-
-def test_warm_starts_come_first_with_defaults_for_what_they_leave_out() -> None:
-    raw = yaml.safe_load(SMALL_SPACE)
-    raw["parameters"]["dropout"] = {"values": [0.0, 0.1]}
-    raw["search"]["warm_start"] = [{"heads": 3, "embed_dim": 12}, {"lr": 1e-3}]
-    source = SpaceSampler(parse_space(raw, "small.yaml"))
-    first, second = source.ask().params, source.ask().params
-    assert (first["heads"], first["embed_dim"], first["lr"], first["dropout"]) == (3, 12, 1e-4, 0.1)
-    assert (second["lr"], second["dropout"]) == (1e-3, 0.1)
 
 
 def test_optuna_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
@@ -192,3 +213,14 @@ def test_where_hardly_a_pair_can_be_built_one_is_still_found() -> None:
         number, params = source.ask()
         assert params["embed_dim"] == 509
         source.tell(number, Outcome.FINISHED, 0.5)
+
+
+def test_what_optuna_is_told_of_each_end() -> None:
+    def of(state: Any, failure: str = "") -> Outcome:
+        told = Failure.parse(failure)
+        return outcome_of(TrialRecord(number=0, name="", seed=0, params={}, state=state, failure=told))
+
+    assert of("finished") is Outcome.FINISHED
+    assert of("stopped") is Outcome.STOPPED
+    assert of("failed", "diverged: the loss") is Outcome.FAILED
+    assert of("failed", "out of memory: CUDA") is Outcome.INFEASIBLE

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +9,15 @@ import pytest
 import ray
 
 from fervit.cluster.nodes import Cluster
-from tests.conftest import ROOT, Ended
-
-GRAFANA = ROOT / "clusters" / "grafana" / "fervit.json"
+from tests.conftest import Ended
+from tests.helpers.processes import wait_until
 
 
 def scrape() -> dict[str, float]:
     """`name{labels}` -> value of fervit's metrics, as Prometheus would read them from this machine's node."""
     node = next(node for node in ray.nodes() if node["Alive"])
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=300) as answer:
         lines = answer.read().decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line.startswith("ray_fervit_")}
 
@@ -41,10 +38,9 @@ def test_a_sweep_and_an_encoding_job_are_seen_by_prometheus(
     events = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     states = [event["state"] for event in events if event["event"] == "end"]
     epochs = sum(event["event"] == "epoch" for event in events)
-    until = time.monotonic() + 60  # Ray exports every ten seconds
-    while value(metrics := scrape(), "ray_fervit_epochs_total", label) != epochs and time.monotonic() < until:
-        time.sleep(1)
-    assert value(metrics, "ray_fervit_epochs_total", label) == epochs
+    # Ray exports every ten seconds.
+    assert wait_until(lambda: value(scrape(), "ray_fervit_epochs_total", label) == epochs)
+    metrics = scrape()
     for state in ("finished", "stopped", "failed"):
         assert value(metrics, "ray_fervit_trials", label, f'state="{state}"') == states.count(state)
     assert value(metrics, "ray_fervit_trials", label, 'state="running"') == 0
@@ -52,15 +48,3 @@ def test_a_sweep_and_an_encoding_job_are_seen_by_prometheus(
     assert value(metrics, "ray_fervit_best_value", label) == pytest.approx(best)
     codes = f'folder="{Path("codes").absolute()}"'
     assert value(metrics, "ray_fervit_images_encoded_total", codes) == 77
-
-
-def test_grafanas_file_shows_what_there_is() -> None:
-    dashboard = json.loads(GRAFANA.read_text())
-    sources = (ROOT / "fervit" / "search" / "workers" / "prometheus.py").read_text() + (
-        ROOT / "fervit" / "encoding" / "job.py"
-    ).read_text()
-    ours = set(re.findall(r'(?:Gauge|Counter)\(\s*"(fervit_\w+)"', sources))
-    text = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
-    shown = {name.removesuffix("_total") for name in re.findall(r"ray_(fervit_\w+)", text)}
-    assert shown == ours
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])

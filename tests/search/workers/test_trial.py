@@ -18,7 +18,7 @@ from fervit.search.pipeline import run_sweep
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.splits import open_splits
 from fervit.search.workers.trial import LatentTrial
-from tests.search.test_pipeline import leaderboard, space, study
+from tests.helpers.sweeps import leaderboard, space, study
 
 KINDS = ("ValueError", "diverged", "out of memory", "process died", "metric missing")
 N_TRIALS = 12

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 import ray
 
 from fervit.cluster.nodes import Cluster
-from tests.commands.test_encode_killed import descendants
-from tests.search.test_pipeline import leaderboard, space, sweep
+from tests.helpers.processes import command_line, descendants, wait_until
+from tests.helpers.sweeps import leaderboard, space, sweep
 
 
-@pytest.mark.slow
 def test_workers_share_a_trial_give_the_curve_of_one_and_are_gone_when_it_is(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
@@ -33,8 +31,5 @@ def test_workers_share_a_trial_give_the_curve_of_one_and_are_gone_when_it_is(
         assert two.epochs[0]["train_loss"] == pytest.approx(one.epochs[0]["train_loss"], abs=1e-4)
     assert max(float(row["f1_macro"]) for row in leaderboard(shared.folder)) > 0.4
 
-    deadline = time.monotonic() + 20
-    while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert ray.available_resources()["CPU"] == 2
-    assert not [pid for pid in descendants(os.getpid()) if b"_Member" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert wait_until(lambda: ray.available_resources().get("CPU", 0) == 2)
+    assert wait_until(lambda: not [pid for pid in descendants(os.getpid()) if "_Member" in command_line(pid)])

@@ -1,0 +1,60 @@
+"""launch/encode.py as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from fervit.emotions import EMOTIONS
+from fervit.latents import LatentSet
+from tests.conftest import ROOT, Command
+
+COUNTED_GPU = {
+    "RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": 1}),
+    "CUDA_VISIBLE_DEVICES": "0",  # of which Ray hands out the first
+    "FERVIT_DEVICE": "cpu",
+}
+"""Ray counts a GPU that is not there; the arithmetic runs on the CPU."""
+
+
+def test_encoding_on_a_gpu_puts_each_face_into_its_own_split(demo_faces: Path, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | COUNTED_GPU
+    args = ("--data_root", demo_faces, "--latent_out", tmp_path, "--encoder_type", "demo", "--batch_size", "4")
+    done = subprocess.run(
+        [sys.executable, ROOT / "launch" / "encode.py", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 encoder (1 GPU each)" in done.stdout
+    for split, n in {"train": 42, "val": 21, "test": 14}.items():
+        latents = LatentSet.read(str(tmp_path / split))
+        assert len(latents) == n
+        assert {name.split("/")[0] for name in latents.image_ids} == {split}
+        assert [EMOTIONS[label] for label in latents.labels] == [name.split("/")[1] for name in latents.image_ids]
+
+
+def test_bad_input_to_encode_is_one_line_and_status_2(command: Command, demo_faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(demo_faces, tmp_path / "faces")
+    shutil.rmtree(tmp_path / "faces" / "train" / "sad")
+    for args, message in (
+        (("--data_root", "empty"), "holds no picture"),
+        (("--data_root", "nowhere"), "there is no such file or folder"),
+        (("--data_root", "faces"), "split 'train' holds no face of sad"),
+        (("--data_root", demo_faces, "--encoder_type", "e4f"), "there is no such encoder; known are"),
+        (("--data_root", demo_faces, "--encoder_type", "psp"), "needs --encoder_model"),
+        (("--data_root", demo_faces, "--batch_size", "0"), "must be a whole number of 1 or more"),
+        (("--data_root", demo_faces, "--limit", "5"), "each keeps at least one face; give 21 or more"),
+    ):
+        ended = command("encode", "--latent_out", "latents", "--encoder_type", "demo", *args)
+        assert ended.status == 2, args
+        assert message in ended.err
+        assert ended.err.count("\n") == 1
+    assert not (tmp_path / "latents").exists()

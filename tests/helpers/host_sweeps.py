@@ -1,0 +1,90 @@
+"""Sweeps on the hosts: their spaces, and what their journals say while they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fervit.json_lines import read_rows
+from fervit.search.records.sweep_folder import SweepFolder
+from tests.helpers.hosts import Hosts, host_at, wait_until
+from tests.helpers.processes import PATIENCE
+
+SPACE = """
+name: {name}
+metric: {{name: f1_macro, goal: maximize}}
+search: {{sampler: tpe, trials: {trials}, seed: 1}}
+early_stopping: {{scheduler: {scheduler}, max_epochs: {epochs}, grace_epochs: 4, reduction_factor: 2}}
+parameters:
+  lr: {{distribution: log_uniform, min: 1.0e-4, max: 1.0e-2}}
+  heads: {{values: [2, 4]}}
+fixed: {{embed_dim: 128, depth: {depth}, mlp_dim: 128, batch_size: {batch_size}}}
+trial: {{cpus: 1, max_failures: 3}}
+confirm: {{top: 0}}
+"""
+
+
+def write_space(share: Path, name: str, **settings: object) -> None:
+    """share/<name>.yaml: a sweep whose trials last some seconds, so that processes on all hosts have their share."""
+    defaults = {"trials": 12, "scheduler": "asha", "epochs": 12, "depth": 3, "batch_size": 4}
+    (share / f"{name}.yaml").write_text(SPACE.format(name=name, **{**defaults, **settings}))
+
+
+def epochs_told(share: Path, name: str) -> int:
+    """Epochs in the journal of a space's only sweep."""
+    folder = folder_of(share, name)
+    return len(epochs_of(folder)) if folder is not None and SweepFolder(folder).journal.is_file() else 0
+
+
+def epochs_of(folder: Path) -> list[dict[str, Any]]:
+    """What the journal of a sweep says of each epoch, in the order in which they were told."""
+    return [event for event in read_rows(SweepFolder(folder).journal) if event["event"] == "epoch"]
+
+
+def folder_of(share: Path, name: str) -> Path | None:
+    """The folder of the only sweep of a space; None while there is none."""
+    return next((share / "experiments").glob(f"{name}_*"), None)
+
+
+class Standstill:
+    """Processes of a sweep's trials, each stopped once it has told of an epoch, until all go on together.
+
+    So no test waits for luck: neither which process starts first nor how fast they are decides what it sees.
+
+    Args:
+        hosts: on which the sweep runs.
+        name: of its space.
+        on: the host of all its processes, where nodes have no addresses of their own.
+    """
+
+    def __init__(self, hosts: Hosts, name: str, on: int | None = None) -> None:
+        self._hosts, self._name, self._on = hosts, name, on
+        self.stopped: set[tuple[int, int]] = set()
+        """Host and process id of each."""
+
+    def reached(self, n: int, saved: int = 0, patience: float = PATIENCE) -> bool:
+        """Waits until so many processes (on so many hosts) stand still after an epoch.
+
+        Args:
+            saved: the last saved epoch that a trial must have told of.
+        """
+
+        def enough() -> bool:
+            self._stop(saved)
+            return len(self.stopped if self._on is not None else {host for host, _ in self.stopped}) >= n
+
+        return wait_until(enough, patience)
+
+    def release(self) -> None:
+        for host, pid in sorted(self.stopped):
+            self._hosts.run(host, ["kill", "-CONT", str(pid)])  # one of a host that is off has ended
+
+    def _stop(self, saved: int) -> None:
+        folder = folder_of(self._hosts.share, self._name)
+        if folder is None or not SweepFolder(folder).journal.is_file():
+            return
+        for event in epochs_of(folder):
+            host = host_at(event["node"]) if self._on is None else self._on
+            if event["saved"] >= saved and (host, event["pid"]) not in self.stopped:
+                self._hosts.run(host, ["kill", "-STOP", str(event["pid"])])
+                self.stopped.add((host, event["pid"]))

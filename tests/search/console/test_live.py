@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from fervit.search.console.live import LiveScreen
+from fervit.search.records.report import TrialReport
+from fervit.training.failure import Failure
+from tests.helpers.ledger import Sweep, report
+
+
+def test_the_live_table_shows_the_trials_the_best_and_the_time_left(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    screen = LiveScreen(console)
+    sweep = Sweep(tmp_path, screen, budget={"hours": 2.0})
+    good, bad, going = (sweep.begin() for _ in range(3))
+    for epoch in range(1, 10):
+        sweep.ledger.report(good.name, report(epoch, epoch / 10))
+    sweep.ledger.end(good.name)
+    sweep.ledger.report(bad.name, TrialReport(failure=Failure("diverged", "the loss became nan")))
+    sweep.ledger.end(bad.name)
+    sweep.ledger.report(going.name, report(1, 0.25))
+    console.print(screen._picture())
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    heading, *rows, status = [line for line in shown.splitlines() if line.strip()]
+    assert all(word in heading for word in ("trial", "state", "epoch", "f1_macro", "best", "age"))
+    assert [name in row for name, row in zip((good.name, bad.name, going.name), rows, strict=True)] == [True] * 3
+    assert "9/9" in rows[0]
+    assert "0.900" in rows[0]
+    assert "diverged" in rows[1]
+    assert "running" in rows[2]
+    assert "0.250" in rows[2]
+    for words in ("2/20 trials", "best 0.900 (trial_0000)", "of 2 h", "left", "1 x diverged"):
+        assert words in status
