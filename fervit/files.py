@@ -13,6 +13,9 @@ from typing import Any
 
 from fervit.errors import UserError
 
+JsonObject = dict[str, Any]
+"""What becomes a JSON object in a file, or was one: the border between a file and the dataclass that stands for it."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -35,6 +38,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text in UTF-8 that appears whole or not at all (see `whole_file`)."""
     with whole_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
 

@@ -15,6 +15,8 @@ from fervit.files import first_line, recognise_download
 from fervit.numpy_pickles import SAFE_GLOBALS
 
 HEAD_BYTES = 512
+StateDict = dict[str, Any]
+"""What `state_dict()` of a module, an optimizer or a scheduler returns: names -> tensors and plain values."""
 
 
 def load_untrusted(path: Path, *, mmap: bool = False) -> Any:

@@ -53,7 +53,7 @@ def main() -> None:
     )
     if not checkpoint.encoder:
         print("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
-    if latents.encoder.get("untrained"):
+    if latents.encoder.untrained:
         print("encoder: demo, UNTRAINED random weights, for trying fervit out only")
     _summarise(result.split, result.metrics)
     print(f"written: {', '.join(sorted(path.name for path in args.output_dir.iterdir() if path.is_file()))}")

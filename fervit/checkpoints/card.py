@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.emotions import EMOTIONS
+from fervit.encoders.fingerprint import EncoderFingerprint
 
 HEADER = ["---", "library_name: fervit", "tags: [facial-expression-recognition, stylegan, w-plus]", "---"]
 METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss")
@@ -36,9 +37,7 @@ def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Seq
         "",
         "## Made from",
         "",
-        f"- encoder: {checkpoint.encoder.get('encoder', 'not named by the checkpoint')}, checkpoint sha256 "
-        f"{checkpoint.encoder.get('checkpoint_sha256') or '-'}"
-        + (" (UNTRAINED random weights: not a result)" if checkpoint.encoder.get("untrained") else ""),
+        f"- encoder: {_encoder(checkpoint.encoder)}",
         *(f"- {split} latents: sha256 {digest}" for split, digest in checkpoint.data.items()),
         *([f"- hyperparameters: {', '.join(params)}"] if params else []),
         "- all hyperparameters: config.json here",
@@ -56,8 +55,17 @@ def card_of_run(checkpoint: Checkpoint) -> str:
     return card(checkpoint, "LatentViT", results)
 
 
+def _encoder(encoder: EncoderFingerprint | None) -> str:
+    """The encoder in the words of the card."""
+    if encoder is None:
+        return "not named by the checkpoint, checkpoint sha256 -"
+    warning = " (UNTRAINED random weights: not a result)" if encoder.untrained else ""
+    return f"{encoder.encoder}, checkpoint sha256 {encoder.checkpoint_sha256 or '-'}{warning}"
+
+
 def _use(checkpoint: Checkpoint) -> list[str]:
-    kind = checkpoint.encoder.get("encoder", "psp")
+    """The section that shows how to use the model."""
+    kind = checkpoint.encoder.encoder if checkpoint.encoder else "psp"
     encoder = 'encoder_type="demo"' if kind == "demo" else f'encoder_model="{kind}_ffhq_encode.pt"'
     return [
         "## Use",

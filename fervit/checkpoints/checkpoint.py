@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fervit.emotions import EMOTIONS
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.files import first_line, recognise_download, whole_file
 from fervit.model import LatentViT
@@ -47,8 +49,8 @@ class Checkpoint:
     """The epoch, from 1, after which the model stood like this."""
     metrics: dict[str, float]
     """Of that epoch, on the validation split."""
-    encoder: dict[str, Any]
-    """Fingerprint of the encoder whose codes it was trained on; empty where that is not known."""
+    encoder: EncoderFingerprint | None
+    """The fingerprint of the encoder whose codes it was trained on; None if the file does not name it."""
     data: dict[str, str]
     """Fingerprints of the splits: train, val."""
 
@@ -81,7 +83,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "epoch": checkpoint.epoch,
         "metrics": checkpoint.metrics,
         "labels": list(EMOTIONS),
-        "encoder": checkpoint.encoder,
+        "encoder": checkpoint.encoder.to_json() if checkpoint.encoder else {},
         "data": checkpoint.data,
         "fervit_version": __version__,
     }
@@ -117,7 +119,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config=_config(content, weights, path),
         epoch=int(content["epoch"]),
         metrics={str(k): float(v) for k, v in (content.get("metrics") or {}).items() if _is_finite(v)},
-        encoder=content.get("encoder") or {},
+        encoder=_encoder(content.get("encoder"), path),
         data={str(k): str(v) for k, v in (content.get("data") or {}).items() if isinstance(v, str)},
     )
     try:
@@ -140,6 +142,16 @@ def _check(content: dict[str, Any], weights: dict[str, Any], path: Path) -> None
     for name, value in weights.items():
         if isinstance(value, Tensor) and not torch.isfinite(value).all():
             raise UserError(f"{path}: its weights {name} are not finite numbers; the training diverged, take another")
+
+
+def _encoder(content: Mapping[str, object] | None, path: Path) -> EncoderFingerprint | None:
+    """The fingerprint in a checkpoint; None if the file does not name the encoder."""
+    if not content:
+        return None
+    try:
+        return EncoderFingerprint.from_json(content)
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: is no checkpoint of LatentViT ('encoder' is no fingerprint of an encoder)") from None
 
 
 def _is_finite(value: Any) -> bool:

@@ -41,7 +41,7 @@ def export(checkpoint: Checkpoint, folder: Path) -> None:
             "training": checkpoint.config.to_json(),
             "epoch": checkpoint.epoch,
             "metrics": checkpoint.metrics,
-            "encoder": checkpoint.encoder,
+            "encoder": checkpoint.encoder.to_json() if checkpoint.encoder else {},
             "data": checkpoint.data,
             "weights_sha256": checkpoint.fingerprint,
             "fervit_version": __version__,
@@ -54,7 +54,7 @@ def preprocessing(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "alignment": "FFHQ: eyes and mouth corners to fixed places (Karras et al., 2019)",
         "color": "RGB",
-        "size": checkpoint.encoder.get("size", 256),
+        "size": checkpoint.encoder.input_size if checkpoint.encoder else 256,
         "resample": "bilinear",
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],

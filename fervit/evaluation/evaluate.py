@@ -21,7 +21,6 @@ from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusi
 from fervit.files import write_json
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
-from fervit.latents.schema import same_encoder
 from fervit.model import LatentViT
 from fervit.plotting import draw_confusion_matrix
 from fervit.storage import absolute
@@ -112,7 +111,7 @@ def evaluate(
     title = f"{split}: accuracy {metrics['accuracy']:.3f}, macro-F1 {metrics['f1_macro']:.3f}, {len(latents)} faces"
     if seen is not None:
         title += f", {SEEN.get(seen, seen)}"
-    if latents.encoder.get("untrained"):
+    if latents.encoder.untrained:
         title += " (untrained demo encoder)"
     predictions.write(output_dir / PREDICTIONS_FILE)
     draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
@@ -136,7 +135,7 @@ def evaluate(
             "data": checkpoint.data,
         },
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
-        "encoder": latents.encoder,
+        "encoder": latents.encoder.to_json(),
     }
     write_json(output_dir / RESULTS_FILE, results)
     return Evaluation(split=split, metrics=results, output_dir=output_dir)
@@ -229,13 +228,8 @@ def check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
             f"{latents.path}: holds codes of {latents.codes.shape[1]} x {latents.codes.shape[2]}, but the model takes "
             f"{expected[0]} x {expected[1]}; encode with the encoder that the model was trained on"
         )
-    if checkpoint.encoder and not same_encoder(latents.encoder, checkpoint.encoder):
+    if checkpoint.encoder is not None and not latents.encoder.same_codes(checkpoint.encoder):
         raise UserError(
-            f"{latents.path}: its codes come from encoder {encoder_name(latents.encoder)}, the model was trained on "
-            f"codes of {encoder_name(checkpoint.encoder)}; encode with that one"
+            f"{latents.path}: its codes come from encoder {latents.encoder}, the model was trained on codes of "
+            f"{checkpoint.encoder}; encode with that one"
         )
-
-
-def encoder_name(encoder: dict[str, Any]) -> str:
-    """Such as "psp (0123456789ab)", of a fingerprint."""
-    return f"{encoder.get('encoder')} ({str(encoder.get('checkpoint_sha256') or '')[:12] or 'no checkpoint'})"

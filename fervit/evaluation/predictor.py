@@ -17,11 +17,10 @@ from fervit.emotions import EMOTIONS
 from fervit.encoders.registry import Encoder, load_encoder
 from fervit.encoders.runner import EncoderRunner
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import encoder_name, probabilities_of
+from fervit.evaluation.evaluate import probabilities_of
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.pictures import read_picture, reason_of, resize
-from fervit.latents.schema import same_encoder
 
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
 AT_ONCE = 256
@@ -92,25 +91,23 @@ def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encod
         UserError: it is another encoder than the one that the model was trained on.
     """
     trained_on = checkpoint.encoder
-    kind = encoder_type or str(trained_on.get("encoder") or "psp")
-    if trained_on and kind != trained_on.get("encoder"):
-        raise UserError(
-            f"--encoder_type {kind}: the model was trained on codes of {encoder_name(trained_on)}; give that encoder"
-        )
+    kind = encoder_type or (trained_on.encoder if trained_on else "psp")
+    if trained_on and kind != trained_on.encoder:
+        raise UserError(f"--encoder_type {kind}: the model was trained on codes of {trained_on}; give that encoder")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder = load_encoder(kind, encoder_model, device, str(trained_on.get("precision") or "float32"))
-    found = encoder.fingerprint.to_json()
-    if trained_on and not same_encoder(found, trained_on):
+    precision = (trained_on and trained_on.precision) or "float32"
+    encoder = load_encoder(kind, encoder_model, device, precision)
+    found = encoder.fingerprint
+    if trained_on and not found.same_codes(trained_on):
         raise UserError(
-            f"--encoder_model {encoder_model}: is {encoder_name(found)}, but the model was trained on codes of "
-            f"{encoder_name(trained_on)}; give the checkpoint with that SHA-256"
+            f"--encoder_model {encoder_model}: is {found}, but the model was trained on codes of {trained_on}; give "
+            "the checkpoint with that SHA-256"
         )
     expected = (checkpoint.config.seq_len, checkpoint.config.latent_dim)
-    if (encoder.fingerprint.seq_len, encoder.fingerprint.latent_dim) != expected:
+    if (found.seq_len, found.latent_dim) != expected:
         raise UserError(
-            f"--encoder_model {encoder_model}: gives codes of {encoder.fingerprint.seq_len} x "
-            f"{encoder.fingerprint.latent_dim}, but the model takes {expected[0]} x {expected[1]}; give the encoder "
-            "that it was trained on"
+            f"--encoder_model {encoder_model}: gives codes of {found.seq_len} x {found.latent_dim}, but the model "
+            f"takes {expected[0]} x {expected[1]}; give the encoder that it was trained on"
         )
     return encoder
 
@@ -128,7 +125,7 @@ class TrainedModel(torch.nn.Module):
         self._detector, self._runner, self._size = detector, None, 0
         if encoder is not None:
             device = encoder.latent_avg.device.type
-            self._runner, self._size = EncoderRunner(encoder, BATCH_SIZE[device]), encoder.fingerprint.size
+            self._runner, self._size = EncoderRunner(encoder, BATCH_SIZE[device]), encoder.fingerprint.input_size
         self.eval()
 
     def forward(self, codes_nld: Tensor | np.ndarray) -> Tensor:

@@ -119,7 +119,7 @@ def run_sweep(
         front=pareto_front(records, space.metric),
         ended_because=source.enough or _budget_spent(ledger, resources, len(records)),
         verdict=verdict,
-        encoder=splits.train.encoder,
+        encoder=splits.train.encoder.to_json(),
         seconds=ledger.elapsed_seconds(),
     )
     write_text(folder / "best" / CARD_FILE, model_card(result, checkpoint))

@@ -9,7 +9,6 @@ import numpy as np
 from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.latents import LatentSet
-from fervit.latents.schema import same_encoder
 from fervit.training.config import TrainConfig
 
 
@@ -23,7 +22,7 @@ def fit_to_data(config: TrainConfig, train: LatentSet, val: LatentSet) -> TrainC
             f"{train.path}: holds codes of {seq_len} x {latent_dim}, but seq_len is {config.seq_len} and latent_dim "
             f"{config.latent_dim}; set them to the data's (seq_len 0 takes what the data has)"
         )
-    if val.codes.shape[1:] != train.codes.shape[1:] or not same_encoder(val.encoder, train.encoder):
+    if val.codes.shape[1:] != train.codes.shape[1:] or not val.encoder.same_codes(train.encoder):
         raise UserError(
             f"{val.path}: its codes come from another encoder than those of {train.path}; encode both with one"
         )

@@ -39,7 +39,7 @@ def test_encoding_on_a_gpu_puts_each_face_into_its_own_split(demo_faces: Path, t
 
 
 def test_a_block_of_several_splits_is_written_into_the_folder_of_each(tmp_path: Path) -> None:
-    fingerprint = {**fingerprint_of("demo").to_json(), "precision": "float32"}
+    fingerprint = fingerprint_of("demo")
     splits = np.array(["val", "train", "test", "val", "train"], object)
     block = {
         "image_id": np.array([f"{split}/{i}.png" for i, split in enumerate(splits)], object),

@@ -35,7 +35,7 @@ DEMO = EncoderChoice(kind="demo", precision="float32")
 
 def plan(faces: Path, out: Path | str, retry_errors: bool = False) -> EncodePlan:
     index = open_faces(str(faces))
-    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo").to_json(), retry_errors=retry_errors)
+    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo"), retry_errors=retry_errors)
 
 
 def encode(
@@ -144,7 +144,7 @@ def test_another_encoder_into_the_same_folder_is_refused(demo_faces: Path, tmp_p
 
 
 def test_a_code_that_is_not_finite_is_an_error_of_its_face() -> None:
-    actor = EncoderActor(DEMO, fingerprint_of("demo").to_json(), batch_size=2, device="cpu", threads=1)
+    actor = EncoderActor(DEMO, fingerprint_of("demo"), batch_size=2, device="cpu", threads=1)
     actor.runner.encoder.latent_avg[3] = 1e6  # beyond float16
     block = {"pixels": np.zeros((2, 64, 64, 3), np.uint8), "error": np.array(["", "cut off"])}
     done = actor(block)
@@ -236,6 +236,6 @@ def test_a_checkpoint_that_is_another_file_where_the_actor_runs_is_told(
     demo_faces: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     to_do = plan(demo_faces / "test", tmp_path)
-    to_do = replace(to_do, fingerprint={**to_do.fingerprint, "checkpoint_sha256": "0" * 64})
+    to_do = replace(to_do, fingerprint=replace(to_do.fingerprint, checkpoint_sha256="0" * 64))
     with pytest.raises(JobError, match=r"an encoder could not start: .*another file here than where the job began"):
         encode_faces(to_do, place(to_do, cluster))
