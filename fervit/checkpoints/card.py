@@ -1,6 +1,6 @@
-"""Model cards: what a model is, what it reached, on which data, and how to use it.
+"""Model cards say what a model is, which scores it reached on which data, and how to use it.
 
-Mitchell et al., "Model cards for model reporting" (FAT* 2019).
+Paper: Mitchell et al., "Model cards for model reporting" (FAT* 2019).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss
 
 
 def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Sequence[str] = ()) -> str:
-    """Markdown with the header that model hubs read.
+    """Writes a model card in Markdown, with the header that model hubs read.
 
     Args:
         checkpoint: the model.
-        title: of the card.
-        results: lines of Markdown.
-        params: "name value" of the hyperparameters that were chosen.
+        title: the title of the card.
+        results: the lines of the section on results, in Markdown.
+        params: the hyperparameters that a search has chosen, each as "name value".
     """
     lines = [
         *HEADER,
@@ -48,7 +48,7 @@ def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Seq
 
 
 def card_of_run(checkpoint: Checkpoint) -> str:
-    """The card of a model of which only its checkpoint is known."""
+    """Writes the card of a model of which only the checkpoint is known."""
     known = {name: checkpoint.metrics[name] for name in METRICS if name in checkpoint.metrics}
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "not named"
     results = [f"On its validation split, which chose epoch {checkpoint.epoch}, so optimistic: {metrics}."]

@@ -68,7 +68,10 @@ class EncoderRunner:
 
 
 def encode_pixels(encoder: Encoder, pixels_nhwc: Tensor) -> Tensor:
-    """uint8 RGB pictures [n, size, size, 3], scaled as in pSp (x / 255 - 0.5) / 0.5, -> codes [n, seq_len, latent_dim]."""
+    """Encodes uint8 RGB pictures [n, size, size, 3] into codes [n, seq_len, latent_dim].
+
+    Pixels are scaled as in pSp: (x / 255 - 0.5) / 0.5.
+    """
     codes: Tensor = encoder(pixels_nhwc.permute(0, 3, 1, 2).float() / 127.5 - 1)
     return codes
 

@@ -88,7 +88,7 @@ class LatentSet:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of ids, labels, picture hashes and encoder. It is equal for equal data in differently many files."""
+        """The SHA-256 of ids, labels, picture hashes and encoder, however the rows are divided into files."""
         digest = hashlib.sha256(repr(sorted(self.encoder.to_json().items())).encode())
         for row in zip(self.image_ids, self.labels.tolist(), self.sha256, strict=True):
             digest.update(repr(row).encode())
@@ -131,7 +131,7 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _finite(codes: np.ndarray) -> bool:
-    """Whether no float16 has all bits of the exponent set, as NaN and infinity have. Ten times as fast as np.isfinite."""
+    """Whether all float16 are finite: NaN and infinity have all exponent bits set. Ten times as fast as np.isfinite."""
     exponent = np.uint16(0x7C00)
     bits = codes.view(np.uint16)
     return not any(((bits[i : i + 1024] & exponent) == exponent).any() for i in range(0, len(bits), 1024))
