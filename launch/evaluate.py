@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from fervit.cli import Parser, positive_int, run, whole_number
 
 if TYPE_CHECKING:
+    from fervit.evaluation.results import EvaluationResults
     from fervit.latents import LatentSet
 
 
@@ -67,12 +68,12 @@ def _training_sha256(args: argparse.Namespace, latents: LatentSet) -> list[str] 
     return read_sha256(args.latent_train_dir or sibling(latents.path, "train"), required=bool(args.latent_train_dir))
 
 
-def _summarise(split: str, metrics: dict[str, Any]) -> None:
+def _summarise(split: str, metrics: EvaluationResults) -> None:
     from fervit.evaluation.evaluate import FLAT_REMARK, SEEN
 
     intervals = metrics["intervals_95"]
 
-    def with_interval(name: str) -> str:
+    def with_interval(name: Literal["accuracy", "f1_macro"]) -> str:
         low, high = intervals[name]
         return f"{metrics[name]:.3f} ({low:.3f} to {high:.3f})"
 
