@@ -1,4 +1,4 @@
-"""What the hardware is good at, and what is computed on."""
+"""Chooses the device for computing, and finds out whether the CPU has bfloat16."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import cache
 from pathlib import Path
 
 FORCED_DEVICE = "FERVIT_DEVICE"
-"""Environment variable that names the device of all arithmetic, whatever Ray places: `cpu` with GPUs that Ray only
-counts (RAY_OVERRIDE_RESOURCES), as the tests have it."""
+"""The environment variable that names the device of all arithmetic, whatever Ray reserves. The tests set it to `cpu`
+together with GPUs that exist only in Ray's books (RAY_OVERRIDE_RESOURCES)."""
 
 
 def device_of(gpus: float) -> str:
-    """ "cuda" for what holds a GPU or a share of one, else "cpu"."""
+    """The device of a process that has reserved some GPUs, or a share of one: "cuda", or "cpu" for 0."""
     return os.environ.get(FORCED_DEVICE) or ("cuda" if gpus else "cpu")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
@@ -152,7 +153,7 @@ def _plan(args: Namespace, index: FaceIndex) -> EncodePlan:
         print("encoder: demo, UNTRAINED random weights, for trying fervit out only")
     checkpoint = absolute(args.encoder_model) if args.encoder_model else None
     choice = EncoderChoice(kind=kind, checkpoint=checkpoint, precision=args.precision)
-    fingerprint = {**fingerprint_of(kind, args.encoder_model).to_json(), "precision": args.precision}
+    fingerprint = replace(fingerprint_of(kind, args.encoder_model), precision=args.precision)
     return plan_encoding(index, args.latent_out, choice, fingerprint, retry_errors=args.retry_errors)
 
 

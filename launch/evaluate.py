@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from fervit.cli import Parser, positive_int, run, whole_number
 
 if TYPE_CHECKING:
+    from fervit.evaluation.results import EvaluationResults
     from fervit.latents import LatentSet
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     )
     if not checkpoint.encoder:
         print("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
-    if latents.encoder.get("untrained"):
+    if latents.encoder.untrained:
         print("encoder: demo, UNTRAINED random weights, for trying fervit out only")
     _summarise(result.split, result.metrics)
     print(f"written: {', '.join(sorted(path.name for path in args.output_dir.iterdir() if path.is_file()))}")
@@ -67,12 +68,12 @@ def _training_sha256(args: argparse.Namespace, latents: LatentSet) -> list[str] 
     return read_sha256(args.latent_train_dir or sibling(latents.path, "train"), required=bool(args.latent_train_dir))
 
 
-def _summarise(split: str, metrics: dict[str, Any]) -> None:
+def _summarise(split: str, metrics: EvaluationResults) -> None:
     from fervit.evaluation.evaluate import FLAT_REMARK, SEEN
 
     intervals = metrics["intervals_95"]
 
-    def with_interval(name: str) -> str:
+    def with_interval(name: Literal["accuracy", "f1_macro"]) -> str:
         low, high = intervals[name]
         return f"{metrics[name]:.3f} ({low:.3f} to {high:.3f})"
 

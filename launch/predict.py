@@ -46,7 +46,7 @@ def main() -> int:
     model = TrainedModel(checkpoint, open_encoder(checkpoint, args.encoder_model, args.encoder_type), detector)
     if not model.encoder:
         _warn("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
-    elif model.encoder.get("untrained"):
+    elif model.encoder.untrained:
         _warn("encoder: demo, UNTRAINED random weights, for trying fervit out only")
     predictions = model.predict(paths)
     if args.save_pictures is not None:

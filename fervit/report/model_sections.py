@@ -1,4 +1,4 @@
-"""The sections about the chosen model on its evaluation split, and where everything comes from."""
+"""The sections about the chosen model on its evaluation split, and about the origin of all results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fervit.report.results import Story
 
 
 def model(story: Story) -> Section | None:
+    """The confusion matrix and the metrics of each class; None without an evaluation."""
     results = story.evaluation
     if results is None:
         return None
@@ -46,6 +47,7 @@ def model(story: Story) -> Section | None:
 
 
 def attention(story: Story) -> Section | None:
+    """The attention of the model to the styles of the codes; None without an evaluation."""
     if story.evaluation is None:
         return None
     attention = story.evaluation["attention"]
@@ -62,9 +64,10 @@ def attention(story: Story) -> Section | None:
 
 
 def wrong(story: Story, data_root: str | None) -> Section | None:
+    """The mistakes with the highest confidence; None if there are no mistakes or no predictions."""
     if story.evaluation is None or story.evaluation_dir is None:
         return None
-    faces, total = wrong_faces(story.evaluation, story.evaluation_dir, data_root)
+    faces, total = wrong_faces(story.evaluation["latents"]["path"], story.evaluation_dir, data_root)
     if not total:
         return None
     section = Section(id="wrong", title="What it gets wrong")
@@ -83,6 +86,7 @@ def wrong(story: Story, data_root: str | None) -> Section | None:
 
 
 def provenance(story: Story) -> Section:
+    """The data, the encoder, the versions, the hardware and the command that the results come from."""
     section, environment = Section(id="provenance", title="Made from"), story.environment
     rows: list[list[str]] = []
     for name, split in environment.get("data", {}).items():

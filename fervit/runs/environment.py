@@ -71,7 +71,7 @@ def environment(
         **describe(),
         "cluster": {"nodes": len(cluster.there), "cpus": cluster.cpus, "gpus": cluster.gpus},
         "seed": seed,
-        "encoder": train.encoder,
+        "encoder": train.encoder.to_json(),
         "data": {
             name: {"path": absolute(split.path), "rows": len(split), "sha256": fingerprints[name]}
             for name, split in (("train", train), ("val", val))

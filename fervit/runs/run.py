@@ -63,7 +63,7 @@ def prepare(
         train=absolute(train),
         val=absolute(val),
         data={"train": splits[0].fingerprint, "val": splits[1].fingerprint},
-        encoder=splits[0].encoder,
+        encoder=splits[0].encoder.to_json(),
         recipe=recipe,
         workers=workers,
         use_gpu=use_gpu,

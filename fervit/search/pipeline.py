@@ -89,7 +89,7 @@ def run_sweep(
             front=pareto_front(records, space.metric),
             ended_because=choice.ended_because,
             verdict=verdict,
-            encoder=splits.train.encoder,
+            encoder=splits.train.encoder.to_json(),
             seconds=ledger.elapsed_seconds(),
         )
         write_text(files.best / CARD_FILE, model_card(result, checkpoint))

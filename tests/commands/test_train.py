@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def test_latents_that_cannot_be_trained_on_are_one_line(command: Command, latent
     latents.labels[0] = 7
     write_latents(labels_7, latents)
     other = latent_set(5, 1)
-    write_latents(tmp_path / "other", other, encoder={**other.encoder, "checkpoint_sha256": "0123"})
+    write_latents(tmp_path / "other", other, encoder=replace(other.encoder, checkpoint_sha256="0123"))
     for folder, message in (
         (no_sad, "has no face of sad"),
         (labels_7, "labels must lie in 0..6"),

@@ -16,7 +16,7 @@ DEMO = EncoderChoice(kind="demo", precision="float32")
 
 def plan(faces: Path, out: Path | str, retry_errors: bool = False) -> EncodePlan:
     index = open_faces(str(faces))
-    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo").to_json(), retry_errors=retry_errors)
+    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo"), retry_errors=retry_errors)
 
 
 def encode(

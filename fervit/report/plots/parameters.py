@@ -15,11 +15,11 @@ from fervit.search.records.record import TrialRecord, short
 from fervit.search.space.search_space import Range
 
 BANDS = 8
-"""Shades of the lines of parallel coordinates."""
+"""The number of shades of the lines in parallel coordinates."""
 
 
 def importance(shares: Mapping[str, float]) -> Plot | None:
-    """Bars of `importances`."""
+    """Draws the shares that `importances` gives as bars; None without shares."""
     if not shares:
         return None
     names = list(shares)[::-1]
@@ -41,7 +41,10 @@ def importance(shares: Mapping[str, float]) -> Plot | None:
 
 
 def parallel(story: Story) -> Plot | None:
-    """A line a trial over all parameters, the better the stronger; drawn as lines, which can be hovered and printed."""
+    """Draws parallel coordinates: a line for each trial over all hyperparameters, darker for better values.
+
+    The lines are a scatter plot, which can be hovered and printed. None with fewer than two trials.
+    """
     trials, values = _with_values(story)
     if len(trials) < 2:
         return None
@@ -86,7 +89,7 @@ def parallel(story: Story) -> Plot | None:
 
 
 def slices(story: Story) -> list[Plot]:
-    """The best value of each trial over each parameter, a figure a parameter."""
+    """Draws a figure for each hyperparameter: the best value of each trial over it."""
     trials, values = _with_values(story)
     if len(trials) < 2:
         return []
@@ -121,7 +124,7 @@ def _slice(story: Story, name: str, trials: Sequence[TrialRecord], values: Seque
 
 
 def pareto(story: Story) -> Plot | None:
-    """What is best at its cost."""
+    """Draws the trials over their cost, and the Pareto front; None if the search has no second objective."""
     against = story.metric.against
     trials, values = _with_values(story)
     points = [(record, value) for record, value in zip(trials, values, strict=True) if record.cost is not None]
@@ -169,7 +172,16 @@ def _is_log(distribution: object) -> bool:
 
 
 def _scaled(column: Sequence[Any], log: bool, order: Sequence[str]) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Heights 0..1 of values on an axis, NaN where there is none, and the marks of the axis; names go by `order`."""
+    """Scales the values of an axis to heights 0..1.
+
+    Args:
+        column: the value of each trial, None if it has none.
+        log: whether numbers are scaled logarithmically.
+        order: the order of values that are names.
+
+    Returns:
+        The heights, NaN for None, and the marks of the axis as pairs of height and text.
+    """
     known = [value for value in column if value is not None]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known) and known:
         scale = np.log10 if log else np.asarray
@@ -190,7 +202,7 @@ def _scaled(column: Sequence[Any], log: bool, order: Sequence[str]) -> tuple[np.
 
 
 def _shade(share: float) -> str:
-    """From a light grey blue to a dark blue that both backgrounds bear."""
+    """A colour between light and dark blue for a share 0..1, readable on light and dark backgrounds."""
     light, dark = np.array([158, 190, 214]), np.array([16, 94, 160])
     red, green, blue = (light + share * (dark - light)).round().astype(int)
     return f"rgb({red},{green},{blue})"
