@@ -8,7 +8,7 @@ from pathlib import Path
 
 FORCED_DEVICE = "FERVIT_DEVICE"
 """The environment variable that names the device of all arithmetic, whatever Ray reserves. The tests set it to `cpu`
-together with GPUs that exist only in Ray's books (RAY_OVERRIDE_RESOURCES)."""
+together with GPUs that Ray counts but that do not exist (RAY_OVERRIDE_RESOURCES)."""
 
 
 def device_of(gpus: float) -> str:

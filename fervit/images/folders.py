@@ -43,7 +43,27 @@ def index_folder(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex
     else:
         entries = sorted(_remote_entries(root, filesystem, path))
         name_of_split = PurePosixPath(path).name
-    top = [entry.path for entry in entries if entry.is_folder and "/" not in entry.path]
+    one_split = _is_one_split(root, [entry.path for entry in entries if entry.is_folder and "/" not in entry.path])
+    rows: list[tuple[str, str, int, str]] = []
+    for entry in entries:
+        parts = PurePosixPath(entry.path).parts
+        split, below = (name_of_split, parts) if one_split else (parts[0], parts[1:])
+        if entry.is_folder and len(below) == 1:
+            _check_emotion(root, entry.path, below[0])
+        elif not entry.is_folder and len(below) > 1:
+            label = EMOTIONS.index(below[0].lower())
+            rows.append((readable(entry.path), split, label, _source(path, entry.path)))
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
+    table = pa.table(columns, schema=SCHEMA)
+    return FaceIndex(root=root, kind="file", table=table, filesystem=filesystem, one_split=one_split)
+
+
+def _is_one_split(root: str, top: list[str]) -> bool:
+    """Whether the data root is a folder of class folders rather than of splits, by the folders at its top.
+
+    Raises:
+        UserError: the folders are neither, or one of them is no split.
+    """
     splits = [name for name in top if name in SPLITS]
     one_split = not splits and any(name.lower() in EMOTIONS for name in top)
     if top and not splits and not one_split:
@@ -57,18 +77,7 @@ def index_folder(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex
                 f"--data_root {root}: '{name}' stands beside {splits[0]} but is no split; splits are "
                 f"{', '.join(SPLITS)} ({nearest(name.lower(), SPLITS)}): rename or move it"
             )
-    rows: list[tuple[str, str, int, str]] = []
-    for entry in entries:
-        parts = PurePosixPath(entry.path).parts
-        split, below = (name_of_split, parts) if one_split else (parts[0], parts[1:])
-        if entry.is_folder and len(below) == 1:
-            _check_emotion(root, entry.path, below[0])
-        elif not entry.is_folder and len(below) > 1:
-            label = EMOTIONS.index(below[0].lower())
-            rows.append((readable(entry.path), split, label, _source(path, entry.path)))
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
-    table = pa.table(columns, schema=SCHEMA)
-    return FaceIndex(root=root, kind="file", table=table, filesystem=filesystem, one_split=one_split)
+    return one_split
 
 
 def _check_emotion(root: str, folder: str, name: str) -> None:

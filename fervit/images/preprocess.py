@@ -81,9 +81,8 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
             tasks = [(row, output_dir / names[row["image_id"], row["split"]]) for row in batch.to_pylist()]
             missing = [(row, path) for row, path in tasks if not path.is_file()]
             present += len(tasks) - len(missing)
-            for (row, _), (faces, error) in zip(
-                missing, pool.map(lambda task: work(task[0]["source"], task[1]), missing), strict=True
-            ):
+            results = pool.map(lambda task: work(task[0]["source"], task[1]), missing)
+            for (row, _), (faces, error) in zip(missing, results, strict=True):
                 several += faces > 1
                 progress.add(int(not error), failed=int(bool(error)))
                 if error:

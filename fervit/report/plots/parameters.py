@@ -48,35 +48,13 @@ def parallel(story: Story) -> Plot | None:
     trials, values = _with_values(story)
     if len(trials) < 2:
         return None
-    assert story.space is not None
     axes = [*story.parameters, story.metric.name]
-    places, ticks = [], []
-    for name in axes:
-        column = values if name == story.metric.name else [record.params.get(name) for record in trials]
-        log = name in story.parameters and _is_log(story.space.parameters[name])
-        options = story.space.parameters[name].options() if name in story.parameters else None
-        heights, marks = _scaled(column, log, [str(option) for option in options or ()])
-        places.append(heights)
-        ticks.append(marks)
-    heights = np.array(places)  # [axes, trials]
+    scaled = [_axis(story, name, trials, values) for name in axes]
+    heights = np.array([heights_of_axis for heights_of_axis, _ in scaled])  # [axes, trials]
     order = np.argsort(values if story.metric.goal == "maximize" else -np.array(values), kind="stable")
     figure = go.Figure()
-    for band, rows in enumerate(np.array_split(order, min(BANDS, len(order)))):
-        shade = band / max(1, min(BANDS, len(order)) - 1)
-        x = np.tile([*range(len(axes)), np.nan], len(rows))
-        y = np.concatenate([[*heights[:, row], np.nan] for row in rows])
-        texts = [text for row in rows for text in [details(trials[row], story)] * (len(axes) + 1)]
-        figure.add_scatter(
-            x=x,
-            y=y,
-            text=texts if len(trials) <= 600 else None,
-            mode="lines",
-            line={"color": _shade(shade), "width": 1 + shade},
-            opacity=0.35 + 0.6 * shade,
-            showlegend=False,
-            hovertemplate="%{text}<extra></extra>",
-        )
-    for i, marks in enumerate(ticks):
+    _add_bands(figure, heights, order, [details(record, story) for record in trials])
+    for i, (_, marks) in enumerate(scaled):
         figure.add_shape(type="line", x0=i, x1=i, y0=0, y1=1, line={"width": 1, "color": "#888"}, layer="below")
         for height, text in marks:
             figure.add_annotation(
@@ -86,6 +64,45 @@ def parallel(story: Story) -> Plot | None:
     figure.update_yaxes(visible=False, range=[-0.06, 1.06])
     alt = f"Parallel coordinates of {len(trials)} trials over {', '.join(story.parameters)}; the stronger, the better."
     return Plot(figure=figure, alt=alt, height=460)
+
+
+def _axis(
+    story: Story, name: str, trials: Sequence[TrialRecord], values: Sequence[float]
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """The heights of the trials on the axis of a hyperparameter or the metric, and the marks of the axis."""
+    if name not in story.parameters:
+        return _scaled(values, False, [])
+    assert story.space is not None
+    distribution = story.space.parameters[name]
+    options = [str(option) for option in distribution.options() or ()]
+    return _scaled([record.params.get(name) for record in trials], _is_log(distribution), options)
+
+
+def _add_bands(figure: go.Figure, heights: np.ndarray, order: np.ndarray, labels: Sequence[str]) -> None:
+    """Adds the lines of all trials, in bands of one shade each.
+
+    Args:
+        figure: the figure.
+        heights: the height of each trial on each axis, [axes, trials].
+        order: the numbers of the trials, the worst first.
+        labels: the hover label of each trial.
+    """
+    axes, trials = heights.shape
+    for band, rows in enumerate(np.array_split(order, min(BANDS, len(order)))):
+        shade = band / max(1, min(BANDS, len(order)) - 1)
+        x = np.tile([*range(axes), np.nan], len(rows))
+        y = np.concatenate([[*heights[:, row], np.nan] for row in rows])
+        texts = [text for row in rows for text in [labels[row]] * (axes + 1)]
+        figure.add_scatter(
+            x=x,
+            y=y,
+            text=texts if trials <= 600 else None,
+            mode="lines",
+            line={"color": _shade(shade), "width": 1 + shade},
+            opacity=0.35 + 0.6 * shade,
+            showlegend=False,
+            hovertemplate="%{text}<extra></extra>",
+        )
 
 
 def slices(story: Story) -> list[Plot]:
@@ -184,21 +201,27 @@ def _scaled(column: Sequence[Any], log: bool, order: Sequence[str]) -> tuple[np.
     """
     known = [value for value in column if value is not None]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known) and known:
-        scale = np.log10 if log else np.asarray
-        numbers = np.array([np.nan if value is None else scale(float(value)) for value in column], float)
-        low, high = np.nanmin(numbers), np.nanmax(numbers)
-        if high == low:
-            return np.where(np.isnan(numbers), np.nan, 0.5), [(0.5, short(known[0]))]
-        distinct = sorted(set(known))
-        marks = distinct if len(distinct) <= 6 else [10**x if log else x for x in np.linspace(low, high, 4)]
-        return (numbers - low) / (high - low), [
-            (float((scale(mark) - low) / (high - low)), short(float(mark) if len(distinct) > 6 else mark))
-            for mark in marks
-        ]
+        return _scaled_numbers(column, log, sorted(set(known)))
     names = list(dict.fromkeys([*order, *map(str, known)]))
     heights = {name: (i + 0.5) / len(names) for i, name in enumerate(names)}
     marks_of_names = [(height, name) for name, height in heights.items()]
     return np.array([np.nan if value is None else heights[str(value)] for value in column]), marks_of_names
+
+
+def _scaled_numbers(
+    column: Sequence[float | None], log: bool, distinct: Sequence[float]
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """`_scaled` for numbers, of which `distinct` are the different ones in ascending order."""
+    scale = np.log10 if log else np.asarray
+    numbers = np.array([np.nan if value is None else scale(float(value)) for value in column], float)
+    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    if high == low:
+        return np.where(np.isnan(numbers), np.nan, 0.5), [(0.5, short(distinct[0]))]
+    if len(distinct) <= 6:
+        marks = [(scale(mark), short(mark)) for mark in distinct]
+    else:
+        marks = [(scale(mark), short(float(mark))) for mark in (10**x if log else x for x in np.linspace(low, high, 4))]
+    return (numbers - low) / (high - low), [(float((place - low) / (high - low)), text) for place, text in marks]
 
 
 def _shade(share: float) -> str:
