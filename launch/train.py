@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -66,13 +67,14 @@ def _warm_process(args: argparse.Namespace) -> WarmProcess | None:
                 raise UserError(f"--{flag}: is missing; give the folder that launch/encode.py wrote, or --resume RUN")
     if workers > 1 or args.address or os.environ.get("RAY_ADDRESS"):
         return None
-    process = WarmProcess()
-    from fervit.cluster.connection import would_join
+    process = None if "ray" in sys.modules else WarmProcess()
+    from fervit.cluster.connection import would_join  # which takes a while: the process is under way
 
-    if would_join(args.address):
+    if not would_join(args.address):
+        return process or WarmProcess()
+    if process:
         process.kill()
-        return None
-    return process
+    return None
 
 
 def _train(args: argparse.Namespace, started: float, process: WarmProcess | None) -> None:
