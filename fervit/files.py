@@ -89,8 +89,12 @@ def near(path: Path) -> Path:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a command has locked the folder of a run or a sweep."""
-    path = folder / ".lock"
+    """Whether a command is working in a folder of a run or a sweep."""
+    return is_locked_file(folder / ".lock")
+
+
+def is_locked_file(path: Path) -> bool:
+    """Whether a process holds the lock of a file, which may be missing."""
     if not path.is_file():
         return False
     with path.open() as file:
