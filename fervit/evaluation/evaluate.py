@@ -41,13 +41,19 @@ SEEN = {"val": "NOT unseen: these faces chose the model", "train": "NOT unseen: 
 BRIEF = ("n", "accuracy", "f1_macro", "f1_weighted", "balanced_accuracy")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
+    """What an evaluation found. `repr` gives it on one line, as a notebook shows it."""
+
     split: str
     """"test", or "val" where there is no test split: then the number is not of unseen data."""
     metrics: dict[str, Any]
     """What evaluation_results.json holds."""
     output_dir: Path
+
+    def __repr__(self) -> str:
+        brief = ", ".join(f"{name} {self.metrics[name]:.3f}" for name in ("accuracy", "f1_macro"))
+        return f"Evaluation({self.split}: {self.metrics['n']} faces, {brief}, output_dir={str(self.output_dir)!r})"
 
 
 def predict(checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32) -> np.ndarray:

@@ -1,0 +1,6 @@
+"""What a notebook calls, and the commands of `launch/` call, too: a module a function, named as the commands are.
+
+`fervit.encode`, `fervit.train`, `fervit.tune` and `fervit.evaluate` are the functions of these modules. Their arguments
+are named as the flags. They raise UserError and JobError rather than end the process, and tell what they do through
+`say`: with `say=None` they are silent.
+"""
