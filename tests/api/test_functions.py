@@ -84,14 +84,10 @@ def test_tune_twice_from_a_dict_and_an_object(cluster: Cluster, latents_folder: 
 
     path = tmp_path / "small.yaml"
     path.write_text(SMALL_SPACE)
-    more = fervit.tune(
-        read_space(path), latents_folder, overrides=[*TINY_TEXT, "search.trials=3"], resume=True, say=None
-    )
+    overrides = [*(f"{key}={value}" for key, value in TINY.items()), "search.trials=3"]
+    more = fervit.tune(read_space(path), latents_folder, overrides=overrides, resume=True, say=None)
     assert more.folder == result.folder
     assert len(more.records) == 3
-
-
-TINY_TEXT = [f"{key}={value}" for key, value in TINY.items()]
 
 
 def test_train_twice_and_go_on(cluster: Cluster, latents_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
