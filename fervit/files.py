@@ -77,7 +77,11 @@ def near(path: Path) -> Path:
 
 def is_locked(folder: Path) -> bool:
     """Whether a command is working in a folder of a run or a sweep."""
-    path = folder / ".lock"
+    return is_locked_file(folder / ".lock")
+
+
+def is_locked_file(path: Path) -> bool:
+    """Whether a process holds the lock of a file, which may be missing."""
     if not path.is_file():
         return False
     with path.open() as file:

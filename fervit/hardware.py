@@ -16,6 +16,24 @@ def device_of(gpus: float) -> str:
     return os.environ.get(FORCED_DEVICE) or ("cuda" if gpus else "cpu")
 
 
+def usable_cpus() -> int:
+    """The CPUs that this process may use: those of its affinity mask, or fewer where its container has a quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cpus, int(_cpu_quota() or cpus)))
+
+
+def _cpu_quota() -> float | None:
+    """CPUs that the control group of a container allows, by version 2 or 1 of Linux's interface; None for no limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = (Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        except OSError:
+            return None
+    return float(quota) / float(period) if quota.strip().isdigit() else None
+
+
 @cache
 def cpu_has_bfloat16() -> bool:
     """Whether this machine's CPU multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""

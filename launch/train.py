@@ -1,4 +1,4 @@
-"""Trains one LatentViT on Ray Train, on one or several workers, and goes on with a run that was cut short."""
+"""Trains one LatentViT, in a process of this machine or with Ray Train, and goes on with a run that was cut short."""
 
 from fervit.cli import run
 from fervit.commands.train import main

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +18,13 @@ from fervit.api.arguments import as_text, check_at_least
 from fervit.errors import UserError
 from fervit.progress import Say, silent
 
-# What reads latents, and Ray, are imported within the functions: a training starts before they are here.
+# What takes time to import is imported within the functions: the process that trains is started before.
 if TYPE_CHECKING:
     from fervit.cluster.nodes import Cluster
     from fervit.runs.console import Job
-    from fervit.runs.distributed import Workers
     from fervit.runs.folder import RunFolder
+    from fervit.runs.placement import Workers
+    from fervit.runs.process import WarmProcess
     from fervit.runs.run import Run
     from fervit.training.epoch import EpochResult
 
@@ -89,10 +93,17 @@ def train(
     check_at_least(1, {"workers": workers})
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
-    run, folder = _plan(given, recipe, latents, resume, workers, use_gpu)
-    if not folder.finished:
-        _train(run, folder, started, workers or run.record.workers, use_gpu, address, tell)
-        tell("")
+    process = _warm_process(latents, resume, workers, address)
+    try:
+        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu)
+        if not folder.finished:
+            _train(
+                run, folder, [("command", started), ("latents", time.time())], workers, use_gpu, address, process, tell
+            )
+            tell("")
+    finally:
+        if process:
+            process.kill()
     return _conclude(run, folder, tell)
 
 
@@ -118,6 +129,36 @@ def checked_hyperparameters(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: convert(value, kinds[name], f"hyperparameters.{name}") for name, value in given.items()}
 
 
+def _warm_process(
+    latents: Mapping[str, str | None], resume: str | Path | None, workers: int | None, address: str | None
+) -> WarmProcess | None:
+    """The process that trains where Ray is not needed; it imports torch while this one reads the latents."""
+    from fervit.runs.folder import RunFolder, RunRecord
+
+    if resume is not None:
+        folder = RunFolder(Path(resume).absolute())
+        workers = workers or RunRecord.read(folder).workers
+        if folder.finished:
+            return None
+    for split in latents if resume is None else ():
+        if latents[split] is None:
+            raise UserError(
+                f"--latent_{split}_dir: is missing; give the folder that launch/encode.py wrote, or --resume RUN"
+            )
+    if (workers or 1) > 1 or address or os.environ.get("RAY_ADDRESS"):
+        return None
+    from fervit.runs.process import WarmProcess
+
+    process = None if "ray" in sys.modules else WarmProcess()
+    from fervit.cluster.connection import would_join  # which takes a while: the process is under way
+
+    if not would_join(address):
+        return process or WarmProcess()
+    if process:
+        process.kill()
+    return None
+
+
 def _plan(
     given: dict[str, Any],
     recipe: str | None,
@@ -137,51 +178,71 @@ def _plan(
         folder = RunFolder(Path(resume).absolute())
         return prepare_resume(folder, given, recipe, latents), folder
     train, val = latents["train"], latents["val"]
-    if train is None or val is None:
-        flag = "latent_train_dir" if train is None else "latent_val_dir"
-        raise UserError(f"--{flag}: is missing; give the folder that launch/encode.py wrote, or --resume RUN")
+    assert train is not None
+    assert val is not None
     run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu)
     return run, RunFolder(new_folder(run_name(run.config)))
 
 
 def _train(
-    run: Run, folder: RunFolder, started: float, n_workers: int, use_gpu: bool | None, address: str | None, tell: Say
+    run: Run,
+    folder: RunFolder,
+    stages: list[tuple[str, float]],
+    workers: int | None,
+    use_gpu: bool | None,
+    address: str | None,
+    process: WarmProcess | None,
+    tell: Say,
 ) -> None:
     """Trains to the end, a line an epoch."""
     from fervit.cluster.shared_folder import check_shared
     from fervit.runs.console import Follower
-    from fervit.runs.distributed import place
+    from fervit.runs.placement import place
     from fervit.runs.run import first_lines
 
-    stages = [("command", started), ("latents", time.time())]
     try:
-        with folder.locked(), _hardware(folder, address) as cluster:
-            stages.append(("Ray", time.time()))
+        with folder.locked(), _hardware(folder, address, process) as cluster:
+            if process is None:
+                stages.append(("Ray", time.time()))
             if len(cluster.nodes) > 1:
                 check_shared(cluster.nodes, folder.path)
-            workers = place(cluster, n_workers, run.record.use_gpu if use_gpu is None else use_gpu)
+            placed = place(cluster, workers or run.record.workers, run.record.use_gpu if use_gpu is None else use_gpu)
             run.write(folder, cluster)
             for line in first_lines(run, folder, cluster):
                 tell(line)
-            start = _starter(run, folder, cluster, workers)
-            Follower(folder, run.config.epochs, run.config.batch_size, stages, tell).follow(start)
+            start = _starter(run, folder, cluster, placed, process)
+            engine = "" if process else "Ray Train"
+            Follower(folder, run.config.epochs, run.config.batch_size, stages, tell, engine).follow(start)
     except BaseException:
         folder.remove_if_new()
         raise
 
 
-def _hardware(folder: RunFolder, address: str | None) -> AbstractContextManager[Cluster]:
-    """The cluster that Ray joins or starts."""
+def _hardware(folder: RunFolder, address: str | None, process: WarmProcess | None) -> AbstractContextManager[Cluster]:
+    """This machine, or the cluster that Ray joins or starts."""
+    if process:
+        return nullcontext(process.machine())
     from fervit.cluster.connection import connect
 
     return connect(address, folder.ray_log)
 
 
-def _starter(run: Run, folder: RunFolder, cluster: Cluster, workers: Workers) -> Callable[[], Job]:
-    """What starts the training."""
+def _starter(
+    run: Run, folder: RunFolder, cluster: Cluster, workers: Workers, process: WarmProcess | None
+) -> Callable[[], Job]:
+    """What starts the training, in the process or with Ray Train."""
+    if process:
+        from fervit.runs.process import ProcessJob
+
+        return partial(ProcessJob, process, run.config, run.train, run.val, workers, folder)
     from fervit.runs.distributed import TrainingJob
 
-    return lambda: TrainingJob(run.config, run.train, run.val, workers, folder, local=cluster.started_here)
+    return partial(
+        TrainingJob,
+        *(run.config, run.train, run.val, workers, folder),
+        local=cluster.started_here,
+        elsewhere=len(cluster.nodes) > 1,
+    )
 
 
 def _conclude(run: Run, folder: RunFolder, tell: Say) -> TrainResult:

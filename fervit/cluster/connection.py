@@ -43,6 +43,15 @@ def connect(address: str | None, log: Path) -> Iterator[Cluster]:
                 ray.shutdown()
 
 
+def would_join(address: str | None) -> bool:
+    """Whether `connect` would use a Ray that is there already, rather than start one for this process alone."""
+    import ray
+    from ray._private.services import find_bootstrap_address
+
+    given = address or os.environ.get("RAY_ADDRESS")
+    return given is not None or ray.is_initialized() or _listens(find_bootstrap_address(None))
+
+
 def _init(address: str | None) -> None:
     import ray
     from ray._private.services import find_bootstrap_address

@@ -1,4 +1,4 @@
-"""Trains one LatentViT on Ray Train, on one or several workers, and goes on with a run that was cut short."""
+"""Trains one LatentViT, in a process of this machine or with Ray Train, and goes on with a run that was cut short."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parser() -> Parser:
     flags.add_argument("--workers", type=positive_int, help="processes that train together, by DDP (default: 1)")
     flags.add_argument("--use_gpu", action="store_true", default=None, help="a GPU a worker; used anyway if there is")
     flags.add_argument("--no_use_gpu", action="store_false", dest="use_gpu", default=None, help="train on the CPU")
-    flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
+    flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or this machine")
     add_fields(flags, TrainConfig, "hyperparameters")
     return flags
 

@@ -21,13 +21,19 @@ PATIENCE_S = 60.0
 
 
 class Job(Protocol):
-    """A training that goes on elsewhere."""
+    """A training that goes on in other processes."""
 
     error: BaseException | None
 
     @property
-    def running(self) -> bool: ...
-    def wait(self, seconds: float) -> None: ...
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+
+    def wait(self, seconds: float) -> None:
+        """Waits for its end, for so many seconds at most."""
+
+    def close(self) -> None:
+        """Ends what of it would not end with this command."""
 
 
 @dataclass
@@ -40,6 +46,7 @@ class Follower:
         batch_size: of all workers together.
         started: (what, Unix time) of each stage of the start so far, the command's first.
         say: prints a line.
+        engine: what starts the workers, as a stage of the start; "" if that takes no time.
     """
 
     folder: RunFolder
@@ -47,6 +54,7 @@ class Follower:
     batch_size: int
     started: list[tuple[str, float]]
     say: Callable[[str], None]
+    engine: str = "Ray Train"
     _read: int = 0
     _state: str = ""
     _message: str = ""
@@ -54,19 +62,30 @@ class Follower:
     _saved: int = 0
     _last: float = 0.0
     _waiting: bool = False
+    _leaving: bool = False
 
     def follow(self, start: Callable[[], Job]) -> str:
         """Starts the job and returns how it ended: "finished" or "stopped".
 
         Raises:
             JobError: it diverged, ran out of memory, or lost its workers too often.
-            KeyboardInterrupt: Ctrl-C ended it, with a message that says how to go on.
+            KeyboardInterrupt: Ctrl-C or a notice that the machine will be taken away ended it, with a message that
+                says how to go on.
         """
         try:
             job = start()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._interrupted()) from None
-        self.started.append(("Ray Train", time.time()))
+        if self.engine:
+            self.started.append((self.engine, time.time()))
+        try:
+            stopping = self._watch(job)
+        finally:
+            job.close()
+        return self._outcome(job, stopping)
+
+    def _watch(self, job: Job) -> bool:
+        """Shows the events until the end; returns whether Ctrl-C asked for it."""
         stopping = False
         while True:
             try:
@@ -85,9 +104,14 @@ class Follower:
                 stopping = True
                 self.folder.stop.touch()
                 self.say("stopping after this epoch; Ctrl-C again leaves at once")
+        return stopping
+
+    def _outcome(self, job: Job, stopping: bool) -> str:
         if self._message:
             kept = f"; the best model so far stays as {self.folder.best}" if self.folder.best.is_file() else ""
             raise JobError(self._message + kept)
+        if self._leaving and job.error is None:
+            raise KeyboardInterrupt(f"this machine is about to be taken away: {self._progress()}; {self._go_on()}")
         if not self._state:
             self._log(str(job.error))
             raise JobError(f"the training ended before its last epoch ({self._reason(job.error)}); {self._go_on()}")
@@ -109,7 +133,10 @@ class Follower:
     def _show(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "entered":
-            if any(name == "imports" for name, _ in self.started):
+            if self._leaving:
+                self._leaving = False
+                self.started = [("notice", self._last)]
+            elif any(name == "imports" for name, _ in self.started):
                 self.say("a worker was lost; the training goes on from the last saved epoch")
                 self.started = [("loss of a worker", self._last)]
             self.started += [("processes", event["time"]), ("imports", event["imported"])]
@@ -130,6 +157,9 @@ class Follower:
             self._last = time.time()
             self._saved = event["epoch"] if event["saved"] else self._saved
             self.say(self._line(event))
+        elif kind == "leaving":
+            self._saved, self._last, self._leaving = event["epoch"], time.time(), True
+            self.say(f"a machine of the training is about to be taken away; {self._progress()}")
         elif kind == "end":
             self._state = event["state"]
         else:
@@ -154,13 +184,16 @@ class Follower:
 
     def _short(self) -> bool:
         """Whether the epoch that runs now will soon be over, or must be, since the one before is not on disk."""
-        if self._row is None:
+        if self._row is None or self._leaving:
             return False
         remaining = self._row["seconds"] - (time.time() - self._last)
         return bool(remaining < SHORT_S or self._saved < self._row["epoch"])
 
     def _interrupted(self) -> str:
-        return f"interrupted: epoch {self._saved} of {self.epochs} is saved; {self._go_on()}"
+        return f"interrupted: {self._progress()}; {self._go_on()}"
+
+    def _progress(self) -> str:
+        return f"epoch {self._saved} of {self.epochs} is saved"
 
     def _go_on(self) -> str:
         return f"`python launch/train.py --resume {self.folder.path}` goes on from there; see {self.folder.ray_log}"

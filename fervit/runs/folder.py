@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fervit.errors import JobError, UserError
-from fervit.files import locked, write_json
+from fervit.files import is_locked_file, locked, write_json
 from fervit.parsing import build
 from fervit.training.config import TrainConfig
+
+ENDING_S = 10.0
+"""Seconds that the process of a command that was killed is given to end."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class RunFolder:
         return self.path / ".stop"
 
     @property
+    def process_lock(self) -> Path:
+        """Locked by the process that trains here, which may outlive the command that started it by a moment."""
+        return self.path / ".process.lock"
+
+    @property
     def finished(self) -> bool:
         """Whether the run has come to its end."""
         try:
@@ -73,13 +83,20 @@ class RunFolder:
         except (OSError, ValueError, KeyError):
             return False
 
-    def locked(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
         """Keeps a second command from training in this folder.
 
         Raises:
-            UserError: another command is at it.
+            UserError: another command, or a process that one has left behind, is at it.
         """
-        return locked(self.path, "run")
+        with locked(self.path, "run"):
+            deadline = time.monotonic() + ENDING_S
+            while is_locked_file(self.process_lock) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if is_locked_file(self.process_lock):
+                raise UserError(f"--resume {self.path}: a process of an earlier command still trains here; end it")
+            yield
 
     def remove_if_new(self) -> None:
         """Takes the folder away again if nothing has been done in it."""

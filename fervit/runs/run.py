@@ -106,9 +106,10 @@ def prepare_resume(folder: RunFolder, given: dict[str, Any], recipe: str | None,
                 f"{split.path}: these are not the latents that {folder.path} began with, so it cannot go on to the "
                 "same result; bring those back, or start a new run"
             )
-    from fervit.runs.recorder import read_state
+    if folder.last.is_file():
+        from fervit.runs.state import load_state
 
-    read_state(folder)  # if it is damaged, that is said now
+        load_state(folder.last)  # if it is damaged, that is said now
     return Run(record=record, **splits)
 
 
@@ -138,11 +139,12 @@ def summary_lines(folder: RunFolder, run: Run) -> list[str]:
 
 def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     """What is said before the training starts."""
+    watch = f"{cluster.watch} | " if cluster.dashboard else ""
     counts = ", ".join(f"{name} {n}" for name, n in zip(EMOTIONS, run.train.counts, strict=True))
     return [
         f"run: {_short(folder.path)}",
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
-        f"watch: {cluster.watch} | tensorboard --logdir {_short(folder.logs)}",
+        f"watch: {watch}tensorboard --logdir {_short(folder.logs)}",
     ]
 
 

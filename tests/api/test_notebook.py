@@ -28,7 +28,7 @@ result""",
     "assert ray.is_initialized()\nray.shutdown()",
     'fervit.encode("faces", "anew", encoder_type="demo", limit=21)  # with a Ray that it starts and stops itself',
     'model = fervit.load(result.model, encoder_type="demo")\n'
-    'faces = model.predict(sorted(Path("faces").rglob("*.png"))[:2])\n[(face.label, face.confidence) for face in faces]',
+    'faces = model.predict(sorted(Path("faces").rglob("*.png"))[:2])\n[face.label for face in faces]',
     "help(fervit.tune)",
     "fervit.tune({}, 'latents')",
 )
