@@ -97,9 +97,8 @@ def train(
     try:
         run, folder = _plan(given, recipe, latents, resume, workers, use_gpu)
         if not folder.finished:
-            _train(
-                run, folder, [("command", started), ("latents", time.time())], workers, use_gpu, address, process, tell
-            )
+            stages = [("command", started), ("latents", time.time())]
+            _train(run, folder, stages, workers, use_gpu, address, process, tell)
             tell("")
     finally:
         if process:
