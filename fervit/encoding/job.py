@@ -27,7 +27,7 @@ from fervit.encoding.stages import EncoderActor, decode_block, write_block
 from fervit.errors import JobError, UserError
 from fervit.files import first_line
 from fervit.latents.parts import drop_duplicates
-from fervit.progress import Progress
+from fervit.progress import Progress, Say
 from fervit.storage import absolute, cannot_write, is_uri
 
 START_S = 600
@@ -81,12 +81,13 @@ def _missing(paths: Sequence[str]) -> str:
     return next((path for path in paths if not Path(path).exists()), "")
 
 
-def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary:
+def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None = print) -> EncodeSummary:
     """Encodes or imports the faces of a plan on the Ray cluster that this process is connected to.
 
     Args:
         plan: from `plan_encoding`.
         placement: from `place`; None for an import, which needs no encoder.
+        say: where progress goes; see `Progress`.
 
     Raises:
         JobError: no face of the index has a code, neither from an earlier job nor from this one; the disk is full; an
@@ -95,7 +96,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
     """
     started = time.monotonic()
     meter = _Meter(plan.latent_out) if len(plan) else None
-    progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import")
+    progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import", say=say)
     failures = FailureLog(plan.folders, plan.failures)
     hosts: Counter[str] = Counter()
     try:

@@ -39,9 +39,9 @@ SEEN = {"val": "NOT unseen: these faces chose the model", "train": "NOT unseen: 
 """The warnings for rows that took part in the training."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
-    """The results of an evaluation."""
+    """What an evaluation found. `repr` gives it on one line, as a notebook shows it."""
 
     split: str
     """"test", or "val" if there is no test split, in which case the metrics are not of unseen data."""
@@ -49,6 +49,10 @@ class Evaluation:
     """The content of evaluation_results.json."""
     output_dir: Path
     """The folder that the files were written into."""
+
+    def __repr__(self) -> str:
+        brief = ", ".join(f"{name} {self.metrics[name]:.3f}" for name in ("accuracy", "f1_macro"))
+        return f"Evaluation({self.split}: {self.metrics['n']} faces, {brief}, output_dir={str(self.output_dir)!r})"
 
 
 def predict(checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32) -> np.ndarray:

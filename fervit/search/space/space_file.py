@@ -50,8 +50,8 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
         raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must be a mapping with the keys name, parameters, ...; see search_spaces/vit.yaml")
-    for override in overrides:
-        _override(raw, override)
+    for text in overrides:
+        override(raw, text)
     return parse_space(raw, str(path))
 
 
@@ -321,18 +321,27 @@ def warm_start_params(space: SearchSpace, params: Mapping[str, Any]) -> dict[str
     return space.active({**filled, **given})
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
+def override(raw: dict[str, Any], setting: str) -> None:
+    """Sets one key in the plain dict of a space file.
+
+    Args:
+        raw: the dict; it is changed.
+        setting: such as "search.trials=16", the value as YAML.
+
+    Raises:
+        UserError: the setting is not of that form, or names a section that is none.
+    """
+    path, equals, text = setting.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise UserError(f"--set {override}: must be of the form a.b=value, such as search.trials=16")
+        raise UserError(f"--set {setting}: must be of the form a.b=value, such as search.trials=16")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML") from None
+        raise UserError(f"--set {setting}: the value is not valid YAML") from None
     for key in keys[:-1]:
         inner = raw.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise UserError(f"--set {override}: '{key}' is not a section of the space file")
+            raise UserError(f"--set {setting}: '{key}' is not a section of the space file")
         raw = inner
     raw[keys[-1]] = value

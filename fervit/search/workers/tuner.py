@@ -26,6 +26,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fervit.cluster.connection import cluster_nodes
+from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
 from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
@@ -284,6 +285,8 @@ def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def answer(number: int, frame: FrameType | None) -> None:
+        if stopper.interrupted and in_notebook():
+            raise KeyboardInterrupt  # the kernel and what the user has in it stay
         if stopper.interrupted:
             os._exit(130)  # Ray's processes end with their driver
         stopper.interrupt()
