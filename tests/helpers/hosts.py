@@ -184,10 +184,13 @@ class RayUp:
         return self.ended(name, patience)
 
     def ended(self, name: str, patience: float = PATIENCE) -> tuple[str, str]:
-        over = wait_until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), patience)
+        over = wait_until(lambda: self.over(name), patience)
         logs = self.logs(name)
         assert over, f"job {name} did not end in {patience} s:\n{logs[-3000:]}"
         return self.status(name), logs
+
+    def over(self, name: str) -> bool:
+        return self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED")
 
     def status(self, name: str) -> str:
         _, printed = self.hosts.run(self.head, ["ray", "job", "status", name])
