@@ -28,6 +28,7 @@ from fervit.cluster.connection import connect
 from fervit.encoding.placement import PART_ROWS
 from fervit.latents.parts import read_split, write_part
 from fervit.latents.schema import schema, table
+from fervit.search.records.events import EpochEnded, TrialEnded
 from fervit.search.space.space_file import parse_space
 
 SLOTS = 2
@@ -103,23 +104,23 @@ def parts(n: int) -> None:
 
 def report(nodes: int, ran: Ran) -> None:
     trials = len(ran.ledger.records)
-    epochs = [event for event in ran.events if event["event"] == "epoch"]
+    epochs = [event for event in ran.events if isinstance(event, EpochEnded)]
     ends: dict[tuple[str, int], float] = {}
     waits: list[tuple[float, float]] = []
     most, full, now = 0, 0.0, set()
     for event in ran.events:
-        if event["event"] == "epoch" and not event["finished"]:
-            now.add(event["name"])
-            slot = (event["node"], event["pid"])
+        if isinstance(event, EpochEnded) and not event.finished:
+            now.add(event.name)
+            slot = (event.node, event.pid)
             if slot in ends:
-                waits.append((event["time"], event["time"] - ends.pop(slot)))
-        elif event["event"] == "epoch":
-            ends[event["node"], event["pid"]] = event["time"]
-        elif event["event"] == "end":
-            now.discard(event["name"])
+                waits.append((event.time, event.time - ends.pop(slot)))
+        elif isinstance(event, EpochEnded):
+            ends[event.node, event.pid] = event.time
+        elif isinstance(event, TrialEnded):
+            now.discard(event.name)
         if len(now) > most:
-            most, full = len(now), event["time"]
-    told = epochs[-1]["time"] - epochs[0]["time"]
+            most, full = len(now), event.time
+    told = epochs[-1].time - epochs[0].time
     print(
         f"{nodes} node{'s' if nodes > 1 else ''}, {most} trials in flight, {trials} in all over {told:.0f} s: driver "
         f"{1000 * ran.cpu / trials:.0f} ms of CPU a trial ({1000 * ran.cpu / len(epochs):.0f} a report, "

@@ -10,23 +10,22 @@ from typing import Any, NamedTuple, cast
 
 from ray import tune
 
-from fervit.search.console.live import PlainScreen
-from fervit.search.ledger import EPOCH_FIELDS, Ledger
-from fervit.search.policy.sampler import SpaceSampler
-from fervit.search.policy.sources import SearchSource
-from fervit.search.policy.stopping import stopping_rule
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.ledger import Ledger
+from fervit.search.opening import open_ledger, open_search
+from fervit.search.records.events import Event
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
+from fervit.training.epoch import FIELDS
 
 
 class Ran(NamedTuple):
     """A sweep that has ended."""
 
     ledger: Ledger
-    events: list[dict[str, Any]]
+    events: list[Event]
     cpu: float
     """Seconds of the driver's processor."""
     wall: float
@@ -41,21 +40,21 @@ def run_instant(space: SearchSpace, folder: Path, seconds: float = 0.0) -> Ran:
         seconds: between a trial's first report and its last.
     """
     folder.mkdir(exist_ok=True)
-    rule = stopping_rule(space.early_stopping, space.metric)
-    ledger = Ledger(space, folder, rule, PlainScreen(lambda line: None))
-    ledger.use(SearchSource(space, SpaceSampler(space, folder / "study.journal")))
+    files = SweepFolder(folder)
+    ledger = open_ledger(space, files)
+    open_search(space, files, ledger)
     cpu, wall = time.process_time(), time.perf_counter()
     trainable = instant(space.early_stopping.max_epochs, seconds)
     # Without latents, whose class would bring torch into each trial's process.
-    run_trials(ledger, cast(SharedLatents, None), TrialResources(), name="trials", trainable=trainable)
+    run_trials(ledger, files, cast(SharedLatents, None), TrialResources(), name="trials", trainable=trainable)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     ledger.close()
-    return Ran(ledger, read_journal(folder / FILE), cpu, wall)
+    return Ran(ledger, ledger.events, cpu, wall)
 
 
 def instant(reports: int, seconds: float) -> type[tune.Trainable]:
     """A trial that does nothing. Made here, so that its process imports neither torch nor fervit."""
-    fields = EPOCH_FIELDS
+    fields = FIELDS
 
     class Instant(tune.Trainable):  # type: ignore[misc]
         @classmethod

@@ -34,13 +34,11 @@ from benchmarks.train import GuideViT, validate
 from fervit.cli import Parser, positive_int, run
 from fervit.cluster.connection import connect
 from fervit.latents import LatentSet
-from fervit.search.console.live import PlainScreen
-from fervit.search.ledger import Ledger
+from fervit.search.opening import open_ledger, open_search
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.policy.sampler import SpaceSampler
-from fervit.search.policy.sources import SearchSource
-from fervit.search.policy.stopping import stopping_rule
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.events import EpochEnded, TrialEnded
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.space.space_file import parse_space
@@ -116,18 +114,18 @@ def measure_ours(space: SearchSpace, train: LatentSet, val: LatentSet, slots: in
     with tempfile.TemporaryDirectory() as name, connect("local", Path(name) / "ray.log"):
         folder = Path(name)
         connected = time.perf_counter()
-        rule = stopping_rule(space.early_stopping, space.metric)
-        ledger = Ledger(space, folder, rule, PlainScreen(lambda line: None))
-        ledger.use(SearchSource(space, SpaceSampler(space, folder / "study.journal")))
-        run_trials(ledger, SharedLatents.put(train, val), TrialResources(), name="trials")
+        files = SweepFolder(folder)
+        ledger = open_ledger(space, files)
+        open_search(space, files, ledger)
+        run_trials(ledger, files, SharedLatents.put(train, val), TrialResources(), name="trials")
         ledger.close()
         wall = time.perf_counter() - started
         rows = [row for record in ledger.records for row in record.epochs]
         stops = [record for record in ledger.records if record.state == "stopped"]
-        steps = math.fsum(len(train) / row["samples_per_second"] for row in rows)
-        whole = math.fsum(row["seconds"] for row in rows)
-        first = min(event["started"] for event in read_journal(folder / FILE) if event["event"] == "epoch")
-        last = max(event["time"] for event in read_journal(folder / FILE))
+        steps = math.fsum(len(train) / row.samples_per_second for row in rows)
+        whole = math.fsum(row.seconds for row in rows)
+        first = min(event.started for event in ledger.events if isinstance(event, EpochEnded))
+        last = max(event.time for event in ledger.events)
         within = math.fsum(record.ended - record.started for record in ledger.records) - whole
         by_slot = {r.pid: max(o.ended for o in ledger.records if o.pid == r.pid) for r in ledger.records}
         begun = {r.pid: min(o.started for o in ledger.records if o.pid == r.pid) for r in ledger.records}
@@ -266,7 +264,7 @@ def bookkeeping(trials: int) -> None:
         started = time.perf_counter()
         write_leaderboard(ran.ledger.records, space, folder / "leaderboard.csv")
         print(f"leaderboard.csv of {trials} trials: {1000 * (time.perf_counter() - started):.0f} ms, once")
-        ends = [event["time"] for event in ran.events if event["event"] == "end"]
+        ends = [event.time for event in ran.events if isinstance(event, TrialEnded)]
     print(
         f"{trials} trials: {1000 * (ends[-1] - ends[0]) / (trials - 1):.1f} ms each, "
         f"{1000 * ran.cpu / trials:.1f} ms of CPU"

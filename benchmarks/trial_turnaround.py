@@ -18,11 +18,12 @@ from pathlib import Path
 
 from fervit.cluster.connection import connect
 from fervit.latents import LatentSet
-from fervit.search.console.live import PlainScreen
-from fervit.search.ledger import Ledger
+from fervit.search.opening import open_ledger
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.stopping import NeverStops
-from fervit.search.records.record import Purpose, TrialRecord
+from fervit.search.records.events import Purpose
+from fervit.search.records.record import TrialRecord
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace, Values
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.tuner import run_trials
@@ -94,10 +95,11 @@ def main() -> None:
     space = SearchSpace(name="turnaround", parameters={"depth": Values(values=(1,))})
     watch = MemoryWatch()
     with tempfile.TemporaryDirectory() as folder, connect(None, Path(folder) / "ray.log"):
-        ledger = Ledger(space, Path(folder), NeverStops(), PlainScreen(lambda line: None))
+        files = SweepFolder(Path(folder))
+        ledger = open_ledger(space, files, rule=NeverStops())
         ledger.use(SameTrial(args.trials))
         watch.start()
-        run_trials(ledger, SharedLatents.put(train, val), TrialResources(workers=args.workers), name="trials")
+        run_trials(ledger, files, SharedLatents.put(train, val), TrialResources(workers=args.workers), name="trials")
         watch.over.set()
 
     gaps = []

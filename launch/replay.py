@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--slots", type=positive_int, default=2, help="trials at once")
     args = parser.parse()
 
-    from fervit.search.policy.replay import read_recording, replay
+    from fervit.search.replay import read_recording, replay
 
     recording = read_recording(args.sweep)
     epochs = args.epochs or max(1, recording.epochs // 4)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, run
 from fervit.errors import UserError
-from fervit.files import first_line, locked, near
+from fervit.files import first_line, near
 
 if TYPE_CHECKING:
     from fervit.search.space.search_space import SearchSpace
@@ -54,8 +53,7 @@ def main() -> None:
     import yaml
 
     from fervit.search.preflight import describe_space
-    from fervit.search.records.journal import FILE
-    from fervit.search.records.sweep_folder import check_same, earlier_sweep
+    from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_sweep
     from fervit.search.space.space_file import read_space
     from fervit.search.splits import open_splits
 
@@ -72,21 +70,21 @@ def main() -> None:
     earlier = earlier_sweep(space, args.resume or "")
     if args.resume is not None and earlier is not None:
         check_same(space, splits, earlier)
-        print(f"going on with {earlier}")
-        folder, is_new = earlier, False
+        print(f"going on with {earlier.path}")
+        files, is_new = earlier, False
     else:
         if earlier is not None and not args.dry_run:
-            print(f"a new sweep; --resume would go on with {earlier}")
-        folder, is_new = new_folder(space.name), True
-    with locked(folder, "sweep"):
+            print(f"a new sweep; --resume would go on with {earlier.path}")
+        files, is_new = SweepFolder(new_folder(space.name)), True
+    with files.locked():
         try:
-            _sweep(space, splits, folder, args, is_new=is_new)
+            _sweep(space, splits, files.path, args, is_new=is_new)
         except UserError:
-            if is_new and not (folder / FILE).exists():
-                shutil.rmtree(folder)  # nothing has been done in it
+            if is_new:
+                files.remove_if_new()
             raise
         if args.dry_run and is_new:
-            shutil.rmtree(folder)
+            files.remove_if_new()
 
 
 def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Namespace, *, is_new: bool) -> None:
@@ -108,14 +106,14 @@ def _sweep(space: SearchSpace, splits: Splits, folder: Path, args: argparse.Name
         from fervit.search.console.after import summarise, summarise_interrupted
         from fervit.search.console.live import screen
         from fervit.search.pipeline import run_sweep
-        from fervit.search.workers.prometheus import MeteredScreen
+        from fervit.search.workers.prometheus import Metrics
 
         try:
             with live_report(folder), screen(print) as shown:
                 share = resources.gpus * resources.workers / cluster.gpus if cluster.gpus else 0.0
-                metered = MeteredScreen(shown, folder.name, share)
+                observers = [shown, Metrics(folder.name, share)]
                 result = run_sweep(
-                    space, splits, resources, folder, cluster, print, screen=metered, second_look=args.second_look
+                    space, splits, resources, folder, cluster, print, observers=observers, second_look=args.second_look
                 )
         except KeyboardInterrupt:
             command = shlex.join(["python", *sys.argv]) + ("" if args.resume is not None else " --resume")

@@ -60,7 +60,7 @@ def _sentence(story: Story, chosen: TrialRecord) -> str:
     params = params_text(chosen.params)
     what = f"{label(chosen)}, seed {chosen.seed}" if chosen.purpose == "search" else label(chosen)
     if story.kind == "run":
-        what = f"the epoch kept is {best['epoch']} of {len(chosen.epochs)}, seed {chosen.seed}"
+        what = f"the epoch kept is {best.epoch} of {len(chosen.epochs)}, seed {chosen.seed}"
         return f"Of this run {what}."
     return f"The best so far: {what} ({params})." if story.state != "finished" else f"The best: {what} ({params})."
 
@@ -91,7 +91,7 @@ def _validation_cards(story: Story, chosen: TrialRecord) -> list[Card]:
     best = chosen.best(story.metric)
     assert best is not None
     name = story.metric.name
-    value = Card(f"{name}, validation", f"{best[name]:.3f}", f"epoch {best['epoch']}")
+    value = Card(f"{name}, validation", f"{story.metric.value(best):.3f}", f"epoch {best.epoch}")
     again = story.confirmation_of(chosen)
     if again is None:
         return [value._replace(note=f"{value.note}; the best of {len(story.records)}, so optimistic")]
@@ -120,8 +120,8 @@ def _baselines(story: Story) -> Table:
 
     def row(what: str, record: TrialRecord) -> list[str]:
         best = record.best(story.metric)
-        value = f"{best[name]:.3f}" if best is not None else ""
-        epoch = str(best["epoch"]) if best is not None else ""
+        value = f"{story.metric.value(best):.3f}" if best is not None else ""
+        epoch = str(best.epoch) if best is not None else ""
         again = story.confirmation_of(record)
         mean = [f"{again.mean:.3f}" if again is not None else ""] if story.confirmed else []
         return [what, value, *mean, epoch, record.state, params_text(record.params)]
@@ -149,10 +149,10 @@ def _confirmation(story: Story) -> list[Table]:
     """What each of the best reached again with fresh seeds."""
     rows = []
     for one in sorted(story.confirmed, key=lambda c: c.mean, reverse=story.metric.goal == "maximize"):
-        best = one.record.best(story.metric)
+        best = one.record.best_value(story.metric)
         assert best is not None
         fresh = ", ".join(f"{value:.3f}" for value in one.values)
-        rows.append([label(one.record), f"{best[story.metric.name]:.3f}", fresh, one.text])
+        rows.append([label(one.record), f"{best:.3f}", fresh, one.text])
     if not rows:
         return []
     highest = "highest" if story.metric.goal == "maximize" else "lowest"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fervit.search.records.journal import FILE
+from fervit.search.records.sweep_folder import SweepFolder
 
 PAUSE_S = 60.0
 """Between two reports, at least; and twenty times what the last one took, so that they cost little."""
@@ -39,7 +39,7 @@ def live_report(folder: Path, pause_s: float = PAUSE_S) -> Iterator[None]:
 
 
 def _keep_writing(folder: Path, pause_s: float, done: threading.Event) -> None:
-    changes, size, pause = folder / FILE, 0, pause_s
+    changes, size, pause = SweepFolder(folder).journal, 0, pause_s
     while not done.wait(pause):
         now = changes.stat().st_size if changes.is_file() else 0
         if now == size:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
@@ -17,15 +15,16 @@ from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation
 from fervit.files import is_locked
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
-from fervit.search.outcome import sealed
 from fervit.search.outcome.confirm import Confirmed, choose, confirmations
-from fervit.search.records import journal
+from fervit.search.outcome.sealed import read_looks
+from fervit.search.records.events import Event
 from fervit.search.records.history import History
+from fervit.search.records.journal import read_journal
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
-from fervit.search.records.sweep_folder import ENVIRONMENT, SPACE_FILE
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
-from fervit.search.space.space_file import parse_space
+from fervit.training.epoch import EpochResult
 from fervit.training.objective import Metric
 
 RESULTS_KEYS = {"split", "seen", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
@@ -47,7 +46,7 @@ class Story:
     """Of the search, in the order of their numbers; a run is one of them."""
     reruns: list[TrialRecord] = field(default_factory=list)
     """With fresh seeds."""
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     chosen: TrialRecord | None = None
     """Whose model is the best; None while no trial has an epoch."""
     confirmed: list[Confirmed] = field(default_factory=list)
@@ -105,7 +104,8 @@ def read_story(folder: Path, *, evaluation: Path | None = None, running: bool | 
     folder = folder.absolute()
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; give one of experiments/, or what evaluate.py wrote")
-    if (folder / SPACE_FILE).is_file() or (folder / journal.FILE).is_file():
+    files = SweepFolder(folder)
+    if files.space.is_file() or files.journal.is_file():
         story = _sweep(folder, running)
     elif (folder / "config.json").is_file() and not (folder / RESULTS_FILE).is_file():
         story = _run(folder, running)
@@ -115,8 +115,8 @@ def read_story(folder: Path, *, evaluation: Path | None = None, running: bool | 
         return story
     else:
         raise UserError(
-            f"{folder}: holds no results (no {SPACE_FILE} of a sweep, config.json of a run, or {RESULTS_FILE}); give "
-            "the folder of one"
+            f"{folder}: holds no results (no {files.space.name} of a sweep, config.json of a run, or {RESULTS_FILE}); "
+            "give the folder of one"
         )
     if evaluation is not None or story.kind == "run":
         _take_evaluation(story, evaluation or folder / "evaluation", required=evaluation is not None)
@@ -125,30 +125,27 @@ def read_story(folder: Path, *, evaluation: Path | None = None, running: bool | 
 
 
 def _sweep(folder: Path, running: bool | None) -> Story:
-    for name in (SPACE_FILE, journal.FILE, ENVIRONMENT):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder}: lacks {name}, which every sweep has; copy the whole folder of the sweep")
-    try:
-        written = yaml.safe_load((folder / SPACE_FILE).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError):
-        raise UserError(f"{folder / SPACE_FILE}: is damaged; copy the sweep's folder again") from None
-    space = parse_space(written, str(folder / SPACE_FILE))
-    events = journal.read_journal(folder / journal.FILE)
-    everything = list(History(events).records.values())
+    files = SweepFolder(folder)
+    for path in (files.space, files.journal, files.environment):
+        if not path.is_file():
+            raise UserError(f"{folder}: lacks {path.name}, which every sweep has; copy the whole folder of the sweep")
+    space, events = files.read_space(), read_journal(files.journal)
+    history = History(events)
+    everything = list(history.records.values())
     records = sorted((r for r in everything if r.purpose == "search"), key=lambda record: record.number)
     reruns = [record for record in everything if record.purpose != "search"]
     running = is_locked(folder) if running is None else running
     story = Story(
         folder=folder,
         kind="sweep",
-        state="running" if running else "finished" if _ended(folder, events) else "interrupted",
+        state="running" if running else "finished" if _ended(files, history) else "interrupted",
         space=space,
         metric=space.metric,
         records=records,
         reruns=reruns,
         events=events,
-        environment=_json(folder / ENVIRONMENT),
-        looks=sealed.read_looks(folder),
+        environment=_json(files.environment),
+        looks=read_looks(files),
     )
     ranking = ranked(records, space.metric)
     if not ranking:
@@ -156,16 +153,30 @@ def _sweep(folder: Path, running: bool | None) -> Story:
     story.chosen = ranking[0]
     story.confirmed = confirmations(ranking[: space.confirm.top], reruns, space.metric)
     if story.state == "finished":
-        marked = _marked(folder / "leaderboard.csv")
-        story.chosen = next((r for r in everything if (r.number, r.seed) == marked), ranking[0])
-        if len(story.confirmed) > 1:
-            story.ties = choose(story.confirmed, space.metric)[1]
+        _take_choice(story, history, files)
     story.model = space.config(story.chosen.params).model() | {"seq_len": _seq_len(story.environment)}
     latest = latest_evaluation(folder)
     if latest is not None and story.state == "finished":
         _take_evaluation(story, latest)
         _compare_with_chosen(story)
     return story
+
+
+def _take_choice(story: Story, history: History, files: SweepFolder) -> None:
+    """Reads which run was chosen, after which confirmations, from the journal."""
+    runs = list(history.records.values())
+    choice = history.choice
+    if choice is None:  # of a version before 0.2, which marked it in the leaderboard alone
+        marked = _marked(files.leaderboard)
+        story.chosen = next((run for run in runs if (run.number, run.seed) == marked), story.chosen)
+        if len(story.confirmed) > 1:
+            story.ties = choose(story.confirmed, story.metric)[1]
+        return
+    story.chosen = next(run for run in runs if (run.number, run.seed) == (choice.number, choice.seed))
+    of_number = {record.number: record for record in story.records}
+    best = [of_number[number] for number in choice.confirmed]
+    story.confirmed = confirmations(best, story.reruns, story.metric)
+    story.ties = [one for one in story.confirmed if one.record.number in choice.ties]
 
 
 def _run(folder: Path, running: bool | None) -> Story:
@@ -179,7 +190,7 @@ def _run(folder: Path, running: bool | None) -> Story:
     for path in (run.history, run.environment):
         if not path.is_file():
             raise UserError(f"{folder}: lacks {path.name}, which every run has; copy the whole folder of the run")
-    rows = read_history(run)
+    rows = [EpochResult.from_json(row) for row in read_history(run)]
     running = is_locked(folder) if running is None else running
     trial = TrialRecord(
         number=0,
@@ -188,7 +199,7 @@ def _run(folder: Path, running: bool | None) -> Story:
         params={},
         epochs=rows,
         state="finished" if run.finished else "running" if running else "stopped",
-        seconds=sum(row["seconds"] for row in rows),
+        seconds=sum(row.seconds for row in rows),
     )
     return Story(
         folder=folder,
@@ -223,7 +234,7 @@ def _compare_with_chosen(story: Story) -> None:
         return
     look, best = story.looks[-1], story.chosen.best(story.metric)
     assert best is not None
-    if (look["trial"], look["seed"], look["epoch"]) != (story.chosen.number, story.chosen.seed, best["epoch"]):
+    if (look["trial"], look["seed"], look["epoch"]) != (story.chosen.number, story.chosen.seed, best.epoch):
         story.evaluated = f"trial {look['trial']}, seed {look['seed']}"
         story.remarks.append(
             f"The evaluation is of {story.evaluated}, for which the test split was opened on {look['opened'][:10]}. "
@@ -248,12 +259,10 @@ def _check_model(story: Story, *, required: bool) -> None:
     story.remarks.append(message)
 
 
-def _ended(folder: Path, events: list[dict[str, Any]]) -> bool:
-    """Whether the last session came to its end; journals of the first releases do not tell, but there is the card."""
-    kinds = [event["event"] for event in events if event["event"] in ("session", "done")]
-    if "done" not in kinds and kinds.count("session") == 1:
-        return (folder / "best" / CARD_FILE).is_file()
-    return bool(kinds) and kinds[-1] == "done"
+def _ended(files: SweepFolder, history: History) -> bool:
+    """Whether the last session came to its end; the earliest journals do not say so, but then there is the card."""
+    never = history.sessions == 1 and not history.was_done
+    return (files.best / CARD_FILE).is_file() if never else history.done
 
 
 def _marked(leaderboard: Path) -> tuple[int, int] | None:

@@ -54,7 +54,7 @@ def trials(story: Story) -> Section | None:
         best = record.best(story.metric)
         name = f"{label(record)} (chosen)" if record is story.chosen else label(record)
         row = [name, str(rank) if rank <= len(ranking) else "", record.state]
-        row += [str(best["epoch"]) if best else "", *(f"{best[name]:.4f}" if best else "" for name in names)]
+        row += [str(best.epoch) if best else "", *(f"{getattr(best, name):.4f}" if best else "" for name in names)]
         row += [str(len(record.epochs)), f"{record.seconds:.1f}"]
         rows.append([*row, *(short(record.params.get(name, "")) for name in story.parameters)])
     table = Table(
@@ -92,7 +92,7 @@ def failures(story: Story) -> Section | None:
                 [
                     label(record),
                     str(len(record.epochs)),
-                    record.failure[:200],
+                    str(record.failure or "")[:200],
                     params_text(record.params),
                 ]
                 for record in failed[:SHOWN_TRIALS]

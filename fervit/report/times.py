@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from fervit.search.records.events import EpochEnded, Event, SessionBegan
 from fervit.search.records.record import TrialRecord
 
 
@@ -41,7 +41,7 @@ class Times:
     lanes: tuple[Lane, ...]
 
 
-def account(events: Sequence[dict[str, Any]], records: Sequence[TrialRecord], train_rows: int) -> Times | None:
+def account(events: Sequence[Event], records: Sequence[TrialRecord], train_rows: int) -> Times | None:
     """Puts a sweep's time together from its journal; None before the first epoch.
 
     Args:
@@ -60,10 +60,10 @@ def account(events: Sequence[dict[str, Any]], records: Sequence[TrialRecord], tr
         slot = next((i for i, until in enumerate(free) if until <= begin + 0.5), len(free))
         free[slot:] = [end, *free[slot + 1 :]]
         lanes.append(Lane(record=of_name[name], slot=slot, begin=begin, end=end))
-    rows = [event["row"] for event in events if event["event"] == "epoch"]
-    epochs = sum(row["seconds"] for row in rows)
-    training = min(epochs, sum(train_rows / row["samples_per_second"] for row in rows))
-    elapsed = clock(events[-1]["time"])
+    rows = [event.row for event in events if isinstance(event, EpochEnded)]
+    epochs = sum(row.seconds for row in rows)
+    training = min(epochs, sum(train_rows / row.samples_per_second for row in rows))
+    elapsed = clock(events[-1].time)
     starting = max(0.0, sum(lane.end - lane.begin for lane in lanes) - epochs)
     return Times(
         elapsed=elapsed,
@@ -76,23 +76,23 @@ def account(events: Sequence[dict[str, Any]], records: Sequence[TrialRecord], tr
     )
 
 
-def _stays(events: Sequence[dict[str, Any]]) -> list[tuple[str, float, float]]:
+def _stays(events: Sequence[Event]) -> list[tuple[str, float, float]]:
     """(trial, begin, end) of each time that a process had a trial, by their begins; one that crashed has several."""
     ends: dict[tuple[str, float], float] = {}
     for event in events:
-        if event["event"] == "epoch":
-            ends[event["name"], event["started"]] = event["time"]
+        if isinstance(event, EpochEnded):
+            ends[event.name, event.started] = event.time
     return sorted(((name, started, ended) for (name, started), ended in ends.items()), key=lambda stay: stay[1])
 
 
-def _sweep_clock(events: Sequence[dict[str, Any]]) -> Callable[[float], float]:
+def _sweep_clock(events: Sequence[Event]) -> Callable[[float], float]:
     """Unix time -> seconds of the sweep, the pauses between its sessions left out."""
     sessions: list[list[float]] = []
     for event in events:
-        if event["event"] == "session":
-            sessions.append([event["time"], event["time"]])
+        if isinstance(event, SessionBegan):
+            sessions.append([event.time, event.time])
         elif sessions:
-            sessions[-1][1] = event["time"]
+            sessions[-1][1] = event.time
 
     def clock(time: float) -> float:
         return sum(min(max(time - begin, 0.0), end - begin) for begin, end in sessions)

@@ -1,51 +1,65 @@
-"""What happens in a sweep, as it happens: the records of its trials, what the sampler is told, what stays on disk.
+"""What happens in a sweep, as it happens: the records of its trials, and what the sampler is told. No Ray.
 
-No Ray: `sweep.py` feeds it from Ray Tune. Everything stands in the journal before anyone else hears of it, so that a
-new ledger over the same folder knows what this one knew, whatever killed it.
+Ray Tune feeds it (`workers/tuner.py`), or recorded curves do (`policy/replay.py`): both run the same sweep. Every event
+is in the journal before anyone else hears of it, so that a new ledger over the same journal knows what this one knew,
+whatever killed it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
-from fervit.runs.tensorboard import log_best, log_epoch, open_writer
+from fervit.files import first_line
 from fervit.search.policy.interfaces import Planned, StoppingRule, TrialSource
+from fervit.search.records.events import (
+    EpochEnded,
+    Event,
+    ModelChosen,
+    ProcessLost,
+    Purpose,
+    SessionBegan,
+    SweepDone,
+    TrialEnded,
+    TrialStarted,
+    TrialState,
+    TrialWentOn,
+)
 from fervit.search.records.history import History
-from fervit.search.records.journal import FILE, Journal, elapsed_seconds, read_journal
-from fervit.search.records.ranking import ranked
-from fervit.search.records.record import Purpose, TrialRecord
+from fervit.search.records.journal import Journal, elapsed_seconds
+from fervit.search.records.models_kept import ModelsKept
+from fervit.search.records.ranking import best_values, ranked
+from fervit.search.records.record import TrialRecord
+from fervit.search.records.report import TrialReport
 from fervit.search.space.search_space import SearchSpace
-from fervit.training.epoch import EpochResult
-
-EPOCH_FIELDS = tuple(field.name for field in dataclasses.fields(EpochResult))
-FAILURES = "failures.log"
-"""Tracebacks of trials that ended with an exception."""
-LAST = "last.pt"
-"""What a trial goes on from."""
+from fervit.training.failure import Failure
 
 
-class Screen(Protocol):
-    """What the user sees of the trials."""
+class Observer:
+    """Sees what happens in a sweep, such as a screen, TensorBoard or metrics; does nothing unless overridden.
+
+    An observer that raises is dropped, and the others are given a remark: what helps on the side never stops the work.
+    """
 
     def changed(self, ledger: Ledger) -> None:
-        """Something has happened."""
-        ...
+        """A trial was started or reported an epoch."""
+
+    def epoch(self, ledger: Ledger, record: TrialRecord) -> None:
+        """A trial reported its last epoch, `record.epochs[-1]`."""
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
-        """A trial has ended."""
-        ...
+        """A trial ended."""
 
-    def lost(self, record: TrialRecord, why: str) -> None:
-        """A trial has lost its process, and will go on in another."""
-        ...
+    def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
+        """A trial lost its process and will go on in another."""
+
+    def remark(self, text: str) -> None:
+        """The user must know this."""
+
+    def close(self) -> None:
+        """The session ends."""
 
 
 class Ledger:
@@ -53,45 +67,59 @@ class Ledger:
 
     Args:
         space: what is searched.
-        folder: of the sweep; checkpoints are in its `checkpoints/<trial>/`. What it holds of an earlier session is
-            taken up again.
+        journal: where the events are kept; what it holds of an earlier session is taken up again.
         rule: which trials are stopped; a new one, as it is fed from the journal.
-        screen: shows what happens.
+        observers: who sees what happens.
+        models: which models stay on disk; None where there are none.
+        clock: seconds, for the time that the sweep has taken.
     """
 
-    def __init__(self, space: SearchSpace, folder: Path, rule: StoppingRule, screen: Screen) -> None:
-        self.space, self.folder = space, folder
+    def __init__(
+        self,
+        space: SearchSpace,
+        journal: Journal,
+        rule: StoppingRule,
+        observers: Sequence[Observer] = (),
+        *,
+        models: ModelsKept | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.space = space
         self.source: TrialSource = _NoSource()
-        self._rule, self._screen = rule, screen
-        self._keep = max(1, space.confirm.top)
+        self._rule, self._observers, self._models, self._clock = rule, list(observers), models, clock
         self._running: dict[str, TrialRecord] = {}
         self._ended: Counter[Purpose] = Counter()
         self._waiting: list[TrialRecord] = []
-        self._kept: list[TrialRecord] = []
+        self._leading: TrialRecord | None = None
+        """The best of the search's trials that have ended."""
         self._judged: dict[str, int] = {}
         """Trial -> the last epoch that the rule has seen."""
         self._decided: set[str] = set()
         """Trials that the rule has stopped."""
-        self._writers: dict[str, SummaryWriter] = {}
-        self._spent, self._since, self._ended_before = 0.0, time.monotonic(), 0
-        path = folder / FILE
-        events = read_journal(path) if path.is_file() else []
-        self._before, self._started = elapsed_seconds(events), time.monotonic()
+        self._spent, self._since, self._ended_before = 0.0, clock(), 0
+        self._before, self._started = elapsed_seconds(journal.earlier), clock()
+        self.events: list[Event] = []
+        """All events of the sweep, in order."""
         self._history = History()
-        for event in events:
+        for event in journal.earlier:
             self._apply(event)
-        self._journal = Journal(path)
-        self._record("session")
+        self._journal = journal
+        self._record(SessionBegan)
         self._take_up()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray Tune pickles whatever it is given, once, and nothing is ever made of that."""
+        """Ray Tune pickles whatever it is given, once, and never unpickles it."""
         return {}
 
     @property
     def records(self) -> list[TrialRecord]:
-        """In the order of their numbers, then seeds."""
+        """All trials and reruns, in the order of their numbers, then seeds."""
         return sorted(self._history.records.values(), key=lambda record: (record.number, record.seed))
+
+    @property
+    def choice(self) -> ModelChosen | None:
+        """The run whose model was exported last, by this session or an earlier one."""
+        return self._history.choice
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -100,7 +128,7 @@ class Ledger:
 
     @property
     def n_begun(self) -> int:
-        """How many of those have been given to Ray Tune."""
+        """How many of those have been started by this session."""
         return len(self.running) - len(self._waiting)
 
     @property
@@ -110,30 +138,31 @@ class Ledger:
 
     @property
     def n_ended_here(self) -> int:
-        """Those that have ended since this source came into use."""
+        """How many of those ended since this source came into use."""
         return self.n_ended - self._ended_before
 
     @property
     def complete(self) -> bool:
-        """All trials of the source have ended."""
+        """Whether all trials of the source have ended."""
         return self.n_ended >= self.source.total
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best of the search so far, of those that have ended and those that run."""
+        """The best trial of the search so far, of those that have ended and those that run."""
         running = [record for record in list(self._running.values()) if record.purpose == "search"]
-        return next(iter(ranked([*self._kept, *running], self.space.metric)), None)
+        leading = [self._leading] if self._leading is not None else []
+        return next(iter(ranked([*leading, *running], self.space.metric)), None)
 
     def use(self, source: TrialSource) -> None:
         """Takes trials from `source` from now on, first those that an earlier session began.
 
-        The source is told what that session may not have told it any more.
+        The source hears again how the trials that have ended did.
         """
-        self.source, self._since = source, time.monotonic()
+        self.source, self._since = source, self._clock()
         self._waiting, self._ended_before = self.running, self.n_ended
         for record in self._history.records.values():
             if record.purpose == "search":
-                for epoch, value in self._best_values(record):
+                for epoch, value in best_values(record, self.space.metric):
                     source.report(record.number, epoch, value)
             if record.state != "running":
                 source.tell(record)
@@ -147,7 +176,7 @@ class Ledger:
         planned = self.source.ask()
         if planned is not None:
             self._record(
-                "start",
+                TrialStarted,
                 name=planned.name,
                 number=planned.number,
                 seed=planned.config.seed,
@@ -155,161 +184,159 @@ class Ledger:
                 params=planned.params,
                 warmup_epochs=planned.config.warmup_epochs,
             )
-            self._screen.changed(self)
+            self._notify(lambda observer: observer.changed(self))
         return planned
 
     def begin_again(self, name: str, why: str) -> None:
         """A trial has lost its process: it goes on with the next one that is free."""
         record = self._history.records[name]
-        self._record("lost", name=name, why=why)
+        self._record(ProcessLost, name=name, why=why)
         self._waiting.append(record)
-        self._screen.lost(record, why)
+        self._notify(lambda observer: observer.lost(self, record, why))
 
-    def epoch(self, name: str, result: dict[str, Any]) -> bool:
+    def report(self, name: str, report: TrialReport) -> bool:
         """One report of a trial: an epoch's result, or its failure. Returns whether the trial is to be stopped."""
         record = self._history.records[name]
         if record.state != "running":
             return True
-        missing = [key for key in ("best_value", *EPOCH_FIELDS) if key not in result]
-        if result.get("failure") or missing:
-            record.failure = result.get("failure") or f"metric missing: a report without {', '.join(missing[:3])}"
-            if result.get("details"):
-                with (self.folder / FAILURES).open("a", encoding="utf-8") as file:
-                    file.write(f"{name}\n{result['details']}\n")
+        if report.epoch is None:
+            record.failure = report.failure
             return True
-        if result.get("again") and any(row["epoch"] == result["epoch"] for row in record.epochs):
-            self._record("again", name=name, epoch=result["epoch"])
+        if report.again and any(epoch.epoch == report.epoch.epoch for epoch in record.epochs):
+            self._record(TrialWentOn, name=name, epoch=report.epoch.epoch)
             return False
         self._record(
-            "epoch",
+            EpochEnded,
             name=name,
-            row={key: result[key] for key in EPOCH_FIELDS},
-            **{key: result[key] for key in ("best_value", "finished", "saved", "started", "pid", "cost")},
-            node=result.get("node_ip", ""),
+            row=report.epoch,
+            best_value=report.best_value,
+            finished=report.finished,
+            saved=report.saved,
+            started=report.started,
+            pid=report.pid,
+            cost=report.cost,
+            node=report.node,
         )
         if record.purpose == "search":
-            self.source.report(record.number, result["epoch"], result["best_value"])
-        self._log(record)
+            self.source.report(record.number, report.epoch.epoch, report.best_value)
+        self._notify(lambda observer: observer.epoch(self, record))
         if name in self._decided and not record.finished:
             self.end(name)
             return True
-        self._screen.changed(self)
+        self._notify(lambda observer: observer.changed(self))
         return False
 
-    def end(self, name: str, error: str = "") -> None:
-        """A trial has ended, by itself, stopped by the rule or the budget, or with an error of its process."""
+    def end(self, name: str, failure: Failure | None = None) -> None:
+        """A trial has ended, by itself, stopped by the rule or the budget, or with a failure of its process."""
         record = self._history.records[name]
         if record.state != "running":
             return
-        failure = error or record.failure
-        state = "failed" if failure else "finished" if record.finished else "stopped"
-        self._record("end", name=name, state=state, failure=failure)
+        failure = failure or record.failure
+        state: TrialState = "failed" if failure else "finished" if record.finished else "stopped"
+        self._record(TrialEnded, name=name, state=state, failure=failure)
         self.source.tell(record)
-        if name in self._writers:
-            best = record.best(self.space.metric)
-            if best is not None:
-                config = self.space.config(record.params, record.seed)
-                log_best(self._writers[name], config, best["f1_macro"], best["epoch"])
-            self._writers.pop(name).close()
-        self._prune(record)
-        self._screen.ended(self, record)
+        if self._models is not None:
+            self._models.ended(record)
+        self._notify(lambda observer: observer.ended(self, record))
 
     def is_over(self, name: str) -> bool:
         """Whether a trial has come to its own end, whatever else ends."""
         record = self._history.records[name]
-        return record.finished or bool(record.failure)
+        return record.finished or record.failure is not None
+
+    def was_stopped(self, name: str) -> bool:
+        """Whether the rule has stopped a trial."""
+        return name in self._decided
 
     def end_all(self) -> None:
-        """No trial of the source goes on."""
+        """Ends all trials of the source."""
         for record in self.running:
             self.end(record.name)
+
+    def choose(self, record: TrialRecord, *, confirmed: Sequence[int] = (), ties: Sequence[int] = ()) -> None:
+        """Records the run whose model is exported, unless it is the choice already.
+
+        Args:
+            record: the run.
+            confirmed: numbers of the trials that were confirmed.
+            ties: numbers of those that cannot be told from the chosen one.
+        """
+        best = record.best(self.space.metric)
+        if best is None:
+            raise ValueError(f"{record.name} has no epoch")
+        choice: dict[str, int | tuple[int, ...]] = {"number": record.number, "seed": record.seed, "epoch": best.epoch}
+        choice |= {"confirmed": tuple(confirmed), "ties": tuple(ties)}
+        if self.choice is None or any(getattr(self.choice, name) != value for name, value in choice.items()):
+            self._record(ModelChosen, **choice)
+
+    def done(self) -> None:
+        """Records that the session has come to its end."""
+        self._record(SweepDone)
 
     def spent_seconds(self) -> float:
         """Training seconds of all trials so far."""
         return self._spent
 
     def elapsed_seconds(self) -> float:
-        """Of this session and those before it."""
-        return self._before + time.monotonic() - self._started
+        """Seconds that this session and those before it have taken."""
+        return self._before + self._clock() - self._started
 
     def session_seconds(self) -> float:
-        """Since this source came into use."""
-        return time.monotonic() - self._since
-
-    def checkpoint_folder(self, name: str) -> Path:
-        return self.folder / "checkpoints" / name
+        """Seconds since this source came into use."""
+        return self._clock() - self._since
 
     def close(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
+        """Closes the journal and ends the work of the observers."""
+        self._notify(lambda observer: observer.close())
         self._journal.close()
 
-    def _record(self, event: str, **values: Any) -> None:
-        self._apply(self._journal.append(event, **values))
+    def _record(self, kind: Callable[..., Event], **values: Any) -> None:
+        self._apply(self._journal.append(kind, **values))
 
-    def _apply(self, event: dict[str, Any]) -> None:
+    def _apply(self, event: Event) -> None:
         """Takes an event of the journal in, of this session or an earlier one."""
+        self.events.append(event)
         record = self._history.apply(event)
         if record is None:
             return
-        match event["event"]:
-            case "start":
-                self._running[record.name] = record
-            case "epoch":
-                row, best_value = event["row"], event["best_value"]
-                self._spent += row["seconds"]
-                if row["epoch"] > self._judged.get(record.name, 0) and record.purpose == "search":
-                    self._judged[record.name] = row["epoch"]
-                    if self._rule.stops(record, best_value, row[self.space.metric.name]):
-                        self._decided.add(record.name)
-            case "end":
-                del self._running[record.name]
-                self._ended[record.purpose] += 1
+        if isinstance(event, TrialStarted):
+            self._running[record.name] = record
+        elif isinstance(event, EpochEnded):
+            self._spent += event.row.seconds
+            if event.row.epoch > self._judged.get(record.name, 0) and record.purpose == "search":
+                self._judged[record.name] = event.row.epoch
+                if self._rule.stops(record, event.best_value, self.space.metric.value(event.row)):
+                    self._decided.add(record.name)
+        elif isinstance(event, TrialEnded):
+            del self._running[record.name]
+            self._ended[record.purpose] += 1
+            if record.purpose == "search":
+                known = [record] if self._leading is None else [self._leading, record]
+                self._leading = next(iter(ranked(known, self.space.metric)), None)
 
     def _take_up(self) -> None:
-        """Ends what an earlier session had decided to end, and removes what it left on disk for nobody."""
+        """Ends what an earlier session had decided to end."""
         for record in list(self._running.values()):
             if record.finished or record.name in self._decided:
-                self._record("end", name=record.name, state="finished" if record.finished else "stopped", failure="")
-        ended = [r for r in self._history.records.values() if r.state != "running" and r.purpose == "search"]
-        self._kept = ranked(ended, self.space.metric)[: self._keep]
-        wanted = {r.name for r in (*self._kept, *self._running.values())}
-        wanted |= {r.name for r in self._history.records.values() if r.purpose != "search"}
-        for folder in (self.folder / "checkpoints").glob("*"):
-            if folder.name not in wanted:
-                shutil.rmtree(folder, ignore_errors=True)
-            elif folder.name not in self._running:
-                (folder / LAST).unlink(missing_ok=True)
+                state: TrialState = "finished" if record.finished else "stopped"
+                self._record(TrialEnded, name=record.name, state=state)
+        if self._models is not None:
+            self._models.take_up(list(self._history.records.values()))
 
-    def _best_values(self, record: TrialRecord) -> Iterator[tuple[int, float]]:
-        """(epoch, best value of the metric so far) of each epoch."""
-        best: float | None = None
-        for row in record.epochs:
-            value = row[self.space.metric.name]
-            best = value if best is None or self.space.metric.better(value, best) else best
-            yield row["epoch"], best
+    def _notify(self, call: Callable[[Observer], None]) -> None:
+        for observer in list(self._observers):
+            try:
+                call(observer)
+            except Exception as error:
+                self._observers.remove(observer)
+                self._remark(f"{type(observer).__name__} failed and is left out from now on: {first_line(error)}")
 
-    def _log(self, record: TrialRecord) -> None:
-        row = record.epochs[-1]
-        if record.name not in self._writers:
-            config = self.space.config(record.params, record.seed)
-            self._writers[record.name] = open_writer(self.folder / "logs" / record.name, config, row["epoch"] - 1)
-        log_epoch(self._writers[record.name], row)
-
-    def _prune(self, ended: TrialRecord) -> None:
-        """Of an ended trial nothing stays to go on from; of the search's trials only the best keep their models."""
-        (self.checkpoint_folder(ended.name) / LAST).unlink(missing_ok=True)
-        if ended.purpose != "search":
-            return
-        candidates = [*self._kept, ended]
-        self._kept = ranked(candidates, self.space.metric)[: self._keep]
-        for record in candidates:
-            if not any(record is kept for kept in self._kept):
-                shutil.rmtree(self.checkpoint_folder(record.name), ignore_errors=True)
+    def _remark(self, text: str) -> None:
+        self._notify(lambda observer: observer.remark(text))
 
 
 class _NoSource:
-    """Before the first source is used."""
+    """Stands for a source before the first one is used."""
 
     purposes: tuple[Purpose, ...] = ()
     total = 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, export
 from fervit.cluster.nodes import Cluster
 from fervit.errors import JobError
@@ -19,19 +20,17 @@ from fervit.latents.source import find_faces
 from fervit.progress import Say
 from fervit.runs.environment import environment
 from fervit.search.console.live import PlainScreen
-from fervit.search.ledger import Ledger, Screen
+from fervit.search.ledger import Ledger, Observer
+from fervit.search.opening import open_ledger, open_search
 from fervit.search.outcome.confirm import Confirmed, choose, confirmations
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import Verdict, open_test
 from fervit.search.outcome.sweep_card import model_card
-from fervit.search.policy.sampler import SpaceSampler
-from fervit.search.policy.sources import ConfirmSource, SearchSource
-from fervit.search.policy.stopping import stopping_rule
-from fervit.search.records.journal import FILE, Journal
+from fervit.search.policy.sources import ConfirmSource
 from fervit.search.records.ranking import failures_by_kind, pareto_front, ranked
 from fervit.search.records.record import TrialRecord
-from fervit.search.records.sweep_folder import write_environment, write_space
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
@@ -48,7 +47,7 @@ def run_sweep(
     cluster: Cluster,
     say: Say,
     *,
-    screen: Screen | None = None,
+    observers: Sequence[Observer] | None = None,
     second_look: bool = False,
     trainable: type[tune.Trainable] = LatentTrial,
 ) -> SweepResult:
@@ -61,7 +60,7 @@ def run_sweep(
         folder: of the sweep, absolute; all its files go there.
         cluster: the Ray that this process is connected to.
         say: prints a line for the user.
-        screen: shows the trials; a line for each that ends unless given.
+        observers: who sees the trials; unless given, a line is printed for each that ends.
         second_look: open the test split again if the choice has changed since it was opened.
         trainable: what a trial is.
 
@@ -69,124 +68,168 @@ def run_sweep(
         JobError: no trial finished.
         KeyboardInterrupt: Ctrl-C; the sweep can go on from here.
     """
-    write_environment(folder, _environment(space, splits, cluster))
-    write_space(space, folder)
-    ledger = Ledger(space, folder, stopping_rule(space.early_stopping, space.metric), screen or PlainScreen(say))
-    latents = SharedLatents.put(splits.train, splits.val)
+    files = SweepFolder(folder)
+    files.write_environment(_environment(space, splits, cluster))
+    files.write_space(space)
+    ledger = open_ledger(space, files, [PlainScreen(say)] if observers is None else observers)
     try:
-        source = SearchSource(space, SpaceSampler(space, folder / "study.journal"), ledger.records)
-        ledger.use(source)
-        run_trials(ledger, latents, resources, name="trials", trainable=trainable)
-        records = [record for record in ledger.records if record.purpose == "search"]
-        ranking = ranked(records, space.metric)
-        if not ranking:
-            kinds = ", ".join(f"{n} x {kind}" for kind, n in failures_by_kind(records).items())
-            raise JobError(
-                f"no trial finished ({kinds or 'the budget ended before the first epoch'}); {folder} has "
-                "leaderboard.csv and failures.log"
-            )
-        confirmed = _confirm(ledger, ranking[: space.confirm.top], latents, resources, say)
-        chosen, ties = _choose(ledger, ranking, confirmed)
-        write_leaderboard(ledger.records, space, folder / "leaderboard.csv", confirmed, chosen)
-    except BaseException as error:
-        write_leaderboard(ledger.records, space, folder / "leaderboard.csv")
-        if isinstance(error, JobError):
-            _done(folder)
-        raise
+        sweep = _Sweep(ledger, files, SharedLatents.put(splits.train, splits.val), resources, say)
+        choice = sweep.search_and_choose(trainable)
+        checkpoint = sweep.export(choice)
+        # From here on nothing is chosen any more: the test split is opened, once.
+        verdict = _evaluate(files, splits, checkpoint, choice.chosen, again=second_look)
+        records = sweep.searched()
+        result = SweepResult(
+            folder=folder,
+            space=space,
+            records=records,
+            chosen=choice.chosen,
+            confirmed=choice.confirmed,
+            ties=choice.ties,
+            front=pareto_front(records, space.metric),
+            ended_because=choice.ended_because,
+            verdict=verdict,
+            encoder=splits.train.encoder,
+            seconds=ledger.elapsed_seconds(),
+        )
+        write_text(files.best / CARD_FILE, model_card(result, checkpoint))
+        ledger.done()
     finally:
         ledger.close()
-    checkpoint = _export(ledger, chosen, confirmed)
-    # From here on nothing is chosen any more: the test split is opened, once.
-    if splits.test is None:
-        evaluation = evaluate(
-            checkpoint,
-            splits.val,
-            folder / "evaluation",
-            split="val",
-            training_sha256=splits.train.sha256,
-            faces=find_faces(splits.val),
-        )
-        verdict = Verdict(evaluation=evaluation, looks=0)
-    else:
-        verdict = open_test(folder, checkpoint, chosen, splits.test, splits.train, again=second_look)
-    result = SweepResult(
-        folder=folder,
-        space=space,
-        records=records,
-        chosen=chosen,
-        confirmed=confirmed,
-        ties=ties,
-        front=pareto_front(records, space.metric),
-        ended_because=source.enough or _budget_spent(ledger, resources, len(records)),
-        verdict=verdict,
-        encoder=splits.train.encoder,
-        seconds=ledger.elapsed_seconds(),
-    )
-    write_text(folder / "best" / CARD_FILE, model_card(result, checkpoint))
-    _done(folder)
     return result
 
 
-def _done(folder: Path) -> None:
-    """Writes down that a session has come to its end."""
-    journal = Journal(folder / FILE)
-    journal.append("done")
-    journal.close()
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """What the search and its confirmation came to."""
+
+    chosen: TrialRecord
+    """The run to export."""
+    confirmed: list[Confirmed]
+    ties: list[Confirmed]
+    ended_because: str
 
 
-def _budget_spent(ledger: Ledger, resources: TrialResources, begun: int) -> str:
-    budget, gpus = ledger.space.budget, resources.gpus * resources.workers
-    over = spent(budget, ledger.elapsed_seconds(), gpus * ledger.spent_seconds())
-    if not over or begun >= ledger.space.search.trials:
-        return ""
-    limits = [
-        f"{value:g} {name}" for name, value in (("hours", budget.hours), ("GPU-hours", budget.gpu_hours)) if value
-    ]
-    return f"the budget of {' and '.join(limits)} is spent after {begun} of {ledger.space.search.trials} trials"
+@dataclass(frozen=True)
+class _Sweep:
+    """The steps of a sweep on its ledger."""
+
+    ledger: Ledger
+    files: SweepFolder
+    latents: SharedLatents
+    resources: TrialResources
+    say: Say
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.ledger.space
+
+    def searched(self) -> list[TrialRecord]:
+        """The trials of the search, without reruns."""
+        return [record for record in self.ledger.records if record.purpose == "search"]
+
+    def search_and_choose(self, trainable: type[tune.Trainable]) -> _Choice:
+        """Runs the search and the confirmation, and writes the leaderboard whatever happens.
+
+        Raises:
+            JobError: no trial finished.
+            KeyboardInterrupt: Ctrl-C.
+        """
+        try:
+            ended_because = self._search(trainable)
+            ranking = ranked(self.searched(), self.space.metric)
+            if not ranking:
+                raise self._nothing_finished()
+            confirmed = self._confirm(ranking[: self.space.confirm.top])
+            choice = self._choose(ranking[0], confirmed, ended_because)
+        except BaseException as error:
+            write_leaderboard(self.ledger.records, self.space, self.files.leaderboard)
+            if isinstance(error, JobError):
+                self.ledger.done()
+            raise
+        self.ledger.choose(
+            choice.chosen,
+            confirmed=[one.record.number for one in confirmed],
+            ties=[one.record.number for one in choice.ties],
+        )
+        write_leaderboard(self.ledger.records, self.space, self.files.leaderboard, confirmed, choice.chosen)
+        return choice
+
+    def export(self, choice: _Choice) -> Checkpoint:
+        """Writes best/, and keeps of each confirmed configuration only the model of its best run."""
+        checkpoint = load_checkpoint(self.files.trial(choice.chosen.name).best_model)
+        export(checkpoint, self.files.best)
+        kept = {self._runs(one.record.number)[0].name for one in choice.confirmed}
+        if kept:
+            for record in self.ledger.records:
+                if record.name not in kept:
+                    shutil.rmtree(self.files.trial(record.name).path, ignore_errors=True)
+        return checkpoint
+
+    def _search(self, trainable: type[tune.Trainable]) -> str:
+        """Runs the trials of the search; returns why it ended before its last one, "" if it did not."""
+        source = open_search(self.space, self.files, self.ledger)
+        run_trials(self.ledger, self.files, self.latents, self.resources, name="trials", trainable=trainable)
+        return source.enough or self._budget_spent()
+
+    def _budget_spent(self) -> str:
+        budget, begun, trials = self.space.budget, len(self.searched()), self.space.search.trials
+        gpus = self.resources.gpus * self.resources.workers
+        over = spent(budget, self.ledger.elapsed_seconds(), gpus * self.ledger.spent_seconds())
+        if not over or begun >= trials:
+            return ""
+        limits = [
+            f"{value:g} {name}" for name, value in (("hours", budget.hours), ("GPU-hours", budget.gpu_hours)) if value
+        ]
+        return f"the budget of {' and '.join(limits)} is spent after {begun} of {trials} trials"
+
+    def _nothing_finished(self) -> JobError:
+        kinds = ", ".join(f"{n} x {kind}" for kind, n in failures_by_kind(self.searched()).items())
+        return JobError(
+            f"no trial finished ({kinds or 'the budget ended before the first epoch'}); {self.files.path} has "
+            f"{self.files.leaderboard.name} and {self.files.failures.name}"
+        )
+
+    def _confirm(self, best: Sequence[TrialRecord]) -> list[Confirmed]:
+        """Trains each of the best configurations again, to the end, with fresh seeds."""
+        if not best:
+            return []
+        self.ledger.use(ConfirmSource(self.space, best, self.ledger.records))
+        if not self.ledger.complete:
+            self.say(f"confirming the best {len(best)} with {self.space.confirm.seeds} fresh seeds each")
+        run_trials(self.ledger, self.files, self.latents, self.resources, name="confirm")
+        return confirmations(best, self.ledger.records, self.space.metric)
+
+    def _choose(self, leading: TrialRecord, confirmed: list[Confirmed], ended_because: str) -> _Choice:
+        """The run to export, and what ties with its configuration."""
+        ties: list[Confirmed] = []
+        if confirmed:
+            winner, ties = choose(confirmed, self.space.metric)
+            leading = winner.record
+        chosen = self._runs(leading.number)[0]
+        return _Choice(chosen=chosen, confirmed=confirmed, ties=ties, ended_because=ended_because)
+
+    def _runs(self, number: int) -> list[TrialRecord]:
+        """All runs of a configuration whose models are there, best first; a resumed sweep may have removed one."""
+        runs = [record for record in self.ledger.records if record.number == number]
+        return ranked((r for r in runs if self.files.trial(r.name).best_model.is_file()), self.space.metric)
 
 
-def _confirm(
-    ledger: Ledger, best: Sequence[TrialRecord], latents: SharedLatents, resources: TrialResources, say: Say
-) -> list[Confirmed]:
-    """Trains each of the best configurations again, to the end, with fresh seeds."""
-    if not best:
-        return []
-    space = ledger.space
-    source = ConfirmSource(space, best, ledger.records)
-    ledger.use(source)
-    if not ledger.complete:
-        say(f"confirming the best {len(best)} with {space.confirm.seeds} fresh seeds each")
-    run_trials(ledger, latents, resources, name="confirm")
-    return confirmations(best, ledger.records, space.metric)
-
-
-def _choose(
-    ledger: Ledger, ranking: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
-) -> tuple[TrialRecord, list[Confirmed]]:
-    """The run to export, and what ties with its configuration."""
-    if not confirmed:
-        return _runs(ledger, ranking[0].number)[0], []
-    winner, ties = choose(confirmed, ledger.space.metric)
-    return _runs(ledger, winner.record.number)[0], ties
-
-
-def _runs(ledger: Ledger, number: int) -> list[TrialRecord]:
-    """All runs of a configuration whose models are there, best first; a resumed sweep may have removed one."""
-    runs = [record for record in ledger.records if record.number == number]
-    kept = [record for record in runs if (ledger.checkpoint_folder(record.name) / BEST_MODEL).is_file()]
-    return ranked(kept, ledger.space.metric)
-
-
-def _export(ledger: Ledger, chosen: TrialRecord, confirmed: Sequence[Confirmed]) -> Checkpoint:
-    """Writes best/, and leaves of each confirmed configuration the model of its best run alone."""
-    checkpoint = load_checkpoint(ledger.checkpoint_folder(chosen.name) / BEST_MODEL)
-    export(checkpoint, ledger.folder / "best")
-    kept = {_runs(ledger, c.record.number)[0].name for c in confirmed}
-    if kept:
-        for record in ledger.records:
-            if record.name not in kept:
-                shutil.rmtree(ledger.checkpoint_folder(record.name), ignore_errors=True)
-    return checkpoint
+def _evaluate(
+    files: SweepFolder, splits: Splits, checkpoint: Checkpoint, chosen: TrialRecord, *, again: bool
+) -> Verdict:
+    """The result on the test split, or on validation, marked as such, where there is none."""
+    if splits.test is not None:
+        return open_test(files, checkpoint, chosen, splits.test, splits.train, again=again)
+    evaluation = evaluate(
+        checkpoint,
+        splits.val,
+        files.evaluation(),
+        split="val",
+        training_sha256=splits.train.sha256,
+        faces=find_faces(splits.val),
+    )
+    return Verdict(evaluation=evaluation, looks=0)
 
 
 def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> dict[str, Any]:

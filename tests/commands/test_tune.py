@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fervit.cluster.nodes import Cluster
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.events import TrialStarted
+from fervit.search.records.journal import read_journal
+from fervit.search.records.sweep_folder import SweepFolder
 from tests.conftest import Command
 from tests.helpers.sweeps import leaderboard
 
@@ -42,7 +44,7 @@ def test_trials_are_added_to_a_sweep_and_its_test_result_stays_sealed(
     more = command("tune", *args, "--set", "search.trials=8")
     assert more.status == 0, more.err
     assert len(leaderboard(folder)) == 8
-    assert len([event for event in read_journal(folder / FILE) if event["event"] == "start"]) == 8
+    assert len([event for event in read_journal(SweepFolder(folder).journal) if isinstance(event, TrialStarted)]) == 8
     (chosen,) = [row for row in leaderboard(folder) if row["chosen"] == "yes"]
     assert chosen["trial"] != "0"  # its learning rate is the lowest
     assert looks(folder) == sealed

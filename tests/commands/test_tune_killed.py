@@ -20,11 +20,12 @@ from fervit.cluster.nodes import Cluster
 from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
 from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.events import EpochEnded
 from fervit.search.records.history import History
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.journal import read_journal
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
-from fervit.search.workers.trial import STOP
 from tests.conftest import SMALL_SPACE
 from tests.helpers.processes import DRIVER, NODE, TRIAL, Running, alone, descendants, kill, launch, send, wait_until
 from tests.helpers.sweeps import leaderboard, sweep
@@ -70,32 +71,37 @@ def start() -> Iterator[Start]:
 
 
 def epochs_told(folder: Path) -> int:
-    journals = list(folder.glob(f"experiments/*/{FILE}"))
+    journals = list(folder.glob("experiments/*/trials.jsonl"))
     return journals[0].read_bytes().count(b'"epoch", "time"') if journals else 0
+
+
+def epochs_of(folder: Path) -> list[EpochEnded]:
+    """What the journal says of each epoch, in the order in which they were reported."""
+    return [event for event in read_journal(SweepFolder(folder).journal) if isinstance(event, EpochEnded)]
 
 
 def curves(folder: Path) -> dict[str, list[tuple[float, ...]]]:
     """All numbers of each trial's epochs but for times."""
     names = ("train_loss", "train_accuracy", "val_loss", "f1_macro", "lr")
-    records = History(read_journal(folder / FILE)).records.values()
-    return {r.name: [tuple(row[name] for name in names) for row in r.epochs] for r in records}
+    records = History(read_journal(SweepFolder(folder).journal)).records.values()
+    return {r.name: [tuple(getattr(epoch, name) for name in names) for epoch in r.epochs] for r in records}
 
 
 def assert_decided_by_its_curves(folder: Path, space: SearchSpace) -> None:
     """Every trial ended as ASHA decides when it is fed with the curves in the order in which they came."""
-    events = read_journal(folder / FILE)
+    events = read_journal(SweepFolder(folder).journal)
     rule, history, stopped, seen = stopping_rule(space.early_stopping, space.metric), History(), set(), set()
     for event in events:
         record = history.apply(event)
-        if event["event"] != "epoch" or record is None or record.purpose != "search":
+        if not isinstance(event, EpochEnded) or record is None or record.purpose != "search":
             continue
-        if (record.name, event["row"]["epoch"]) in seen:
+        if (record.name, event.row.epoch) in seen:
             continue  # trained again after a kill
-        seen.add((record.name, event["row"]["epoch"]))
-        if rule.stops(record, event["best_value"], event["row"]["f1_macro"]) and not record.finished:
+        seen.add((record.name, event.row.epoch))
+        if rule.stops(record, event.best_value, event.row.f1_macro) and not record.finished:
             stopped.add(record.name)
     for record in history.records.values():
-        assert [row["epoch"] for row in record.epochs] == list(range(1, len(record.epochs) + 1))
+        assert [epoch.epoch for epoch in record.epochs] == list(range(1, len(record.epochs) + 1))
         if record.purpose == "search":
             assert record.state == ("stopped" if record.name in stopped else "finished")
     assert stopped
@@ -184,18 +190,18 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_twice_leaves_at_once(
     (folder,) = (tmp_path / "experiments").iterdir()
     assert list(csv.DictReader((folder / "leaderboard.csv").open()))
     assert not (folder / "evaluation").exists()
-    last = [event for event in read_journal(folder / FILE) if event["event"] == "epoch"][-1]
-    assert last["saved"] == last["row"]["epoch"]
+    last = epochs_of(folder)[-1]
+    assert last.saved == last.row.epoch
 
     driver = start(tmp_path, path)
     epochs = epochs_told(tmp_path)
     assert driver.reaches(lambda: epochs_told(tmp_path) > epochs)
-    epochs_of_trial = [e["row"]["epoch"] for e in read_journal(folder / FILE) if e["event"] == "epoch"]
+    epochs_of_trial = [event.row.epoch for event in epochs_of(folder)]
     assert epochs_of_trial == list(range(1, len(epochs_of_trial) + 1))  # it went on with the very next epoch
     below = descendants(driver.pid)
     assert send(TRIAL, signal.SIGSTOP, driver)  # so it will not save, for which one Ctrl-C waits
     driver.interrupt()
-    assert driver.reaches((folder / STOP).exists)
+    assert driver.reaches(SweepFolder(folder).stop.exists)
     driver.interrupt()
     output = driver.ended()
     assert driver.returncode == 130

@@ -23,8 +23,10 @@ import yaml
 from playwright.sync_api import Browser, Page
 
 from fervit.cluster.nodes import Cluster
+from fervit.search.records.events import EpochEnded
 from fervit.search.records.history import History
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.journal import read_journal
+from fervit.search.records.sweep_folder import SweepFolder
 from tests.conftest import GRAFANA, ROOT, SMALL_SPACE, write_splits
 from tests.helpers.processes import wait_until
 
@@ -36,7 +38,7 @@ class Running(NamedTuple):
     cluster: Cluster
 
     def history(self) -> History:
-        return History(read_journal(self.folder / FILE))
+        return History(read_journal(SweepFolder(self.folder).journal))
 
     def states(self) -> Counter[str]:
         return Counter(record.state for record in self.history().records.values())
@@ -64,7 +66,7 @@ def sweep(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
 
     def begun() -> bool:
-        found = list(folder.glob(f"experiments/watched_*/{FILE}"))
+        found = list(folder.glob("experiments/watched_*/trials.jsonl"))
         if not found:
             return False
         states = Running(found[0].parent, cluster).states()
@@ -143,18 +145,15 @@ def test_grafanas_panels_have_their_values_during_a_sweep(prometheus: str, sweep
         assert shown("Trials by state")[(state,)] == n
     assert shown("Failures by kind") == {("diverged",): 1}
     best = max(
-        row["f1_macro"]
-        for record in sweep.history().records.values()
-        for row in record.epochs
-        if record.state != "failed"
+        row.f1_macro for record in sweep.history().records.values() for row in record.epochs if record.state != "failed"
     )
     for title in ("Best value on validation", "Best value over time"):
         assert 0 < shown(title)[()] <= best + 1e-9
 
     # Between two moments, the counter says what the journal says.
     def rate() -> float:
-        events = [e for e in read_journal(sweep.folder / FILE) if e["event"] == "epoch"]
-        recent = [e for e in events if e["time"] > time.time() - 30]
+        events = [e for e in read_journal(SweepFolder(sweep.folder).journal) if isinstance(e, EpochEnded)]
+        recent = [e for e in events if e.time > time.time() - 30]
         return len(recent) / 30
 
     assert wait_until(lambda: 0.3 * rate() < shown("Epochs a second")[()] < 3 * rate())

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fervit.search.records.journal import FILE, read_journal
+from fervit.json_lines import read_rows
+from fervit.search.records.sweep_folder import SweepFolder
 from tests.helpers.hosts import Hosts, host_at, wait_until
 from tests.helpers.processes import PATIENCE
 
@@ -34,12 +35,12 @@ def write_space(share: Path, name: str, **settings: object) -> None:
 def epochs_told(share: Path, name: str) -> int:
     """Epochs in the journal of a space's only sweep."""
     folder = folder_of(share, name)
-    return len(epochs_of(folder)) if folder is not None and (folder / FILE).is_file() else 0
+    return len(epochs_of(folder)) if folder is not None and SweepFolder(folder).journal.is_file() else 0
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
     """What the journal of a sweep says of each epoch, in the order in which they were told."""
-    return [event for event in read_journal(folder / FILE) if event["event"] == "epoch"]
+    return [event for event in read_rows(SweepFolder(folder).journal) if event["event"] == "epoch"]
 
 
 def folder_of(share: Path, name: str) -> Path | None:
@@ -88,7 +89,7 @@ class Standstill:
 
     def _stop(self, saved: int) -> None:
         folder = folder_of(self._hosts.share, self._name)
-        if folder is None or not (folder / FILE).is_file():
+        if folder is None or not SweepFolder(folder).journal.is_file():
             return
         for event in epochs_of(folder):
             host = host_at(event["node"]) if self._on is None else self._on

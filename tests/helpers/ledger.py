@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from fervit.search.console.live import PlainScreen
-from fervit.search.ledger import Ledger
+from fervit.search.ledger import Observer
+from fervit.search.opening import open_ledger
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import SearchSource
-from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.report import TrialReport
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
-from fervit.training.epoch import EpochResult
+from tests.helpers.epochs import epoch_result
 
 SPACE = {
     "name": "s",
@@ -24,22 +26,27 @@ SPACE = {
 }
 
 
-def report(epoch: int, value: float, saved: int = 0, best: float | None = None) -> dict[str, Any]:
-    zeros = dict.fromkeys(EpochResult.__dataclass_fields__, 0.0)
-    row = {**zeros, "epoch": epoch, "f1_macro": value, "seconds": 2.0}
-    told = {"best_value": value if best is None else best, "finished": epoch == 9, "saved": saved}
-    return {**row, **told, "started": 1.0, "pid": 1, "cost": None}
+def report(epoch: int, value: float, saved: int = 0, best: float | None = None, again: bool = False) -> TrialReport:
+    return TrialReport(
+        epoch=epoch_result(epoch, f1_macro=value, seconds=2.0),
+        best_value=value if best is None else best,
+        finished=epoch == 9,
+        saved=saved,
+        again=again,
+        started=1.0,
+        pid=1,
+    )
 
 
 class Sweep:
     """A ledger over a folder, as each session makes one."""
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, *observers: Observer, **changes: Any) -> None:
         self.space: SearchSpace = parse_space({**SPACE, **changes}, "s.yaml")
         self.lines: list[str] = []
-        rule = stopping_rule(self.space.early_stopping, self.space.metric)
-        self.ledger = Ledger(self.space, folder, rule, PlainScreen(self.lines.append))
-        self.sampler = SpaceSampler(self.space, folder / "study.journal")
+        self.observers: list[Observer] = [PlainScreen(self.lines.append), *observers]
+        self.ledger = open_ledger(self.space, SweepFolder(folder), self.observers)
+        self.sampler = SpaceSampler(self.space, folder / "study.journal", self.ledger.events)
         self.source = SearchSource(self.space, self.sampler, self.ledger.records)
         self.ledger.use(self.source)
 

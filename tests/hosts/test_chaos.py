@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from fervit.json_lines import read_rows
 from fervit.latents import LatentSet
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.sweep_folder import SweepFolder
 from tests.helpers.host_sweeps import Standstill, epochs_of, folder_of, write_space
 from tests.helpers.hosts import RayUp, address, wait_until
 from tests.helpers.sweeps import leaderboard
@@ -67,7 +68,7 @@ def on_host(folder: Path, host: int) -> str:
 
 def lost(folder: Path, name: str) -> dict[str, Any]:
     """What the journal says of the one time that a trial has lost its process: `time` and `why`."""
-    (event,) = [e for e in read_journal(folder / FILE) if e["event"] == "lost" and e["name"] == name]
+    (event,) = [e for e in read_rows(SweepFolder(folder).journal) if e["event"] == "lost" and e["name"] == name]
     return event
 
 
@@ -167,7 +168,7 @@ def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: 
     trials.release()
 
     def moved_away() -> bool:
-        return any(e["event"] == "lost" and e["name"] == name for e in read_journal(folder / FILE))
+        return any(e["event"] == "lost" and e["name"] == name for e in read_rows(SweepFolder(folder).journal))
 
     assert wait_until(moved_away), ray_up.logs("spot")
     notice = ray_up.hosts.check(VICTIM, "cat /tmp/fervit_preemption.log /tmp/fervit_leaving_0")

@@ -14,7 +14,6 @@ import yaml
 from fervit.checkpoints.export import export
 from fervit.evaluation.evaluate import evaluate
 from fervit.files import write_json, write_text
-from fervit.search.records.journal import FILE
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
 from fervit.training.config import TrainConfig
@@ -63,7 +62,7 @@ def write_sweep(folder: Path, *, trials: int = 40, epochs: int = 9, **changes: A
         slots[slot] = told[-1]["time"]
         events += told
     events.sort(key=lambda event: event["time"])
-    write_text(folder / FILE, "".join(json.dumps(event) + "\n" for event in events))
+    write_text(folder / "trials.jsonl", "".join(json.dumps(event) + "\n" for event in events))
     write_text(folder / "sweep.yaml", yaml.safe_dump(space.to_json(), sort_keys=False))
     write_json(folder / "environment.json", ENVIRONMENT)
     return space

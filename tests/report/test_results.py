@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,8 +15,10 @@ from fervit.report.plots.importance import importances
 from fervit.report.results import read_story
 from fervit.report.times import account
 from fervit.report.write import write_report
+from fervit.search.records.events import EpochEnded, Event, SessionBegan, TrialStarted, TrialWentOn
 from fervit.search.records.history import History
 from tests.conftest import Ended, latent_set, trained
+from tests.helpers.epochs import epoch_result
 from tests.report.conftest import CONFIG, ENVIRONMENT, START, write_sweep
 
 
@@ -39,7 +40,7 @@ def test_the_answer_stands_first_with_its_interval_and_baselines(sweep: Path) ->
         "the guide&#39;s configuration, trial 0",
         "always the largest class (on test)",
         "54.5 % accuracy",
-        f"{best['f1_macro']:.3f}",
+        f"{best.f1_macro:.3f}",
     ):
         assert text in answer
     assert "python launch/tune.py --space &#39;a space.yaml&#39;" in page
@@ -120,7 +121,7 @@ def test_a_test_result_of_another_run_is_not_taken_for_the_chosen_ones(sweep: Pa
     assert chosen is not None
     best = chosen.best(read_story(folder).metric)
     assert best is not None
-    write_json(folder / "sealed_test.json", {"looks": [{**look, "trial": chosen.number, "epoch": best["epoch"]}]})
+    write_json(folder / "sealed_test.json", {"looks": [{**look, "trial": chosen.number, "epoch": best.epoch}]})
     page = write_report(folder).read_text()
     assert "of trial 1" not in page
     assert "opened once, after the choice was frozen" in page
@@ -139,18 +140,19 @@ def test_a_sweep_resumed_for_more_and_interrupted_has_not_ended(sweep: Path, tmp
 
 def test_the_time_of_a_trial_that_went_on_after_a_crash(tmp_path: Path) -> None:
     """Two sessions, an hour apart; the trial's second process repeats an epoch."""
-    name = {"name": "trial_0000"}
-    start = {"number": 0, "seed": 3, "purpose": "search", "params": {}, "warmup_epochs": 0.0}
-    events = [{"event": "session", "time": 0.0}, {"event": "start", "time": 0.0, **name, **start}]
+    events: list[Event] = [
+        SessionBegan(time=0.0),
+        TrialStarted(time=0.0, name="trial_0000", number=0, seed=3, purpose="search", params={}),
+    ]
 
-    def epoch(time: float, number: int, started: float) -> dict[str, Any]:
-        row = {"epoch": number, "seconds": 9.0, "samples_per_second": 100.0, "f1_macro": 0.1}
-        of_trial = {"started": started, "pid": 1, "cost": None, "saved": number, "finished": False}
-        return {"event": "epoch", "time": time, **name, "row": row, **of_trial}
+    def epoch(time: float, number: int, started: float) -> EpochEnded:
+        row = epoch_result(number, seconds=9.0, samples_per_second=100.0, f1_macro=0.1)
+        of_trial = {"name": "trial_0000", "started": started, "pid": 1, "saved": number, "finished": False}
+        return EpochEnded(time=time, row=row, best_value=0.1, **of_trial)
 
-    events += [epoch(20.0, 1, 10.0), epoch(30.0, 2, 10.0), {"event": "session", "time": 3630.0}]
+    events += [epoch(20.0, 1, 10.0), epoch(30.0, 2, 10.0), SessionBegan(time=3630.0)]
     events += [
-        {"event": "again", "time": 3632.0, **name, "epoch": 1},
+        TrialWentOn(time=3632.0, name="trial_0000", epoch=1),
         epoch(3650.0, 2, 3640.0),
         epoch(3660.0, 3, 3640.0),
     ]

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from fervit.search.policy.sources import ConfirmSource
-from fervit.search.records.journal import FILE
+from fervit.search.records.report import TrialReport
+from fervit.search.records.sweep_folder import SweepFolder
+from fervit.training.failure import Failure
 from tests.helpers.ledger import SPACE, Sweep, report
 
 
@@ -11,13 +17,13 @@ def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> Non
     first = Sweep(tmp_path)
     good, bad, broken, going = (first.begin() for _ in range(4))
     for epoch in range(1, 10):
-        first.ledger.epoch(good.name, report(epoch, epoch / 10))
+        first.ledger.report(good.name, report(epoch, epoch / 10))
     first.ledger.end(good.name)
-    assert first.ledger.epoch(bad.name, report(1, 0.01))  # ASHA stops it
-    first.ledger.epoch(broken.name, {"failure": "diverged: the loss became nan", "done": True})
+    assert first.ledger.report(bad.name, report(1, 0.01))  # ASHA stops it
+    first.ledger.report(broken.name, TrialReport(failure=Failure("diverged", "the loss became nan")))
     first.ledger.end(broken.name)
-    assert not first.ledger.epoch(going.name, report(1, 0.9, saved=1))
-    assert not first.ledger.epoch(going.name, report(2, 0.8, saved=1, best=0.9))
+    assert not first.ledger.report(going.name, report(1, 0.9, saved=1))
+    assert not first.ledger.report(going.name, report(2, 0.8, saved=1, best=0.9))
     # Killed: nothing is closed.
     second = Sweep(tmp_path)
     assert second.states() == {good.name: "finished", bad.name: "stopped", broken.name: "failed", going.name: "running"}
@@ -25,9 +31,9 @@ def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> Non
     again = second.begin()
     assert again == going
     # It goes on from its last save, and what the rule has seen is not judged twice.
-    assert not second.ledger.epoch(going.name, {**report(1, 0.9, saved=1), "again": True})
-    assert [row["epoch"] for row in second.ledger.running[0].epochs] == [1]
-    assert not second.ledger.epoch(going.name, report(2, 0.8, saved=1, best=0.9))
+    assert not second.ledger.report(going.name, report(1, 0.9, saved=1, again=True))
+    assert [row.epoch for row in second.ledger.running[0].epochs] == [1]
+    assert not second.ledger.report(going.name, report(2, 0.8, saved=1, best=0.9))
     assert second.begin().number == 4
     assert second.ledger.spent_seconds() == 2.0 * (9 + 1 + 2 + 1)
 
@@ -35,31 +41,31 @@ def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> Non
 def test_an_epoch_that_was_saved_but_not_told_is_told_first(tmp_path: Path) -> None:
     first = Sweep(tmp_path)
     name = first.begin().name
-    first.ledger.epoch(name, report(1, 0.5, saved=1))
+    first.ledger.report(name, report(1, 0.5, saved=1))
     second = Sweep(tmp_path)  # the trial's own file is of epoch 2 by now
     assert second.begin().name == name
-    assert not second.ledger.epoch(name, {**report(2, 0.6, saved=2), "again": True})
-    assert not second.ledger.epoch(name, report(3, 0.7, saved=2))
+    assert not second.ledger.report(name, report(2, 0.6, saved=2, again=True))
+    assert not second.ledger.report(name, report(3, 0.7, saved=2))
     # Its process dies: it begins again with the epoch that it was saved after, which is known.
-    assert not second.ledger.epoch(name, {**report(2, 0.6, saved=2), "again": True})
-    assert [row["epoch"] for row in second.ledger.records[0].epochs] == [1, 2]
-    assert not second.ledger.epoch(name, report(3, 0.7, saved=2))
-    assert [row["epoch"] for row in Sweep(tmp_path).ledger.records[0].epochs] == [1, 2, 3]
+    assert not second.ledger.report(name, report(2, 0.6, saved=2, again=True))
+    assert [row.epoch for row in second.ledger.records[0].epochs] == [1, 2]
+    assert not second.ledger.report(name, report(3, 0.7, saved=2))
+    assert [row.epoch for row in Sweep(tmp_path).ledger.records[0].epochs] == [1, 2, 3]
 
 
 def test_what_was_decided_before_a_kill_is_carried_out_after_it(tmp_path: Path) -> None:
     first = Sweep(tmp_path)
     leading, stopped, ended = first.begin(), first.begin(), first.begin()
-    first.ledger.epoch(leading.name, report(1, 0.9))
-    first.ledger.epoch(stopped.name, report(1, 0.1))
+    first.ledger.report(leading.name, report(1, 0.9))
+    first.ledger.report(stopped.name, report(1, 0.1))
     for epoch in range(1, 10):
-        first.ledger.epoch(ended.name, report(epoch, 0.95))
-    journal = tmp_path / FILE
+        first.ledger.report(ended.name, report(epoch, 0.95))
+    journal = SweepFolder(tmp_path).journal
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(line for line in lines if b'"end"' not in line) + b'{"event": "epo')
     second = Sweep(tmp_path)
     assert second.states() == {leading.name: "running", stopped.name: "stopped", ended.name: "finished"}
-    study = second.sampler._study.trials
+    study = second.sampler.trials
     assert [trial.state.name for trial in study] == ["RUNNING", "PRUNED", "COMPLETE"]
 
 
@@ -70,7 +76,7 @@ def test_a_trial_that_was_asked_for_but_not_written_down_is_started(tmp_path: Pa
     second = Sweep(tmp_path)
     assert second.begin() == known
     planned = second.begin()
-    assert (planned.number, planned.params) == lost
+    assert (planned.number, planned.params) == lost  # asked again, it is the same
     assert second.begin().number == 2
 
 
@@ -78,16 +84,54 @@ def test_a_study_that_lost_its_tail_is_made_whole_again(tmp_path: Path) -> None:
     first = Sweep(tmp_path)
     names = [first.begin().name for _ in range(3)]
     for epoch in range(1, 10):
-        first.ledger.epoch(names[2], report(epoch, 0.5))
+        first.ledger.report(names[2], report(epoch, 0.5))
     first.ledger.end(names[2])
     study = tmp_path / "study.journal"
     lines = study.read_bytes().splitlines(keepends=True)
     study.write_bytes(b"".join(lines[: len(lines) // 4]) + b'{"op_code": 5, "tri')
     second = Sweep(tmp_path)
     params = [record.params for record in first.ledger.records]
-    assert [trial.params for trial in second.sampler._study.trials] == params
-    assert second.sampler._study.trials[2].value == 0.5
+    assert [trial.params for trial in second.sampler.trials] == params
+    assert second.sampler.trials[2].value == 0.5
     assert [second.begin().number for _ in range(3)] == [0, 1, 3]
+
+
+def play(sweep: Sweep, n: int) -> list[dict[str, Any]]:
+    """Runs n trials one after the other; a third each finishes, is stopped by the rule or fails."""
+    params = []
+    for _ in range(n):
+        planned = sweep.begin()
+        params.append(planned.params)
+        if planned.number % 3 == 2:
+            sweep.ledger.end(planned.name, Failure("out of memory" if planned.number % 2 else "diverged", "..."))
+            continue
+        for epoch in range(1, 10):
+            value = (1 - abs(math.log10(planned.params["lr"]) + 3) / 2) * epoch / 9
+            if sweep.ledger.report(planned.name, report(epoch, value)):
+                break
+        sweep.ledger.end(planned.name)
+    return params
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "gp"])
+def test_a_study_that_was_lost_is_made_again_from_the_journal(sampler: str, tmp_path: Path) -> None:
+    given = {
+        "search": {"sampler": sampler, "trials": 40, "seed": 3},
+        "parameters": {
+            "lr": {"distribution": "log_uniform", "min": 1e-5, "max": 1e-1},
+            "dropout": {"distribution": "uniform", "min": 0.0, "max": 0.5},
+        },
+    }
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = Sweep(tmp_path / "whole", **given)
+    expected = play(whole, 24)
+    found = play(Sweep(tmp_path / "killed", **given), 16)
+    (tmp_path / "killed" / "study.journal").unlink()
+    second = Sweep(tmp_path / "killed", **given)
+    assert found + play(second, 8) == expected
+    ends = [(trial.state, trial.values, trial.intermediate_values) for trial in second.sampler.trials]
+    assert ends == [(trial.state, trial.values, trial.intermediate_values) for trial in whole.sampler.trials]
 
 
 def test_trials_that_end_after_the_last_word_to_optuna_are_told_later(tmp_path: Path) -> None:
@@ -95,9 +139,9 @@ def test_trials_that_end_after_the_last_word_to_optuna_are_told_later(tmp_path: 
     one = first.begin()
     first.source.tell = lambda record: None  # type: ignore[method-assign]  # killed before Optuna hears of it
     for epoch in range(1, 10):
-        first.ledger.epoch(one.name, report(epoch, 0.5))
+        first.ledger.report(one.name, report(epoch, 0.5))
     first.ledger.end(one.name)
-    assert Sweep(tmp_path).sampler._study.trials[0].value == 0.5
+    assert Sweep(tmp_path).sampler.trials[0].value == 0.5
 
 
 def test_more_trials_can_be_added_to_a_sweep_that_has_ended(tmp_path: Path) -> None:
@@ -105,7 +149,7 @@ def test_more_trials_can_be_added_to_a_sweep_that_has_ended(tmp_path: Path) -> N
     for _ in range(2):
         name = first.begin().name
         for epoch in range(1, 10):
-            first.ledger.epoch(name, report(epoch, 0.5))
+            first.ledger.report(name, report(epoch, 0.5))
         first.ledger.end(name)
     assert first.ledger.begin() is None
     assert first.ledger.complete
@@ -134,7 +178,7 @@ def test_a_confirmation_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_report_without_the_metric_is_a_failure_of_its_trial(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
     name = sweep.begin().name
-    assert sweep.ledger.epoch(name, {"loss": 1.0})
+    assert sweep.ledger.report(name, TrialReport.from_tune({"loss": 1.0}))
     sweep.ledger.end(name)
-    assert sweep.ledger.records[0].failure.startswith("metric missing: a report without best_value")
+    assert str(sweep.ledger.records[0].failure).startswith("metric missing: a report without best_value")
     assert "metric missing" in sweep.lines[0]

@@ -146,7 +146,7 @@ def test_a_killed_trial_process_costs_no_trial(latents_folder: Path, tmp_path: P
     assert was_killed
     assert [record.state for record in result.records] == ["finished"] * 3
     for record in result.records:
-        assert [row["epoch"] for row in record.epochs] == list(range(1, 26))
+        assert [epoch.epoch for epoch in record.epochs] == list(range(1, 26))
 
 
 def test_without_a_test_split_the_evaluation_is_marked(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:

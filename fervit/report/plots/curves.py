@@ -31,8 +31,8 @@ def curves(story: Story) -> Plot | None:
         texts: list[str] = []
         for record in (r for r in trials if r.state == state):
             rows = [row for i, row in enumerate(record.epochs) if i % step == 0 or i == len(record.epochs) - 1]
-            x += [*(row["epoch"] for row in rows), None]
-            y += [*(row[name] for row in rows), None]
+            x += [*(row.epoch for row in rows), None]
+            y += [*(story.metric.value(row) for row in rows), None]
             texts += [f"trial {record.number}"] * (len(rows) + 1)
         if x:
             figure.add_scatter(
@@ -50,8 +50,8 @@ def curves(story: Story) -> Plot | None:
         ends = [record for record in trials if record.state == state]
         if ends:
             figure.add_scatter(
-                x=[record.epochs[-1]["epoch"] for record in ends],
-                y=[record.epochs[-1][name] for record in ends],
+                x=[record.epochs[-1].epoch for record in ends],
+                y=[story.metric.value(record.epochs[-1]) for record in ends],
                 text=[details(record, story) for record in ends],
                 mode="markers",
                 marker={"color": color, "symbol": SYMBOLS[state], "size": 7},
@@ -66,8 +66,8 @@ def curves(story: Story) -> Plot | None:
         alt += " None of them counts: all failed."
     elif story.kind == "sweep":
         figure.add_scatter(
-            x=[row["epoch"] for row in story.chosen.epochs],
-            y=[row[name] for row in story.chosen.epochs],
+            x=[row.epoch for row in story.chosen.epochs],
+            y=[story.metric.value(row) for row in story.chosen.epochs],
             mode="lines",
             line={"color": BEST, "width": 3},
             name=f"the best, {label(story.chosen)}",
@@ -76,7 +76,7 @@ def curves(story: Story) -> Plot | None:
     else:
         _add_losses(figure, story.chosen)
     if story.chosen is not None and best is not None:
-        alt += f" The best, {label(story.chosen)}, reaches {name} {best[name]:.3f} at epoch {best['epoch']}."
+        alt += f" The best, {label(story.chosen)}, reaches {name} {story.metric.value(best):.3f} at epoch {best.epoch}."
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=f"{name} on validation")
     return Plot(figure=figure, alt=alt, height=480)
@@ -85,8 +85,8 @@ def curves(story: Story) -> Plot | None:
 def _add_losses(figure: go.Figure, record: TrialRecord) -> None:
     for column, dash in (("train_loss", "dot"), ("val_loss", "solid")):
         figure.add_scatter(
-            x=[row["epoch"] for row in record.epochs],
-            y=[row[column] for row in record.epochs],
+            x=[row.epoch for row in record.epochs],
+            y=[getattr(row, column) for row in record.epochs],
             mode="lines",
             line={"dash": dash, "color": "#d1603d"},
             name=column,

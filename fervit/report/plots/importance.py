@@ -31,9 +31,9 @@ def importances(records: Sequence[TrialRecord], space: SearchSpace) -> dict[str,
     distributions = {name: one for name, one in distributions.items() if not one.single()}
     points = []
     for record in records:
-        best = record.best(space.metric)
-        if best is not None and record.state != "failed":
-            points.append((record.params, best[space.metric.name]))
+        value = record.best_value(space.metric)
+        if value is not None and record.state != "failed":
+            points.append((record.params, value))
     if len(points) < FEWEST or not distributions or np.ptp([value for _, value in points]) == 0:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)

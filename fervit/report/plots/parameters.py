@@ -138,10 +138,10 @@ def pareto(story: Story) -> Plot | None:
         name="trials",
         hovertemplate="%{text}<extra></extra>",
     )
-    bests = [record.best(story.metric) for record in front]
+    bests = [record.best_value(story.metric) for record in front]
     figure.add_scatter(
         x=[record.cost for record in front],
-        y=[best[story.metric.name] for best in bests if best is not None],
+        y=[best for best in bests if best is not None],
         text=[details(record, story) for record in front],
         mode="lines+markers",
         line={"color": BEST, "shape": "hv"},
@@ -160,8 +160,8 @@ def _with_values(story: Story) -> tuple[list[TrialRecord], list[float]]:
     if story.space is None:
         return [], []
     trials = [record for record in story.records if record.epochs and record.state != "failed"]
-    bests = [record.best(story.metric) for record in trials]
-    return trials, [best[story.metric.name] for best in bests if best is not None]
+    bests = [record.best_value(story.metric) for record in trials]
+    return trials, [best for best in bests if best is not None]
 
 
 def _is_log(distribution: object) -> bool:

@@ -28,7 +28,7 @@ def details(record: TrialRecord, story: Story) -> str:
     best = record.best(story.metric)
     lines = [f"<b>{label(record)}</b>, {record.state}"]
     if best is not None:
-        lines.append(f"{story.metric.name} {best[story.metric.name]:.4f} at epoch {best['epoch']}")
+        lines.append(f"{story.metric.name} {story.metric.value(best):.4f} at epoch {best.epoch}")
         lines.append(f"{len(record.epochs)} epochs, {clock(record.seconds)}")
     lines += [f"{name} {short(value)}" for name, value in record.params.items()]
     return "<br>".join(lines)

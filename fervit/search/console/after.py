@@ -11,9 +11,10 @@ from fervit.files import near
 from fervit.progress import clock
 from fervit.search.outcome.result import SweepResult
 from fervit.search.records.history import History
-from fervit.search.records.journal import FILE, read_journal
+from fervit.search.records.journal import read_journal
 from fervit.search.records.ranking import counts_by_state, failures_by_kind, ranked
 from fervit.search.records.record import params_text
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.training.metrics import majority_f1_macro
 
@@ -25,7 +26,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         result: the sweep.
         dashboard: what to say of the Ray dashboard.
     """
-    metric, folder = result.space.metric, near(result.folder)
+    metric, files = result.space.metric, SweepFolder(result.folder)
     best = result.chosen.best(metric)
     assert best is not None
     states = counts_by_state(result.records)
@@ -38,8 +39,8 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         lines.append(f"  ended early: {result.ended_because}")
     lines += [
         "",
-        f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.name} {best[metric.name]:.3f} on "
-        f"validation at epoch {best['epoch']} of {len(result.chosen.epochs)}",
+        f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.name} {metric.value(best):.3f} on "
+        f"validation at epoch {best.epoch} of {len(result.chosen.epochs)}",
         f"  {params_text(result.chosen.params)}",
     ]
     lines += _confirmation(result)
@@ -65,10 +66,10 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         lines.append(f"Encoder: {result.encoder['encoder']}, UNTRAINED random weights: shows the way, not a result")
     lines += [
         "",
-        f"Model        {folder / 'best'}",
-        f"Pictures     {folder / evaluation.output_dir.name / CONFUSION_FILE}",
-        f"Leaderboard  {folder / 'leaderboard.csv'}",
-        f"TensorBoard  tensorboard --logdir {folder / 'logs'}",
+        f"Model        {near(files.best)}",
+        f"Pictures     {near(files.path) / evaluation.output_dir.name / CONFUSION_FILE}",
+        f"Leaderboard  {near(files.leaderboard)}",
+        f"TensorBoard  tensorboard --logdir {near(files.logs)}",
         f"Dashboard    {dashboard}",
     ]
     return "\n".join(lines)
@@ -82,8 +83,8 @@ def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str
         folder: of the sweep.
         command: the one that goes on.
     """
-    path = folder / FILE
-    everything = History(read_journal(path)).records.values() if path.is_file() else []
+    files = SweepFolder(folder)
+    everything = History(read_journal(files.journal)).records.values()
     records = [record for record in everything if record.purpose == "search"]
     states = counts_by_state(records)
     lines = [
@@ -91,10 +92,10 @@ def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str
         + ", ".join(f"{n} {'to go on' if state == 'running' else state}" for state, n in states.items())
     ]
     ranking = ranked(records, space.metric)
-    best = ranking[0].best(space.metric) if ranking else None
+    best = ranking[0].best_value(space.metric) if ranking else None
     if best is not None:
-        lines.append(f"Best so far: {ranking[0].name}, {space.metric.name} {best[space.metric.name]:.3f} on validation")
-    lines += [f"Leaderboard  {near(folder) / 'leaderboard.csv'}", f"Go on with   {command}"]
+        lines.append(f"Best so far: {ranking[0].name}, {space.metric.name} {best:.3f} on validation")
+    lines += [f"Leaderboard  {near(files.leaderboard)}", f"Go on with   {command}"]
     return "\n".join(lines)
 
 
@@ -105,11 +106,11 @@ def _pareto(result: SweepResult) -> list[str]:
         return []
     lines = [f"Best at its cost ({metric.against}, {metric.name}):"]
     for record in result.front:
-        best = record.best(metric)
+        best = record.best_value(metric)
         assert best is not None
         assert record.cost is not None
         params = params_text(record.params)
-        lines.append(f"  {record.cost:>12,.6g}  {best[metric.name]:.3f}  trial {record.number}: {params}")
+        lines.append(f"  {record.cost:>12,.6g}  {best:.3f}  trial {record.number}: {params}")
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group
@@ -11,40 +11,40 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fervit.progress import clock
-from fervit.search.ledger import Ledger, Screen
+from fervit.progress import Say, clock
+from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.settings import Budget
 
-Say = Callable[[str], None]
 MAX_ROWS = 16
 STYLES = {"running": "bold", "finished": "green", "stopped": "dim", "failed": "red"}
 
 
-class PlainScreen:
+class PlainScreen(Observer):
     """A line for each trial that ends."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
-
-    def changed(self, ledger: Ledger) -> None: ...
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         metric, done, total = ledger.space.metric, ledger.n_ended, ledger.source.total
         line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
         if best is not None:
-            line += f"{len(record.epochs):>3} epochs  {metric.name} {best[metric.name]:.3f} (epoch {best['epoch']})"
+            line += f"{len(record.epochs):>3} epochs  {metric.name} {metric.value(best):.3f} (epoch {best.epoch})"
         if record.failure:
-            line += f"  {record.failure[:80]}"
+            line += f"  {str(record.failure)[:80]}"
         self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
 
-    def lost(self, record: TrialRecord, why: str) -> None:
+    def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
         self._say(_loss(record, why))
 
+    def remark(self, text: str) -> None:
+        self._say(text)
 
-class LiveScreen:
+
+class LiveScreen(Observer):
     """A table of the trials that run and those that ended last, with the best, the budget and the time left below."""
 
     def __init__(self, console: Console) -> None:
@@ -59,8 +59,11 @@ class LiveScreen:
         self._ledger = ledger
         self._last = [*self._last, record][-MAX_ROWS:]
 
-    def lost(self, record: TrialRecord, why: str) -> None:
-        self.live.console.print(_loss(record, why), highlight=False)
+    def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
+        self.remark(_loss(record, why))
+
+    def remark(self, text: str) -> None:
+        self.live.console.print(text, highlight=False)
 
     def _picture(self) -> Group:
         """Drawn by another thread than the one that changes the ledger: reads what may be a moment old."""
@@ -85,9 +88,9 @@ def trials_table(ledger: Ledger, records: list[TrialRecord]) -> Table:
         table.add_row(
             record.name,
             Text(record.state, STYLES[record.state]),
-            f"{rows[-1]['epoch'] if rows else 0}/{ledger.space.early_stopping.max_epochs}",
-            f"{rows[-1][metric.name]:.3f}" if rows else "",
-            f"{best[metric.name]:.3f}" if best is not None else record.failure[:30],
+            f"{rows[-1].epoch if rows else 0}/{ledger.space.early_stopping.max_epochs}",
+            f"{metric.value(rows[-1]):.3f}" if rows else "",
+            f"{metric.value(best):.3f}" if best is not None else str(record.failure or "")[:30],
             clock(max(0.0, time.time() - record.ended)) if record.ended else "",
         )
     return table
@@ -104,7 +107,7 @@ def status_line(ledger: Ledger) -> str:
 
 
 @contextmanager
-def screen(say: Say) -> Iterator[Screen]:
+def screen(say: Say) -> Iterator[Observer]:
     """The screen that fits where standard output leads."""
     console = Console()
     if not console.is_terminal:
@@ -122,8 +125,8 @@ def _loss(record: TrialRecord, why: str) -> str:
 
 def _leading(ledger: Ledger) -> str:
     best = ledger.best
-    row = best.best(ledger.space.metric) if best is not None else None
-    return f"  best {row[ledger.space.metric.name]:.3f} ({best.name})" if best is not None and row is not None else ""
+    value = best.best_value(ledger.space.metric) if best is not None else None
+    return f"  best {value:.3f} ({best.name})" if best is not None and value is not None else ""
 
 
 def _of_budget(budget: Budget) -> str:

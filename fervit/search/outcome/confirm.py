@@ -44,9 +44,9 @@ def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], m
     """What the finished reruns of some trials reached; a trial without one is left out."""
     values: dict[int, list[float]] = {record.number: [] for record in best}
     for rerun in records:
-        row = rerun.best(metric)
-        if rerun.purpose != "search" and rerun.number in values and rerun.state == "finished" and row is not None:
-            values[rerun.number].append(row[metric.name])
+        value = rerun.best_value(metric)
+        if rerun.purpose != "search" and rerun.number in values and rerun.state == "finished" and value is not None:
+            values[rerun.number].append(value)
     return [Confirmed(record=record, values=tuple(values[record.number])) for record in best if values[record.number]]
 
 
@@ -56,8 +56,7 @@ def choose(confirmed: Sequence[Confirmed], metric: Metric) -> tuple[Confirmed, l
     A trial ties with the winner when the difference of their means is within the 95 % interval of a difference, with
     the spread of the seeds pooled over all trials. With single reruns there is no spread to judge by: all tie.
     """
-    sign = 1 if metric.goal == "maximize" else -1
-    winner = max(confirmed, key=lambda c: (sign * c.mean, -c.record.number))
+    winner = max(confirmed, key=lambda c: (metric.sign * c.mean, -c.record.number))
     others = [c for c in confirmed if c is not winner]
     freedom = sum(len(c.values) - 1 for c in confirmed)
     if freedom == 0:

@@ -45,11 +45,12 @@ def write_leaderboard(
         writer.writeheader()
         for rank, record in enumerate([*ranking, *rest], start=1):
             row = {"trial": record.number, "seed": record.seed, "state": record.state, **record.params}
-            row |= {"epochs": len(record.epochs), "seconds": f"{record.seconds:.2f}", "failure": record.failure}
+            row |= {"epochs": len(record.epochs), "seconds": f"{record.seconds:.2f}"}
+            row["failure"] = str(record.failure) if record.failure else ""
             best = record.best(space.metric)
             row |= {name: record.cost for name in cost if record.cost is not None}
             if best is not None:
-                row |= {"epoch": best["epoch"], **{name: f"{best[name]:.6f}" for name in metrics}}
+                row |= {"epoch": best.epoch, **{name: f"{getattr(best, name):.6f}" for name in metrics}}
             if rank <= len(ranking):
                 row["rank"] = rank
             if record.name in means:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from fervit.checkpoints.checkpoint import Checkpoint
@@ -15,8 +14,7 @@ from fervit.files import write_json
 from fervit.latents import LatentSet
 from fervit.latents.source import find_faces
 from fervit.search.records.record import TrialRecord
-
-FILE = "sealed_test.json"
+from fervit.search.records.sweep_folder import SweepFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +29,7 @@ class Verdict:
 
 
 def open_test(
-    folder: Path,
+    folder: SweepFolder,
     checkpoint: Checkpoint,
     chosen: TrialRecord,
     test: str,
@@ -54,7 +52,7 @@ def open_test(
     same = bool(looks) and all(looks[-1][key] == value for key, value in whom.items())
     if looks and "f1_macro" not in looks[-1] and not same and not again:
         raise UserError(
-            f"{folder}: a look at the test split for trial {looks[-1]['trial']} was cut off, and trial "
+            f"{folder.path}: a look at the test split for trial {looks[-1]['trial']} was cut off, and trial "
             f"{chosen.number} has been chosen since; --second_look opens it for that and records it"
         )
     if looks and "f1_macro" in looks[-1] and (same or not again):
@@ -67,25 +65,25 @@ def open_test(
         return Verdict(evaluation=_sealed(folder, looks), looks=len(looks), remark=remark)
     if not same:
         looks.append({**whom, "opened": datetime.now(UTC).isoformat(timespec="seconds"), "test": test})
-        write_json(folder / FILE, {"looks": looks})
+        write_json(folder.sealed_test, {"looks": looks})
     latents = LatentSet.read(test)
     evaluation = evaluate(
         checkpoint,
         latents,
-        _output(folder, len(looks)),
+        folder.evaluation(len(looks)),
         split="test",
         training_sha256=train.sha256,
         faces=find_faces(latents),
     )
     looks[-1] |= {key: evaluation.metrics[key] for key in ("f1_macro", "accuracy", "n")}
-    write_json(folder / FILE, {"looks": looks})
+    write_json(folder.sealed_test, {"looks": looks})
     remark = f"look {len(looks)} at the test split: a choice that knows the earlier result" if len(looks) > 1 else ""
     return Verdict(evaluation=evaluation, looks=len(looks), remark=remark)
 
 
-def read_looks(folder: Path) -> list[dict[str, Any]]:
+def read_looks(folder: SweepFolder) -> list[dict[str, Any]]:
     """All looks at the test split so far: what was looked at, when, and what it gave."""
-    path = folder / FILE
+    path = folder.sealed_test
     if not path.is_file():
         return []
     try:
@@ -95,11 +93,7 @@ def read_looks(folder: Path) -> list[dict[str, Any]]:
     return looks
 
 
-def _output(folder: Path, look: int) -> Path:
-    return folder / ("evaluation" if look == 1 else f"evaluation_{look}")
-
-
-def _sealed(folder: Path, looks: list[dict[str, Any]]) -> Evaluation:
-    output = _output(folder, len(looks))
+def _sealed(folder: SweepFolder, looks: list[dict[str, Any]]) -> Evaluation:
+    output = folder.evaluation(len(looks))
     metrics = json.loads((output / RESULTS_FILE).read_text(encoding="utf-8"))
     return Evaluation(split="test", metrics=metrics, output_dir=output)

@@ -16,7 +16,7 @@ def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
     lines = [
         "| split | macro-F1 | accuracy | |",
         "|---|---|---|---|",
-        f"| validation | {best['f1_macro']:.3f} | {best['accuracy']:.3f} | epoch {best['epoch']}, seed "
+        f"| validation | {best.f1_macro:.3f} | {best.accuracy:.3f} | epoch {best.epoch}, seed "
         f"{chosen.seed}; the best of {len(result.records)} trials, so optimistic |",
     ]
     if confirmed is not None:

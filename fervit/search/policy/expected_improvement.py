@@ -16,7 +16,7 @@ from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from fervit.search.records.ranking import ranked
+from fervit.search.records.ranking import with_best
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.coordinates import coordinates
 from fervit.search.space.search_space import Range, SearchSpace
@@ -34,12 +34,11 @@ def expected_gain(space: SearchSpace, records: Sequence[TrialRecord], noise: flo
         records: the trials that have ended, each with the space's own seed.
         noise: standard deviation of the metric over seeds.
     """
-    trials = ranked(records, space.metric)[:MAX_TRIALS]
+    trials = with_best(records, space.metric)[:MAX_TRIALS]
     if len(trials) < 2:
         return math.inf
-    sign = 1 if space.metric.goal == "maximize" else -1
-    values = np.array([sign * (record.best(space.metric) or {})[space.metric.name] for record in trials])
-    points = np.array([coordinates(space, record.params) for record in trials])
+    values = np.array([space.metric.sign * space.metric.value(best) for _, best in trials])
+    points = np.array([coordinates(space, record.params) for record, _ in trials])
     spread = max(float(values.std()), 1e-12)
     kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(points.shape[1], 0.5), (0.05, 20.0), nu=2.5)
     process = GaussianProcessRegressor(kernel, alpha=max((noise / spread) ** 2, 1e-6), random_state=0)

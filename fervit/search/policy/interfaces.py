@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from fervit.search.records.record import Purpose, TrialRecord
+from fervit.search.records.events import Params, Purpose
+from fervit.search.records.record import TrialRecord
 from fervit.training.config import TrainConfig
 
 
@@ -13,7 +14,7 @@ class Planned(NamedTuple):
 
     number: int
     name: str
-    params: dict[str, Any]
+    params: Params
     config: TrainConfig
     purpose: Purpose = "search"
 

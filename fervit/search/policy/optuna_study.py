@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from fervit.search.records.journal import drop_torn_line
+from fervit.json_lines import drop_torn_line
 from fervit.search.space.search_space import SearchSpace
 
 BEST_SEEN, LATEST_SEEN = 50, 200

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -16,16 +16,21 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import InMemoryStorage, JournalStorage
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
+from fervit.errors import JobError
 from fervit.search.policy.optuna_samplers import (
     WithinRules,
     distribution_of,
     sampler_for,
 )
 from fervit.search.policy.optuna_study import BoundedStudy, SingleWriterJournal
+from fervit.search.records.events import Event, Params, TrialEnded, TrialStarted
+from fervit.search.records.history import History
+from fervit.search.records.ranking import best_values
+from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import warm_start_params
 
@@ -41,51 +46,57 @@ class Outcome(Enum):
 
 
 class Suggestion(NamedTuple):
+    """A configuration to try."""
+
     number: int
-    params: dict[str, Any]
+    params: Params
+
+
+WITH_STATE = ("cmaes", "qmc")
+"""Samplers of Optuna that keep a state of their own in the study."""
+
+
+def outcome_of(record: TrialRecord) -> Outcome:
+    """What Optuna is told of a trial that has ended."""
+    if record.failure is not None:
+        return Outcome.INFEASIBLE if record.failure.infeasible else Outcome.FAILED
+    return Outcome.FINISHED if record.state == "finished" else Outcome.STOPPED
+
+
+def state_of(outcome: Outcome) -> TrialState:
+    """Optuna's state of a trial with this outcome."""
+    return TrialState.PRUNED if outcome is Outcome.INFEASIBLE else outcome.value
 
 
 class SpaceSampler:
     """Asks Optuna for configurations of a space and tells it what became of them.
 
     What is suggested follows from the seed, the number of the trial and what the study holds, so that a sampler over
-    the same journal goes on as if it had never been away.
+    the same events goes on as if it had never been away.
 
     Args:
         space: the space.
-        journal: Optuna's journal file, which `optuna-dashboard` reads live; None keeps the study in memory.
+        path: Optuna's journal file, which `optuna-dashboard` reads live; None keeps the study in memory.
+        events: what the sweep's own journal tells of its trials. The study is made to say the same: where its file does
+            not, because a kill or a power cut came between the two, it is written anew. None goes by the file alone.
     """
 
-    def __init__(self, space: SearchSpace, journal: Path | None = None) -> None:
+    def __init__(self, space: SearchSpace, path: Path | None = None, events: Sequence[Event] | None = None) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
-        self._space = space
+        self._space, self._path = space, path
         self._distributions = {name: distribution_of(d) for name, d in space.parameters.items()}
-        storage = InMemoryStorage() if journal is None else JournalStorage(SingleWriterJournal(journal))
-        directions = [space.metric.goal] + (["minimize"] if space.metric.against else [])
-        optuna.create_study(storage=storage, directions=directions, study_name=space.name, load_if_exists=True)
-        self._study = BoundedStudy(space, storage)
-        self._grid: list[dict[str, Any]] = []
+        self._grid: list[Params] = []
         if space.search.sampler == "grid":
             warm = [warm_start_params(space, params) for params in space.search.warm_start]
             self._grid = [params for params in space.configurations() if params not in warm]
             np.random.default_rng(space.search.seed).shuffle(self._grid)
-        trials = self._study.get_trials(deepcopy=False)
-        self._next = sum(trial.state != TrialState.WAITING for trial in trials)
-        self._enqueued = len(trials) > self._next
-        self._reported = {trial.number: trial.last_step or 0 for trial in trials}
-        self._running: dict[int, Trial] = {}
-        self._begun: list[int] = []
-        for trial in trials:
-            if trial.state == TrialState.RUNNING:
-                chance = RandomSampler(seed=space.search.seed + trial.number)  # for what a kill left unsaid
-                self._study.sampler = WithinRules(chance, space, self._distributions)
-                self._running[trial.number] = Trial(self._study, trial._trial_id)
-                self._begun.append(trial.number)
+        if not self._open() or (events is not None and not self._agrees_with(events)):
+            self._make_again(events or ())
 
     @property
-    def begun(self) -> list[Suggestion]:
-        """Trials that an earlier process asked for and whose end it did not tell."""
-        return [Suggestion(number, self._suggest(self._running[number])) for number in self._begun]
+    def trials(self) -> list[FrozenTrial]:
+        """The trials of the study, by number."""
+        return self._study.get_trials(deepcopy=False)
 
     @property
     def size(self) -> float:
@@ -98,28 +109,11 @@ class SpaceSampler:
         """The next configuration; its number counts from 0."""
         number = self._next
         warm_starts = self._space.search.warm_start
-        if not self._enqueued:  # a process killed here left it in the queue
-            if number < len(warm_starts):
-                self._study.enqueue_trial(warm_start_params(self._space, warm_starts[number]))
-            elif self._grid:
-                self._study.enqueue_trial(self._grid[number - len(warm_starts)])
-        self._enqueued = False
-        self._study.sampler = WithinRules(sampler_for(self._space, number), self._space, self._distributions)
-        trial = self._study.ask()
-        self._next += 1
-        self._running[trial.number] = trial
-        return Suggestion(trial.number, self._suggest(trial))
-
-    def adopt(self, params: Mapping[str, Any]) -> None:
-        """Takes up a configuration that the study has lost, as the next trial."""
-        self._study.enqueue_trial(dict(params))
-        self._enqueued = True
-        self.ask()
-
-    @property
-    def asked(self) -> int:
-        """How many configurations have been asked for."""
-        return self._next
+        if number < len(warm_starts):
+            self._study.enqueue_trial(warm_start_params(self._space, warm_starts[number]))
+        elif self._grid:
+            self._study.enqueue_trial(self._grid[number - len(warm_starts)])
+        return self._begin(sampler_for(self._space, number))
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """The best value that a running trial has reached by an epoch; an epoch told before is passed over."""
@@ -136,10 +130,9 @@ class SpaceSampler:
         trial = self._running.pop(number, None)
         if trial is None:
             return
-        state, values = outcome.value, None
+        state, values = state_of(outcome), None
         if outcome is Outcome.INFEASIBLE:
             trial.set_constraint("memory", 1.0)
-            state = TrialState.PRUNED
         elif outcome is Outcome.FINISHED:
             assert value is not None
             values = [value] if cost is None else [value, cost]
@@ -149,9 +142,84 @@ class SpaceSampler:
         if values is not None:
             self._study.note(number, values[0])
 
-    def _suggest(self, trial: Trial) -> dict[str, Any]:
+    def _begin(self, sampler: BaseSampler) -> Suggestion:
+        self._study.sampler = WithinRules(sampler, self._space, self._distributions)
+        trial = self._study.ask()
+        self._next += 1
+        self._running[trial.number] = trial
+        return Suggestion(trial.number, self._suggest(trial))
+
+    def _open(self) -> bool:
+        """Opens the study, or makes an empty one; returns False if its file is damaged."""
+        space = self._space
+        directions = [space.metric.goal] + (["minimize"] if space.metric.against else [])
+        try:
+            storage = InMemoryStorage() if self._path is None else JournalStorage(SingleWriterJournal(self._path))
+            optuna.create_study(storage=storage, directions=directions, study_name=space.name, load_if_exists=True)
+            self._study = BoundedStudy(space, storage)
+            trials = self.trials
+        except Exception:  # whatever the file holds, it can be made again
+            return False
+        self._next = len(trials)
+        self._reported = {trial.number: trial.last_step or 0 for trial in trials}
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        self._running = {trial.number: Trial(self._study, trial._trial_id) for trial in running}
+        return True
+
+    def _agrees_with(self, events: Sequence[Event]) -> bool:
+        """Whether the study holds the journal's trials and no others, with the same parameters, reports and ends."""
+        records = [record for record in History(events).records.values() if record.purpose == "search"]
+        trials, metric = self.trials, self._space.metric
+        if len(trials) != len(records):
+            return False
+        for trial, record in zip(trials, sorted(records, key=lambda record: record.number), strict=True):
+            state = TrialState.RUNNING if record.state == "running" else state_of(outcome_of(record))
+            same = trial.number == record.number and trial.params == record.params and trial.state == state
+            if same and not metric.against:
+                same = trial.intermediate_values == dict(best_values(record, metric))
+            if not same or (state == TrialState.COMPLETE and trial.values[0] != record.best_value(metric)):
+                return False
+        return True
+
+    def _make_again(self, events: Sequence[Event]) -> None:
+        """Writes the study anew from the sweep's journal, trial by trial.
+
+        Samplers that keep a state of their own are asked again in the same order, which brings that back.
+        """
+        again = self._space.search.sampler in WITH_STATE
+        while not self._refill(events, ask_again=again):
+            again = False  # another version of Optuna suggests otherwise: the recorded trials count
+
+    def _refill(self, events: Sequence[Event], *, ask_again: bool) -> bool:
+        """Fills an empty study; returns False if a sampler that was asked again suggests other parameters."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        if not self._open():
+            raise JobError(f"{self._path}: Optuna cannot write its journal there; is the disk full?")
+        history, metric = History(), self._space.metric
+        for event in events:
+            record = history.apply(event)
+            if record is None or record.purpose != "search":
+                continue
+            if isinstance(event, TrialStarted):
+                if ask_again and self.ask().params != event.params:
+                    return False
+                if not ask_again:
+                    self._study.enqueue_trial(event.params)
+                    self._begin(RandomSampler(seed=self._space.search.seed + event.number))
+            elif isinstance(event, TrialEnded):
+                for epoch, value in best_values(record, metric):
+                    self.report(record.number, epoch, value)
+                self.tell(record.number, outcome_of(record), record.best_value(metric), record.cost)
+        for record in history.records.values():
+            if record.purpose == "search" and record.state == "running":
+                for epoch, value in best_values(record, metric):
+                    self.report(record.number, epoch, value)
+        return True
+
+    def _suggest(self, trial: Trial) -> Params:
         """The values of the parameters whose condition holds; those that the trial has already stay."""
-        params: dict[str, Any] = {}
+        params: Params = {}
         for name, distribution in self._distributions.items():
             if not self._space.is_active(name, params):
                 continue

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from fervit.search.policy.expected_improvement import expected_gain
 from fervit.search.policy.interfaces import Planned
-from fervit.search.policy.sampler import Outcome, SpaceSampler
+from fervit.search.policy.sampler import SpaceSampler, outcome_of
+from fervit.search.records.events import Purpose
 from fervit.search.records.ranking import ranked
-from fervit.search.records.record import Purpose, TrialRecord
+from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
 
 NOISE_AFTER = 10
@@ -17,7 +18,6 @@ NOISE_AFTER = 10
 NOISE_SEEDS = 3
 GAIN_EVERY = 4
 """Trials between two looks at what the next one can be expected to gain."""
-OUT_OF_MEMORY = "out of memory"
 
 
 class SearchSource:
@@ -34,12 +34,7 @@ class SearchSource:
     def __init__(self, space: SearchSpace, sampler: SpaceSampler, known: Iterable[TrialRecord] = ()) -> None:
         self._space, self._sampler = space, sampler
         known = list(known)
-        searched = [record for record in known if record.purpose == "search"]
-        for record in sorted(searched, key=lambda record: record.number):
-            if record.number >= sampler.asked:
-                sampler.adopt(record.params)
-        self._left = [one for one in sampler.begun if one.number not in {record.number for record in searched}]
-        self._asked = len(searched)
+        self._asked = sum(record.purpose == "search" for record in known)
         self._ended: list[TrialRecord] = []
         self._noise_runs = [record for record in known if record.purpose == "noise"]
         self._noise_plan: list[Planned] = []
@@ -70,9 +65,8 @@ class SearchSource:
             return self._noise_plan.pop(0)
         if self._asked + self._n_noise >= self.total or self.enough:
             return None
-        suggestion = self._left.pop(0) if self._left else self._sampler.ask()
         self._asked += 1
-        number, params = suggestion
+        number, params = self._sampler.ask()
         return Planned(number, trial_name(number), params, self._space.config(params))
 
     def report(self, number: int, epoch: int, value: float) -> None:
@@ -80,8 +74,7 @@ class SearchSource:
 
     def tell(self, record: TrialRecord) -> None:
         if record.purpose == "search":
-            best = record.best(self._space.metric)
-            value = None if best is None else best[self._space.metric.name]
+            value = record.best_value(self._space.metric)
             self._sampler.tell(record.number, outcome_of(record), value, record.cost)
         if record.purpose != "confirm" and self._space.budget.until_noise:
             self._weigh(record)
@@ -92,9 +85,9 @@ class SearchSource:
         if ended.purpose == "noise":
             self._noise_runs = [run for run in self._noise_runs if run is not ended] + [ended]
             done = [run for run in self._noise_runs if run.state != "running"]
-            values = [run.best(metric) for run in done if run.state == "finished"]
+            values = [run.best_value(metric) for run in done if run.state == "finished"]
             if len(done) == self._n_noise and len(values) > 1:
-                self.noise = statistics.stdev(best[metric.name] for best in values if best is not None)
+                self.noise = statistics.stdev(value for value in values if value is not None)
         else:
             self._ended.append(ended)
             ranking = ranked(self._ended, metric)
@@ -135,13 +128,6 @@ class ConfirmSource:
     def report(self, number: int, epoch: int, value: float) -> None: ...
 
     def tell(self, record: TrialRecord) -> None: ...
-
-
-def outcome_of(record: TrialRecord) -> Outcome:
-    """What Optuna is told of a trial that has ended."""
-    if record.state == "failed":
-        return Outcome.INFEASIBLE if record.failure.startswith(OUT_OF_MEMORY) else Outcome.FAILED
-    return Outcome.FINISHED if record.state == "finished" else Outcome.STOPPED
 
 
 def rerun(space: SearchSpace, record: TrialRecord, i: int, purpose: Purpose) -> Planned:

@@ -69,7 +69,7 @@ class _RaysRule:
         if record.name not in self._known:
             self._known.add(record.name)
             scheduler.on_trial_add(None, trial)
-        epoch = record.epochs[-1]["epoch"] - math.ceil(record.warmup_epochs)
+        epoch = record.epochs[-1].epoch - math.ceil(record.warmup_epochs)
         result = {"epoch": epoch, "best_value": best_value, "value": value}
         return bool(scheduler.on_trial_result(_NothingPaused, trial, result) == "STOP")
 

@@ -1,83 +1,103 @@
 """trials.jsonl: all that happened to a sweep's trials, in order. From it a sweep is resumed, replayed and reported.
 
-A line of JSON an event, written by the driver alone:
-
-    {"event": "session", "time": ...}                     a command began to work on the sweep
-    {"event": "start", "time": ..., "name": "trial_0003", "number": 3, "seed": 42, "purpose": "search", "params": {...}}
-    {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
-    {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it goes on after this epoch
-    {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": ""}
-    {"event": "done", "time": ...}                        all trials, the confirmation and the evaluation have ended
+The driver alone writes it. `events.py` says what each line holds.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from fervit.errors import UserError
+from fervit.json_lines import JsonLines, read_rows
+from fervit.search.records.events import Event, SessionBegan, from_row, to_row
 
-FILE = "trials.jsonl"
+AnEvent = TypeVar("AnEvent", bound=Event)
 
 
-class Journal:
-    """Appends events; each is whole on disk when `append` returns, whatever kills the process then.
+class Journal(Protocol):
+    """Where a ledger keeps its events."""
+
+    earlier: Sequence[Event]
+    """The events that stood there when it was opened."""
+
+    def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
+        """Adds an event of this time, and returns it as it will be read."""
+        ...
+
+    def close(self) -> None:
+        """Ends the work with it."""
+        ...
+
+
+class JournalFile:
+    """A journal on disk. Each event is whole in the file when `append` returns, whatever kills the process then.
 
     Args:
         path: of the file, which may exist; a line that was cut off by a kill is removed.
+
+    Raises:
+        UserError: a line before the last is damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        drop_torn_line(path)
-        self._file = path.open("ab", buffering=0)
+        self.earlier: Sequence[Event] = read_journal(path)
+        self._lines = JsonLines(path)
 
-    def append(self, event: str, **values: Any) -> dict[str, Any]:
-        """Writes an event, and returns it as it will be read."""
-        whole = {"event": event, "time": round(time.time(), 3), **values}
-        line = memoryview(json.dumps(whole).encode() + b"\n")
-        while line:
-            line = line[self._file.write(line) :]
-        return whole
+    def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
+        """Adds an event of this time, and returns it."""
+        event = kind(time=round(time.time(), 3), **values)
+        self._lines.append(to_row(event))
+        return event
 
     def close(self) -> None:
-        self._file.close()
+        """Closes the file."""
+        self._lines.close()
 
 
-def drop_torn_line(path: Path) -> None:
-    """Removes a last line that a kill cut off."""
-    if path.is_file():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with path.open("r+b") as file:
-                file.truncate(whole)
+class JournalInMemory:
+    """A journal that nobody reads later, such as that of a replay.
+
+    Args:
+        clock: gives the time of its events, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.earlier: Sequence[Event] = ()
+        self._clock = clock
+
+    def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
+        """Returns an event of this time."""
+        return kind(time=self._clock(), **values)
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The events of a sweep, without a line that was cut off.
+def read_journal(path: Path) -> list[Event]:
+    """The events of a sweep, without a line that was cut off; none if there is no such file.
 
     Raises:
         UserError: a line before the last is damaged.
     """
     events = []
-    lines = path.read_bytes().split(b"\n")
-    for i, line in enumerate(lines[:-1]):
+    for i, row in enumerate(read_rows(path)):
         try:
-            events.append(json.loads(line))
-        except ValueError:
+            event = from_row(row)
+        except (KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: line {i + 1} is damaged; remove that line, and what it tells is lost") from None
+        if event is not None:
+            events.append(event)
     return events
 
 
-def elapsed_seconds(events: Iterable[dict[str, Any]]) -> float:
-    """What all sessions took together, each from its start to its last event."""
+def elapsed_seconds(events: Iterable[Event]) -> float:
+    """Seconds that all sessions took together, each from its start to its last event."""
     total = start = last = 0.0
     for event in events:
-        if event["event"] == "session":
-            total, start = total + last - start, event["time"]
-        last = event["time"]
+        if isinstance(event, SessionBegan):
+            total, start = total + last - start, event.time
+        last = event.time
     return total + last - start

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 from fervit.search.records.record import TrialRecord
+from fervit.training.epoch import EpochResult
 from fervit.training.objective import Metric
 
 
@@ -15,32 +16,46 @@ def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
     The one rule: the best value of the metric over all epochs and trials; of equal values the earlier epoch, then the
     earlier trial.
     """
-    sign = -1 if metric.goal == "maximize" else 1
+    return [record for record, _ in with_best(records, metric)]
 
-    def key(record: TrialRecord) -> tuple[float, int, int, int]:
-        best = record.best(metric)
-        assert best is not None
-        return sign * best[metric.name], best["epoch"], record.number, record.seed
 
-    return sorted((r for r in records if r.epochs and r.state != "failed"), key=key)
+def with_best(records: Iterable[TrialRecord], metric: Metric) -> list[tuple[TrialRecord, EpochResult]]:
+    """What `ranked` gives, each trial with its best epoch."""
+    found = [(record, record.best(metric)) for record in records if record.state != "failed"]
+    pairs = [(record, best) for record, best in found if best is not None]
+    return sorted(pairs, key=lambda pair: (-metric.sign * metric.value(pair[1]), pair[1].epoch, *_order(pair[0])))
+
+
+def _order(record: TrialRecord) -> tuple[int, int]:
+    return record.number, record.seed
 
 
 def pareto_front(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
     """The trials of which none is both cheaper and at least as good, or as cheap and better; cheapest first."""
-    with_cost = [record for record in ranked(records, metric) if record.cost is not None]
+    with_cost = [(record.cost, record, best) for record, best in with_best(records, metric) if record.cost is not None]
     front: list[TrialRecord] = []
-    for record in sorted(with_cost, key=lambda record: record.cost or 0.0):  # stable: of equal cost the best first
-        best, leading = record.best(metric), front[-1].best(metric) if front else None
-        assert best is not None
-        if metric.better(best[metric.name], leading[metric.name] if leading is not None else None):
+    leading: EpochResult | None = None
+    for _, record, best in sorted(with_cost, key=lambda one: one[0]):  # stable: of equal cost the best first
+        if metric.improves(best, leading):
             front.append(record)
+            leading = best
     return front
 
 
-def counts_by_state(records: Sequence[TrialRecord]) -> Counter[str]:
+def counts_by_state(records: Iterable[TrialRecord]) -> Counter[str]:
+    """How many trials are in each state."""
     return Counter(record.state for record in records)
 
 
 def failures_by_kind(records: Iterable[TrialRecord]) -> Counter[str]:
-    """How many trials failed of each kind; the kind is the failure's text up to the first colon."""
-    return Counter(record.failure.partition(":")[0] for record in records if record.state == "failed")
+    """How many trials failed of each kind."""
+    return Counter(record.failure.kind for record in records if record.state == "failed" and record.failure)
+
+
+def best_values(record: TrialRecord, metric: Metric) -> Iterator[tuple[int, float]]:
+    """(epoch, best value of the metric so far) of each epoch of a trial."""
+    best: float | None = None
+    for epoch in record.epochs:
+        value = metric.value(epoch)
+        best = value if best is None or metric.better(value, best) else best
+        yield epoch.epoch, best

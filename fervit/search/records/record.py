@@ -1,15 +1,15 @@
-"""The rule for the best, and what a sweep remembers of each trial. Pure: no Ray, no files."""
+"""What a sweep remembers of each trial. Pure: no Ray, no files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from fervit.search.records.events import Params, Purpose, TrialState
+from fervit.training.epoch import EpochResult
+from fervit.training.failure import Failure
 from fervit.training.objective import Metric
-
-TrialState = Literal["running", "finished", "stopped", "failed"]
-Purpose = Literal["search", "noise", "confirm"]
 
 
 @dataclass(kw_only=True)
@@ -17,39 +17,43 @@ class TrialRecord:
     """One trial, or its rerun with another seed: its configuration, its curve, its end."""
 
     number: int
+    """Of the configuration, from 0; reruns of a configuration share it."""
     name: str
-    """Of its folder, such as trial_0003 or trial_0003_seed43."""
+    """The name of the trial's folder, such as trial_0003 or trial_0003_seed43."""
     seed: int
-    params: dict[str, Any]
+    params: Params
+    """The hyperparameters that are searched."""
     purpose: Purpose = "search"
     """noise: the leading configuration with a fresh seed; confirm: one of the best, again, at the end."""
     warmup_epochs: float = 0.0
     state: TrialState = "running"
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    """`EpochResult` of each epoch as a dict, in order."""
-    failure: str = ""
-    """What went wrong, such as "diverged: the loss became nan ..."."""
+    epochs: list[EpochResult] = field(default_factory=list)
+    """The results of its epochs, in order."""
+    failure: Failure | None = None
+    """Why it failed, if it did."""
     finished: bool = False
-    """It ran all its epochs."""
+    """Whether it ran all its epochs."""
     seconds: float = 0.0
-    """Of training and validation."""
+    """Seconds of training and validation."""
     cost: float | None = None
-    """What the metric is weighed against (`metric.against`): weights, or milliseconds a code."""
+    """What the metric is weighed against (`metric.against`): number of weights, or milliseconds a code."""
     started: float = 0.0
+    """Unix time at which the last of its processes turned to it."""
     ended: float = 0.0
-    """Unix times: when a process turned to it first, and of its last report."""
+    """Unix time of its last report."""
     pid: int = 0
-    """Of the process that ran it last."""
+    """The process that ran it last."""
     saved: int = 0
-    """The last epoch that it can go on from."""
+    """The last epoch from which it can go on."""
 
-    def best(self, metric: Metric) -> dict[str, Any] | None:
-        """The epoch with the best value; of equal ones the earlier. None before the first epoch."""
-        best: dict[str, Any] | None = None
-        for row in self.epochs:
-            if metric.better(row[metric.name], best[metric.name] if best is not None else None):
-                best = row
-        return best
+    def best(self, metric: Metric) -> EpochResult | None:
+        """The epoch with the best value, the earliest of equal ones; None before the first epoch."""
+        return metric.best(self.epochs)
+
+    def best_value(self, metric: Metric) -> float | None:
+        """The best value of the metric; None before the first epoch."""
+        best = self.best(metric)
+        return None if best is None else metric.value(best)
 
 
 def params_text(params: Mapping[str, Any]) -> str:

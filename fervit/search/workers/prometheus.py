@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from ray.util.metrics import Counter, Gauge
 
-from fervit.search.ledger import Ledger, Screen
+from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.record import TrialRecord
 
 STATES = ("running", "finished", "stopped", "failed")
 
 
-class MeteredScreen:
-    """A screen that also keeps the metrics up to date; Ray exports them, with `ray_` before their names.
+class Metrics(Observer):
+    """Keeps the metrics up to date; Ray exports them, with `ray_` before their names.
 
     Args:
-        inner: the screen that the user sees.
         sweep: the name of the sweep's folder, which every metric carries.
         gpu_share: of the cluster's GPUs, that one trial takes; 0 without GPUs.
     """
 
-    def __init__(self, inner: Screen, sweep: str, gpu_share: float = 0.0) -> None:
-        self._inner, self._gpu_share = inner, gpu_share
+    def __init__(self, sweep: str, gpu_share: float = 0.0) -> None:
+        self._gpu_share = gpu_share
         tags = {"sweep": sweep}
         self._trials = Gauge("fervit_trials", "Trials and reruns by state", ("sweep", "state"))
         self._failures = Gauge("fervit_failures", "Failed trials by kind", ("sweep", "kind"))
@@ -35,7 +34,6 @@ class MeteredScreen:
 
     def changed(self, ledger: Ledger) -> None:
         self._update(ledger)
-        self._inner.changed(ledger)
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         if self._counts:
@@ -45,10 +43,6 @@ class MeteredScreen:
         if record.state == "failed":
             for kind, n in failures_by_kind(ledger.records).items():
                 self._failures.set(n, {"kind": kind})
-        self._inner.ended(ledger, record)
-
-    def lost(self, record: TrialRecord, why: str) -> None:
-        self._inner.lost(record, why)
 
     def _update(self, ledger: Ledger) -> None:
         if not self._counts:  # what an earlier session did is there, but was not trained now
@@ -64,8 +58,8 @@ class MeteredScreen:
             self._epochs.inc(epochs - self._counted)
             self._counted = epochs
         best = ledger.best
-        row = best.best(ledger.space.metric) if best is not None else None
-        if row is not None:
-            self._best.set(row[ledger.space.metric.name])
+        value = best.best_value(ledger.space.metric) if best is not None else None
+        if value is not None:
+            self._best.set(value)
         if self._gpu_share:
             self._gpus.set(min(1.0, len(running) * self._gpu_share))

@@ -19,8 +19,7 @@ from fervit.checkpoints.checkpoint import BEST_MODEL, save_checkpoint
 from fervit.cluster.preemption import is_leaving
 from fervit.parsing import build
 from fervit.runs.state import Weights, checkpoint_of, copy_weights, save_state
-from fervit.search.ledger import LAST
-from fervit.search.records.journal import FILE
+from fervit.search.records.sweep_folder import SweepFolder, TrialFolder
 from fervit.search.workers.worker_group import Setup, SharedLatents, Team, Worker, WorkerLostError, describe
 from fervit.training.config import TrainConfig
 from fervit.training.epoch import EpochResult
@@ -113,7 +112,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
     def _make_trainer(self, config: dict[str, Any]) -> None:
         if self._worker is None:
             self._worker = Worker(self._setup)
-        hyperparameters, last = build(TrainConfig, json.loads(config["train"]), "trial"), self._folder / LAST
+        hyperparameters, last = build(TrainConfig, json.loads(config["train"]), "trial"), TrialFolder(self._folder).last
         if config["workers"] > 1 and self._team is None:
             self._team = Team(self._worker, self._setup, config["workers"], config["resources"])
         others = self._team.begin(hyperparameters, last) if self._team else []
@@ -147,7 +146,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         asked = leaving or (self._folder.parent.parent / STOP).exists()
         started = time.monotonic()
         if not trainer.finished and (asked or started - self._saved > self._saving / SHARE_FOR_SAVING):
-            save_state(self._folder / LAST, trainer, self._best_weights, result)
+            save_state(TrialFolder(self._folder).last, trainer, self._best_weights, result)
             self._saved_epoch, self._saved = trainer.epoch, time.monotonic()
             self._saving = self._saved - started
             if leaving:
@@ -199,7 +198,7 @@ def _check_shared(sweep: Path) -> None:
     Raises:
         OSError: this one does not.
     """
-    if not (sweep / FILE).is_file():
+    if not SweepFolder(sweep).journal.is_file():
         raise OSError(f"{sweep} is not the sweep's folder on {socket.gethostname()}: all nodes have to share it")
 
 

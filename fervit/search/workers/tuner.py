@@ -28,9 +28,12 @@ from ray.tune.search import Searcher
 from fervit.cluster.connection import cluster_nodes
 from fervit.search.ledger import Ledger
 from fervit.search.preflight import slots
+from fervit.search.records.report import TrialReport
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import Budget, TrialResources
-from fervit.search.workers.trial import STOP, LatentTrial
+from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
+from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
 
 SHORT_S = 10.0
 """After Ctrl-C, epochs that end within this time are waited for; longer ones are given up."""
@@ -38,18 +41,17 @@ SHORT_S = 10.0
 LOOK_S = 5.0
 """Between two looks at which nodes there are."""
 
-PROCESS_DIED = "process died"
-NODE_LEAVES = "node leaves"
 KINDS = {
     "ActorUnavailableError": PROCESS_DIED,  # its connection broke: its host is gone, of which Ray itself learns later
     "NodeLeavingError": NODE_LEAVES,
-    "OutOfMemoryError": "out of memory",
+    "OutOfMemoryError": OUT_OF_MEMORY,
     "WorkerLostError": PROCESS_DIED,
 }
 
 
 def run_trials(
     ledger: Ledger,
+    folder: SweepFolder,
     latents: SharedLatents,
     resources: TrialResources,
     *,
@@ -63,6 +65,7 @@ def run_trials(
 
     Args:
         ledger: gives the trials and records them.
+        folder: of the sweep; the trials write their checkpoints there.
         latents: what trials learn from and are measured on.
         resources: what a trial gets.
         name: of Ray Tune's own folder in the sweep's.
@@ -90,7 +93,7 @@ def run_trials(
         threads=max(1, int(resources.cpus)),
     )
     bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
-    stop_file = ledger.folder / STOP
+    stop_file = folder.stop
     stop_file.unlink(missing_ok=True)
     stopper = _Stopper(ledger, resources, stop_file)
     if stopper.stop_all():
@@ -98,7 +101,7 @@ def run_trials(
     tuner = tune.Tuner(
         bound,
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger, resources, stopper, room),
+            search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room),
             scheduler=_LedgerScheduler(ledger, stopper),
             num_samples=100 + left * (1 + resources.max_failures),  # the searcher says when there are no more
             reuse_actors=True,
@@ -107,7 +110,7 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name=name,
-            storage_path=str(ledger.folder),
+            storage_path=str(folder.path),
             callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
             # Ray Tune does not try a trial again whose process died on its way from one trial to the next; we do.
             failure_config=tune.FailureConfig(max_failures=0),
@@ -147,8 +150,11 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
     """Ray Tune asks it for configurations. What became of them the ledger hears from the scheduler and the callback,
     which, unlike a searcher, are also given the report that stops a trial."""
 
-    def __init__(self, ledger: Ledger, resources: TrialResources, stopper: _Stopper, room: _Room) -> None:
+    def __init__(
+        self, ledger: Ledger, folder: SweepFolder, resources: TrialResources, stopper: _Stopper, room: _Room
+    ) -> None:
         super().__init__()
+        self._folder = folder
         self._ledger, self._workers, self._stopper, self._room = ledger, resources.workers, stopper, room
         self._resources = {"CPU": resources.cpus, "GPU": resources.gpus}
 
@@ -161,7 +167,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
             return None if self._ledger.running else str(Searcher.FINISHED)
         return {
             "name": planned.name,
-            "folder": str(self._ledger.checkpoint_folder(planned.name)),
+            "folder": str(self._folder.trial(planned.name).path),
             "train": json.dumps(planned.config.to_json()),  # one text: Ray Tune copies each value many times
             "resources": self._resources,
             "workers": self._workers,
@@ -184,7 +190,7 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         self._ledger, self._stopper = ledger, stopper
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        stops = self._ledger.epoch(trial.config["name"], result)
+        stops = self._ledger.report(trial.config["name"], TrialReport.from_tune(result))
         self._stopper.reported(trial.config["name"], result)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
@@ -200,7 +206,7 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if result.get("done"):  # by its own account: such a report does not come to the scheduler
-            self._ledger.epoch(trial.config["name"], result)
+            self._ledger.report(trial.config["name"], TrialReport.from_tune(result))
             self._stopper.reported(trial.config["name"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -212,13 +218,12 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         if self._stopper.interrupted:
             self._stopper.reported(trial.config["name"], {})
             return
-        name, error = trial.config["name"], _describe(_error_of(trial))
-        self._deaths[name] += error.startswith(PROCESS_DIED)
-        died_too_often = self._deaths[name] > self._max_failures
-        if error.startswith(NODE_LEAVES) or (error.startswith(PROCESS_DIED) and not died_too_often):
-            self._ledger.begin_again(name, error)
+        name, failure = trial.config["name"], _failure_of(_error_of(trial))
+        self._deaths[name] += failure.kind == PROCESS_DIED
+        if failure.by_configuration or self._deaths[name] > self._max_failures:
+            self._ledger.end(name, failure)
         else:
-            self._ledger.end(name, error=error)
+            self._ledger.begin_again(name, str(failure))
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]
@@ -300,14 +305,14 @@ def _error_of(trial: Trial) -> BaseException | None:
         return error
 
 
-def _describe(error: BaseException | None) -> str:
-    """A trial's error as "kind: what", in one line, without Ray's wrapping."""
+def _failure_of(error: BaseException | None) -> Failure:
+    """What ended a trial's process, in one line and without Ray's wrapping."""
     if error is None:
-        return "error: unknown"
+        return Failure("error", "unknown")
     name = type(error).__name__
     wrapped = re.fullmatch(r"RayTaskError\((\w+)\)", name)
     kind = wrapped[1] if wrapped else PROCESS_DIED if "Died" in name else name
     kind = KINDS.get(kind, kind)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
-    return f"{kind}: {message.removeprefix(f'{kind}: ')}"[:300]
+    return Failure(kind, message.removeprefix(f"{kind}: "))

@@ -6,21 +6,22 @@ from pathlib import Path
 from rich.console import Console
 
 from fervit.search.console.live import LiveScreen
+from fervit.search.records.report import TrialReport
+from fervit.training.failure import Failure
 from tests.helpers.ledger import Sweep, report
 
 
 def test_the_live_table_shows_the_trials_the_best_and_the_time_left(tmp_path: Path) -> None:
-    sweep = Sweep(tmp_path, budget={"hours": 2.0})
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     screen = LiveScreen(console)
-    sweep.ledger._screen = screen
+    sweep = Sweep(tmp_path, screen, budget={"hours": 2.0})
     good, bad, going = (sweep.begin() for _ in range(3))
     for epoch in range(1, 10):
-        sweep.ledger.epoch(good.name, report(epoch, epoch / 10))
+        sweep.ledger.report(good.name, report(epoch, epoch / 10))
     sweep.ledger.end(good.name)
-    sweep.ledger.epoch(bad.name, {"failure": "diverged: the loss became nan"})
+    sweep.ledger.report(bad.name, TrialReport(failure=Failure("diverged", "the loss became nan")))
     sweep.ledger.end(bad.name)
-    sweep.ledger.epoch(going.name, report(1, 0.25))
+    sweep.ledger.report(going.name, report(1, 0.25))
     console.print(screen._picture())
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()

@@ -10,6 +10,7 @@ from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
 from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
+from tests.helpers.epochs import epoch_result
 
 
 def trials(space: SearchSpace, n: int) -> list[TrialRecord]:
@@ -20,7 +21,7 @@ def trials(space: SearchSpace, n: int) -> list[TrialRecord]:
         lr = float(10 ** rng.uniform(-4, -2))
         params = {"lr": lr, "heads": int(rng.choice([2, 3, 4])), "embed_dim": 12}
         record = TrialRecord(number=number, name=str(number), seed=1, params=params, state="finished")
-        record.epochs = [{"epoch": 1, "f1_macro": 0.5 - 0.1 * (math.log10(lr) + 3) ** 2}]
+        record.epochs = [epoch_result(1, f1_macro=0.5 - 0.1 * (math.log10(lr) + 3) ** 2)]
         records.append(record)
     return records
 

@@ -10,10 +10,12 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from fervit.search.policy.sampler import Outcome, SpaceSampler
+from fervit.search.policy.sampler import Outcome, SpaceSampler, outcome_of
+from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import SearchSettings
 from fervit.search.space.space_file import parse_space
+from fervit.training.failure import Failure
 from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
 
 
@@ -81,16 +83,18 @@ class TestEverySampler:
         begun += answer(SpaceSampler(space_for(sampler, seed=1), journal), 6)
         assert begun + answer(SpaceSampler(space_for(sampler, seed=1), journal), 5) == whole(1)
 
-    def test_trials_that_a_killed_process_asked_for_are_handed_on(self, sampler: str, tmp_path: Path) -> None:
+    def test_trials_that_a_killed_process_asked_for_can_still_be_told_of(self, sampler: str, tmp_path: Path) -> None:
         first = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
-        asked = [first.ask() for _ in range(3)]
+        for _ in range(3):
+            first.ask()
         first.tell(1, Outcome.FINISHED, 0.5)
         second = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
-        assert second.begun == [asked[0], asked[2]]
         assert second.ask().number == 3
-        second.tell(1, Outcome.FINISHED, 0.5)  # told again: passed over
+        second.tell(1, Outcome.FINISHED, 0.7)  # told again: passed over
         second.tell(0, Outcome.STOPPED, 0.5)
-        assert SpaceSampler(space_for(sampler), tmp_path / "study.journal").begun[0] == asked[2]
+        third = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
+        assert [trial.state.name for trial in third.trials] == ["PRUNED", "COMPLETE", "RUNNING", "RUNNING"]
+        assert third.trials[1].value == 0.5
 
     def test_a_trial_that_fails_or_can_never_run_ends_nothing(self, sampler: str) -> None:
         source = SpaceSampler(space_for(sampler))
@@ -99,8 +103,8 @@ class TestEverySampler:
             outcome = Outcome.INFEASIBLE if params["embed_dim"] == 12 else Outcome.FAILED if i % 3 else Outcome.FINISHED
             source.tell(number, outcome, 0.5)
             source.tell(number, Outcome.FINISHED, 0.9)  # told again: passed over
-        assert source.asked == 15
-        assert not source.begun
+        assert len(source.trials) == 15
+        assert "RUNNING" not in {trial.state.name for trial in source.trials}
 
     def test_a_parameter_is_suggested_only_where_its_condition_holds(self, sampler: str) -> None:
         source = SpaceSampler(space_for(sampler, WARMUP_WITH_COSINE))
@@ -209,3 +213,14 @@ def test_where_hardly_a_pair_can_be_built_one_is_still_found() -> None:
         number, params = source.ask()
         assert params["embed_dim"] == 509
         source.tell(number, Outcome.FINISHED, 0.5)
+
+
+def test_what_optuna_is_told_of_each_end() -> None:
+    def of(state: Any, failure: str = "") -> Outcome:
+        told = Failure.parse(failure)
+        return outcome_of(TrialRecord(number=0, name="", seed=0, params={}, state=state, failure=told))
+
+    assert of("finished") is Outcome.FINISHED
+    assert of("stopped") is Outcome.STOPPED
+    assert of("failed", "diverged: the loss") is Outcome.FAILED
+    assert of("failed", "out of memory: CUDA") is Outcome.INFEASIBLE

@@ -9,6 +9,7 @@ from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.settings import EarlyStopping
 from fervit.training.objective import Metric
+from tests.helpers.epochs import epoch_result
 
 
 def record(number: int, warmup_epochs: float = 0.0) -> TrialRecord:
@@ -18,7 +19,7 @@ def record(number: int, warmup_epochs: float = 0.0) -> TrialRecord:
 def run(rule: StoppingRule, trial: TrialRecord, values: list[float]) -> int:
     """Epochs that a trial gets to have, reporting the values one after the other."""
     for i, value in enumerate(values, start=1):
-        trial.epochs.append({"epoch": i})
+        trial.epochs.append(epoch_result(i))
         if rule.stops(trial, max(values[:i]), value):
             return i
     return len(values)
@@ -39,7 +40,7 @@ def decisions(rule: StoppingRule, trials: list[TrialRecord], values: list[list[f
     for i in range(len(values[0])):
         for n, trial in enumerate(trials):
             if i < lasted[n]:
-                trial.epochs.append({"epoch": i + 1})
+                trial.epochs.append(epoch_result(i + 1))
                 if rule.stops(trial, max(values[n][: i + 1]), values[n][i]):
                     lasted[n] = i + 1
     return lasted
@@ -89,8 +90,8 @@ class TestEveryRule:
         for n, values in enumerate(VALUES):
             one, other = record(n), record(n)
             for i, value in enumerate(values, start=1):
-                one.epochs.append({"epoch": i})
-                other.epochs.append({"epoch": i})
+                one.epochs.append(epoch_result(i))
+                other.epochs.append(epoch_result(i))
                 best = max(values[:i])
                 stopped = highest.stops(one, best, value)
                 assert lowest.stops(other, -best, -value) == stopped
@@ -124,7 +125,7 @@ def test_a_loss_is_stopped_where_it_is_high() -> None:
     rule = stopping_rule(asha(), Metric(name="val_loss", goal="minimize"))
     assert run(rule, record(0), [1.0] * 9) == 9
     trial = record(1)
-    trial.epochs.append({"epoch": 1})
+    trial.epochs.append(epoch_result(1))
     assert rule.stops(trial, 2.0, 2.0)
 
 

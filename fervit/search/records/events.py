@@ -1,0 +1,169 @@
+"""The events of a sweep's journal: what happened to its trials, each with the one way to write and to read it.
+
+A line of JSON an event, with its kind under `event` and the Unix time under `time`:
+
+    {"event": "session", "time": ...}                     a command began to work on the sweep
+    {"event": "start", "time": ..., "name": "trial_0003", "number": 3, "seed": 42, "purpose": "search", "params": {...}}
+    {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
+    {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it goes on after this epoch
+    {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": ""}
+    {"event": "chosen", "time": ..., "number": 3, "seed": 44, "epoch": 17, "confirmed": [3, 8], "ties": [8]}
+    {"event": "done", "time": ...}                        all trials, the confirmation and the evaluation have ended
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fervit.json_lines import Row
+from fervit.training.epoch import EpochResult
+from fervit.training.failure import Failure
+
+TrialState = Literal["running", "finished", "stopped", "failed"]
+Purpose = Literal["search", "noise", "confirm"]
+Params = dict[str, Any]
+"""Hyperparameters by name, as JSON has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionBegan:
+    """A command began to work on the sweep."""
+
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStarted:
+    """A trial was handed to Ray Tune for the first time."""
+
+    time: float
+    name: str
+    number: int
+    seed: int
+    purpose: Purpose
+    params: Params
+    warmup_epochs: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded:
+    """A trial reported an epoch."""
+
+    time: float
+    name: str
+    row: EpochResult
+    best_value: float
+    """The best value of the metric that the trial has reached so far."""
+    finished: bool
+    """Whether it was the trial's last epoch."""
+    saved: int
+    """The last epoch from which the trial can go on."""
+    started: float
+    """Unix time at which the process turned to the trial."""
+    pid: int
+    cost: float | None = None
+    node: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialWentOn:
+    """A trial goes on after an epoch that is known already, in a new process; later epochs are trained again."""
+
+    time: float
+    name: str
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessLost:
+    """A trial lost its process and waits for another."""
+
+    time: float
+    name: str
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEnded:
+    """A trial ended."""
+
+    time: float
+    name: str
+    state: TrialState
+    failure: Failure | None = None
+    """Why, if it failed; its traceback is not kept here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChosen:
+    """The sweep chose the run whose model is exported. A later choice replaces an earlier one."""
+
+    time: float
+    number: int
+    """Of the configuration's trial."""
+    seed: int
+    epoch: int
+    """The epoch of that run whose model is exported, from 1."""
+    confirmed: tuple[int, ...] = ()
+    """Numbers of the trials that were confirmed with fresh seeds, best of the search first."""
+    ties: tuple[int, ...] = ()
+    """Numbers of those that the confirmation cannot tell from the chosen one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepDone:
+    """A session came to its end: all trials, the confirmation, the evaluation."""
+
+    time: float
+
+
+TrialEvent = TrialStarted | EpochEnded | TrialWentOn | ProcessLost | TrialEnded
+Event = SessionBegan | TrialEvent | ModelChosen | SweepDone
+KINDS: dict[str, type[Any]] = {
+    "session": SessionBegan,
+    "start": TrialStarted,
+    "epoch": EpochEnded,
+    "again": TrialWentOn,
+    "lost": ProcessLost,
+    "end": TrialEnded,
+    "chosen": ModelChosen,
+    "done": SweepDone,
+}
+NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+def to_row(event: Event) -> Row:
+    """An event as a line of the journal."""
+    row: Row = {"event": NAMES[type(event)]}
+    for one in dataclasses.fields(event):
+        value = getattr(event, one.name)
+        if isinstance(value, EpochResult):
+            value = value.to_json()
+        elif one.name == "failure":
+            value = str(value) if value is not None else ""
+        row[one.name] = list(value) if isinstance(value, tuple) else value
+    return row
+
+
+def from_row(row: Mapping[str, Any]) -> Event | None:
+    """Reads what `to_row` wrote, of this version or an earlier one; None for a kind that only a later version knows.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: a field is of another type.
+    """
+    kind = KINDS.get(row["event"])
+    if kind is None:
+        return None
+    values = {one.name: row[one.name] for one in dataclasses.fields(kind) if one.name in row}
+    if kind is EpochEnded:
+        values["row"] = EpochResult.from_json(values["row"])
+    elif kind is TrialEnded:
+        values["failure"] = Failure.parse(values.get("failure") or "")
+    elif kind is ModelChosen:
+        values |= {name: tuple(values.get(name, ())) for name in ("confirmed", "ties")}
+    event: Event = kind(**values)
+    return event

@@ -1,0 +1,53 @@
+"""Which trials' models stay on disk while a sweep runs: those of the best, and of every rerun."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+from fervit.search.records.ranking import ranked
+from fervit.search.records.record import TrialRecord
+from fervit.search.records.sweep_folder import SweepFolder
+from fervit.training.objective import Metric
+
+
+class ModelsKept:
+    """Removes the files of trials that no later step of the sweep needs.
+
+    Args:
+        folder: of the sweep.
+        metric: what trials are ranked by.
+        keep: how many of the search's trials keep their models, the best.
+    """
+
+    def __init__(self, folder: SweepFolder, metric: Metric, keep: int) -> None:
+        self._folder, self._metric, self._keep = folder, metric, keep
+        self._kept: list[TrialRecord] = []
+
+    def take_up(self, records: Sequence[TrialRecord]) -> None:
+        """Removes what an earlier session left on disk for no one.
+
+        Args:
+            records: all trials and reruns of the sweep.
+        """
+        ended = [record for record in records if record.state != "running" and record.purpose == "search"]
+        self._kept = ranked(ended, self._metric)[: self._keep]
+        running = {record.name for record in records if record.state == "running"}
+        wanted = {record.name for record in records if record.purpose != "search"}
+        wanted |= running | {record.name for record in self._kept}
+        for path in self._folder.checkpoints.glob("*"):
+            if path.name not in wanted:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in running:
+                self._folder.trial(path.name).last.unlink(missing_ok=True)
+
+    def ended(self, record: TrialRecord) -> None:
+        """Removes what a trial that has ended would go on from, and models that are not among the best any more."""
+        self._folder.trial(record.name).last.unlink(missing_ok=True)
+        if record.purpose != "search":
+            return
+        candidates = [*self._kept, record]
+        self._kept = ranked(candidates, self._metric)[: self._keep]
+        for candidate in candidates:
+            if not any(candidate is kept for kept in self._kept):
+                shutil.rmtree(self._folder.trial(candidate.name).path, ignore_errors=True)
