@@ -58,9 +58,11 @@ Command = Callable[..., Ended]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hides GPUs from torch and Ray, here and in all processes below, unless the tests that need one are asked for."""
+    """Hides GPUs from all processes, unless the tests that need one are asked for, and lets Ray's have their share."""
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # Ray's workers are nice: they get a thirtieth of what a busy process beside them gets, and tests would wait for long.
+    os.environ |= {"RAY_worker_niceness": "0"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
