@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hides GPUs from all processes, unless the tests that need one are asked for, and lets Ray's have their share."""
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    # Ray's workers are nice: they get a thirtieth of what a busy process beside them gets, and tests would wait for long.
+    # Ray's workers are nice: they get a thirtieth of what a busy process beside them gets. Tests would wait for long.
     os.environ |= {"RAY_worker_niceness": "0"}
 
 
