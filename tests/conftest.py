@@ -32,6 +32,7 @@ from fervit.training.trainer import Trainer
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytest.register_assert_rewrite("tests.helpers")
 pytest_plugins = ("tests.helpers.official",)
 
 ROOT = Path(__file__).resolve().parent.parent
