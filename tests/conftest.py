@@ -33,6 +33,7 @@ from fervit.training.trainer import Trainer
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytest.register_assert_rewrite("tests.helpers")
 pytest_plugins = ("tests.helpers.official",)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,9 +60,11 @@ Command = Callable[..., Ended]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hides GPUs from torch and Ray, here and in all processes below, unless the tests that need one are asked for."""
+    """Hides GPUs from all processes, unless the tests that need one are asked for, and lets Ray's have their share."""
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # Ray's workers are nice: they get a thirtieth of what a busy process beside them gets. Tests would wait for long.
+    os.environ |= {"RAY_worker_niceness": "0"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -140,7 +140,7 @@ def test_a_split_without_a_class_is_refused_by_tune(command: Command, latents_fo
     assert ended.err.count("\n") == 1
 
 
-def test_a_sweep_that_fails_ends_in_status_1(
+def test_a_sweep_in_which_nothing_finishes_says_why_and_ends_in_status_1(
     command: Command, cluster: Cluster, latents_folder: Path, small_space: Path
 ) -> None:
     args = ("--set", "parameters.lr={values: [1.0e+30]}", "--set", "search.trials=2")
@@ -148,5 +148,6 @@ def test_a_sweep_that_fails_ends_in_status_1(
     assert ended.status == 1
     assert "no trial finished (2 x diverged)" in ended.err
     (report,) = Path("experiments").glob("*/report.html")
+    assert [row["state"] for row in leaderboard(report.parent)] == ["failed", "failed"]
     assert "No trial finished an epoch." in report.read_text()
     assert "it has ended" in report.read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +64,12 @@ class Standstill:
         self.stopped: set[tuple[int, int]] = set()
         """Host and process id of each."""
 
-    def reached(self, n: int, saved: int = 0, patience: float = PATIENCE) -> bool:
-        """Waits until so many processes (on so many hosts) stand still after an epoch.
+    def reached(self, n: int, over: Callable[[], bool], saved: int = 0, patience: float = PATIENCE) -> bool:
+        """Waits until so many processes (on so many hosts) stand still after an epoch; False if the sweep is over.
 
         Args:
+            n: how many processes; without `on`, how many hosts.
+            over: whether the sweep has ended.
             saved: the last saved epoch that a trial must have told of.
         """
 
@@ -73,7 +77,11 @@ class Standstill:
             self._stop(saved)
             return len(self.stopped if self._on is not None else {host for host, _ in self.stopped}) >= n
 
-        return wait_until(enough, patience)
+        until = time.monotonic() + patience
+        while not wait_until(enough, 20):
+            if over() or time.monotonic() > until:
+                return False
+        return True
 
     def release(self) -> None:
         for host, pid in sorted(self.stopped):

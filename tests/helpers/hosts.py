@@ -97,6 +97,7 @@ class Hosts:
         stamp = hashlib.sha256(b"".join((REPO / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")))
         self.check(
             host,
+            "grep -q niceness ~/.bashrc || echo export RAY_worker_niceness=0 >>~/.bashrc; "  # as in tests/conftest.py
             f"mkdir -p ~/fervit && ln -sfn {REPO / '.venv'} ~/fervit/.venv && "
             f"echo '{stamp.hexdigest()}  -' >~/fervit/.installed",
         )
@@ -184,10 +185,13 @@ class RayUp:
         return self.ended(name, patience)
 
     def ended(self, name: str, patience: float = PATIENCE) -> tuple[str, str]:
-        over = wait_until(lambda: self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED"), patience)
+        over = wait_until(lambda: self.over(name), patience)
         logs = self.logs(name)
         assert over, f"job {name} did not end in {patience} s:\n{logs[-3000:]}"
         return self.status(name), logs
+
+    def over(self, name: str) -> bool:
+        return self.status(name) in ("SUCCEEDED", "FAILED", "STOPPED")
 
     def status(self, name: str) -> str:
         _, printed = self.hosts.run(self.head, ["ray", "job", "status", name])

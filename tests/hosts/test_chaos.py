@@ -42,7 +42,7 @@ def begin_sweep(cluster: RayUp, name: str) -> tuple[str, Standstill]:
     command = f"tune.py --space {name}.yaml --latents latents --resume"
     cluster.submit(name, command)
     trials = Standstill(cluster.hosts, name)
-    assert trials.reached(3, saved=3), cluster.logs(name)
+    assert trials.reached(3, lambda: cluster.over(name), saved=3), cluster.logs(name)
     return command, trials
 
 

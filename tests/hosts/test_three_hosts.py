@@ -11,7 +11,7 @@ from tests.helpers.host_sweeps import Standstill, epochs_of, epochs_told, folder
 from tests.helpers.hosts import OPERATOR, REPO, RayUp, address, wait_until
 from tests.helpers.sweeps import leaderboard
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1800)]
 
 
 def test_the_token_is_everywhere_and_nowhere_to_be_read(ray_up: RayUp) -> None:
@@ -35,7 +35,7 @@ def test_whoever_has_no_token_is_refused(ray_up: RayUp) -> None:
         status, printed = ray_up.hosts.run(OPERATOR, stranger)
         assert status != 0
         assert "local.cluster.node" not in printed
-    ask = "curl -s -o /dev/null -w '%{http_code}' --max-time 10 "
+    ask = "curl -s -o /dev/null -w '%{http_code}' --max-time 300 "
     # The dashboard listens on the head alone, and its interface wants the token there, too.
     assert ray_up.hosts.run(OPERATOR, ask + f"http://{address(1)}:8265/api/version")[1] == "000"
     assert ray_up.hosts.run(1, ask + "http://127.0.0.1:8265/api/jobs/")[1] == "401"
@@ -61,7 +61,9 @@ def test_a_sweep_uses_all_hosts(ray_up: RayUp) -> None:
     write_space(ray_up.hosts.share, "twelve", epochs=4, scheduler="none")
     ray_up.submit("twelve", "tune.py --space twelve.yaml --latents latents")
     trials = Standstill(ray_up.hosts, "twelve")
-    assert trials.reached(3), ray_up.logs("twelve")  # the last host's process takes a while to start
+    assert trials.reached(3, lambda: ray_up.over("twelve")), ray_up.logs(
+        "twelve"
+    )  # the last host's process takes a while to start
     trials.release()
     status, printed = ray_up.ended("twelve")
     assert status == "SUCCEEDED", printed
@@ -171,7 +173,9 @@ def test_a_sweep_starts_the_machines_that_it_needs(ray_up: RayUp) -> None:
     tune = "~/fervit/launch/tune.py --space scaled.yaml --latents latents".replace("~/fervit", str(REPO))
     sweep = ray_up.hosts.start(OPERATOR, f"cd {share} && python {script} {tune}")
     trials = Standstill(ray_up.hosts, "scaled", on=OPERATOR)
-    assert trials.reached(2), sweep.printed  # the first machine waits for the second
+    assert trials.reached(2, lambda: sweep.returncode is not None), (
+        sweep.printed
+    )  # the first machine waits for the second
     trials.release()
     printed = sweep.ended()
     assert sweep.returncode == 0, printed
