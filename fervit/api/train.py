@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fervit.api.arguments import as_text, check_at_least
 from fervit.errors import UserError
+from fervit.files import JsonObject
 from fervit.progress import Say, silent
 
 # What takes time to import is imported within the functions: the process that trains is started before.
@@ -106,7 +107,7 @@ def train(
     return _conclude(run, folder, tell)
 
 
-def checked_hyperparameters(given: Mapping[str, Any]) -> dict[str, Any]:
+def checked_hyperparameters(given: Mapping[str, Any]) -> JsonObject:
     """Hyperparameters of the types that a training takes.
 
     Args:
@@ -159,7 +160,7 @@ def _warm_process(
 
 
 def _plan(
-    given: dict[str, Any],
+    given: JsonObject,
     recipe: str | None,
     latents: dict[str, str | None],
     resume: str | Path | None,

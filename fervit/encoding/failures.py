@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pyarrow.fs as pafs
 
+from fervit.json_lines import rows_of, text_of
 from fervit.storage import child_of, locate, naming, write_whole
 
 ERRORS_FILE = "_errors.jsonl"
@@ -56,15 +56,9 @@ def read_failures(folder: str) -> dict[str, str]:
         if not filesystem.get_file_info(path).is_file:
             return {}
         with filesystem.open_input_stream(path) as stream:
-            lines = stream.readall().decode("utf-8", "replace").split("\n")
-    failures = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-            failures[str(row["image_id"])] = str(row["reason"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return failures
+            content = stream.readall()
+    rows = rows_of(content, path, damaged="skip")
+    return {str(row["image_id"]): str(row["reason"]) for row in rows if "image_id" in row and "reason" in row}
 
 
 def write_failures(folder: str, failures: dict[str, str]) -> None:
@@ -74,8 +68,7 @@ def write_failures(folder: str, failures: dict[str, str]) -> None:
         if filesystem.get_file_info(path).is_file:
             filesystem.delete_file(path)
         return
-    rows = [{"image_id": name, "reason": failures[name]} for name in sorted(failures)]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = text_of({"image_id": name, "reason": failures[name]} for name in sorted(failures))
     write_whole(filesystem, path, lambda file: file.write(text.encode()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.face_index import FaceIndex
 from fervit.images.pictures import SUFFIXES, reason_of
+from fervit.json_lines import text_of
 from fervit.progress import Progress
 
 ERRORS_FILE = "_errors.jsonl"
@@ -92,7 +92,7 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
         path = output_dir / split / ERRORS_FILE
         path.unlink(missing_ok=True)
         if lines:
-            write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+            write_text(path, text_of(lines))
     return Preprocessed(done=progress.done, present=present, failed=progress.failed, several=several)
 
 

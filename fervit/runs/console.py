@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 from fervit.errors import JobError
+from fervit.json_lines import Row, read_new_rows
 from fervit.progress import clock
 from fervit.runs.folder import RunFolder
 
@@ -58,7 +58,7 @@ class Follower:
     _read: int = 0
     _state: str = ""
     _message: str = ""
-    _row: dict[str, Any] | None = None
+    _row: Row | None = None
     _saved: int = 0
     _last: float = 0.0
     _waiting: bool = False
@@ -119,18 +119,12 @@ class Follower:
             raise KeyboardInterrupt(self._interrupted())
         return self._state
 
-    def _events(self) -> Iterator[dict[str, Any]]:
+    def _events(self) -> list[Row]:
         """New whole lines of the events file."""
-        try:
-            with self.folder.events.open("rb") as file:
-                file.seek(self._read)
-                whole, newline, _ = file.read().rpartition(b"\n")
-        except FileNotFoundError:
-            return
-        self._read += len(whole) + len(newline)
-        yield from map(json.loads, whole.splitlines())
+        rows, self._read = read_new_rows(self.folder.events, self._read)
+        return rows
 
-    def _show(self, event: dict[str, Any]) -> None:
+    def _show(self, event: Row) -> None:
         kind = event["event"]
         if kind == "entered":
             if self._leaving:
@@ -174,7 +168,7 @@ class Follower:
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent)
         self.say(f"first step after {first_step - stages[0][1]:.1f} s: {parts}")
 
-    def _line(self, row: dict[str, Any]) -> str:
+    def _line(self, row: Row) -> str:
         left = row["seconds"] * (self.epochs - row["epoch"])
         return (
             f"epoch {row['epoch']:>3}/{self.epochs}  loss {row['train_loss']:.3f}  val {row['val_loss']:.3f}  "

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from fervit.errors import JobError, UserError
-from fervit.files import is_locked_file, locked, write_json
+from fervit.files import JsonObject, is_locked_file, locked, write_json
 from fervit.parsing import build
 from fervit.training.config import TrainConfig
 
@@ -113,7 +112,7 @@ class RunRecord:
     val: str
     data: dict[str, str]
     """Fingerprints of the two splits."""
-    encoder: dict[str, Any]
+    encoder: JsonObject
     recipe: str = "guide"
     workers: int = 1
     use_gpu: bool | None = None
@@ -176,7 +175,7 @@ def new_folder(name: str, root: Path = Path("experiments")) -> Path:
     raise JobError(f"{root / name}: a hundred runs of this name have started within a second")
 
 
-def differences(given: dict[str, Any], config: TrainConfig) -> list[str]:
+def differences(given: JsonObject, config: TrainConfig) -> list[str]:
     """ "lr 0.001, was 0.0001" for each hyperparameter that is given with another value than the configuration's."""
     saved = config.to_json()
     return [f"{name} {value}, was {saved[name]}" for name, value in given.items() if value != saved[name]]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Any
 
 from fervit.files import write_json, write_text
+from fervit.json_lines import JsonLines, read_rows, text_of
 from fervit.runs.folder import RunFolder
 from fervit.runs.tensorboard import log_best, log_classes, log_epoch, open_writer
 from fervit.training.epoch import EpochResult
@@ -21,8 +20,9 @@ class Recorder:
 
     def __init__(self, folder: RunFolder, trainer: Trainer) -> None:
         self._folder, self._trainer = folder, trainer
-        known = [row for row in read_history(folder) if row["epoch"] <= trainer.epoch]
-        write_text(folder.history, "".join(json.dumps(row) + "\n" for row in known))
+        known = [row for row in read_history(folder) if row.epoch <= trainer.epoch]
+        write_text(folder.history, text_of(row.to_json() for row in known))
+        self._lines = JsonLines(folder.history)
         self._writer = open_writer(folder.logs, trainer.config, trainer.epoch)
         self._summarise("running")
 
@@ -32,8 +32,7 @@ class Recorder:
         log_epoch(self._writer, result.to_json())
         if trainer.finished or result.epoch % CLASSES_EVERY == 0 or result.epoch == 1:
             log_classes(self._writer, trainer.confusion, result.epoch)
-        with self._folder.history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result.to_json()) + "\n")
+        self._lines.append(result.to_json())
 
     def close(self, state: str) -> None:
         """Ends the record: `state` is finished, stopped, leaving, diverged, out of memory or failed."""
@@ -41,6 +40,7 @@ class Recorder:
         if best is not None:
             log_best(self._writer, self._trainer.config, best.f1_macro, best.epoch)
         self._writer.close()
+        self._lines.close()
         self._summarise(state)
 
     def _summarise(self, state: str) -> None:
@@ -50,18 +50,11 @@ class Recorder:
             "epochs": len(rows),
             "best": trainer.best.to_json() if trainer.best else None,
             "rule": f"the highest {trainer.metric.name} on validation, the earliest epoch of equal ones",
-            "seconds": math.fsum(row["seconds"] for row in rows),
+            "seconds": math.fsum(row.seconds for row in rows),
         }
         write_json(self._folder.summary, summary)
 
 
-def read_history(folder: RunFolder) -> list[dict[str, Any]]:
-    """Reads the epochs of a run, without a line that was cut off."""
-    rows = []
-    if folder.history.is_file():
-        for line in folder.history.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-    return rows
+def read_history(folder: RunFolder) -> list[EpochResult]:
+    """Reads the epochs of a run, up to a line that is damaged or was cut off."""
+    return [EpochResult.from_json(row) for row in read_rows(folder.history, damaged="stop")]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fervit.cluster.nodes import Cluster
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
-from fervit.files import write_json
+from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
 from fervit.parsing import build
 from fervit.progress import clock
@@ -47,7 +46,7 @@ class Run:
 
 
 def prepare(
-    given: dict[str, Any], recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
+    given: JsonObject, recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
 ) -> Run:
     """A new run: hyperparameters over the recipe's over the defaults, and the data, all checked.
 
@@ -71,7 +70,7 @@ def prepare(
     return Run(record=record, train=splits[0], val=splits[1])
 
 
-def prepare_resume(folder: RunFolder, given: dict[str, Any], recipe: str | None, latents: dict[str, str | None]) -> Run:
+def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, latents: dict[str, str | None]) -> Run:
     """The run of a folder, to go on with.
 
     Args:

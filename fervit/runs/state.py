@@ -6,14 +6,13 @@ Both in one, so that after a kill between two files the best model and the state
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.errors import UserError
-from fervit.files import whole_file
+from fervit.files import JsonObject, whole_file
 from fervit.torch_files import load_untrusted
 from fervit.training.epoch import EpochResult
 from fervit.training.trainer import Trainer
@@ -32,7 +31,7 @@ def save_state(path: Path, trainer: Trainer, best_weights: Weights, last: EpochR
         torch.save({"trainer": trainer.state_dict(), "best_weights": best_weights, "last": last.to_json()}, aside)
 
 
-def load_state(path: Path) -> dict[str, Any]:
+def load_state(path: Path) -> JsonObject:
     """Reads what `save_state` wrote.
 
     Returns:
@@ -43,7 +42,7 @@ def load_state(path: Path) -> dict[str, Any]:
         UserError: the file is damaged or is no such file.
     """
     try:
-        state: dict[str, Any] = load_untrusted(path)
+        state: JsonObject = load_untrusted(path)
         state["trainer"]["config"], state["best_weights"]
     except (UserError, KeyError, TypeError):
         raise UserError(

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from fervit.files import write_json
+from fervit.files import JsonObject, write_json
+from fervit.json_lines import JsonLines
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
 from fervit.runs.recorder import Recorder
@@ -41,11 +42,10 @@ class EventLog:
     """Appends events to the run's file for the command that follows it, each a line that is written at once."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._path = folder.events
+        self._lines = JsonLines(folder.events)
 
     def __call__(self, event: str, **values: Any) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **values}) + "\n")
+        self._lines.append({"event": event, **values})
 
 
 def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: float, imported: float) -> str:
@@ -123,7 +123,7 @@ def _train(session: Session, tell: Any) -> str:
     return FINISHED
 
 
-def _hardware(trainer: Trainer, threads: int) -> dict[str, Any]:
+def _hardware(trainer: Trainer, threads: int) -> JsonObject:
     """What the run trains on. All processes ask together, since each has to name its host."""
     on_gpu, world = trainer.device.type == "cuda", trainer.ranks.world
     hosts = [socket.gethostname()] * world
@@ -138,7 +138,7 @@ def _hardware(trainer: Trainer, threads: int) -> dict[str, Any]:
     }
 
 
-def _describe(folder: RunFolder, hardware: dict[str, Any]) -> None:
+def _describe(folder: RunFolder, hardware: JsonObject) -> None:
     """Adds to environment.json what only a process of the training knows."""
     environment = json.loads(folder.environment.read_text(encoding="utf-8"))
     write_json(folder.environment, {**environment, "training": hardware})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from fervit.files import JsonObject
 from fervit.search.outcome.confirm import Confirmed
 from fervit.search.outcome.sealed import Verdict
 from fervit.search.records.record import TrialRecord, params_text
@@ -31,7 +31,7 @@ class SweepResult:
     ended_because: str
     """Why the search ended before its last trial; "" if it did not."""
     verdict: Verdict
-    encoder: dict[str, Any]
+    encoder: JsonObject
     seconds: float
     """Of all sessions."""
 

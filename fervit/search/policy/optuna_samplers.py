@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from fervit.search.space.search_space import PAIR, Distribution, Range, SearchSpace, Values
+from fervit.search.space.search_space import PAIR, Distribution, Params, Range, SearchSpace, Values
 
 MAX_DRAWS = 100
 """Draws that may break a rule of the space before a pair of heads and embed_dim is chosen outright."""
@@ -40,9 +40,7 @@ class WithinRules(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._distributions
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
         fixed = trial.system_attrs.get("fixed_params", {})
         if search_space.keys() <= fixed.keys():
             return {}

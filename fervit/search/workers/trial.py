@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import gc
-import json
 import socket
 import statistics
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from fervit.parsing import build
 from fervit.runs.session import NodeLeavingError, Session, SessionFiles
 from fervit.search.records.report import TrialReport
-from fervit.search.records.sweep_folder import SweepFolder, TrialFolder
+from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.workers.task import TrialTask
 from fervit.search.workers.worker_group import Setup, SharedLatents, Team, Worker, WorkerLostError
-from fervit.training.config import TrainConfig
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import DIVERGED, Failure, failure_of
 from fervit.training.objective import Metric
@@ -51,11 +48,11 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         )
         self._team: Team | None = None
         self._worker: Worker | None = None
-        self._start(config)
+        self._start(TrialTask.from_tune(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial, in this same process."""
-        self._start(new_config)
+        self._start(TrialTask.from_tune(new_config))
         return True
 
     def step(self) -> dict[str, Any]:
@@ -83,34 +80,32 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
     def _trainer(self) -> Trainer:
         return self._session.trainer
 
-    def _start(self, config: dict[str, Any]) -> None:
+    def _start(self, task: TrialTask) -> None:
         self._started = time.time()
         self._failure: Failure | None = None
-        self._folder = TrialFolder(Path(config["folder"]))
+        self._folder = task.folder
         self._unreported: EpochResult | None = None
         self._free()  # its memory goes before the next one's is taken
         self._cost: float | None = None
-        self._batch_size = 0
+        self._batch_size = task.train.batch_size
         try:
             _check_shared(self._folder.sweep)
-            self._begin(config)
+            self._begin(task)
         except WorkerLostError:
             raise
         except Exception as error:
             self._note(error)
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _begin(self, task: TrialTask) -> None:
         if self._worker is None:
             self._worker = Worker(self._setup)
-        hyperparameters = build(TrainConfig, json.loads(config["train"]), "trial")
-        self._batch_size = hyperparameters.batch_size
-        folder = self._folder
+        folder = task.folder
         files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)
-        if config["workers"] > 1 and self._team is None:
-            self._team = Team(self._worker, self._setup, config["workers"], config["resources"])
-        others = self._team.begin(hyperparameters, files) if self._team else []
+        if task.workers > 1 and self._team is None:
+            self._team = Team(self._worker, self._setup, task.workers, task.resources)
+        others = self._team.begin(task.train, files) if self._team else []
         with self._team.together(others) if self._team else nullcontext():
-            self._unreported = self._worker.start(hyperparameters, files)
+            self._unreported = self._worker.start(task.train, files)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
         elif self._metric.against == "latency_ms":

@@ -7,7 +7,7 @@ starts in a tenth of a second; with Ray Train inside each trial it takes most of
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ class Team:
         resources: of each, as Ray counts them.
     """
 
-    def __init__(self, first: Worker, setup: Setup, workers: int, resources: dict[str, float]) -> None:
+    def __init__(self, first: Worker, setup: Setup, workers: int, resources: Mapping[str, float]) -> None:
         group, member = get_current_placement_group(), ray.remote(_Member)
         self._members: list[Any] = [
             member.options(
