@@ -28,14 +28,17 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
+        """All that the result of the run depends on (`RunRecord`)."""
         return self.path / "config.json"
 
     @property
     def environment(self) -> Path:
+        """Versions, hardware, seed, and fingerprints of the data."""
         return self.path / "environment.json"
 
     @property
     def summary(self) -> Path:
+        """How the run ended, and its best epoch."""
         return self.path / "experiment_summary.json"
 
     @property
@@ -45,18 +48,22 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
+        """The model of the best epoch."""
         return self.path / "checkpoints" / "best_model.pt"
 
     @property
     def last(self) -> Path:
+        """The state from which --resume goes on."""
         return self.path / "checkpoints" / "last.pt"
 
     @property
     def logs(self) -> Path:
+        """What TensorBoard reads."""
         return self.path / "logs"
 
     @property
     def ray_log(self) -> Path:
+        """What Ray and the training's processes wrote."""
         return self.path / "ray.log"
 
     @property
@@ -119,6 +126,7 @@ class RunRecord:
     """None takes GPUs where there are some."""
 
     def write(self, folder: RunFolder) -> None:
+        """Writes config.json."""
         write_json(
             folder.config,
             {

@@ -32,6 +32,7 @@ class Run:
 
     @property
     def config(self) -> TrainConfig:
+        """The hyperparameters."""
         return self.record.training
 
     def write(self, folder: RunFolder, cluster: Cluster) -> None:

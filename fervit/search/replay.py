@@ -49,6 +49,7 @@ class Recording:
 
     @property
     def epochs(self) -> int:
+        """The epochs of all curves together."""
         return sum(len(record.epochs) for record in self.trials)
 
     def nearest(self, params: Params, given: Sequence[int]) -> int:

@@ -29,9 +29,11 @@ class Values:
     values: tuple[Any, ...]
 
     def options(self) -> tuple[Any, ...]:
+        """All values."""
         return self.values
 
     def contains(self, value: Any) -> bool:
+        """Whether a value is one of the list."""
         return value in self.values
 
 
@@ -50,6 +52,7 @@ class Range:
         return range(int(self.min), int(self.max) + 1, self.step) if self.kind == "int" else None
 
     def contains(self, value: Any) -> bool:
+        """Whether a value lies in the range and on its steps."""
         in_range = isinstance(value, int | float) and self.min <= value <= self.max
         return in_range and (self.kind != "int" or (value - self.min) % self.step == 0)
 
@@ -111,6 +114,7 @@ class SearchSpace:
 
     @property
     def finite(self) -> bool:
+        """Whether every parameter has a finite number of values."""
         return all(distribution.options() is not None for distribution in self.parameters.values())
 
     def size(self) -> float:

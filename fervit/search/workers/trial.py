@@ -38,6 +38,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
     def setup(
         self, config: dict[str, Any], *, latents: SharedLatents, metric: Metric, device: str, threads: int
     ) -> None:
+        """Ray Tune calls this once in each process, with the first trial."""
         self._metric = metric
         self._setup = Setup(
             latents=latents,
@@ -56,6 +57,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
+        """Trains one epoch and returns its `TrialReport` as a dict."""
         if not self._failure:
             try:
                 return self._epoch()
@@ -67,6 +69,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         return TrialReport(saved=saved, cost=self._cost, failure=self._failure, started=self._started).to_tune()
 
     def cleanup(self) -> None:
+        """Ends the other workers of the trial and frees the memory of the device."""
         self._free()
         self._dissolve()
 

@@ -44,6 +44,7 @@ class SharedLatents(NamedTuple):
 
     @classmethod
     def put(cls, train: LatentSet, val: LatentSet) -> SharedLatents:
+        """Puts both splits into the object store."""
         return cls(ray.put(train), ray.put(val))
 
 
