@@ -29,7 +29,7 @@ from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.search.splits import Splits, open_splits
-from fervit.search.startup import expectations, look_around
+from fervit.search.startup import check_cluster, expectations
 from fervit.search.workers.prometheus import Metrics
 
 Space = str | Path | Mapping[str, Any] | SearchSpace
@@ -140,7 +140,7 @@ def dry_run(
     sweep = _open(space, str(latents), overrides, resume, tell, dry_run=True)
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
-            resources = look_around(sweep.space, sweep.splits, sweep.latents, sweep.folder.path, cluster, tell)
+            resources = check_cluster(sweep.space, sweep.splits, sweep.latents, sweep.folder.path, cluster, tell)
             tell(expectations(sweep.space, sweep.splits, resources, cluster, measure=True))
             tell("nothing was started")
         if sweep.is_new:
@@ -222,7 +222,7 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
     """Everything that needs the cluster: the result, and what to say of the Ray dashboard."""
     space, splits, folder, tell = sweep.space, sweep.splits, sweep.folder, say or silent
     with connect(address, folder.ray_log) as cluster:
-        resources = look_around(space, splits, sweep.latents, folder.path, cluster, tell)
+        resources = check_cluster(space, splits, sweep.latents, folder.path, cluster, tell)
         if sweep.is_new:
             tell(expectations(space, splits, resources, cluster))
         tell(f"watch: {cluster.watch} | tensorboard --logdir {folder.logs} | optuna-dashboard {folder.study}")

@@ -32,7 +32,7 @@ State = Literal["running", "interrupted", "finished"]
 
 
 @dataclass(kw_only=True)
-class Story:
+class Results:
     """Everything that the report shows, read from files."""
 
     folder: Path
@@ -89,7 +89,7 @@ class Story:
         return record.number + 1 if record.number < len(self.space.search.warm_start) else None
 
 
-def read_story(folder: Path, *, evaluation: Path | None = None, running: bool | None = None) -> Story:
+def read_results(folder: Path, *, evaluation: Path | None = None, running: bool | None = None) -> Results:
     """Reads a folder of results.
 
     Args:
@@ -105,25 +105,25 @@ def read_story(folder: Path, *, evaluation: Path | None = None, running: bool | 
         raise UserError(f"{folder}: there is no such folder; give one of experiments/, or what evaluate.py wrote")
     files = SweepFolder(folder)
     if files.space.is_file() or files.journal.is_file():
-        story = _sweep(folder, running)
+        results = _sweep(folder, running)
     elif (folder / "config.json").is_file() and not (folder / RESULTS_FILE).is_file():
-        story = _run(folder, running)
+        results = _run(folder, running)
     elif (folder / RESULTS_FILE).is_file():
-        story = Story(folder=folder, kind="evaluation")
-        _take_evaluation(story, folder, required=True)
-        return story
+        results = Results(folder=folder, kind="evaluation")
+        _take_evaluation(results, folder, required=True)
+        return results
     else:
         raise UserError(
             f"{folder}: holds no results (no {files.space.name} of a sweep, config.json of a run, or {RESULTS_FILE}); "
             "give the folder of one"
         )
-    if evaluation is not None or story.kind == "run":
-        _take_evaluation(story, evaluation or folder / "evaluation", required=evaluation is not None)
-        _check_model(story, required=evaluation is not None)
-    return story
+    if evaluation is not None or results.kind == "run":
+        _take_evaluation(results, evaluation or folder / "evaluation", required=evaluation is not None)
+        _check_model(results, required=evaluation is not None)
+    return results
 
 
-def _sweep(folder: Path, running: bool | None) -> Story:
+def _sweep(folder: Path, running: bool | None) -> Results:
     files = SweepFolder(folder)
     for path in (files.space, files.journal, files.environment):
         if not path.is_file():
@@ -134,7 +134,7 @@ def _sweep(folder: Path, running: bool | None) -> Story:
     records = sorted((r for r in everything if r.purpose == "search"), key=lambda record: record.number)
     reruns = [record for record in everything if record.purpose != "search"]
     running = is_locked(folder) if running is None else running
-    story = Story(
+    results = Results(
         folder=folder,
         kind="sweep",
         state="running" if running else "finished" if _ended(files, history) else "interrupted",
@@ -148,37 +148,37 @@ def _sweep(folder: Path, running: bool | None) -> Story:
     )
     ranking = ranked(records, space.metric)
     if not ranking:
-        return story
-    story.chosen = ranking[0]
-    story.confirmed = confirmations(ranking[: space.confirm.top], reruns, space.metric)
-    if story.state == "finished":
-        _take_choice(story, history, files)
-    story.model = space.config(story.chosen.params).model() | {"seq_len": _seq_len(story.environment)}
+        return results
+    results.chosen = ranking[0]
+    results.confirmed = confirmations(ranking[: space.confirm.top], reruns, space.metric)
+    if results.state == "finished":
+        _take_choice(results, history, files)
+    results.model = space.config(results.chosen.params).model() | {"seq_len": _seq_len(results.environment)}
     latest = latest_evaluation(folder)
-    if latest is not None and story.state == "finished":
-        _take_evaluation(story, latest)
-        _compare_with_chosen(story)
-    return story
+    if latest is not None and results.state == "finished":
+        _take_evaluation(results, latest)
+        _compare_with_chosen(results)
+    return results
 
 
-def _take_choice(story: Story, history: History, files: SweepFolder) -> None:
+def _take_choice(results: Results, history: History, files: SweepFolder) -> None:
     """Reads which run was chosen, after which confirmations, from the journal."""
     runs = list(history.records.values())
     choice = history.choice
     if choice is None:  # of a version before 0.2, which marked it in the leaderboard alone
         marked = _marked(files.leaderboard)
-        story.chosen = next((run for run in runs if (run.number, run.seed) == marked), story.chosen)
-        if len(story.confirmed) > 1:
-            story.ties = choose(story.confirmed, story.metric)[1]
+        results.chosen = next((run for run in runs if (run.number, run.seed) == marked), results.chosen)
+        if len(results.confirmed) > 1:
+            results.ties = choose(results.confirmed, results.metric)[1]
         return
-    story.chosen = next(run for run in runs if (run.number, run.seed) == (choice.number, choice.seed))
-    of_number = {record.number: record for record in story.records}
+    results.chosen = next(run for run in runs if (run.number, run.seed) == (choice.number, choice.seed))
+    of_number = {record.number: record for record in results.records}
     best = [of_number[number] for number in choice.confirmed]
-    story.confirmed = confirmations(best, story.reruns, story.metric)
-    story.ties = [one for one in story.confirmed if one.record.number in choice.ties]
+    results.confirmed = confirmations(best, results.reruns, results.metric)
+    results.ties = [one for one in results.confirmed if one.record.number in choice.ties]
 
 
-def _run(folder: Path, running: bool | None) -> Story:
+def _run(folder: Path, running: bool | None) -> Results:
     run = RunFolder(folder)
     try:
         record = RunRecord.read(run)
@@ -200,7 +200,7 @@ def _run(folder: Path, running: bool | None) -> Story:
         state="finished" if run.finished else "running" if running else "stopped",
         seconds=sum(row.seconds for row in rows),
     )
-    return Story(
+    return Results(
         folder=folder,
         kind="run",
         state="finished" if run.finished else "running" if running else "interrupted",
@@ -211,51 +211,51 @@ def _run(folder: Path, running: bool | None) -> Story:
     )
 
 
-def _take_evaluation(story: Story, folder: Path, *, required: bool = False) -> None:
+def _take_evaluation(results: Results, folder: Path, *, required: bool = False) -> None:
     """Reads what launch/evaluate.py wrote; unless `required`, passes over what is missing or of an
     earlier version."""
     path = folder / RESULTS_FILE
     if not required and not path.is_file():
         return
-    results = _json(path)
-    if not results.keys() >= RESULTS_KEYS:
+    content = _json(path)
+    if not content.keys() >= RESULTS_KEYS:
         message = f"{path}: was written by an earlier version; run launch/evaluate.py again"
         if required:
             raise UserError(message)
-        story.remarks.append(message)
+        results.remarks.append(message)
         return
-    story.evaluation, story.evaluation_dir = results, folder
+    results.evaluation, results.evaluation_dir = content, folder
 
 
-def _compare_with_chosen(story: Story) -> None:
+def _compare_with_chosen(results: Results) -> None:
     """Says so if the test split was opened for another run than the one that is chosen now."""
-    if not story.looks or story.chosen is None or story.evaluation is None:
+    if not results.looks or results.chosen is None or results.evaluation is None:
         return
-    look, best = story.looks[-1], story.chosen.best(story.metric)
+    look, best = results.looks[-1], results.chosen.best(results.metric)
     assert best is not None
-    if (look["trial"], look["seed"], look["epoch"]) != (story.chosen.number, story.chosen.seed, best.epoch):
-        story.evaluated = f"trial {look['trial']}, seed {look['seed']}"
-        story.remarks.append(
-            f"The evaluation is of {story.evaluated}, for which the test split was opened on {look['opened'][:10]}. "
+    if (look["trial"], look["seed"], look["epoch"]) != (results.chosen.number, results.chosen.seed, best.epoch):
+        results.evaluated = f"trial {look['trial']}, seed {look['seed']}"
+        results.remarks.append(
+            f"The evaluation is of {results.evaluated}, for which the test split was opened on {look['opened'][:10]}. "
             "Another run has been chosen since, and the test split stays closed; --second_look opens it again and "
             "records that."
         )
 
 
-def _check_model(story: Story, *, required: bool) -> None:
+def _check_model(results: Results, *, required: bool) -> None:
     """Leaves out, or if `required` refuses, an evaluation of another model than the folder's best."""
-    if story.evaluation is None:
+    if results.evaluation is None:
         return
-    evaluated = story.evaluation["checkpoint"]["fingerprint"]
-    if load_checkpoint(checkpoint_in(story.folder)).fingerprint == evaluated:
+    evaluated = results.evaluation["checkpoint"]["fingerprint"]
+    if load_checkpoint(checkpoint_in(results.folder)).fingerprint == evaluated:
         return
     message = (
-        f"{story.evaluation_dir}: is the evaluation of another model than {story.folder}'s best; evaluate that one"
+        f"{results.evaluation_dir}: is the evaluation of another model than {results.folder}'s best; evaluate that one"
     )
     if required:
         raise UserError(message)
-    story.evaluation = story.evaluation_dir = None
-    story.remarks.append(message)
+    results.evaluation = results.evaluation_dir = None
+    results.remarks.append(message)
 
 
 def _ended(files: SweepFolder, history: History) -> bool:

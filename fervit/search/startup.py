@@ -22,7 +22,7 @@ SOON_DONE = 1e14
 """Floating-point operations of a sweep that is not worth measuring beforehand: some minutes on one core."""
 
 
-def look_around(
+def check_cluster(
     space: SearchSpace, splits: Splits, latents: str, folder: Path, cluster: Cluster, say: Say
 ) -> TrialResources:
     """Checks that trials can be placed, nodes can write and the disk has room; returns what a trial gets.

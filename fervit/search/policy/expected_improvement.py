@@ -25,7 +25,7 @@ MAX_TRIALS = 200
 """The process is fitted to so many trials at most, the best; fitting takes their number to the third power."""
 
 
-def expected_gain(space: SearchSpace, records: Sequence[TrialRecord], noise: float) -> float:
+def expected_improvement(space: SearchSpace, records: Sequence[TrialRecord], noise: float) -> float:
     """Of the best next trial, in units of the metric; infinite while there are fewer than two trials to go by.
 
     Args:
@@ -50,8 +50,8 @@ def expected_gain(space: SearchSpace, records: Sequence[TrialRecord], noise: flo
         reached = float(process.predict(points).max())  # what the best is worth without its luck
     deviation = np.maximum(deviation, 1e-12)
     z = (mean - reached) / deviation
-    gain = (mean - reached) * norm.cdf(z) + deviation * norm.pdf(z)
-    return float(gain.max() * spread)
+    improvement = (mean - reached) * norm.cdf(z) + deviation * norm.pdf(z)
+    return float(improvement.max() * spread)
 
 
 def _draw(space: SearchSpace, rng: np.random.Generator) -> Params:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from fervit.search.policy.expected_improvement import expected_gain
+from fervit.search.policy.expected_improvement import expected_improvement
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import SpaceSampler, outcome_of
 from fervit.search.records.events import Purpose
@@ -43,7 +43,7 @@ class SearchSource:
             self._plan_noise(self._noise_runs[0])
         self.noise: float | None = None
         """Standard deviation over fresh seeds, once it has been measured."""
-        self.gain: float | None = None
+        self.expected_improvement: float | None = None
         """What the next trial can be expected to gain, once there is a noise to compare it with."""
 
     @property
@@ -54,12 +54,12 @@ class SearchSource:
     @property
     def enough(self) -> str:
         """Why no more trials are worth their time; "" while they are."""
-        if self.noise is None or self.gain is None or self.gain >= self.noise:
+        if self.noise is None or self.expected_improvement is None or self.expected_improvement >= self.noise:
             return ""
         name = self._space.metric.name
         return (
-            f"the next trial can be expected to gain {self.gain:.4f} {name}, less than fresh seeds differ "
-            f"({self.noise:.4f}, standard deviation)"
+            f"the next trial can be expected to gain {self.expected_improvement:.4f} {name}, less than fresh seeds "
+            f"differ ({self.noise:.4f}, standard deviation)"
         )
 
     def ask(self) -> Planned | None:
@@ -99,7 +99,7 @@ class SearchSource:
             if not self._n_noise and len(self._ended) >= NOISE_AFTER and ranking:
                 self._plan_noise(ranking[0])
         if self.noise is not None and len(self._ended) % GAIN_EVERY == 0:
-            self.gain = expected_gain(self._space, self._ended, self.noise)
+            self.expected_improvement = expected_improvement(self._space, self._ended, self.noise)
 
     def _plan_noise(self, leading: TrialRecord) -> None:
         self._n_noise = NOISE_SEEDS

@@ -16,7 +16,7 @@ from fervit.runs.session import NodeLeavingError, Session, SessionFiles
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.workers.task import TrialTask
-from fervit.search.workers.worker_group import Setup, SharedLatents, Team, Worker, WorkerLostError
+from fervit.search.workers.worker_group import Setup, SharedLatents, Worker, WorkerGroup, WorkerLostError
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import DIVERGED, Failure, failure_of
 from fervit.training.objective import Metric
@@ -47,7 +47,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             threads=threads,
             memory_share=min(1.0, config["resources"]["GPU"] or 1.0),
         )
-        self._team: Team | None = None
+        self._group: WorkerGroup | None = None
         self._worker: Worker | None = None
         self._start(TrialTask.from_tune(config))
 
@@ -104,10 +104,10 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._worker = Worker(self._setup)
         folder = task.folder
         files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)
-        if task.workers > 1 and self._team is None:
-            self._team = Team(self._worker, self._setup, task.workers, task.resources)
-        others = self._team.begin(task.train, files) if self._team else []
-        with self._team.together(others) if self._team else nullcontext():
+        if task.workers > 1 and self._group is None:
+            self._group = WorkerGroup(self._worker, self._setup, task.workers, task.resources)
+        others = self._group.begin(task.train, files) if self._group else []
+        with self._group.together(others) if self._group else nullcontext():
             self._unreported = self._worker.start(task.train, files)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
@@ -119,8 +119,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             result, self._unreported = self._unreported, None
             return self._report(result, again=True)
         session = self._session
-        others = self._team.epoch() if self._team else []
-        with self._team.together(others) if self._team else nullcontext():
+        others = self._group.epoch() if self._group else []
+        with self._group.together(others) if self._group else nullcontext():
             trained = session.run_epoch()
         if trained is None:
             time.sleep(1)  # where there is no other node, it is begun again at once
@@ -156,9 +156,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
                 torch.cuda.empty_cache()
 
     def _dissolve(self) -> None:
-        if self._team is not None:
-            self._team.dissolve()
-            self._team = None
+        if self._group is not None:
+            self._group.dissolve()
+            self._group = None
 
 
 def _check_shared(sweep: SweepFolder) -> None:

@@ -91,7 +91,7 @@ class Worker:
         return self.session.run_epoch()
 
 
-class _Member(Worker):
+class _GroupMember(Worker):
     """A rank other than the first, as an actor. Its failures are returned instead of raised."""
 
     def ready(self) -> None:
@@ -115,7 +115,7 @@ class _Member(Worker):
         return None
 
 
-class Team:
+class WorkerGroup:
     """The other ranks, and the first rank's way to work with them.
 
     Args:
@@ -126,7 +126,7 @@ class Team:
     """
 
     def __init__(self, first: Worker, setup: Setup, workers: int, resources: Mapping[str, float]) -> None:
-        group, member = get_current_placement_group(), ray.remote(_Member)
+        group, member = get_current_placement_group(), ray.remote(_GroupMember)
         self._members: list[Any] = [
             member.options(
                 num_cpus=resources["CPU"],
