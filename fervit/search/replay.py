@@ -147,7 +147,7 @@ class _Meter(Observer):
         self.stopped += record.state == "stopped" and ledger.was_stopped(record.name)
 
     def is_over(self) -> bool:
-        """Whether the budget is spent."""
+        """Returns whether the budget is spent."""
         return self.epochs >= self._budget
 
 

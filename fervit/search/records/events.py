@@ -36,7 +36,7 @@ class SessionBegan:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStarted:
-    """A trial was handed to Ray Tune for the first time."""
+    """A trial started for the first time."""
 
     time: float
     name: str
@@ -57,7 +57,7 @@ class EpochEnded:
     best_value: float
     """The best value of the metric that the trial has reached so far."""
     finished: bool
-    """Whether it was the trial's last epoch."""
+    """Whether the epoch was the last one of the trial."""
     saved: int
     """The last saved epoch, from which the trial can continue."""
     started: float
