@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from fervit.cluster.nodes import Cluster
-from fervit.encoders.registry import fingerprint_of
+from fervit.encoders.registry import EncoderFingerprint, fingerprint_of
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
@@ -14,9 +16,19 @@ from fervit.images.index import open_faces
 DEMO = EncoderChoice(kind="demo", precision="float32")
 
 
+@cache
+def _fingerprint() -> EncoderFingerprint:
+    return fingerprint_of("demo")  # runs the network: seconds
+
+
+def demo_fingerprint() -> dict[str, Any]:
+    """What the demo encoder's codes are marked with."""
+    return _fingerprint().to_json()
+
+
 def plan(faces: Path, out: Path | str, retry_errors: bool = False) -> EncodePlan:
     index = open_faces(str(faces))
-    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo").to_json(), retry_errors=retry_errors)
+    return plan_encoding(index, str(out), DEMO, demo_fingerprint(), retry_errors=retry_errors)
 
 
 def encode(
