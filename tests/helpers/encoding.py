@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
-from fervit.encoders.registry import fingerprint_of
+from fervit.encoders.registry import EncoderFingerprint, fingerprint_of
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
@@ -14,9 +15,15 @@ from fervit.images.index import open_faces
 DEMO = EncoderChoice(kind="demo", precision="float32")
 
 
+@cache
+def demo_fingerprint() -> EncoderFingerprint:
+    """What the demo encoder's codes are marked with; it runs the network, which takes seconds."""
+    return fingerprint_of("demo")
+
+
 def plan(faces: Path, out: Path | str, retry_errors: bool = False) -> EncodePlan:
     index = open_faces(str(faces))
-    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo"), retry_errors=retry_errors)
+    return plan_encoding(index, str(out), DEMO, demo_fingerprint(), retry_errors=retry_errors)
 
 
 def encode(
