@@ -214,7 +214,9 @@ class Follower:
             file.write(text + "\n")
 
     def _tell_if_waiting(self) -> None:
-        """A cluster that is busy keeps the workers waiting, for as long as it likes."""
-        if not self._waiting and not self._read and time.time() - self.started[-1][1] > PATIENCE_S:
+        """Says so where a cluster is busy: it keeps workers waiting for as long as it likes."""
+        since = self._last if self._leaving else self.started[-1][1]
+        starting = self.engine and (self._leaving or not self._read)
+        if starting and not self._waiting and time.time() - since > PATIENCE_S:
             self._waiting = True
             self.say("waiting for the cluster to start the workers; is it busy? (`ray status` tells)")

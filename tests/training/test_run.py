@@ -1,4 +1,4 @@
-"""launch/train.py, in a process of its own and on real Ray: what it leaves, how it goes on, and that no way of being killed changes the numbers."""
+"""launch/train.py in a process and on Ray: what it leaves, how it goes on, that no kill changes the numbers."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._started = time.time()
         self._failure: Failure | None = None
         self._folder = Path(config["folder"])
-        self._restored: EpochResult | None = None
+        self._unreported: EpochResult | None = None
         self._free()  # its memory goes before the next one's is taken
         self._cost: float | None = None
         self._batch_size = 0
@@ -115,15 +115,15 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._team = Team(self._worker, self._setup, config["workers"], config["resources"])
         others = self._team.begin(hyperparameters, files) if self._team else []
         with self._team.together(others) if self._team else nullcontext():
-            self._restored = self._worker.start(hyperparameters, files)
+            self._unreported = self._worker.start(hyperparameters, files)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
         elif self._metric.against == "latency_ms":
             self._cost = latency_ms(self._trainer)
 
     def _epoch(self) -> dict[str, Any]:
-        if self._restored is not None:  # saved, but the driver may have been killed before it heard of it
-            result, self._restored = self._restored, None
+        if self._unreported is not None:  # saved; the driver may have been killed before it heard of it
+            result, self._unreported = self._unreported, None
             return self._report(result, again=True)
         session = self._session
         others = self._team.epoch() if self._team else []
