@@ -7,7 +7,9 @@ are named as the flags. They raise UserError and JobError rather than end the pr
 
 from __future__ import annotations
 
+import logging
 import warnings
 
-# Ray imports tqdm's notebook bars, which ask for widgets; fervit's progress needs none.
+# In a notebook without ipywidgets, the import of Ray asks for them. What fervit shows needs none.
 warnings.filterwarnings("ignore", message="IProgress not found")
+logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)

@@ -202,7 +202,7 @@ def _result(summary: EncodeSummary, plan: EncodePlan, out: str, sheet: str | Non
         present=plan.present,
         failed=summary.failed,
         failed_before=plan.failed_before,
-        seconds=summary.seconds,
+        seconds=round(summary.seconds, 3),
         hosts=summary.hosts,
         sheet=sheet,
     )
