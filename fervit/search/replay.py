@@ -192,4 +192,5 @@ class _AsOptunaSearch(SearchSource):
 
     def tell(self, record: TrialRecord) -> None:
         """Tells Optuna that the trial is complete, with its last value, also if it was stopped."""
-        self._sampler.tell(record.number, Outcome.FINISHED, self._space.metric.value(record.epochs[-1]))
+        if record.epochs:  # else the replay ended before its first
+            self._sampler.tell(record.number, Outcome.FINISHED, self._space.metric.value(record.epochs[-1]))
