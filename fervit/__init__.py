@@ -1,13 +1,13 @@
 """fervit: facial emotion recognition in StyleGAN's W+ space.
 
-The commands of launch/ are functions, too, with arguments named as their flags:
+Each command of launch/ is also a function, whose arguments have the names of the flags:
 
     fervit.encode("faces", "latents", encoder_model="pretrained_models/psp_ffhq_encode.pt")
     run = fervit.train("latents/train", "latents/val", recipe="strong")
     result = fervit.tune("search_spaces/vit.yaml", "latents")
     evaluation = fervit.evaluate(result.model, "latents/test")
 
-What they trained is ready to use:
+A trained model is used as follows:
 
     model = fervit.load(result.model)              # a trained LatentViT with its labels and fingerprints
     logits = model(codes)                          # [n, 18, 512] -> [n, 7]
@@ -16,7 +16,7 @@ What they trained is ready to use:
     for face in model.predict(["face.jpg"]):
         print(face.label, face.confidence)
 
-Everything here is imported when it is first used: `import fervit` itself takes no time.
+All names of this package are imported when they are first used, so that `import fervit` itself is fast.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ HOMES = {
     "train": "fervit.api.train",
     "tune": "fervit.api.tune",
 }
-"""The module of each function. None has the name of a room of fervit, whose import would take its place."""
+"""The module of each function. No function may have the name of a subpackage, which would replace it when imported."""
 
 __getattr__ = attributes(__name__, HOMES, ("encoders", "latents"))
 
 
 def __dir__() -> list[str]:
-    """The names that a notebook offers after `fervit.`, also before they are imported.
+    """Lists the names that a notebook offers after `fervit.`, including those that are not imported yet.
 
     Returns:
         The public names, in alphabetical order.

@@ -1,4 +1,4 @@
-"""What all commands share: flags with `-` or `_`, one-line errors, exit status."""
+"""The parts that all commands share: flags with `-` or `_`, errors of one line, and exit statuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fervit.errors import JobError, UserError
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where there is one: "(default: None)" says nothing."""
+    """A help formatter that shows defaults, except for those that tell nothing, such as "(default: None)"."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return (
@@ -29,8 +29,8 @@ class Parser(argparse.ArgumentParser):
     Flags are declared with `_`; the user may write each with `-` or `_`.
 
     Args:
-        description: what the command does, for the help.
-        epilog: what stands below the flags.
+        description: the description of the command in its help.
+        epilog: the text below the flags in the help.
     """
 
     def __init__(self, description: str, epilog: str | None = None) -> None:
@@ -45,13 +45,13 @@ class Parser(argparse.ArgumentParser):
         """Reads the flags, written with `-` or `_`.
 
         Args:
-            args: what the user gave; None for `sys.argv`.
+            args: the arguments of the command; None for those of `sys.argv`.
 
         Returns:
-            The values, under the names of the flags.
+            The values under the names of the flags.
 
         Raises:
-            SystemExit: with status 2 and one line for a mistake, with status 0 after `--help`.
+            SystemExit: with status 2 and one line after a mistake, and with status 0 after `--help`.
         """
         given = sys.argv[1:] if args is None else args
         return self.parse_args([_with_underscores(arg) for arg in given])
@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         """Ends the command with a line on standard error.
 
         Args:
-            message: what is wrong.
+            message: the description of the mistake.
 
         Raises:
             SystemExit: with status 2.
@@ -69,15 +69,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_fields(parser: argparse.ArgumentParser, cls: type, title: str) -> None:
-    """Adds a flag for each field of a dataclass, `--no_<field>` too for a bool.
+    """Adds a flag for each field of a dataclass, and also `--no_<field>` for a bool.
 
-    A field's `help` is in its metadata. Its default stands in the help and is left to the dataclass: what the user
-    leaves out is not among the parsed arguments.
+    The metadata of a field has its `help`, to which the default is added. A flag that the user leaves out is not among
+    the parsed arguments, so that the dataclass sets its default.
 
     Args:
-        parser: gets the flags, in a group.
+        parser: the parser, which gets the flags as a group.
         cls: the dataclass.
-        title: of the group, in the help.
+        title: the title of the group in the help.
     """
     group = parser.add_argument_group(title)
     hints = typing.get_type_hints(cls)
@@ -104,13 +104,13 @@ def positive_int(text: str) -> int:
     """An argparse type: a whole number of 1 or more.
 
     Args:
-        text: what the user wrote.
+        text: the argument of the flag.
 
     Returns:
         The number.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: the argument is no such number.
     """
     if not re.fullmatch(r"\d+", text) or int(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, but got '{text}'")
@@ -121,13 +121,13 @@ def whole_number(text: str) -> int:
     """An argparse type: a whole number of 0 or more.
 
     Args:
-        text: what the user wrote.
+        text: the argument of the flag.
 
     Returns:
         The number.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: the argument is no such number.
     """
     if not re.fullmatch(r"\d+", text):
         raise argparse.ArgumentTypeError(f"must be a whole number of 0 or more, but got '{text}'")
@@ -135,16 +135,18 @@ def whole_number(text: str) -> int:
 
 
 def run(main: Callable[[], int | None]) -> Never:
-    """Runs a command and ends the process with its status: 0 done, 1 failed, 2 bad usage or input, 130 interrupted.
+    """Runs a command and ends the process with an exit status.
+
+    The status is 0 for success, 1 for a failure, 2 for a mistake of the user, and 130 after an interruption.
 
     Args:
-        main: the command; its return value is the status, None for 0.
+        main: the command. Its return value is the exit status; None stands for 0.
 
     Raises:
         SystemExit: always.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what is piped into a file can be followed there
+        sys.stdout.reconfigure(line_buffering=True)  # so that output in a file or a pipe can be followed
     try:
         status = main() or 0
     except UserError as error:
@@ -155,7 +157,7 @@ def run(main: Callable[[], int | None]) -> Never:
         status = _say(f"{error.filename}: cannot be used as it is ({error.strerror}); choose another path", 2)
     except KeyboardInterrupt as interrupt:
         status = _say(str(interrupt) or "interrupted", 130)
-    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         sys.stderr.close()
         status = 1
     sys.exit(status)

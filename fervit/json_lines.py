@@ -1,4 +1,4 @@
-"""Files with a line of JSON for each thing that happened: how they are appended to, and read back after a kill."""
+"""Writes and reads files with one JSON object in each line. They can be read even if a kill cut off the last line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any, Literal
 from fervit.errors import UserError
 
 Row = dict[str, Any]
-"""A line of such a file."""
+"""The JSON object in a line."""
 Damaged = Literal["refuse", "stop", "skip"]
+"""How a damaged line is handled; see `rows_of`."""
 
 
 class JsonLines:
-    """Appends rows to a file; each is whole in the file when `append` returns, whatever kills the process then.
+    """Appends rows to a file. When `append` returns, the row is in the file, even if the process is killed right after.
 
     Args:
-        path: the file, which may exist; a last line that a kill cut off is removed.
+        path: the path of the file, which may exist. A last line that a kill cut off is removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,7 +28,7 @@ class JsonLines:
         self._file = path.open("ab", buffering=0)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Writes one row.
+        """Appends one row.
 
         Raises:
             OSError: the file cannot be written, such as on a full disk.
@@ -42,7 +43,7 @@ class JsonLines:
 
 
 def drop_torn_line(path: Path) -> None:
-    """Removes a last line that a kill cut off."""
+    """Removes the last line of a file if a kill cut it off."""
     if path.is_file():
         content = path.read_bytes()
         whole = content.rfind(b"\n") + 1
@@ -52,21 +53,21 @@ def drop_torn_line(path: Path) -> None:
 
 
 def text_of(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The text of a file with these rows."""
+    """Returns the content of a file with these rows."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def rows_of(content: bytes, path: str | Path, damaged: Damaged = "refuse") -> list[Row]:
-    """The rows of a file's content, without a last line that was cut off.
+    """Parses the content of a file, without a last line that was cut off.
 
     Args:
         content: the bytes of the file.
-        path: its name, for errors.
-        damaged: what happens at a whole line that is no JSON object: "refuse" raises, "stop" ends before it, "skip"
-            leaves it out.
+        path: the name of the file, for error messages.
+        damaged: how a whole line that is no JSON object is handled: "refuse" raises an error, "stop" drops it and all
+            lines after it, "skip" drops it.
 
     Raises:
-        UserError: a line is damaged, unless `damaged` says otherwise.
+        UserError: a line is damaged, and `damaged` is "refuse".
     """
     rows: list[Row] = []
     for i, line in enumerate(content.split(b"\n")[:-1]):
@@ -84,19 +85,26 @@ def rows_of(content: bytes, path: str | Path, damaged: Damaged = "refuse") -> li
 
 
 def read_rows(path: Path, damaged: Damaged = "refuse") -> list[Row]:
-    """The rows of a file, as `rows_of` gives them; none if there is no such file.
+    """Reads the rows of a file; see `rows_of`. A missing file has no rows.
 
     Raises:
-        UserError: a line is damaged, unless `damaged` says otherwise.
+        UserError: a line is damaged, and `damaged` is "refuse".
     """
     return rows_of(path.read_bytes(), path, damaged) if path.is_file() else []
 
 
 def read_new_rows(path: Path, offset: int) -> tuple[list[Row], int]:
-    """The whole rows of a file after a byte `offset`, and the offset behind the last of them.
+    """Reads the whole rows of a file after a byte offset.
+
+    Args:
+        path: the path of the file, which may be missing.
+        offset: the offset of the first row to read.
+
+    Returns:
+        The rows, and the offset after the last of them.
 
     Raises:
-        UserError: one of them is damaged.
+        UserError: a line is damaged.
     """
     try:
         with path.open("rb") as file:

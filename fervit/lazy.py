@@ -1,4 +1,4 @@
-"""Package attributes that are imported when first used (PEP 562), so that `--help` needs no torch."""
+"""Imports the attributes of a package when they are first used (PEP 562), so that `--help` does not import torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def attributes(package: str, homes: Mapping[str, str], submodules: Sequence[str]
     """Makes the `__getattr__` of a package.
 
     Args:
-        package: its `__name__`.
-        homes: the module that defines each public name.
-        submodules: subpackages that a user may reach by attribute, as in `fervit.encoders`.
+        package: the `__name__` of the package.
+        homes: each public name -> the module that defines it.
+        submodules: the subpackages that are attributes of the package, such as `fervit.encoders`.
 
     Returns:
-        A function that imports what a name stands for and returns it. It raises AttributeError for other names.
+        A function that imports and returns the attribute of a name. It raises AttributeError for other names.
     """
 
     def getattr_(name: str) -> Any:

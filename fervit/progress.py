@@ -1,4 +1,4 @@
-"""Progress: one line with rate and time left, silent where there is no terminal; and times as people write them."""
+"""Shows progress in one line with the rate and the time left, and formats durations."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 from tqdm import tqdm
 
 Say = Callable[[str], None]
-"""Is given a line of text, or several, as `print` is."""
+"""A function that shows a text of one or more lines, such as `print`."""
 LINES_S = 10.0
-"""Between two lines of progress where each stays."""
+"""The seconds between two lines of progress where lines are appended."""
 IN_PLACE_S = 0.5
-"""Between two states of a line of progress that a notebook shows in place."""
+"""The seconds between two states of the line of progress that a notebook updates in place."""
 NCOLS = 100
+"""The width of a line of progress, in characters, where there is no terminal."""
 
 
 def silent(text: str) -> None:
-    """Takes a line of text and shows it to nobody.
+    """Discards a line of text.
 
     Args:
         text: the line.
@@ -26,16 +27,16 @@ def silent(text: str) -> None:
 
 
 class Progress:
-    """Counts what is done and what failed.
+    """Counts and shows how many items of a job are done and how many failed.
 
-    A bar on a terminal; in a notebook a line that changes in place, which needs no widgets; a line now and then where
-    the caller takes the lines himself; nothing where standard error is a file.
+    With `say=print`, the progress is a bar on a terminal, or a line that is updated in place in a notebook, and nothing
+    is shown if standard error is a file. Another function gets a line every few seconds.
 
     Args:
-        total: how many there are.
-        unit: what is counted, in the plural.
-        label: what is being done.
-        say: `print` for what fits where the process runs, another function for lines, None for silence.
+        total: the number of items.
+        unit: the name of the items, in the plural.
+        label: the name of the job.
+        say: gets the lines, as described above; None for silence.
     """
 
     def __init__(self, total: int, unit: str, label: str, say: Say | None = print) -> None:
@@ -48,11 +49,11 @@ class Progress:
         self._bar = tqdm(total=total, unit=f" {unit}", desc=label, smoothing=0.1, **settings)
 
     def add(self, done: int, failed: int = 0) -> None:
-        """Counts some more.
+        """Adds to the counts.
 
         Args:
-            done: how many are done since the last call.
-            failed: how many failed since then.
+            done: the number of items that were done since the last call.
+            failed: the number of items that failed since the last call.
         """
         self.done += done
         self.failed += failed
@@ -60,12 +61,12 @@ class Progress:
         self._bar.update(done + failed)
 
     def close(self) -> None:
-        """Shows the end, and stops showing."""
+        """Shows the final counts and closes the display."""
         self._bar.close()
 
 
 def in_notebook() -> bool:
-    """Tells where the process runs.
+    """Finds out whether the process belongs to a notebook.
 
     Returns:
         Whether this process is the kernel of a Jupyter notebook.
@@ -75,10 +76,10 @@ def in_notebook() -> bool:
 
 
 class _Lines:
-    """A file for tqdm, which writes states of one line with carriage returns between them.
+    """A file to which tqdm writes the states of its line, with carriage returns between them.
 
     Args:
-        show: is given each state.
+        show: gets each state as a line.
     """
 
     def __init__(self, show: Say) -> None:
@@ -95,7 +96,7 @@ class _Lines:
 
 
 def _settings(show: Say, every_s: float) -> dict[str, Any]:
-    """For tqdm, to show a state of its line every so many seconds, and none of a job that is over sooner."""
+    """Returns settings with which tqdm shows its line every `every_s` seconds, and not at all for a shorter job."""
     return {
         **{"file": _Lines(show), "ncols": NCOLS, "ascii": True},
         **{"mininterval": every_s, "maxinterval": every_s, "delay": every_s},
@@ -103,7 +104,7 @@ def _settings(show: Say, every_s: float) -> dict[str, Any]:
 
 
 def _in_place() -> Say:
-    """Shows a line below the cell, in place of the one before."""
+    """Returns a function that shows a line below the notebook's cell, in place of the previous line."""
     from IPython import display
 
     handles: list[Any] = []
@@ -119,13 +120,13 @@ def _in_place() -> Say:
 
 
 def clock(seconds: float) -> str:
-    """Writes a duration as people do.
+    """Formats a duration.
 
     Args:
         seconds: the duration.
 
     Returns:
-        75 -> "1:15"; 3700 -> "1:01:40".
+        The duration in minutes and seconds, such as "1:15" for 75, with hours if needed, such as "1:01:40" for 3700.
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

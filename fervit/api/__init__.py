@@ -1,8 +1,8 @@
-"""What a notebook calls, and the commands of `launch/` call, too: a module a function, named as the commands are.
+"""The Python API: `fervit.encode`, `fervit.train`, `fervit.tune` and `fervit.evaluate`, one module for each.
 
-`fervit.encode`, `fervit.train`, `fervit.tune` and `fervit.evaluate` are the functions of these modules. Their arguments
-are named as the flags. They raise UserError and JobError rather than end the process, and tell what they do through
-`say`: with `say=None` they are silent.
+Notebooks and the commands of `launch/` call these functions. Their arguments have the names of the flags. They raise
+UserError and JobError and do not end the process. They print their progress through `say`, and `say=None` silences
+them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,6 @@ from __future__ import annotations
 import logging
 import warnings
 
-# In a notebook without ipywidgets, the import of Ray asks for them. What fervit shows needs none.
+# Ray imports tqdm's notebook bars, which warn if widgets are missing; fervit's progress lines need no widgets.
 warnings.filterwarnings("ignore", message="IProgress not found")
 logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)

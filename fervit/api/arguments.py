@@ -1,4 +1,4 @@
-"""Rules for arguments that argparse keeps on a command line, for those who call from Python."""
+"""Checks the arguments of calls from Python, for which argparse does the same on the command line."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fervit.errors import UserError
 
 
 def check_at_least(least: int, given: Mapping[str, object]) -> None:
-    """Checks that arguments are whole numbers of at least `least`, or left out.
+    """Checks that arguments are whole numbers of at least `least`, or None.
 
     Args:
         least: the smallest number that is allowed.
-        given: the name of each argument and what the caller gave; None for one that was left out.
+        given: the name of each argument -> its value, which is None if the caller left it out.
 
     Raises:
-        UserError: one of them is something else.
+        UserError: an argument has another value.
     """
     for name, value in given.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
@@ -24,12 +24,12 @@ def check_at_least(least: int, given: Mapping[str, object]) -> None:
 
 
 def as_text(path: str | Path | None) -> str | None:
-    """A path or URI as text, None for one that was left out.
+    """Converts a path or URI to a string.
 
     Args:
-        path: what the caller gave.
+        path: the path or URI, or None. A URI must be a string, since a Path would merge its slashes.
 
     Returns:
-        The path as it was written. A URI must be given as text, since a Path would fold its slashes.
+        The path as it was written; None for None.
     """
     return None if path is None else str(path)

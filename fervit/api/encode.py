@@ -1,4 +1,4 @@
-"""`fervit.encode`: faces into W+ codes in Parquet, on Ray Data."""
+"""`fervit.encode` encodes faces into W+ codes in Parquet files, on Ray Data."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from fervit.storage import absolute, is_uri
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeResult:
-    """What one call of `fervit.encode` did."""
+    """The result of one call of `fervit.encode`."""
 
     latent_out: str
-    """The folder or URI of the codes, as it was given."""
+    """The folder or URI of the codes, as the caller gave it."""
     done: int
-    """Faces encoded by this call."""
+    """The number of faces that this call encoded."""
     present: int
-    """Faces that had a code before."""
+    """The number of faces that had a code before this call."""
     failed: int
-    """Faces that this call could not encode; the reasons stand in `_errors.jsonl` of each split."""
+    """The number of faces that this call could not encode. Each split's `_errors.jsonl` has the reasons."""
     failed_before: int
-    """Faces that failed in an earlier call and were left out of this one; `retry_errors=True` tries them again."""
+    """The number of faces that failed in an earlier call and were skipped; `retry_errors=True` tries them again."""
     seconds: float
-    """Duration of the encoding itself."""
+    """The duration of the encoding, without the preparations."""
     hosts: dict[str, int]
-    """Host name -> faces that this machine encoded."""
+    """The name of each host -> the number of faces that it encoded."""
     sheet: str | None = None
-    """The picture that `reconstruct` asked for."""
+    """The path or URI of the picture that `reconstruct` asked for; None if it was not asked for."""
 
 
 def encode(
@@ -67,32 +67,35 @@ def encode(
     address: str | None = None,
     say: Say | None = print,
 ) -> EncodeResult:
-    """Encodes the faces that have no code yet; the same call again goes on where an earlier one was cut short.
+    """Encodes the faces that have no code yet. After an interruption, the same call continues.
 
     Args:
-        data_root: folder {train,val,test}/<emotion>/*.png, one split, or fer2013.csv[.gz]; a path or URI.
-        latent_out: folder for the codes, one folder a split; a path or URI.
+        data_root: the path or URI of a folder {train,val,test}/<emotion>/*.png, of one split, or of fer2013.csv[.gz].
+        latent_out: the path or URI of the folder for the codes, which gets a folder for each split.
         encoder_type: "psp" (which None means), "e4e", or "demo", which is untrained.
         encoder_model: the encoder's checkpoint, such as pretrained_models/psp_ffhq_encode.pt.
-        precision: of the encoder's arithmetic; None takes that of the codes that are there, else the fast one.
-        batch_size: faces that go through the network at once; None for 4, on a GPU 64.
-        actors: encoders side by side; None for one a GPU, or one a node.
-        gpus_per_actor: share of a GPU that an encoder gets, 0 for the CPU; None for 1 if there are any.
-        limit: encode about this many faces, keeping the share of each class.
-        retry_errors: try pictures that failed before again.
-        allow_missing_classes: accept splits that lack an emotion.
-        reconstruct: draw this many faces beside what their codes say.
-        from_pt: with `data_root=None`, a folder of <emotion>_<name>.pt files of earlier scripts to import.
-        address: of a Ray cluster; None for RAY_ADDRESS, the Ray of this process or machine, or a new one.
-        say: is given each line of text; None for silence.
+        precision: the precision of the encoder's arithmetic; None for that of the existing codes, or if there are
+            none, for the one that is fast on the hardware.
+        batch_size: the number of faces in a forward pass; None for 4, or 64 on a GPU.
+        actors: the number of encoders that run in parallel; None for one on each GPU, or one on each node.
+        gpus_per_actor: the share of a GPU that each encoder gets, 0 for the CPU; None for 1 if there are GPUs.
+        limit: encodes about this many faces, with the same share of each class; None for all.
+        retry_errors: tries again the pictures that failed before.
+        allow_missing_classes: accepts splits that lack an emotion.
+        reconstruct: draws this many faces beside their reconstructions from the codes; None for none.
+        from_pt: a folder of <emotion>_<name>.pt files of earlier scripts, whose codes are imported. `data_root` must
+            then be None.
+        address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new
+            Ray.
+        say: gets each line of text; None for silence.
 
     Returns:
-        How many faces were encoded, were there before, and failed.
+        How many faces were encoded, had a code before, and failed.
 
     Raises:
-        UserError: an argument or a file is not what it should be.
-        JobError: not one face could be encoded, or the disk is full.
-        KeyboardInterrupt: what was encoded stays.
+        UserError: an argument or a file is wrong.
+        JobError: no face could be encoded, or the disk is full.
+        KeyboardInterrupt: the user pressed Ctrl-C. The codes that were written are kept.
     """
     check_at_least(1, {"batch_size": batch_size, "actors": actors, "limit": limit, "reconstruct": reconstruct})
     source, old, model, out, tell = *map(as_text, (data_root, from_pt, encoder_model)), str(latent_out), say or silent
@@ -116,7 +119,7 @@ def encode(
 
 
 def _check(source: str | None, old: str | None, *, reconstruct: int | None, precision: str | None) -> None:
-    """Refuses arguments that do not go together."""
+    """Raises a UserError for arguments that contradict each other."""
     if (source is None) == (old is None):
         raise UserError("give either data_root, or from_pt=DIR to import codes")
     if old is not None and (reconstruct or precision):
@@ -128,7 +131,7 @@ def _check(source: str | None, old: str | None, *, reconstruct: int | None, prec
 def _index(
     source: str | None, old: str | None, limit: int | None, tell: Say, *, allow_missing_classes: bool
 ) -> FaceIndex:
-    """The faces, or the files to import."""
+    """Returns the index of the faces, or of the files to import."""
     if old is not None:
         index = index_pt(old).limited(limit)
     else:
@@ -142,7 +145,7 @@ def _index(
 
 
 def _plan_import(index: FaceIndex, out: str, kind: str | None, model: str | None, *, retry_errors: bool) -> EncodePlan:
-    """What is to be imported; `kind` and `model` say which encoder made the codes, if the user knows."""
+    """Plans which codes to import. `kind` and `model` name the encoder that made the codes, if the user knows it."""
     if kind not in (None, *NETWORKS):
         raise UserError(f"--encoder_type {kind}: codes come from {' or '.join(NETWORKS)}")
     if model and kind is None:
@@ -155,7 +158,7 @@ def _plan_import(index: FaceIndex, out: str, kind: str | None, model: str | None
 def _plan(
     index: FaceIndex, out: str, kind: str, model: str | None, precision: str | None, tell: Say, *, retry_errors: bool
 ) -> EncodePlan:
-    """What is to be encoded."""
+    """Plans which faces to encode."""
     if kind == "demo":
         tell("encoder: demo, UNTRAINED random weights, for trying fervit out only")
     choice = EncoderChoice(kind=kind, checkpoint=absolute(model) if model else None, precision=precision)
@@ -171,9 +174,9 @@ def _run(
     address: str | None,
     say: Say | None,
 ) -> EncodeSummary:
-    """The job itself."""
+    """Runs the plan on a Ray cluster."""
     if len(plan) == 0:
-        return encode_faces(plan, None, say)  # only tidies up, and needs no Ray
+        return encode_faces(plan, None, say)  # only removes leftovers of earlier calls, which needs no Ray
     with connect(address, Path(gettempdir() if is_uri(out) else out, "_ray.log")) as cluster:
         check_places(cluster, out, inputs)
         placement = placing(plan, cluster) if plan.encoder is not None else None
@@ -183,7 +186,7 @@ def _run(
 
 
 def _tell_result(summary: EncodeSummary, plan: EncodePlan, out: str, verb: str, tell: Say) -> None:
-    """What was done, on a line or some."""
+    """Prints how many faces were encoded and failed."""
     rate = f" ({summary.done / summary.seconds:.3g} images/s)" if summary.done else ""
     tell(
         f"{verb} {summary.done} images in {summary.seconds:.0f} s{rate}, {plan.present} were there before, "

@@ -1,4 +1,4 @@
-"""`fervit.evaluate`: how good a trained LatentViT is on a split of codes."""
+"""`fervit.evaluate` evaluates a trained LatentViT on a split of codes."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ def evaluate(
     data_root: str | Path | None = None,
     say: Say | None = print,
 ) -> Evaluation:
-    """Evaluates a model on a split, and writes results, predictions and pictures.
+    """Evaluates a model on a split, and writes its results, predictions and pictures.
 
     Args:
-        checkpoint_path: best_model.pt of a run, the best/ folder of a sweep, or `.model` of what trained it.
-        latent_test_dir: folder or URI with the split's Parquet files.
-        output_dir: folder for results and pictures.
-        batch_size: codes in a forward pass.
-        visualize_samples: faces whose attention is drawn, over all classes.
-        latent_train_dir: latents that the model was trained on, to find copies of them in the split; None for train/
-            beside it.
-        data_root: the faces, to show them beside their attention; None for where they were encoded from.
-        say: is given each line of text; None for silence.
+        checkpoint_path: the best_model.pt of a run, the best/ folder of a sweep, or the `model` of a TrainResult or
+            SweepResult.
+        latent_test_dir: the folder or URI of the split's Parquet files.
+        output_dir: the folder for results and pictures.
+        batch_size: the number of codes in a forward pass.
+        visualize_samples: the number of faces over all classes whose attention is drawn.
+        latent_train_dir: the latents that the model was trained on, to find copies of them in the split; None for the
+            folder train/ beside the split.
+        data_root: the faces, which are shown beside their attention; None for the place from which they were encoded.
+        say: gets each line of text; None for silence.
 
     Returns:
-        The split's name, its metrics with 95 % intervals, and the folder of what was written.
+        The name of the split, the metrics with their 95 % confidence intervals, and the output folder.
 
     Raises:
-        UserError: a file is missing or not what it should be, or the codes are of another encoder than the model's.
+        UserError: a file is missing or wrong, or the codes come from another encoder than the model's.
 
     Example:
         evaluation = fervit.evaluate("experiments/vit_20260102_030405/best", "latents/test")
@@ -76,13 +77,14 @@ def evaluate(
 
 
 def summary_lines(evaluation: Evaluation) -> list[str]:
-    """What is said of an evaluation on one screen.
+    """Summarises an evaluation for one screen.
 
     Args:
-        evaluation: its metrics and where they were written.
+        evaluation: the evaluation.
 
     Returns:
-        The lines: metrics with intervals, a line an emotion, copies of training faces, and the files.
+        The lines: the metrics with confidence intervals, one line for each emotion, the copies of training faces, and
+        the files that were written.
     """
     metrics = evaluation.metrics
     lines = [f"{evaluation.split}: {metrics['n']} faces; values with 95 % intervals"]
@@ -103,7 +105,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
 
 
 BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")
-"""The metrics that are shown with their intervals."""
+"""The metrics that the summary shows with their confidence intervals."""
 
 
 def _with_interval(metrics: EvaluationResults, name: Literal["accuracy", "f1_macro"]) -> str:

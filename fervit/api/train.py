@@ -1,4 +1,4 @@
-"""`fervit.train`: one LatentViT, trained from its start to its end."""
+"""`fervit.train` trains one LatentViT."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fervit.errors import UserError
 from fervit.files import JsonObject
 from fervit.progress import Say, silent
 
-# What takes time to import is imported within the functions: the process that trains is started before.
+# The functions import slow modules themselves, so that the process that trains is started before these imports.
 if TYPE_CHECKING:
     from fervit.cluster.nodes import Cluster
     from fervit.runs.console import Job
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What one training came to."""
+    """The result of a training."""
 
     folder: Path
-    """Of the run, with all its files."""
+    """The folder of the run, which has all its files."""
     state: str
-    """"finished", or "stopped" after Ctrl-C or by a machine that will be taken away."""
+    """How the training ended: "finished", or "stopped" by Ctrl-C or since its machine will be taken away."""
     epochs: int
-    """How many epochs were trained, in all sessions of the run."""
+    """The number of epochs that all sessions of the run have trained."""
     seconds: float
-    """Duration of these epochs."""
+    """The duration of these epochs."""
     best: EpochResult | None
-    """The epoch whose model is kept: that of the highest macro-F1 on validation; None before the first epoch's end."""
+    """The epoch whose model is kept, which has the highest macro-F1 on validation; None before the first epoch."""
 
     @property
     def model(self) -> Path:
@@ -65,26 +65,30 @@ def train(
     say: Say | None = print,
     **hyperparameters: Any,
 ) -> TrainResult:
-    """Trains a model, or goes on with a run that was cut short.
+    """Trains a model, or resumes a run that was interrupted.
 
     Args:
-        latent_train_dir: folder or URI with the training split's Parquet files; with `resume`, only if it has moved.
-        latent_val_dir: the same of the validation split.
-        recipe: a set of hyperparameters, "guide" (which None means) or "strong".
-        resume: the folder of a run to go on with.
-        workers: processes that train together, by DDP; None for one.
-        use_gpu: True for a GPU a worker, False for the CPU, None for GPUs where there are some.
-        address: of a Ray cluster; None for RAY_ADDRESS, the Ray of this process or machine, or none.
-        say: is given each line of text; None for silence.
-        hyperparameters: the fields of `fervit.training.config.TrainConfig`, such as `lr=1e-3`, over the recipe's.
+        latent_train_dir: the folder or URI of the training split's Parquet files. With `resume`, it is needed only if
+            the files have moved.
+        latent_val_dir: the folder or URI of the validation split's Parquet files, as for `latent_train_dir`.
+        recipe: the name of a set of hyperparameters: "strong", or "guide" for those of the training guide of the
+            original LatentViT scripts; None for "guide".
+        resume: the folder of a run to resume; None for a new run.
+        workers: the number of processes that train together (DDP); None for one.
+        use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
+        address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or no
+            Ray.
+        say: gets each line of text; None for silence.
+        hyperparameters: fields of `fervit.training.config.TrainConfig`, such as `lr=1e-3`, which replace those of the
+            recipe.
 
     Returns:
         The run's folder, its best epoch, and the path of that epoch's model.
 
     Raises:
-        UserError: an argument or the latents are not what they should be, or a run cannot go on with these.
+        UserError: an argument or the latents are wrong, or the run cannot be resumed with them.
         JobError: the training diverged, ran out of memory, or lost its workers too often.
-        KeyboardInterrupt: Ctrl-C, with a text that says how to go on.
+        KeyboardInterrupt: the user pressed Ctrl-C. The message says how to resume the run.
 
     Example:
         run = fervit.train("latents/train", "latents/val", recipe="strong", epochs=5)
@@ -108,16 +112,16 @@ def train(
 
 
 def checked_hyperparameters(given: Mapping[str, Any]) -> JsonObject:
-    """Hyperparameters of the types that a training takes.
+    """Checks the names and types of hyperparameters.
 
     Args:
-        given: name -> value.
+        given: the name of each hyperparameter -> its value.
 
     Returns:
-        The same, with whole numbers as floats where a float is wanted.
+        The same hyperparameters, where whole numbers are converted to floats if the type is float.
 
     Raises:
-        UserError: there is no hyperparameter of that name, or its value is of another type.
+        UserError: there is no hyperparameter of a name, or a value has the wrong type.
     """
     import typing
 
@@ -135,7 +139,7 @@ def checked_hyperparameters(given: Mapping[str, Any]) -> JsonObject:
 def _warm_process(
     latents: Mapping[str, str | None], resume: str | Path | None, workers: int | None, address: str | None
 ) -> WarmProcess | None:
-    """The process that trains where Ray is not needed; it imports torch while this one reads the latents."""
+    """Starts the process that trains, if Ray is not needed. It imports torch while this process reads the latents."""
     from fervit.runs.folder import RunFolder, RunRecord
 
     if resume is not None:
@@ -153,7 +157,7 @@ def _warm_process(
     from fervit.runs.process import WarmProcess
 
     process = None if "ray" in sys.modules else WarmProcess()
-    from fervit.cluster.connection import would_join  # which takes a while: the process is under way
+    from fervit.cluster.connection import would_join  # a slow import, so the process is started before
 
     if not would_join(address):
         return process or WarmProcess()
@@ -170,7 +174,7 @@ def _plan(
     workers: int | None,
     use_gpu: bool | None,
 ) -> tuple[Run, RunFolder]:
-    """The run that is asked for, checked, and its folder."""
+    """Checks the arguments, and returns the run and its folder."""
     from fervit.runs.folder import RunFolder, new_folder, run_name
     from fervit.runs.run import prepare, prepare_resume
     from fervit.training.recipes import RECIPES
@@ -197,7 +201,7 @@ def _train(
     process: WarmProcess | None,
     tell: Say,
 ) -> None:
-    """Trains to the end, a line an epoch."""
+    """Trains the run to its end, and prints a line for each epoch."""
     from fervit.cluster.shared_folder import check_shared
     from fervit.runs.console import Follower
     from fervit.runs.placement import place
@@ -222,7 +226,7 @@ def _train(
 
 
 def _hardware(folder: RunFolder, address: str | None, process: WarmProcess | None) -> AbstractContextManager[Cluster]:
-    """This machine, or the cluster that Ray joins or starts."""
+    """Returns a context that gives this machine, or the Ray cluster that it joins or starts."""
     if process:
         return nullcontext(process.machine())
     from fervit.cluster.connection import connect
@@ -233,7 +237,7 @@ def _hardware(folder: RunFolder, address: str | None, process: WarmProcess | Non
 def _starter(
     run: Run, folder: RunFolder, cluster: Cluster, workers: Workers, process: WarmProcess | None
 ) -> Callable[[], Job]:
-    """What starts the training, in the process or with Ray Train."""
+    """Returns a function that starts the training, in the process or on Ray Train."""
     if process:
         from fervit.runs.process import ProcessJob
 
@@ -249,7 +253,7 @@ def _starter(
 
 
 def _conclude(run: Run, folder: RunFolder, tell: Say) -> TrainResult:
-    """What has been reached, told and returned."""
+    """Prints the summary of the run, and returns its result."""
     from fervit.runs.run import summary_lines
     from fervit.training.epoch import EpochResult
 

@@ -1,4 +1,4 @@
-"""`fervit.tune`: the search for the best LatentViT over a space of hyperparameters, on Ray Tune with Optuna."""
+"""`fervit.tune` searches a space of hyperparameters for the best LatentViT, on Ray Tune with Optuna."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.search.splits import Splits, open_splits
-from fervit.search.startup import expectations, look_around
+from fervit.search.startup import check_cluster, expectations
 from fervit.search.workers.prometheus import Metrics
 
 Space = str | Path | Mapping[str, Any] | SearchSpace
-"""A search space: the path of its file, what such a file holds as a dict, or the object."""
+"""A search space: the path of its file, the content of such a file as a dict, or a SearchSpace."""
 Overrides = Mapping[str, Any] | Sequence[str]
-"""Keys of a space with other values: {"search.trials": 16}, or ["search.trials=16"]."""
+"""New values for keys of a search space, such as {"search.trials": 16} or ["search.trials=16"]."""
 
 
 class SweepInterrupted(KeyboardInterrupt):
-    """Ctrl-C ended a sweep, which can go on from there. Its text says where the sweep stands and how to go on.
+    """Ctrl-C interrupted a sweep. The message says how far the sweep has come and how to resume it.
 
     Args:
-        space: what is searched.
-        folder: of the sweep.
+        space: the search space.
+        folder: the folder of the sweep.
     """
 
     def __init__(self, space: SearchSpace, folder: Path) -> None:
@@ -51,10 +51,10 @@ class SweepInterrupted(KeyboardInterrupt):
         super().__init__(self.summary(f'fervit.tune(..., resume="{near(folder)}")'))
 
     def summary(self, go_on: str) -> str:
-        """Where the sweep stands.
+        """Says how far the sweep has come and how to resume it.
 
         Args:
-            go_on: the call or the command that goes on with it.
+            go_on: the call or the command that resumes the sweep.
 
         Returns:
             Some lines of text.
@@ -72,26 +72,27 @@ def tune(
     address: str | None = None,
     say: Say | None = print,
 ) -> SweepResult:
-    """Searches, confirms the best with fresh seeds, exports the best model, and evaluates it once on the test split.
+    """Runs a sweep: search, confirmation with fresh seeds, export, and one evaluation on the test split.
 
     Args:
-        space: what to search: a file such as search_spaces/vit.yaml, its content as a dict, or a SearchSpace.
-        latents: folder or URI with train/, val/ and test/ latents.
-        overrides: keys of the space with other values, such as {"search.trials": 16}.
-        resume: go on with a sweep that was interrupted, or add trials to one that has ended: its folder, or True for
-            the newest of this space; where there is none, a new one starts.
-        second_look: open the test split again where the choice has changed since it was opened; this is recorded.
-        address: of a Ray cluster; None for RAY_ADDRESS, the Ray of this process or machine, or a new one.
-        say: is given each line of text; None for silence.
+        space: the search space: a file such as search_spaces/vit.yaml, its content as a dict, or a SearchSpace.
+        latents: the folder or URI that holds the latents in train/, val/ and test/.
+        overrides: new values for keys of the space, such as {"search.trials": 16}.
+        resume: the folder of a sweep to resume, which was interrupted or gets more trials; True for the newest sweep
+            of this space, or a new sweep if there is none; False for a new sweep.
+        second_look: evaluates on the test split again if the choice has changed since the last time. This is recorded.
+        address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new
+            Ray.
+        say: gets each line of text; None for silence.
 
     Returns:
-        `records` of all trials, `best` among them, the `folder` of the sweep, and the `model`, a path for
+        The `records` of all trials, the `best` of them, the `folder` of the sweep, and the path of its `model`, for
         `fervit.load` and `fervit.evaluate`.
 
     Raises:
-        UserError: the space or the latents are not what they should be, or do not go together.
+        UserError: the space or the latents are wrong, or do not fit each other.
         JobError: no trial finished.
-        SweepInterrupted: Ctrl-C, a KeyboardInterrupt that says how to go on.
+        SweepInterrupted: the user pressed Ctrl-C. This KeyboardInterrupt says how to resume the sweep.
 
     Example:
         result = fervit.tune("search_spaces/vit.yaml", "latents", overrides={"search.trials": 8})
@@ -105,7 +106,7 @@ def tune(
         except KeyboardInterrupt:
             if not sweep.folder.journal.exists():
                 raise
-            with contextlib.suppress(KeyboardInterrupt):  # whoever presses again wants to leave
+            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C leaves at once
                 _report(sweep.folder)
             raise SweepInterrupted(sweep.space, sweep.folder.path) from None
         report = _report(sweep.folder)
@@ -123,7 +124,7 @@ def dry_run(
     address: str | None = None,
     say: Say | None = print,
 ) -> None:
-    """Says what `tune` would do and take with the same arguments, and starts no trial.
+    """Prints what `tune` would do with the same arguments and how long it would take, and starts no trial.
 
     Args:
         space: as for `tune`.
@@ -131,16 +132,16 @@ def dry_run(
         overrides: as for `tune`.
         resume: as for `tune`.
         address: as for `tune`.
-        say: is given each line of text; None for silence.
+        say: gets each line of text; None for silence.
 
     Raises:
-        UserError: as `tune`.
+        UserError: the space or the latents are wrong, or do not fit each other.
     """
     tell = say or silent
     sweep = _open(space, str(latents), overrides, resume, tell, dry_run=True)
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
-            resources = look_around(sweep.space, sweep.splits, sweep.latents, sweep.folder.path, cluster, tell)
+            resources = check_cluster(sweep.space, sweep.splits, sweep.latents, sweep.folder.path, cluster, tell)
             tell(expectations(sweep.space, sweep.splits, resources, cluster, measure=True))
             tell("nothing was started")
         if sweep.is_new:
@@ -149,20 +150,20 @@ def dry_run(
 
 @dataclass(frozen=True, kw_only=True)
 class _Sweep:
-    """A sweep that can begin, or go on."""
+    """A sweep whose arguments have been checked."""
 
     space: SearchSpace
     splits: Splits
     latents: str
     folder: SweepFolder
     is_new: bool
-    """Nothing has been done in the folder."""
+    """Whether the sweep starts in a new folder; False if it is resumed."""
 
 
 def _open(
     given: Space, latents: str, overrides: Overrides, resume: bool | str | Path, tell: Say, *, dry_run: bool = False
 ) -> _Sweep:
-    """Checks all that needs no cluster, and says what was found."""
+    """Checks the arguments as far as that needs no cluster, and prints the space and the latents."""
     space = resolve_space(given, overrides)
     tell(yaml.safe_dump(space.to_json(), sort_keys=False, default_flow_style=None, width=120).rstrip())
     tell(f"space {space.name}: {describe_space(space)}")
@@ -182,17 +183,17 @@ def _open(
 
 
 def resolve_space(given: Space, overrides: Overrides = ()) -> SearchSpace:
-    """The checked space, whatever it was given as.
+    """Reads and checks a search space.
 
     Args:
-        given: a path, a dict, or a SearchSpace.
-        overrides: keys with other values.
+        given: the path of a file, the content of such a file as a dict, or a SearchSpace.
+        overrides: new values for keys of the space.
 
     Returns:
-        The space.
+        The search space.
 
     Raises:
-        UserError: anything wrong with the space or an override, in one line that names the place and the rule.
+        UserError: the space or an override is wrong. The message names the place and the rule in one line.
     """
     if isinstance(overrides, Mapping):
         overrides = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in overrides.items()]
@@ -208,7 +209,7 @@ def resolve_space(given: Space, overrides: Overrides = ()) -> SearchSpace:
 
 @contextlib.contextmanager
 def _holding(sweep: _Sweep) -> Iterator[None]:
-    """Keeps others out of the folder, and takes a new one away again if nothing came of it."""
+    """Locks the folder of the sweep in its block, and removes a new folder after a UserError."""
     with sweep.folder.locked():
         try:
             yield
@@ -219,10 +220,10 @@ def _holding(sweep: _Sweep) -> Iterator[None]:
 
 
 def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bool) -> tuple[SweepResult, str]:
-    """Everything that needs the cluster: the result, and what to say of the Ray dashboard."""
+    """Runs the sweep on the cluster, and returns its result and a text about the Ray dashboard."""
     space, splits, folder, tell = sweep.space, sweep.splits, sweep.folder, say or silent
     with connect(address, folder.ray_log) as cluster:
-        resources = look_around(space, splits, sweep.latents, folder.path, cluster, tell)
+        resources = check_cluster(space, splits, sweep.latents, folder.path, cluster, tell)
         if sweep.is_new:
             tell(expectations(space, splits, resources, cluster))
         tell(f"watch: {cluster.watch} | tensorboard --logdir {folder.logs} | optuna-dashboard {folder.study}")
@@ -240,7 +241,7 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
 
 
 def _screen(say: Say | None) -> contextlib.AbstractContextManager[Observer]:
-    """A live table where the lines go to a terminal; lines where the caller takes them."""
+    """Returns a context that shows the sweep: on the terminal if `say` is `print`, and through `say` otherwise."""
     return screen(print) if say is print else contextlib.nullcontext(PlainScreen(say or silent))
 
 
@@ -251,7 +252,7 @@ def _dashboard(cluster: Cluster) -> str:
 
 
 def _report(folder: SweepFolder) -> str:
-    """Writes report.html as the sweep stands now. What goes wrong there does not undo the sweep."""
+    """Writes report.html, and returns a line about it. An error there does not end the sweep."""
     try:
         path = write_report(folder.path, running=False)
     except Exception as error:

@@ -1,1 +1,1 @@
-"""The commands of `launch/`, a module each: what the flags mean (`parser`), and what is printed (`main`)."""
+"""The commands of `launch/`, one module for each. `parser` defines the flags, and `main` runs the command."""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    """The flags of `launch/compare.py`.
+    """Defines the flags of `launch/compare.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument(
@@ -39,7 +39,7 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: none of the paths holds a model, or one cannot read the rows.
+        UserError: none of the paths holds a model, or a model does not fit the rows of the split.
     """
     flags = parser()
     args = flags.parse()
@@ -120,5 +120,5 @@ def _csv(rows: list[Compared]) -> None:
 
 
 def _say(message: str) -> None:
-    """Beside the table, which alone goes to standard output."""
+    """Prints a message to standard error, since standard output has only the table."""
     print(message, file=sys.stderr)

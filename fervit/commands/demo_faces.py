@@ -8,10 +8,10 @@ from fervit.cli import Parser, positive_int
 
 
 def parser() -> Parser:
-    """The flags of `launch/demo_faces.py`.
+    """Defines the flags of `launch/demo_faces.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument(

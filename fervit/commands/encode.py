@@ -6,10 +6,10 @@ from fervit.cli import Parser, positive_int
 
 
 def parser() -> Parser:
-    """The flags of `launch/encode.py`.
+    """Defines the flags of `launch/encode.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument(
@@ -50,8 +50,8 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: a flag or a file is not what it should be.
-        JobError: not one face could be encoded.
+        UserError: a flag or a file is wrong.
+        JobError: no face could be encoded.
     """
     flags = parser()
     args = flags.parse()

@@ -8,10 +8,10 @@ from fervit.cli import Parser, positive_int, whole_number
 
 
 def parser() -> Parser:
-    """The flags of `launch/evaluate.py`.
+    """Defines the flags of `launch/evaluate.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument(
@@ -38,7 +38,7 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: a file is missing or not what it should be.
+        UserError: a file is missing or wrong.
     """
     args = parser().parse()
 

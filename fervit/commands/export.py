@@ -8,10 +8,10 @@ from fervit.cli import Parser
 
 
 def parser() -> Parser:
-    """The flags of `launch/export.py`.
+    """Defines the flags of `launch/export.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument(
@@ -31,7 +31,7 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: the checkpoint is not what it should be, or the folder holds something else.
+        UserError: the checkpoint is wrong, or the folder holds other files.
     """
     args = parser().parse()
 
@@ -44,7 +44,7 @@ def main() -> None:
     check_free(args.output_dir)
     difference = export_onnx(checkpoint, args.output_dir / ONNX_FILE) if args.onnx else None
     export(checkpoint, args.output_dir)
-    beside = checkpoint_in(args.checkpoint_path).parent / CARD_FILE  # that of a sweep knows more
+    beside = checkpoint_in(args.checkpoint_path).parent / CARD_FILE  # the card of a sweep is more detailed
     written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
     card = written if written.startswith("\n".join(HEADER)) else card_of_run(checkpoint)
     write_text(args.output_dir / CARD_FILE, card)

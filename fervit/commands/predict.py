@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    """The flags of `launch/predict.py`.
+    """Defines the flags of `launch/predict.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="pictures, or folders of them")
@@ -40,10 +40,10 @@ def main() -> int:
     """Runs the command with the flags of `sys.argv`.
 
     Returns:
-        The exit status: 1 if a picture has no prediction, else 0.
+        The exit status, which is 1 if a picture has no prediction and 0 otherwise.
 
     Raises:
-        UserError: a file is missing or not what it should be.
+        UserError: a file is missing or wrong.
     """
     flags = parser()
     args = flags.parse()
@@ -125,5 +125,5 @@ def _save(predictions: list[Prediction], paths: list[Path], folder: Path) -> Non
 
 
 def _warn(message: str) -> None:
-    """Beside the predictions, which alone go to standard output."""
+    """Prints a message to standard error, since standard output has only the predictions."""
     print(message, file=sys.stderr)

@@ -9,10 +9,10 @@ from fervit.errors import JobError, UserError
 
 
 def parser() -> Parser:
-    """The flags of `launch/preprocess.py`.
+    """Defines the flags of `launch/preprocess.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument(
@@ -31,8 +31,8 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: a file is missing or not what it should be.
-        JobError: no picture has a face.
+        UserError: a file is missing or wrong.
+        JobError: no face was found in any picture.
     """
     args = parser().parse()
 

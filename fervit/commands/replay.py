@@ -14,10 +14,10 @@ SCHEDULERS = ("asha", "hyperband", "median", "none")
 
 
 def parser() -> Parser:
-    """The flags of `launch/replay.py`.
+    """Defines the flags of `launch/replay.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument("sweep", type=Path, help="folder of a sweep; best one with early_stopping.scheduler=none")
@@ -82,14 +82,14 @@ def main() -> None:
 
 
 def interval(values: list[float], sign: str = "") -> str:
-    """The mean of some values and the half width of its 95 % interval (Student's t).
+    """Formats the mean of some values with half the width of its 95 % confidence interval (Student's t).
 
     Args:
-        values: one or more.
+        values: one or more values.
         sign: "+" to write a plus before a positive mean.
 
     Returns:
-        Such as "0.4120 ± 0.0031"; the mean alone of a single value.
+        The text, such as "0.4120 ± 0.0031". A single value gives only the mean.
     """
     from scipy import stats
 

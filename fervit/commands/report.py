@@ -8,10 +8,10 @@ from fervit.cli import Parser
 
 
 def parser() -> Parser:
-    """The flags of `launch/report.py`.
+    """Defines the flags of `launch/report.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument(

@@ -10,10 +10,10 @@ from fervit.training.recipes import RECIPES
 
 
 def parser() -> Parser:
-    """The flags of `launch/train.py`.
+    """Defines the flags of `launch/train.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument("--latent_train_dir", help="folder with the training split's Parquet files")
@@ -32,9 +32,9 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: a flag or the latents are not what they should be.
+        UserError: a flag or the latents are wrong.
         JobError: the training diverged, ran out of memory, or lost its workers too often.
-        KeyboardInterrupt: with a text that says how to go on.
+        KeyboardInterrupt: the user pressed Ctrl-C. The message says how to continue.
     """
     args = parser().parse()
 

@@ -10,10 +10,10 @@ from fervit.cli import Parser
 
 
 def parser() -> Parser:
-    """The flags of `launch/tune.py`.
+    """Defines the flags of `launch/tune.py`.
 
     Returns:
-        The parser.
+        The parser of the flags.
     """
     flags = Parser(description=__doc__)
     flags.add_argument(
@@ -51,9 +51,9 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: the space or the latents are not what they should be.
+        UserError: the space or the latents are wrong.
         JobError: no trial finished.
-        KeyboardInterrupt: with a text that says how to go on.
+        KeyboardInterrupt: the user pressed Ctrl-C. The message says how to continue.
     """
     args = parser().parse()
 
@@ -71,5 +71,5 @@ def main() -> None:
 
 
 def _resume(given: str | None) -> bool | str:
-    """`--resume`, left out, bare, or with a folder, as `fervit.tune` takes it."""
+    """Converts the value of `--resume`, which is None, "" or a folder, to the argument of `fervit.tune`."""
     return False if given is None else given or True

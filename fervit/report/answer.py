@@ -15,78 +15,78 @@ from fervit.model import count_weights
 from fervit.progress import clock
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import label
-from fervit.report.results import Story
+from fervit.report.results import Results
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
 
 GUIDE = "54.5 % accuracy on FER2013's test split with pSp codes, one seed, as published with the guide"
 
 
-def answer(story: Story) -> Section:
+def answer(results: Results) -> Section:
     """The section that names the best model, how good it is, what it ties with, and what it costs."""
     section = Section(id="answer", title="The answer")
-    chosen = story.chosen
-    if chosen is None and story.evaluation is None:
-        section.texts.append(_nothing(story))
-        if story.state != "running" and story.records:
+    chosen = results.chosen
+    if chosen is None and results.evaluation is None:
+        section.texts.append(_nothing(results))
+        if results.state != "running" and results.records:
             section.texts.append("What went wrong stands below, under failures, and in failures.log of the sweep.")
         return section
-    if story.evaluation is not None:
-        section.cards += _evaluation_cards(story.evaluation, story.evaluated)
+    if results.evaluation is not None:
+        section.cards += _evaluation_cards(results.evaluation, results.evaluated)
     if chosen is not None:
-        section.cards += _validation_cards(story, chosen)
-        section.texts.append(_sentence(story, chosen))
-    section.cards += _cost_cards(story)
-    section.notes += _ties(story)
-    if story.kind == "sweep":
-        section.tables.append(_baselines(story))
-        section.tables += _confirmation(story)
-        if not any(story.is_guide(record) for record in story.records):
+        section.cards += _validation_cards(results, chosen)
+        section.texts.append(_sentence(results, chosen))
+    section.cards += _cost_cards(results)
+    section.notes += _ties(results)
+    if results.kind == "sweep":
+        section.tables.append(_baselines(results))
+        section.tables += _confirmation(results)
+        if not any(results.is_guide(record) for record in results.records):
             section.notes.append(
                 "The guide's own configuration was not run in this sweep; a warm start in the space file runs it."
             )
     section.notes.append(f"To compare with: {GUIDE}. Only the same split and encoder make it comparable.")
-    section.notes += _looks(story)
+    section.notes += _looks(results)
     return section
 
 
-def _ties(story: Story) -> list[str]:
+def _ties(results: Results) -> list[str]:
     """What the seeds of the confirmation cannot tell apart from the best model."""
-    if story.state != "finished":
+    if results.state != "finished":
         return []
-    if story.ties:
-        others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in story.ties)
+    if results.ties:
+        others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in results.ties)
         return [f"A tie within the noise of the seeds: {others}. Each may as well be the best."]
-    return ["No other confirmed trial comes within the noise of the seeds."] if len(story.confirmed) > 1 else []
+    return ["No other confirmed trial comes within the noise of the seeds."] if len(results.confirmed) > 1 else []
 
 
-def _looks(story: Story) -> list[str]:
+def _looks(results: Results) -> list[str]:
     """How often the test split was opened."""
-    if story.kind != "sweep" or story.evaluation is None or story.evaluation["split"] != "test":
+    if results.kind != "sweep" or results.evaluation is None or results.evaluation["split"] != "test":
         return []
-    if not story.looks:
+    if not results.looks:
         return ["No look at it is recorded."]
-    looks = "once, after the choice was frozen" if len(story.looks) == 1 else f"{len(story.looks)} times"
+    looks = "once, after the choice was frozen" if len(results.looks) == 1 else f"{len(results.looks)} times"
     return [f"The test split was opened {looks}."]
 
 
-def _nothing(story: Story) -> str:
+def _nothing(results: Results) -> str:
     """Why there is no best model."""
-    if any(record.epochs for record in story.records):
+    if any(record.epochs for record in results.records):
         return "Every trial failed."
-    return "No trial has finished an epoch yet." if story.state == "running" else "No trial finished an epoch."
+    return "No trial has finished an epoch yet." if results.state == "running" else "No trial finished an epoch."
 
 
-def _sentence(story: Story, chosen: TrialRecord) -> str:
+def _sentence(results: Results, chosen: TrialRecord) -> str:
     """Names the best model and its hyperparameters."""
-    best = chosen.best(story.metric)
+    best = chosen.best(results.metric)
     assert best is not None
     params = params_text(chosen.params)
     what = f"{label(chosen)}, seed {chosen.seed}" if chosen.purpose == "search" else label(chosen)
-    if story.kind == "run":
+    if results.kind == "run":
         what = f"the epoch kept is {best.epoch} of {len(chosen.epochs)}, seed {chosen.seed}"
         return f"Of this run {what}."
-    return f"The best so far: {what} ({params})." if story.state != "finished" else f"The best: {what} ({params})."
+    return f"The best so far: {what} ({params})." if results.state != "finished" else f"The best: {what} ({params})."
 
 
 def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
@@ -117,15 +117,15 @@ def _about_copies(copies: Copies | None) -> str:
     return f"{note}; without them macro-F1 {without['f1_macro']:.3f}" if without else note
 
 
-def _validation_cards(story: Story, chosen: TrialRecord) -> list[Card]:
+def _validation_cards(results: Results, chosen: TrialRecord) -> list[Card]:
     """The metric on the validation split, in the search and with fresh seeds."""
-    best = chosen.best(story.metric)
+    best = chosen.best(results.metric)
     assert best is not None
-    name = story.metric.name
-    value = Card(f"{name}, validation", f"{story.metric.value(best):.3f}", f"epoch {best.epoch}")
-    again = story.confirmation_of(chosen)
+    name = results.metric.name
+    value = Card(f"{name}, validation", f"{results.metric.value(best):.3f}", f"epoch {best.epoch}")
+    again = results.confirmation_of(chosen)
     if again is None:
-        return [value._replace(note=f"{value.note}; the best of {len(story.records)}, so optimistic")]
+        return [value._replace(note=f"{value.note}; the best of {len(results.records)}, so optimistic")]
     value = value._replace(note=f"{value.note}; the best of its runs, so optimistic")
     return [
         value,
@@ -133,62 +133,69 @@ def _validation_cards(story: Story, chosen: TrialRecord) -> list[Card]:
     ]
 
 
-def _cost_cards(story: Story) -> list[Card]:
+def _cost_cards(results: Results) -> list[Card]:
     """The size of the model, the duration of its training, and its latency."""
-    if not story.model:
+    if not results.model:
         return []
-    weights = count_weights(story.model)
+    weights = count_weights(results.model)
     cards = [Card("the model", f"{weights / 1e6:.2f} M weights", f"{4 * weights / 1e6:.1f} MB in float32")]
-    if story.chosen is not None:
-        cards.append(Card("its training", clock(story.chosen.seconds), f"{len(story.chosen.epochs)} epochs"))
-        if story.chosen.cost is not None and story.metric.against == "latency_ms":
-            cards.append(Card("one code takes", f"{story.chosen.cost:.2f} ms"))
+    if results.chosen is not None:
+        cards.append(Card("its training", clock(results.chosen.seconds), f"{len(results.chosen.epochs)} epochs"))
+        if results.chosen.cost is not None and results.metric.against == "latency_ms":
+            cards.append(Card("one code takes", f"{results.chosen.cost:.2f} ms"))
     return cards
 
 
-def _baselines(story: Story) -> Table:
+def _baselines(results: Results) -> Table:
     """The chosen trial beside the guide's configuration, other warm starts and the largest class."""
-    name, rows = story.metric.name, []
-    if story.chosen is not None:
-        rows.append(_baseline(story, f"the best, {label(story.chosen)}", story.chosen))
-    for record in story.records:
-        start = story.warm_start(record)
-        if story.is_guide(record):
-            rows.append(_baseline(story, f"the guide's configuration, {label(record)}", record))
+    name, rows = results.metric.name, []
+    if results.chosen is not None:
+        rows.append(_baseline(results, f"the best, {label(results.chosen)}", results.chosen))
+    for record in results.records:
+        start = results.warm_start(record)
+        if results.is_guide(record):
+            rows.append(_baseline(results, f"the guide's configuration, {label(record)}", record))
         elif start is not None:
-            rows.append(_baseline(story, f"warm start {start} of the space file, {label(record)}", record))
-    if name == "f1_macro" and story.evaluation is not None:
-        faces = np.array(story.evaluation["confusion_matrix"]).sum(axis=1)
-        what = f"always the largest class (on {story.evaluation['split']})"
-        rows.append([what, f"{majority_f1_macro(faces):.3f}", *[""] * (4 if story.confirmed else 3)])
+            rows.append(_baseline(results, f"warm start {start} of the space file, {label(record)}", record))
+    if name == "f1_macro" and results.evaluation is not None:
+        faces = np.array(results.evaluation["confusion_matrix"]).sum(axis=1)
+        what = f"always the largest class (on {results.evaluation['split']})"
+        rows.append([what, f"{majority_f1_macro(faces):.3f}", *[""] * (4 if results.confirmed else 3)])
     return Table(
         caption=f"The best beside the baselines: {name} on validation",
-        headings=["", name, *(["mean of fresh seeds"] if story.confirmed else []), "epoch", "state", "hyperparameters"],
+        headings=[
+            "",
+            name,
+            *(["mean of fresh seeds"] if results.confirmed else []),
+            "epoch",
+            "state",
+            "hyperparameters",
+        ],
         rows=rows,
     )
 
 
-def _baseline(story: Story, what: str, record: TrialRecord) -> list[str]:
+def _baseline(results: Results, what: str, record: TrialRecord) -> list[str]:
     """The row of a trial in the table of baselines."""
-    best = record.best(story.metric)
-    value = f"{story.metric.value(best):.3f}" if best is not None else ""
+    best = record.best(results.metric)
+    value = f"{results.metric.value(best):.3f}" if best is not None else ""
     epoch = str(best.epoch) if best is not None else ""
-    again = story.confirmation_of(record)
-    mean = [f"{again.mean:.3f}" if again is not None else ""] if story.confirmed else []
+    again = results.confirmation_of(record)
+    mean = [f"{again.mean:.3f}" if again is not None else ""] if results.confirmed else []
     return [what, value, *mean, epoch, record.state, params_text(record.params)]
 
 
-def _confirmation(story: Story) -> list[Table]:
+def _confirmation(results: Results) -> list[Table]:
     """The values of the best trials in the search and with fresh seeds."""
     rows = []
-    for one in sorted(story.confirmed, key=lambda c: c.mean, reverse=story.metric.goal == "maximize"):
-        best = one.record.best_value(story.metric)
+    for one in sorted(results.confirmed, key=lambda c: c.mean, reverse=results.metric.goal == "maximize"):
+        best = one.record.best_value(results.metric)
         assert best is not None
         fresh = ", ".join(f"{value:.3f}" for value in one.values)
         rows.append([label(one.record), f"{best:.3f}", fresh, one.text])
     if not rows:
         return []
-    highest = "highest" if story.metric.goal == "maximize" else "lowest"
+    highest = "highest" if results.metric.goal == "maximize" else "lowest"
     return [
         Table(
             caption="Confirmation: the best of the search, trained again with fresh seeds; "

@@ -10,23 +10,24 @@ from fervit.emotions import EMOTIONS
 from fervit.report.faces import wrong_faces
 from fervit.report.html import Section, Table
 from fervit.report.plots import model as model_plots
-from fervit.report.results import Story
+from fervit.report.results import Results
 
 
-def model(story: Story) -> Section | None:
+def model(results: Results) -> Section | None:
     """The confusion matrix and the metrics of each class; None without an evaluation."""
-    results = story.evaluation
-    if results is None:
+    evaluation = results.evaluation
+    if evaluation is None:
         return None
-    whose = story.evaluated or "The best model"
-    section = Section(id="model", title=f"{whose[0].upper()}{whose[1:]} on {results['split']}")
-    if story.kind == "evaluation":
-        section.title = f"The model on {results['split']}"
-    section.add(model_plots.confusion(results["confusion_matrix"], results["split"]))
+    whose = results.evaluated or "The best model"
+    section = Section(id="model", title=f"{whose[0].upper()}{whose[1:]} on {evaluation['split']}")
+    if results.kind == "evaluation":
+        section.title = f"The model on {evaluation['split']}"
+    section.add(model_plots.confusion(evaluation["confusion_matrix"], evaluation["split"]))
     section.add(
-        model_plots.classes(results["classification_report"], results["intervals_95"]), "Lines: 95 % intervals of F1."
+        model_plots.classes(evaluation["classification_report"], evaluation["intervals_95"]),
+        "Lines: 95 % intervals of F1.",
     )
-    report, intervals = results["classification_report"], results["intervals_95"]
+    report, intervals = evaluation["classification_report"], evaluation["intervals_95"]
     section.tables.append(
         Table(
             caption="Each class",
@@ -46,11 +47,11 @@ def model(story: Story) -> Section | None:
     return section
 
 
-def attention(story: Story) -> Section | None:
+def attention(results: Results) -> Section | None:
     """The attention of the model to the styles of the codes; None without an evaluation."""
-    if story.evaluation is None:
+    if results.evaluation is None:
         return None
-    attention = story.evaluation["attention"]
+    attention = results.evaluation["attention"]
     section = Section(id="attention", title="Attention")
     if attention["flat"]:
         section.texts.append(
@@ -63,11 +64,11 @@ def attention(story: Story) -> Section | None:
     return section
 
 
-def wrong(story: Story, data_root: str | None) -> Section | None:
+def wrong(results: Results, data_root: str | None) -> Section | None:
     """The mistakes with the highest confidence; None if there are no mistakes or no predictions."""
-    if story.evaluation is None or story.evaluation_dir is None:
+    if results.evaluation is None or results.evaluation_dir is None:
         return None
-    faces, total = wrong_faces(story.evaluation["latents"]["path"], story.evaluation_dir, data_root)
+    faces, total = wrong_faces(results.evaluation["latents"]["path"], results.evaluation_dir, data_root)
     if not total:
         return None
     section = Section(id="wrong", title="What it gets wrong")
@@ -76,7 +77,7 @@ def wrong(story: Story, data_root: str | None) -> Section | None:
         section.faces = [face for face in faces if face.src]
         section.texts.append("The page holds these pictures: mind their licence before you publish it.")
     else:
-        latents = story.evaluation["latents"]["path"]
+        latents = results.evaluation["latents"]["path"]
         where = f"None of the pictures was found in {data_root} by the hashes in {latents}."
         section.texts.append(where if data_root else "The pictures are not at hand (--data_root FACES shows them).")
         rows = [[face.image_id, face.truth, face.predicted, f"{face.confidence:.2f}"] for face in faces]
@@ -85,42 +86,44 @@ def wrong(story: Story, data_root: str | None) -> Section | None:
     return section
 
 
-def provenance(story: Story) -> Section:
+def provenance(results: Results) -> Section:
     """The data, the encoder, the versions, the hardware and the command that the results come from."""
-    section, environment = Section(id="provenance", title="Made from"), story.environment
-    rows = [*_data(story), *_machine(story)]
-    for i, look in enumerate(story.looks, start=1):
+    section, environment = Section(id="provenance", title="Made from"), results.environment
+    rows = [*_data(results), *_machine(results)]
+    for i, look in enumerate(results.looks, start=1):
         rows.append([f"look {i} at the test split", f"{look['opened']}, trial {look['trial']}, epoch {look['epoch']}"])
     section.tables.append(Table(caption="Versions, data, hardware", headings=["", ""], rows=rows))
     if environment.get("command"):
         command = shlex.join(["python", *map(str, environment["command"])])
         where = f"cd {shlex.quote(environment['directory'])}\n" if "directory" in environment else ""
         section.blocks.append(("The command that made it", where + command))
-    if story.space is not None:
-        written = yaml.safe_dump(story.space.to_json(), sort_keys=False, default_flow_style=None, width=110)
+    if results.space is not None:
+        written = yaml.safe_dump(results.space.to_json(), sort_keys=False, default_flow_style=None, width=110)
         section.blocks.append(("The space file, as it was resolved", written))
     return section
 
 
-def _data(story: Story) -> list[list[str]]:
+def _data(results: Results) -> list[list[str]]:
     """The rows about the latents, the model and the encoder."""
-    splits = story.environment.get("data", {})
+    splits = results.environment.get("data", {})
     rows = [
         [f"{name} latents", f"{split.get('rows')} faces, sha256 {split.get('sha256')}, {split.get('path')}"]
         for name, split in splits.items()
     ]
-    if story.evaluation is not None:
-        evaluated = story.evaluation["latents"]
+    if results.evaluation is not None:
+        evaluated = results.evaluation["latents"]
         if evaluated["fingerprint"] not in [split.get("sha256") for split in splits.values()]:
-            rows.append([f"{story.evaluation['split']} latents", f"{story.evaluation['n']} faces, {evaluated['path']}"])
-        rows.append(["model, sha256 of the weights", str(story.evaluation["checkpoint"]["fingerprint"])])
-    known = ", ".join(f"{key} {value}" for key, value in story.encoder.items() if value not in ("", False))
-    return [*rows, ["encoder", known]] if story.encoder else rows
+            rows.append(
+                [f"{results.evaluation['split']} latents", f"{results.evaluation['n']} faces, {evaluated['path']}"]
+            )
+        rows.append(["model, sha256 of the weights", str(results.evaluation["checkpoint"]["fingerprint"])])
+    known = ", ".join(f"{key} {value}" for key, value in results.encoder.items() if value not in ("", False))
+    return [*rows, ["encoder", known]] if results.encoder else rows
 
 
-def _machine(story: Story) -> list[list[str]]:
+def _machine(results: Results) -> list[list[str]]:
     """The rows about versions and hardware."""
-    environment = story.environment
+    environment = results.environment
     rows = [[name, str(version)] for name, version in environment.get("packages", {}).items()]
     keys = ("python", "platform", "processor", "cpus", "seed")
     rows += [[key, str(environment[key])] for key in keys if key in environment]

@@ -1,4 +1,4 @@
-"""What a folder of results tells: a sweep's, a run's, or an evaluation's."""
+"""Reads the results of a sweep, a training run or an evaluation from its folder."""
 
 from __future__ import annotations
 
@@ -28,102 +28,106 @@ from fervit.training.objective import Metric
 
 RESULTS_KEYS = {"split", "seen", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
 NOT_OF_THE_GUIDE = ("seed", "epochs", "seq_len", "latent_dim", "precision", "use_class_weights")
+"""The hyperparameters that are ignored when a configuration is compared with that of the guide.
+
+"The guide" is the training guide of the original LatentViT scripts. It recommends class weights, so a configuration
+counts as the guide's with and without them.
+"""
 State = Literal["running", "interrupted", "finished"]
 
 
 @dataclass(kw_only=True)
-class Story:
-    """Everything that the report shows, read from files."""
+class Results:
+    """The results that the report shows, read from files."""
 
     folder: Path
     kind: Literal["sweep", "run", "evaluation"]
     state: State = "finished"
     space: SearchSpace | None = None
-    """None for a run and an evaluation."""
+    """The search space of a sweep; None for a run and an evaluation."""
     metric: Metric = field(default_factory=Metric)
     records: list[TrialRecord] = field(default_factory=list)
-    """Of the search, in the order of their numbers; a run is one of them."""
+    """The trials of a search, sorted by their numbers. A training run is represented as a single trial."""
     reruns: list[TrialRecord] = field(default_factory=list)
-    """With fresh seeds."""
+    """The reruns of trials with fresh seeds."""
     events: list[Event] = field(default_factory=list)
     chosen: TrialRecord | None = None
-    """Whose model is the best; None while no trial has an epoch."""
+    """The trial or rerun with the best model; None before the first epoch."""
     confirmed: list[Confirmed] = field(default_factory=list)
     ties: list[Confirmed] = field(default_factory=list)
     evaluation: JsonObject | None = None
     evaluation_dir: Path | None = None
     environment: JsonObject = field(default_factory=dict)
     model: JsonObject = field(default_factory=dict)
-    """Arguments of the chosen LatentViT."""
+    """The arguments of `LatentViT` for the chosen model."""
     looks: list[JsonObject] = field(default_factory=list)
-    """At the test split."""
+    """The record of every evaluation on the test split."""
     evaluated: str = ""
-    """The run that the evaluation is of, where that is not the chosen one."""
+    """The run that was evaluated, if it is not the chosen one; "" otherwise."""
     remarks: list[str] = field(default_factory=list)
-    """What a reader must know."""
+    """Caveats that the reader of the report must know."""
 
     @property
     def parameters(self) -> list[str]:
-        """Names of what was searched."""
+        """The names of the hyperparameters that were searched."""
         return list(self.space.parameters) if self.space is not None else []
 
     @property
     def encoder(self) -> JsonObject:
-        """The fingerprint of the encoder; empty where it is not known."""
+        """The fingerprint of the encoder; empty if it is not known."""
         return dict(self.environment.get("encoder") or (self.evaluation or {}).get("encoder") or {})
 
     def is_guide(self, record: TrialRecord) -> bool:
-        """Whether a trial has the configuration of the guide that LatentViT comes from, which the defaults are; the
-        guide recommends class weights, too."""
+        """Returns whether a trial has the configuration of the guide, from which the defaults of fervit come."""
         assert self.space is not None
         config = self.space.config(record.params).to_json()
         return all(config[name] == value for name, value in DEFAULTS.items() if name not in NOT_OF_THE_GUIDE)
 
     def confirmation_of(self, record: TrialRecord) -> Confirmed | None:
-        """The reruns of a trial's configuration, if it was among the best."""
+        """Returns the confirmation of a trial; None if the trial was not confirmed."""
         return next((one for one in self.confirmed if one.record.number == record.number), None)
 
     def warm_start(self, record: TrialRecord) -> int | None:
-        """Which of the space file's warm starts a trial is, from 1; None for one that the sampler drew."""
+        """Returns the number of a trial among the warm starts, from 1; None if the sampler suggested it."""
         assert self.space is not None
         return record.number + 1 if record.number < len(self.space.search.warm_start) else None
 
 
-def read_story(folder: Path, *, evaluation: Path | None = None, running: bool | None = None) -> Story:
+def read_results(folder: Path, *, evaluation: Path | None = None, running: bool | None = None) -> Results:
     """Reads a folder of results.
 
     Args:
-        folder: of a sweep, a training run, or what launch/evaluate.py wrote.
-        evaluation: what launch/evaluate.py wrote for a run; left out, `evaluation/` in the folder.
-        running: whether a command is at it; None looks.
+        folder: the folder of a sweep or a training run, or the output folder of launch/evaluate.py.
+        evaluation: the output folder of launch/evaluate.py for a run; None for `evaluation/` in the run's folder.
+        running: whether a command is working in the folder; None to find out from its lock.
 
     Raises:
-        UserError: it is none of these, or lacks a file, or one is damaged.
+        UserError: the folder holds no results, lacks a file, or has a damaged file.
     """
     folder = folder.absolute()
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; give one of experiments/, or what evaluate.py wrote")
     files = SweepFolder(folder)
     if files.space.is_file() or files.journal.is_file():
-        story = _sweep(folder, running)
+        results = _sweep(folder, running)
     elif (folder / "config.json").is_file() and not (folder / RESULTS_FILE).is_file():
-        story = _run(folder, running)
+        results = _run(folder, running)
     elif (folder / RESULTS_FILE).is_file():
-        story = Story(folder=folder, kind="evaluation")
-        _take_evaluation(story, folder, required=True)
-        return story
+        results = Results(folder=folder, kind="evaluation")
+        _take_evaluation(results, folder, required=True)
+        return results
     else:
         raise UserError(
             f"{folder}: holds no results (no {files.space.name} of a sweep, config.json of a run, or {RESULTS_FILE}); "
             "give the folder of one"
         )
-    if evaluation is not None or story.kind == "run":
-        _take_evaluation(story, evaluation or folder / "evaluation", required=evaluation is not None)
-        _check_model(story, required=evaluation is not None)
-    return story
+    if evaluation is not None or results.kind == "run":
+        _take_evaluation(results, evaluation or folder / "evaluation", required=evaluation is not None)
+        _check_model(results, required=evaluation is not None)
+    return results
 
 
-def _sweep(folder: Path, running: bool | None) -> Story:
+def _sweep(folder: Path, running: bool | None) -> Results:
     files = SweepFolder(folder)
     for path in (files.space, files.journal, files.environment):
         if not path.is_file():
@@ -134,7 +138,7 @@ def _sweep(folder: Path, running: bool | None) -> Story:
     records = sorted((r for r in everything if r.purpose == "search"), key=lambda record: record.number)
     reruns = [record for record in everything if record.purpose != "search"]
     running = is_locked(folder) if running is None else running
-    story = Story(
+    results = Results(
         folder=folder,
         kind="sweep",
         state="running" if running else "finished" if _ended(files, history) else "interrupted",
@@ -148,37 +152,37 @@ def _sweep(folder: Path, running: bool | None) -> Story:
     )
     ranking = ranked(records, space.metric)
     if not ranking:
-        return story
-    story.chosen = ranking[0]
-    story.confirmed = confirmations(ranking[: space.confirm.top], reruns, space.metric)
-    if story.state == "finished":
-        _take_choice(story, history, files)
-    story.model = space.config(story.chosen.params).model() | {"seq_len": _seq_len(story.environment)}
+        return results
+    results.chosen = ranking[0]
+    results.confirmed = confirmations(ranking[: space.confirm.top], reruns, space.metric)
+    if results.state == "finished":
+        _take_choice(results, history, files)
+    results.model = space.config(results.chosen.params).model() | {"seq_len": _seq_len(results.environment)}
     latest = latest_evaluation(folder)
-    if latest is not None and story.state == "finished":
-        _take_evaluation(story, latest)
-        _compare_with_chosen(story)
-    return story
+    if latest is not None and results.state == "finished":
+        _take_evaluation(results, latest)
+        _compare_with_chosen(results)
+    return results
 
 
-def _take_choice(story: Story, history: History, files: SweepFolder) -> None:
-    """Reads which run was chosen, after which confirmations, from the journal."""
+def _take_choice(results: Results, history: History, files: SweepFolder) -> None:
+    """Reads the chosen run, the confirmed trials and the ties from the journal."""
     runs = list(history.records.values())
     choice = history.choice
-    if choice is None:  # of a version before 0.2, which marked it in the leaderboard alone
+    if choice is None:  # a version before 0.2, which marked the choice only in the leaderboard
         marked = _marked(files.leaderboard)
-        story.chosen = next((run for run in runs if (run.number, run.seed) == marked), story.chosen)
-        if len(story.confirmed) > 1:
-            story.ties = choose(story.confirmed, story.metric)[1]
+        results.chosen = next((run for run in runs if (run.number, run.seed) == marked), results.chosen)
+        if len(results.confirmed) > 1:
+            results.ties = choose(results.confirmed, results.metric)[1]
         return
-    story.chosen = next(run for run in runs if (run.number, run.seed) == (choice.number, choice.seed))
-    of_number = {record.number: record for record in story.records}
+    results.chosen = next(run for run in runs if (run.number, run.seed) == (choice.number, choice.seed))
+    of_number = {record.number: record for record in results.records}
     best = [of_number[number] for number in choice.confirmed]
-    story.confirmed = confirmations(best, story.reruns, story.metric)
-    story.ties = [one for one in story.confirmed if one.record.number in choice.ties]
+    results.confirmed = confirmations(best, results.reruns, results.metric)
+    results.ties = [one for one in results.confirmed if one.record.number in choice.ties]
 
 
-def _run(folder: Path, running: bool | None) -> Story:
+def _run(folder: Path, running: bool | None) -> Results:
     run = RunFolder(folder)
     try:
         record = RunRecord.read(run)
@@ -200,7 +204,7 @@ def _run(folder: Path, running: bool | None) -> Story:
         state="finished" if run.finished else "running" if running else "stopped",
         seconds=sum(row.seconds for row in rows),
     )
-    return Story(
+    return Results(
         folder=folder,
         kind="run",
         state="finished" if run.finished else "running" if running else "interrupted",
@@ -211,61 +215,66 @@ def _run(folder: Path, running: bool | None) -> Story:
     )
 
 
-def _take_evaluation(story: Story, folder: Path, *, required: bool = False) -> None:
-    """Reads what launch/evaluate.py wrote; unless `required`, passes over what is missing or of an
-    earlier version."""
+def _take_evaluation(results: Results, folder: Path, *, required: bool = False) -> None:
+    """Reads the output of launch/evaluate.py into `results`.
+
+    Args:
+        results: the results, which are changed.
+        folder: the output folder.
+        required: raises a UserError if the output is missing or of an earlier version, which is otherwise ignored.
+    """
     path = folder / RESULTS_FILE
     if not required and not path.is_file():
         return
-    results = _json(path)
-    if not results.keys() >= RESULTS_KEYS:
+    content = _json(path)
+    if not content.keys() >= RESULTS_KEYS:
         message = f"{path}: was written by an earlier version; run launch/evaluate.py again"
         if required:
             raise UserError(message)
-        story.remarks.append(message)
+        results.remarks.append(message)
         return
-    story.evaluation, story.evaluation_dir = results, folder
+    results.evaluation, results.evaluation_dir = content, folder
 
 
-def _compare_with_chosen(story: Story) -> None:
-    """Says so if the test split was opened for another run than the one that is chosen now."""
-    if not story.looks or story.chosen is None or story.evaluation is None:
+def _compare_with_chosen(results: Results) -> None:
+    """Adds a remark if the test split was opened for another run than the one that is chosen now."""
+    if not results.looks or results.chosen is None or results.evaluation is None:
         return
-    look, best = story.looks[-1], story.chosen.best(story.metric)
+    look, best = results.looks[-1], results.chosen.best(results.metric)
     assert best is not None
-    if (look["trial"], look["seed"], look["epoch"]) != (story.chosen.number, story.chosen.seed, best.epoch):
-        story.evaluated = f"trial {look['trial']}, seed {look['seed']}"
-        story.remarks.append(
-            f"The evaluation is of {story.evaluated}, for which the test split was opened on {look['opened'][:10]}. "
+    if (look["trial"], look["seed"], look["epoch"]) != (results.chosen.number, results.chosen.seed, best.epoch):
+        results.evaluated = f"trial {look['trial']}, seed {look['seed']}"
+        results.remarks.append(
+            f"The evaluation is of {results.evaluated}, for which the test split was opened on {look['opened'][:10]}. "
             "Another run has been chosen since, and the test split stays closed; --second_look opens it again and "
             "records that."
         )
 
 
-def _check_model(story: Story, *, required: bool) -> None:
-    """Leaves out, or if `required` refuses, an evaluation of another model than the folder's best."""
-    if story.evaluation is None:
+def _check_model(results: Results, *, required: bool) -> None:
+    """Removes an evaluation of another model than the folder's best, or raises a UserError if `required`."""
+    if results.evaluation is None:
         return
-    evaluated = story.evaluation["checkpoint"]["fingerprint"]
-    if load_checkpoint(checkpoint_in(story.folder)).fingerprint == evaluated:
+    evaluated = results.evaluation["checkpoint"]["fingerprint"]
+    if load_checkpoint(checkpoint_in(results.folder)).fingerprint == evaluated:
         return
     message = (
-        f"{story.evaluation_dir}: is the evaluation of another model than {story.folder}'s best; evaluate that one"
+        f"{results.evaluation_dir}: is the evaluation of another model than {results.folder}'s best; evaluate that one"
     )
     if required:
         raise UserError(message)
-    story.evaluation = story.evaluation_dir = None
-    story.remarks.append(message)
+    results.evaluation = results.evaluation_dir = None
+    results.remarks.append(message)
 
 
 def _ended(files: SweepFolder, history: History) -> bool:
-    """Whether the last session came to its end; the earliest journals do not say so, but then there is the card."""
+    """Returns whether the last session completed the sweep, which the model card shows for the earliest journals."""
     never = history.sessions == 1 and not history.was_done
     return (files.best / CARD_FILE).is_file() if never else history.done
 
 
 def _marked(leaderboard: Path) -> tuple[int, int] | None:
-    """(number, seed) of the run that the leaderboard marks as chosen."""
+    """Returns (number, seed) of the run that the leaderboard marks as chosen; None if it marks none."""
     if not leaderboard.is_file():
         return None
     with leaderboard.open(newline="", encoding="utf-8") as file:

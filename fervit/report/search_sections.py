@@ -8,7 +8,7 @@ from fervit.report.plots import curves as curve_plots
 from fervit.report.plots import parameters as parameter_plots
 from fervit.report.plots.importance import FEWEST, importances
 from fervit.report.plots.plot import label
-from fervit.report.results import Story
+from fervit.report.results import Results
 from fervit.report.times import account
 from fervit.search.records.ranking import failures_by_kind, ranked
 from fervit.search.records.record import params_text, short
@@ -17,54 +17,54 @@ SHOWN_TRIALS = 1000
 """The number of trials that a table shows at most."""
 
 
-def curves(story: Story) -> Section | None:
+def curves(results: Results) -> Section | None:
     """The learning curves; None before the first epoch."""
     section = Section(id="curves", title="Learning curves")
-    section.add(curve_plots.curves(story), "A mark is where a trial ended; hover or tap it for its hyperparameters.")
+    section.add(curve_plots.curves(results), "A mark is where a trial ended; hover or tap it for its hyperparameters.")
     return section if section.plots else None
 
 
-def parameters(story: Story) -> Section | None:
+def parameters(results: Results) -> Section | None:
     """The importance of the hyperparameters, and the values of the trials over them; None without a search."""
-    if story.space is None:
+    if results.space is None:
         return None
     section = Section(id="parameters", title="What mattered")
-    shares = importances(story.records, story.space)
+    shares = importances(results.records, results.space)
     section.add(parameter_plots.importance(shares), "fANOVA over the best values of all trials, stopped ones included.")
     if not shares:
         section.texts.append(f"Importance takes {FEWEST} trials with different values; there are not so many.")
-    section.add(parameter_plots.parallel(story), "Hover a line for its trial.")
-    for one in parameter_plots.slices(story):
+    section.add(parameter_plots.parallel(results), "Hover a line for its trial.")
+    for one in parameter_plots.slices(results):
         section.add(one, small=True)
     return section
 
 
-def pareto(story: Story) -> Section | None:
+def pareto(results: Results) -> Section | None:
     """The Pareto front of the metric and its cost; None if the search has no second objective."""
     section = Section(id="pareto", title="Best at its cost")
-    section.add(parameter_plots.pareto(story))
+    section.add(parameter_plots.pareto(results))
     return section if section.plots else None
 
 
-def trials(story: Story) -> Section | None:
+def trials(results: Results) -> Section | None:
     """The table of all trials, the best first; None without trials of a search."""
-    if story.space is None or not story.records:
+    if results.space is None or not results.records:
         return None
-    everything = [*story.records, *story.reruns]
-    ranking = ranked(everything, story.metric)
+    everything = [*results.records, *results.reruns]
+    ranking = ranked(everything, results.metric)
     rest = [record for record in everything if record not in ranking]
-    names = list(dict.fromkeys((story.metric.name, "f1_macro", "accuracy", "val_loss")))
+    names = list(dict.fromkeys((results.metric.name, "f1_macro", "accuracy", "val_loss")))
     rows = []
     for rank, record in enumerate([*ranking, *rest], start=1):
-        best = record.best(story.metric)
-        name = f"{label(record)} (chosen)" if record is story.chosen else label(record)
+        best = record.best(results.metric)
+        name = f"{label(record)} (chosen)" if record is results.chosen else label(record)
         row = [name, str(rank) if rank <= len(ranking) else "", record.state]
         row += [str(best.epoch) if best else "", *(f"{getattr(best, name):.4f}" if best else "" for name in names)]
         row += [str(len(record.epochs)), f"{record.seconds:.1f}"]
-        rows.append([*row, *(short(record.params.get(name, "")) for name in story.parameters)])
+        rows.append([*row, *(short(record.params.get(name, "")) for name in results.parameters)])
     table = Table(
         caption="All trials, best first; a heading sorts",
-        headings=["trial", "rank", "state", "best epoch", *names, "epochs", "seconds", *story.parameters],
+        headings=["trial", "rank", "state", "best epoch", *names, "epochs", "seconds", *results.parameters],
         rows=rows[:SHOWN_TRIALS],
         sortable=True,
     )
@@ -74,10 +74,10 @@ def trials(story: Story) -> Section | None:
     return section
 
 
-def failures(story: Story) -> Section | None:
+def failures(results: Results) -> Section | None:
     """The failed trials by kind and one by one; None without a search."""
-    failed = [record for record in [*story.records, *story.reruns] if record.state == "failed"]
-    if story.kind != "sweep":
+    failed = [record for record in [*results.records, *results.reruns] if record.state == "failed"]
+    if results.kind != "sweep":
         return None
     section = Section(id="failures", title="Failures")
     if not failed:
@@ -108,12 +108,12 @@ def failures(story: Story) -> Section | None:
     return section
 
 
-def time(story: Story) -> Section | None:
+def time(results: Results) -> Section | None:
     """The time that training, validation and the rest took; None before the first epoch of a search."""
-    if story.kind != "sweep":
+    if results.kind != "sweep":
         return None
-    train_rows = story.environment.get("data", {}).get("train", {}).get("rows", 0)
-    times = account(story.events, [*story.records, *story.reruns], train_rows)
+    train_rows = results.environment.get("data", {}).get("train", {}).get("rows", 0)
+    times = account(results.events, [*results.records, *results.reruns], train_rows)
     if times is None:
         return None
     section = Section(id="time", title="Where the time went")
@@ -124,7 +124,7 @@ def time(story: Story) -> Section | None:
         "starting, saving, deciding": times.starting,
         "no trial in the slot": times.idle,
     }
-    gpus = story.space.trial.gpus * story.space.trial.workers if story.space else 0
+    gpus = results.space.trial.gpus * results.space.trial.workers if results.space else 0
     hours = f", {gpus * (whole - times.idle) / 3600:.2f} GPU-hours asked for" if gpus else ""
     section.texts.append(f"{clock(times.elapsed)} in all with {times.slots} trials at once{hours}.")
     section.tables.append(
@@ -134,5 +134,5 @@ def time(story: Story) -> Section | None:
             rows=[[name, f"{seconds / whole:.1%}", clock(seconds)] for name, seconds in parts.items()],
         )
     )
-    section.add(curve_plots.timeline(times, story))
+    section.add(curve_plots.timeline(times, results))
     return section

@@ -1,4 +1,4 @@
-"""Where the time of a sweep went."""
+"""Accounts for the time of a sweep: training, validation, starting of trials, and idle slots."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from fervit.search.records.record import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Lane:
-    """A trial, or a part of one that went on after a crash, in the timeline: which slot, from when to when.
+    """A trial in the timeline of a sweep. A trial that continued after a crash has several of them.
 
-    In seconds since the sweep began, pauses left out.
+    `begin` and `end` are in seconds since the sweep began, without the pauses between sessions. `slot` is the number of
+    the slot that the trial occupied, from 0.
     """
 
     record: TrialRecord
@@ -24,30 +25,30 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """Slot-seconds: one slot for one second."""
+    """How the time of a sweep was spent, in slot-seconds (one slot for one second) unless stated otherwise."""
 
     elapsed: float
-    """Seconds of all sessions."""
+    """The seconds that all sessions took together."""
     slots: int
-    """The most trials that ran at once."""
+    """The largest number of trials that ran at once."""
     training: float
-    """In training steps."""
+    """The time of training steps."""
     validation: float
-    """The rest of the epochs: validation."""
+    """The time of validation, which is the rest of the epochs."""
     starting: float
-    """In trials but in no epoch: starting, saving, being decided about."""
+    """The time of trials outside their epochs: starting, saving, and waiting for the driver."""
     idle: float
-    """No trial in the slot, or one that failed before its first epoch."""
+    """The time in which a slot had no trial, or one that failed before its first epoch."""
     lanes: tuple[Lane, ...]
 
 
 def account(events: Sequence[Event], records: Sequence[TrialRecord], train_rows: int) -> Times | None:
-    """Puts a sweep's time together from its journal; None before the first epoch.
+    """Computes how the time of a sweep was spent; None before the first epoch.
 
     Args:
-        events: of the journal.
-        records: of all its trials and reruns.
-        train_rows: of the training split.
+        events: the events of the journal.
+        records: the trials and reruns of the sweep.
+        train_rows: the number of rows of the training split.
     """
     clock, stays = _sweep_clock(events), _stays(events)
     if not stays:
@@ -77,7 +78,7 @@ def account(events: Sequence[Event], records: Sequence[TrialRecord], train_rows:
 
 
 def _stays(events: Sequence[Event]) -> list[tuple[str, float, float]]:
-    """(trial, begin, end) of each time that a process had a trial, by their begins; one that crashed has several."""
+    """Returns (trial, begin, end) for each process that worked on a trial, sorted by begin, in Unix time."""
     ends: dict[tuple[str, float], float] = {}
     for event in events:
         if isinstance(event, EpochEnded):
@@ -86,7 +87,7 @@ def _stays(events: Sequence[Event]) -> list[tuple[str, float, float]]:
 
 
 def _sweep_clock(events: Sequence[Event]) -> Callable[[float], float]:
-    """Unix time -> seconds of the sweep, the pauses between its sessions left out."""
+    """Returns a function that converts Unix time to seconds since the sweep began, without pauses between sessions."""
     sessions: list[list[float]] = []
     for event in events:
         if isinstance(event, SessionBegan):

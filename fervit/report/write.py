@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from fervit.files import JsonObject, write_text
 from fervit.report.html import Section
-from fervit.report.results import Story, read_story
+from fervit.report.results import Results, read_results
 from fervit.report.sections import sections_of, subtitle_of, title_of, warnings_of
 from fervit.version import __version__
 
@@ -34,13 +34,13 @@ def write_report(
     Raises:
         UserError: the folder holds no results or lacks a file, or a file is damaged.
     """
-    story = read_story(folder, evaluation=evaluation, running=running)
+    results = read_results(folder, evaluation=evaluation, running=running)
     path = folder / FILE
-    write_text(path, render(story, sections_of(story, data_root)))
+    write_text(path, render(results, sections_of(results, data_root)))
     return path
 
 
-def render(story: Story, sections: list[Section]) -> str:
+def render(results: Results, sections: list[Section]) -> str:
     """Renders the HTML of the report."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
@@ -51,9 +51,9 @@ def render(story: Story, sections: list[Section]) -> str:
             figures[plot.id] = json.loads(plot.figure.to_json())
             figures[plot.id]["layout"].pop("template", None)
     return environment.get_template("page.html.jinja").render(
-        title=title_of(story),
-        subtitle=subtitle_of(story),
-        warnings=warnings_of(story),
+        title=title_of(results),
+        subtitle=subtitle_of(results),
+        warnings=warnings_of(results),
         sections=sections,
         figures=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
         css=(HERE / "page.css").read_text(encoding="utf-8"),

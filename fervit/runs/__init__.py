@@ -1,1 +1,1 @@
-"""One training from its start to its end: its session, its folder, what it records, and where it runs."""
+"""Runs one training: its session, its folder, its records, its processes and its console output."""

@@ -1,4 +1,4 @@
-"""What the command that started a training shows of it, and how it ends. Reads the events that the workers write."""
+"""Shows the progress of a training to the user. The command that started it reads the events that the workers write."""
 
 from __future__ import annotations
 
@@ -14,39 +14,43 @@ from fervit.progress import clock
 from fervit.runs.folder import RunFolder
 
 POLL_S = 0.1
+"""The seconds between two reads of the events."""
 SHORT_S = 10.0
-"""An epoch with less than this to go is finished after Ctrl-C; a longer one is given up."""
+"""After Ctrl-C, an epoch that ends within this many seconds is completed; a longer one is given up."""
 ENDING_S = 30.0
+"""The seconds that a job is given to end after its last event."""
 PATIENCE_S = 60.0
+"""The seconds after which the user is told that the workers have not started yet."""
 
 
 class Job(Protocol):
-    """A training that goes on in other processes."""
+    """A training that runs in other processes."""
 
     error: BaseException | None
+    """Why the training ended, if not by its own code; None otherwise."""
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the training has not ended yet."""
 
     def wait(self, seconds: float) -> None:
-        """Waits for its end, for so many seconds at most."""
+        """Waits until the training ends, but at most this many seconds."""
 
     def close(self) -> None:
-        """Ends what of it would not end with this command."""
+        """Ends the processes that would outlive this command."""
 
 
 @dataclass
 class Follower:
-    """Prints a line an epoch until the job ends.
+    """Prints a line for each epoch until the job ends.
 
     Args:
-        folder: of the run.
-        epochs: that it will have at most.
-        batch_size: of all workers together.
-        started: (what, Unix time) of each stage of the start so far, the command's first.
+        folder: the folder of the run.
+        epochs: the number of epochs that the run trains at most.
+        batch_size: the size of a batch over all workers together.
+        started: (name, Unix time of its end) of each stage of the start so far, beginning with the command itself.
         say: prints a line.
-        engine: what starts the workers, as a stage of the start; "" if that takes no time.
+        engine: the name of the stage in which the workers start; "" if there is no such stage.
     """
 
     folder: RunFolder
@@ -68,9 +72,9 @@ class Follower:
         """Starts the job and returns how it ended: "finished" or "stopped".
 
         Raises:
-            JobError: it diverged, ran out of memory, or lost its workers too often.
-            KeyboardInterrupt: Ctrl-C or a notice that the machine will be taken away ended it, with a message that
-                says how to go on.
+            JobError: the training diverged, ran out of memory, or lost its workers too often.
+            KeyboardInterrupt: Ctrl-C or a notice that the machine will be taken away ended the training. The message
+                says how to resume it.
         """
         try:
             job = start()
@@ -85,7 +89,7 @@ class Follower:
         return self._outcome(job, stopping)
 
     def _watch(self, job: Job) -> bool:
-        """Shows the events until the end; returns whether Ctrl-C asked for it."""
+        """Shows the events until the training ends, and returns whether Ctrl-C ended it."""
         stopping = False
         while True:
             try:
@@ -120,7 +124,7 @@ class Follower:
         return self._state
 
     def _events(self) -> list[Row]:
-        """New whole lines of the events file."""
+        """Returns the new whole lines of the events file."""
         rows, self._read = read_new_rows(self.folder.events, self._read)
         return rows
 
@@ -177,7 +181,7 @@ class Follower:
         )
 
     def _short(self) -> bool:
-        """Whether the epoch that runs now will soon be over, or must be, since the one before is not on disk."""
+        """Returns whether to wait for the current epoch: it ends soon, or the epoch before it is not saved yet."""
         if self._row is None or self._leaving:
             return False
         remaining = self._row["seconds"] - (time.time() - self._last)
@@ -208,7 +212,7 @@ class Follower:
             file.write(text + "\n")
 
     def _tell_if_waiting(self) -> None:
-        """Says so where a cluster is busy: it keeps workers waiting for as long as it likes."""
+        """Tells the user once if the workers have not started for a while, since a busy cluster may delay them."""
         since = self._last if self._leaving else self.started[-1][1]
         starting = self.engine and (self._leaving or not self._read)
         if starting and not self._waiting and time.time() - since > PATIENCE_S:

@@ -1,4 +1,4 @@
-"""One training on Ray Train: a TorchTrainer whose workers train together by DDP."""
+"""Trains on Ray Train, with a TorchTrainer whose workers train together (DDP)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from fervit.runs.placement import Workers
 from fervit.training.config import TrainConfig
 
 MAX_FAILURES = 3
-"""Times that a run goes on by itself after the loss of a worker."""
+"""How many times a run continues by itself after a worker died."""
 POLL_S = 0.2
+"""The seconds between two checks of Ray Train on its workers."""
 PAUSE_S = 1.0
-"""Before a run goes on elsewhere: where there is no other node yet, it may be begun on the same one again."""
+"""The seconds before a run is started again because its node is leaving. Until there is another node, it may be started
+on the leaving one."""
 
 
 class TrainingJob:
@@ -24,12 +26,12 @@ class TrainingJob:
 
     Args:
         config: the hyperparameters.
-        train: the training split; goes to the object store, one copy a machine.
+        train: the training split, which is put into the object store, with one copy on each machine.
         val: the validation split.
-        workers: as `place` found.
-        folder: the folder of the run; the workers write its files, so they must see it under the same path.
+        workers: the processes and their resources, as `place` returns them.
+        folder: the folder of the run. The workers write to it, so they must see it under the same path.
         local: whether Ray ends with this process.
-        elsewhere: whether there are other nodes on which the training can go on when a node is taken away.
+        elsewhere: whether there are other nodes on which the training can continue when a node is taken away.
     """
 
     def __init__(
@@ -57,22 +59,22 @@ class TrainingJob:
             "threads": workers.cpus,
         }
         self.error: BaseException | None = None
-        """What ended the job other than its own code: workers lost too often, a controller killed."""
-        # Not in the main thread: Ctrl-C is answered there.
+        """Why the job ended, if workers died too often or the controller died; None otherwise."""
+        # The main thread must be free to handle Ctrl-C.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     @property
     def running(self) -> bool:
-        """Whether Ray Train is at work."""
+        """Whether Ray Train is still running."""
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> None:
-        """Waits for the end, for so many seconds at most."""
+        """Waits until the job ends, but at most this many seconds."""
         self._thread.join(seconds)
 
     def close(self) -> None:
-        """Leaves the workers to Ray, which ends them with the command."""
+        """Does nothing, since Ray ends the workers with the command."""
 
     def _run(self) -> None:
         from fervit.runs.worker import LEAVING
@@ -103,9 +105,10 @@ class TrainingJob:
 
 
 def _trainer_class(local: bool) -> Any:
-    """TorchTrainer without the helper processes that this job has no use for; each takes 2 s of a CPU to start.
+    """Returns TorchTrainer without the helper processes that this job does not need; each takes 2 s of CPU to start.
 
-    DatasetsCallback serves Ray Data, and the cleaner frees what a dead driver has reserved in a cluster that lives on.
+    DatasetsCallback is for Ray Data. The cleaner frees the resources of a dead driver, which is needed only if the
+    cluster outlives the driver.
     """
     from ray.train.torch import TorchTrainer
 
@@ -119,7 +122,7 @@ def _trainer_class(local: bool) -> Any:
 
 
 def train_on_worker(job: dict[str, Any]) -> str:
-    """What each of Ray Train's workers runs; returns how it ended."""
+    """The function that each worker of Ray Train runs. Returns how the training ended."""
     entered = time.time()
     import ray
     import ray.train

@@ -1,4 +1,4 @@
-"""What a result depends on beside its configuration: versions, hardware, the state of the source."""
+"""Describes the environment of a result: versions, hardware, data, and the state of fervit's source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("fervit", "ray", "torch", "torchvision", "optuna", "numpy", "pyarrow
 
 
 def describe() -> JsonObject:
-    """For `environment.json`: Python, packages, machine, git commit of fervit's source, command line."""
+    """Returns the versions of Python and of packages, the machine, the git commit of fervit, and the command line."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -47,7 +47,7 @@ def _processor() -> str:
 
 
 def _git() -> JsonObject | None:
-    """The commit of the checkout that fervit runs from and whether it has changes; None outside a checkout."""
+    """Returns the commit of fervit's checkout, and whether it has uncommitted changes; None outside a checkout."""
     here = Path(__file__).resolve().parent
 
     def git(*args: str) -> str:
@@ -66,7 +66,15 @@ def _git() -> JsonObject | None:
 def environment(
     cluster: Cluster, seed: int, train: LatentSet, val: LatentSet, fingerprints: dict[str, str]
 ) -> JsonObject:
-    """What environment.json says of a run or a sweep; `fingerprints` are those of train and val."""
+    """Returns the content of environment.json for a run or a sweep.
+
+    Args:
+        cluster: the cluster, or this machine.
+        seed: the seed of the run or the sweep.
+        train: the training split.
+        val: the validation split.
+        fingerprints: the fingerprints of "train" and "val".
+    """
     return {
         **describe(),
         "cluster": {"nodes": len(cluster.there), "cpus": cluster.cpus, "gpus": cluster.gpus},

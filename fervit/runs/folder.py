@@ -1,4 +1,4 @@
-"""The folder of one training run: what stands where, a new one, and one to go on with."""
+"""The folder of a training run: the names of its files, its configuration, and the creation of a new folder."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from fervit.parsing import build
 from fervit.training.config import TrainConfig
 
 ENDING_S = 10.0
-"""Seconds that the process of a command that was killed is given to end."""
+"""The seconds that the process of a killed command is given to end."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths in `experiments/<name>_<time>/`; `path` is absolute, since workers stand elsewhere."""
+    """The files in `experiments/<name>_<time>/`. `path` is absolute, since workers have other working directories."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """All that the result of the run depends on (`RunRecord`)."""
+        """The configuration of the run, on which its result depends; see `RunRecord`."""
         return self.path / "config.json"
 
     @property
     def environment(self) -> Path:
-        """Versions, hardware, seed, and fingerprints of the data."""
+        """The versions, the hardware, the seed and the fingerprints of the data, as JSON."""
         return self.path / "environment.json"
 
     @property
     def summary(self) -> Path:
-        """How the run ended, and its best epoch."""
+        """The state of the run and its best epoch, as JSON."""
         return self.path / "experiment_summary.json"
 
     @property
     def history(self) -> Path:
-        """A line of JSON an epoch."""
+        """The results of all epochs, with a line of JSON for each."""
         return self.path / "history.jsonl"
 
     @property
@@ -53,37 +53,37 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The state from which --resume goes on."""
+        """The saved state from which `--resume` continues."""
         return self.path / "checkpoints" / "last.pt"
 
     @property
     def logs(self) -> Path:
-        """What TensorBoard reads."""
+        """The folder of TensorBoard's logs."""
         return self.path / "logs"
 
     @property
     def ray_log(self) -> Path:
-        """What Ray and the training's processes wrote."""
+        """The output of Ray and of the processes of the training."""
         return self.path / "ray.log"
 
     @property
     def events(self) -> Path:
-        """What the workers tell the command that started them, a line of JSON each."""
+        """The events that the workers send to the command that started them, with a line of JSON for each."""
         return self.path / ".events.jsonl"
 
     @property
     def stop(self) -> Path:
-        """Asks the workers to end after this epoch."""
+        """A file that exists while the workers are asked to stop after their current epoch."""
         return self.path / ".stop"
 
     @property
     def process_lock(self) -> Path:
-        """Locked by the process that trains here, which may outlive the command that started it by a moment."""
+        """The lock of the process that trains in this folder, which may outlive its command by a moment."""
         return self.path / ".process.lock"
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has trained all its epochs."""
         try:
             return bool(json.loads(self.summary.read_text(encoding="utf-8"))["state"] == "finished")
         except (OSError, ValueError, KeyError):
@@ -91,10 +91,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second command from training in this folder.
+        """Locks the folder, so that no second command trains in it.
 
         Raises:
-            UserError: another command, or a process that one has left behind, is at it.
+            UserError: another command, or the process of an earlier one, still trains here.
         """
         with locked(self.path, "run"):
             deadline = time.monotonic() + ENDING_S
@@ -105,25 +105,26 @@ class RunFolder:
             yield
 
     def remove_if_new(self) -> None:
-        """Takes the folder away again if nothing has been done in it."""
+        """Removes the folder if no run has started in it."""
         if not self.config.exists():
             shutil.rmtree(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What config.json says: all that a run's result depends on, and where its data lies."""
+    """The content of config.json: everything on which the result of a run depends, and the paths of its data."""
 
     training: TrainConfig
     train: str
     val: str
     data: dict[str, str]
-    """Fingerprints of the two splits."""
+    """The fingerprints of the two splits, under "train" and "val"."""
     encoder: JsonObject
     recipe: str = "guide"
+    """The name of a set of hyperparameters. "guide" is the training guide of the original LatentViT scripts."""
     workers: int = 1
     use_gpu: bool | None = None
-    """None takes GPUs where there are some."""
+    """True for a GPU for each worker, False for the CPU, None for GPUs if there are any."""
 
     def write(self, folder: RunFolder) -> None:
         """Writes config.json."""
@@ -141,7 +142,11 @@ class RunRecord:
 
     @classmethod
     def read(cls, folder: RunFolder) -> RunRecord:
-        """Raises UserError if there is no run there."""
+        """Reads config.json.
+
+        Raises:
+            UserError: the folder holds no run, or the file is damaged.
+        """
         try:
             content = json.loads(folder.config.read_text(encoding="utf-8"))
             latents = content["latents"]
@@ -165,15 +170,23 @@ class RunRecord:
 
 
 def run_name(config: TrainConfig) -> str:
-    """Such as latent_vit_d6_h8_lr0.0001_bs64_ep60."""
+    """Returns the name of a run with these hyperparameters, such as latent_vit_d6_h8_lr0.0001_bs64_ep60."""
     return f"latent_vit_d{config.depth}_h{config.heads}_lr{config.lr:g}_bs{config.batch_size}_ep{config.epochs}"
 
 
 def new_folder(name: str, root: Path = Path("experiments")) -> Path:
-    """The absolute path of a folder `<name>_<time>` for what starts now."""
+    """Creates a folder `<name>_<time>`, and returns its absolute path.
+
+    Args:
+        name: the first part of the folder's name.
+        root: the folder in which it is created.
+
+    Raises:
+        JobError: there are too many folders of this name already.
+    """
     root.mkdir(parents=True, exist_ok=True)
     name = f"{name}_{datetime.now():%Y%m%d_%H%M%S}"
-    for suffix in ("", *(f"_{i}" for i in range(2, 100))):  # another may start within the same second
+    for suffix in ("", *(f"_{i}" for i in range(2, 100))):  # another run may start within the same second
         folder = root / f"{name}{suffix}"
         try:
             folder.mkdir()
@@ -184,6 +197,6 @@ def new_folder(name: str, root: Path = Path("experiments")) -> Path:
 
 
 def differences(given: JsonObject, config: TrainConfig) -> list[str]:
-    """ "lr 0.001, was 0.0001" for each hyperparameter that is given with another value than the configuration's."""
+    """Returns the hyperparameters that differ from those of a configuration, such as "lr 0.001, was 0.0001"."""
     saved = config.to_json()
     return [f"{name} {value}, was {saved[name]}" for name, value in given.items() if value != saved[name]]

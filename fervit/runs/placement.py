@@ -1,4 +1,4 @@
-"""What a training gets of the hardware: of a cluster's, or of this machine's."""
+"""Divides the hardware of a cluster or of this machine among the processes of a training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
 
 CPUS_BESIDE_A_GPU = 2
+"""The largest number of CPUs of a process that trains on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The processes of a training and what each of them gets."""
+    """The processes of a training, and the resources of each."""
 
     workers: int
     """The number of processes."""
@@ -23,10 +24,15 @@ class Workers:
 
 
 def place(cluster: Cluster, workers: int, use_gpu: bool | None) -> Workers:
-    """Shares the cluster out: a GPU a worker where there are some and `use_gpu` is not False, else all CPUs.
+    """Divides the cluster among the workers.
+
+    Args:
+        cluster: the cluster, or this machine.
+        workers: the number of processes that train together.
+        use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
 
     Raises:
-        UserError: the cluster has less than that.
+        UserError: the cluster has too few GPUs or CPUs.
     """
     where = "this cluster" if cluster.dashboard else "this machine"
     if use_gpu and cluster.gpus < 1:

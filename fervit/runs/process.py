@@ -1,7 +1,8 @@
-"""A run in one process of this machine, without Ray: the process imports torch while the command reads the latents.
+"""Trains in one process of this machine, without Ray. The process imports torch while the command reads the latents.
 
-The command hands the job over a pipe and follows the run's events. The process ends when the pipe is closed, so it
-never outlives the command. A process that dies is replaced; what ends the command itself is answered by `--resume`.
+The command sends the job over a pipe and follows the events of the run. The process ends when the pipe is closed, so
+that it never outlives the command. A process that dies is replaced. If the command itself dies, `--resume` continues
+the run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fervit.runs.placement import Workers
 from fervit.training.config import TrainConfig
 
 MAX_FAILURES = 3
-"""Times that a run goes on by itself after the death of its process."""
+"""How many times a run continues by itself after its process died."""
 COMMAND = "import sys; sys.path[:] = {path!r}; from fervit.runs.process import serve; serve()"
 
 
@@ -42,13 +43,13 @@ class WarmProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            process_group=0,  # Ctrl-C is the command's to answer
+            process_group=0,  # keeps Ctrl-C from the process, since the command handles it
         )
         self._gpus: int | None = None
 
     @property
     def gpus(self) -> int:
-        """The GPUs that torch sees; waits until torch is imported.
+        """The number of GPUs that torch sees. The call waits until the process has imported torch.
 
         Raises:
             JobError: the process has ended.
@@ -62,14 +63,14 @@ class WarmProcess:
         return self._gpus
 
     def machine(self) -> Cluster:
-        """This machine as a cluster of one node."""
+        """Returns this machine as a cluster of one node."""
         node = Node(address="this machine", cpus=usable_cpus(), gpus=self.gpus)
         return Cluster(nodes=(node,), dashboard=None, started_here=True)
 
     def run(self, job: dict[str, Any]) -> int:
-        """Hands the job over, waits for the process to end, and returns its status, negative for a signal."""
+        """Sends the job to the process, waits for its end, and returns its exit status, which a signal makes negative."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the process may die, or have died
+        with suppress(BrokenPipeError):  # the process may have died
             pickle.dump(job, self._process.stdin, protocol=5)
             self._process.stdin.flush()
         status = self._process.wait()
@@ -78,7 +79,7 @@ class WarmProcess:
         return status
 
     def last_words(self) -> str:
-        """The last line that the process wrote before it had a job; "no message" for none."""
+        """Returns the last line that the process wrote before it got a job; "no message" if there is none."""
         self._process.wait()
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").split("\n")
@@ -91,14 +92,14 @@ class WarmProcess:
 
 
 class ProcessJob:
-    """A run in a process of this machine while the command follows its events.
+    """Trains in a process of this machine while the command follows the events.
 
     Args:
-        process: the process that trains first; one that dies is replaced.
+        process: the first process that trains. If it dies, it is replaced by a new one.
         config: the hyperparameters.
         train: the training split.
         val: the validation split.
-        workers: as `place` found.
+        workers: the resources of the process, as `place` returns them.
         folder: the folder of the run.
     """
 
@@ -114,7 +115,7 @@ class ProcessJob:
         for path in (folder.events, folder.stop):
             path.unlink(missing_ok=True)
         self.error: BaseException | None = None
-        """What ended the run other than its own code: its process died too often."""
+        """Why the run ended, if its process died too often; None otherwise."""
         self._process, self._closed = process, False
         job = {
             "config": config,
@@ -123,7 +124,7 @@ class ProcessJob:
             "device": device_of(float(workers.gpu)),
             "latents": (train, val),
         }
-        # Not in the main thread: Ctrl-C is answered there.
+        # The main thread must be free to handle Ctrl-C.
         self._thread = threading.Thread(target=self._run, args=(job,), daemon=True)
         self._thread.start()
 
@@ -133,11 +134,11 @@ class ProcessJob:
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> None:
-        """Waits for the end, for so many seconds at most."""
+        """Waits until the job ends, but at most this many seconds."""
         self._thread.join(seconds)
 
     def close(self) -> None:
-        """Ends the process at once if it still trains."""
+        """Kills the process if it still trains."""
         self._closed = True
         self._process.kill()
         self._thread.join()
@@ -156,7 +157,7 @@ class ProcessJob:
 
 
 def serve() -> None:
-    """What the process does: it imports, takes a job from its standard input, trains, and ends."""
+    """The main function of the process: it imports torch, reads a job from standard input, and trains."""
     import torch
 
     answer = os.fdopen(os.dup(1), "w")

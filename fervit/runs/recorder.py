@@ -1,4 +1,4 @@
-"""What a run records of its epochs in its folder: history, TensorBoard and summary. The first process alone does."""
+"""Records the epochs of a run in its folder: history, TensorBoard and summary. Only the first process does this."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from fervit.training.epoch import EpochResult
 from fervit.training.trainer import Trainer
 
 CLASSES_EVERY = 10
-"""Epochs between two confusion matrices in TensorBoard."""
+"""The number of epochs between two confusion matrices in TensorBoard."""
 
 
 class Recorder:
-    """Records the epochs of one run, from that on where its trainer has been restored; closed at the end."""
+    """Records the epochs of a run. It continues after the epoch to which the trainer has been restored.
+
+    Args:
+        folder: the folder of the run.
+        trainer: the trainer, new or restored.
+    """
 
     def __init__(self, folder: RunFolder, trainer: Trainer) -> None:
         self._folder, self._trainer = folder, trainer
@@ -35,7 +40,11 @@ class Recorder:
         self._lines.append(result.to_json())
 
     def close(self, state: str) -> None:
-        """Ends the record: `state` is finished, stopped, leaving, diverged, out of memory or failed."""
+        """Closes the files and writes the summary.
+
+        Args:
+            state: how the run ended: finished, stopped, diverged, out of memory or failed.
+        """
         best = self._trainer.best
         if best is not None:
             log_best(self._writer, self._trainer.config, best.f1_macro, best.epoch)
@@ -56,5 +65,5 @@ class Recorder:
 
 
 def read_history(folder: RunFolder) -> list[EpochResult]:
-    """Reads the epochs of a run, up to a line that is damaged or was cut off."""
+    """Reads the epochs of a run, up to a line that is damaged or cut off."""
     return [EpochResult.from_json(row) for row in read_rows(folder.history, damaged="stop")]

@@ -1,4 +1,4 @@
-"""One training run from the command's point of view: what is checked before it, and what is said after it."""
+"""Prepares a training run, checks its arguments, and summarises it at its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fervit.training.recipes import RECIPES
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A training that can start."""
+    """A training run whose arguments have been checked."""
 
     record: RunRecord
     train: LatentSet
@@ -36,7 +36,7 @@ class Run:
         return self.record.training
 
     def write(self, folder: RunFolder, cluster: Cluster) -> None:
-        """config.json and environment.json; what stood in the latter before a resumption is kept in it."""
+        """Writes config.json and environment.json. The latter keeps the environments of earlier sessions of the run."""
         self.record.write(folder)
         earlier = []
         if folder.environment.is_file():
@@ -49,10 +49,18 @@ class Run:
 def prepare(
     given: JsonObject, recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
 ) -> Run:
-    """A new run: hyperparameters over the recipe's over the defaults, and the data, all checked.
+    """Prepares a new run.
+
+    Args:
+        given: hyperparameters, which replace those of the recipe.
+        recipe: the name of a set of hyperparameters, which replace the defaults.
+        train: the path or URI of the training split.
+        val: the path or URI of the validation split.
+        workers: the number of processes that train together.
+        use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
 
     Raises:
-        UserError: a value breaks a rule, or data and hyperparameters do not go together.
+        UserError: a value breaks a rule, or the hyperparameters do not fit the data.
     """
     config = build(TrainConfig, {**RECIPES[recipe], **given}, "command line")
     splits = LatentSet.read(train), LatentSet.read(val)
@@ -72,17 +80,17 @@ def prepare(
 
 
 def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, latents: dict[str, str | None]) -> Run:
-    """The run of a folder, to go on with.
+    """Prepares to resume the run of a folder.
 
     Args:
-        folder: of the run.
-        given: hyperparameters that the user named again.
-        recipe: named again.
-        latents: the folders of train and val, where named again; they may have moved.
+        folder: the folder of the run.
+        given: the hyperparameters that the user gave, which must be those of the run.
+        recipe: the recipe that the user gave, which must be that of the run; None for none.
+        latents: the folders of "train" and "val" if the user gave them, since they may have moved.
 
     Raises:
-        UserError: there is no run; a hyperparameter differs from what it began with; its data has changed; its saved
-            state is damaged.
+        UserError: there is no run in the folder, a hyperparameter differs from that of the run, the data has changed,
+            or the saved state is damaged.
     """
     record = RunRecord.read(folder)
     record = replace(
@@ -109,12 +117,12 @@ def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, lat
     if folder.last.is_file():
         from fervit.runs.state import load_state
 
-        load_state(folder.last)  # if it is damaged, that is said now
+        load_state(folder.last)  # raises an error now if the state is damaged
     return Run(record=record, **splits)
 
 
 def summary_lines(folder: RunFolder, run: Run) -> list[str]:
-    """What a finished or stopped run says at its end, on a few lines."""
+    """Returns the summary of a finished or stopped run, in a few lines."""
     summary = json.loads(folder.summary.read_text(encoding="utf-8"))
     best = summary["best"]
     if best is None:
@@ -138,7 +146,7 @@ def summary_lines(folder: RunFolder, run: Run) -> list[str]:
 
 
 def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
-    """What is said before the training starts."""
+    """Returns the lines that are printed before the training starts."""
     watch = f"{cluster.watch} | " if cluster.dashboard else ""
     counts = ", ".join(f"{name} {n}" for name, n in zip(EMOTIONS, run.train.counts, strict=True))
     return [
@@ -149,5 +157,5 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
 
 
 def _short(path: Path) -> Path:
-    """Relative to where the user stands, if it lies below."""
+    """Returns a path relative to the working directory, if it is inside that directory."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

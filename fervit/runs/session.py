@@ -1,7 +1,7 @@
-"""One training in one of its processes, whoever drives it: a run of `train.py` or a trial of a sweep.
+"""One training in one of its processes: a run of `train.py` or a trial of a sweep. Does not use Ray.
 
-A session starts a training or restores it, trains epoch by epoch, saves at a pace, and answers a request to stop and
-the notice that its machine will be taken away. It knows nothing of Ray.
+A session starts or restores a training, trains epoch by epoch, saves at intervals, and obeys requests to stop and
+notices that its machine will be taken away.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from fervit.training.trainer import Trainer
 
 
 class NodeLeavingError(Exception):
-    """The machine is about to be taken away; the training has saved and goes on elsewhere."""
+    """The machine is about to be taken away. The training has saved its state and can continue on another machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """When a training writes to disk what it needs to go on after its process dies."""
+    """When a training writes its state and its best model to disk."""
 
     share: float
-    """The largest share of the time that saving the state may take: it is saved after every epoch that lasts long
-    enough for that, otherwise less often."""
+    """The largest share of the time that saving the state may take. If epochs are short, the state is thus not saved
+    after each of them."""
     best_at_once: bool
-    """Whether the best model is written at each improvement, instead of together with the state."""
+    """Whether the best model is written at each improvement, and not only together with the state."""
     at_end: bool
     """Whether the state is also saved after the last epoch."""
 
@@ -42,19 +42,19 @@ class Saving:
 RUN = Saving(share=0.1, best_at_once=False, at_end=True)
 """How a run of `train.py` saves."""
 TRIAL = Saving(share=0.02, best_at_once=True, at_end=False)
-"""How a trial saves: a sweep may end a trial after any epoch and then takes its best model."""
+"""How a trial saves. A sweep may end a trial after any epoch and then needs its best model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionFiles:
-    """The files through which a training goes on and is asked to stop."""
+    """The files from which a training is resumed, and through which it is asked to stop."""
 
     best: Path
     """The best model, a `Checkpoint`."""
     last: Path
-    """The state that the training goes on from, as `fervit.runs.state` writes it."""
+    """The saved state from which the training is resumed, written by `fervit.runs.state`."""
     stop: Path
-    """A file that exists once somebody asks the training to save after its epoch."""
+    """A file that exists while the training is asked to save after its current epoch."""
 
 
 class Session:
@@ -63,19 +63,19 @@ class Session:
     Args:
         trainer: a new trainer of the configuration.
         files: the files of the training, on a disk that all its processes see; only the first process writes.
-        saving: when those are written.
+        saving: when the files are written.
     """
 
     def __init__(self, trainer: Trainer, files: SessionFiles, saving: Saving) -> None:
         self.trainer = trainer
         self.on_epoch: Callable[[EpochResult], None] | None = None
-        """Called with each epoch before it is saved, to record it."""
+        """Is called with the result of each epoch before the state is saved; None for no call."""
         self.saved_epoch = 0
-        """The last epoch that the training can go on from. Only the first process knows it."""
+        """The last saved epoch, from which the training can continue. Only the first process knows it."""
         self.stopping = False
-        """Whether somebody has asked the training to stop; its state is saved."""
+        """Whether the training has been asked to stop. Its state is then saved."""
         self.leaving = False
-        """Whether a machine of the training is about to be taken away; its state is saved."""
+        """Whether a machine of the training is about to be taken away. The state of the training is then saved."""
         self._files, self._saving = files, saving
         self._writes = trainer.ranks.rank == 0
         self._best_weights: Weights = {}
@@ -83,9 +83,9 @@ class Session:
         self._saved_at, self._seconds = time.monotonic(), 0.0
 
     def restore(self) -> EpochResult | None:
-        """Goes on from the saved state, if there is one, and returns the epoch after which it was saved.
+        """Restores the saved state, if there is one, and returns the result of its last epoch; None if there is none.
 
-        The best model on disk may be of a later epoch, which is now trained again: that of the state replaces it.
+        The best model on disk may be of a later epoch, which is now trained again. It is replaced by that of the state.
 
         Raises:
             UserError: the file of the state is damaged.
@@ -103,15 +103,15 @@ class Session:
         return EpochResult.from_json(state["last"]) if state.get("last") else None
 
     def run_epoch(self) -> EpochResult | None:
-        """Trains an epoch and saves what is due; None where nothing is trained, since the machine is leaving.
+        """Trains an epoch, and saves the state if that is due. Returns None without training if the machine is leaving.
 
-        After that, `stopping` and `leaving` say whether this training should go on here.
+        Afterwards, `stopping` and `leaving` tell the caller whether to train another epoch in this process.
 
         Raises:
-            DivergedError: the loss is not a finite number any more.
+            DivergedError: the loss is no longer a finite number.
         """
         leaving, stopping, unsaved = self._requests()
-        if leaving and not unsaved:  # what is not saved yet is given time for another epoch
+        if leaving and not unsaved:  # an unsaved epoch is saved after one more epoch
             self.leaving, self.stopping = True, stopping
             return None
         result = self.trainer.run_epoch()
@@ -124,7 +124,7 @@ class Session:
         return result
 
     def _requests(self) -> tuple[bool, bool, bool]:
-        """Whether a machine leaves, whether the training is asked to stop, and whether the last epoch is not saved.
+        """Returns whether a machine is leaving, whether the training must stop, and whether the last epoch is unsaved.
 
         All processes agree on the answers.
         """

@@ -1,6 +1,7 @@
-"""What a training goes on from after a kill: its own state and the weights of its best epoch, in one file.
+"""The saved state of a training, and the weights of its best epoch, in one file, from which the training is resumed.
 
-Both in one, so that after a kill between two files the best model and the state are made of one history again.
+Both are in one file, so that they always belong to the same history of epochs, even if a kill comes while they are
+written.
 """
 
 from __future__ import annotations
@@ -18,28 +19,36 @@ from fervit.training.epoch import EpochResult
 from fervit.training.trainer import Trainer
 
 Weights = dict[str, Tensor]
+"""The name of each weight -> its values, as `state_dict` returns them."""
 
 
 def copy_weights(trainer: Trainer) -> Weights:
-    """Of the model that is measured, as they are now."""
+    """Copies the current weights of the model that is evaluated."""
     return {name: value.clone() for name, value in trainer.evaluated.state_dict().items()}
 
 
 def save_state(path: Path, trainer: Trainer, best_weights: Weights, last: EpochResult) -> None:
-    """Writes the state and the best weights, with the last epoch for a reader who may not have heard of it."""
+    """Writes the state of a trainer and its best weights.
+
+    Args:
+        path: the path of the file.
+        trainer: the trainer.
+        best_weights: the weights of its best epoch.
+        last: the result of the last epoch, which a process may have saved but not reported before it died.
+    """
     with whole_file(path) as aside:
         torch.save({"trainer": trainer.state_dict(), "best_weights": best_weights, "last": last.to_json()}, aside)
 
 
 def load_state(path: Path) -> JsonObject:
-    """Reads what `save_state` wrote.
+    """Reads a file that `save_state` wrote.
 
     Returns:
         "trainer" for `Trainer.load_state_dict`, "best_weights", and "last": the fields of an EpochResult, or None in
         files of earlier versions.
 
     Raises:
-        UserError: the file is damaged or is no such file.
+        UserError: the file is damaged or was not written by `save_state`.
     """
     try:
         state: JsonObject = load_untrusted(path)
@@ -53,7 +62,7 @@ def load_state(path: Path) -> JsonObject:
 
 
 def checkpoint_of(trainer: Trainer, weights: Weights) -> Checkpoint:
-    """The weights of the trainer's best epoch with what is known of it."""
+    """Makes a checkpoint of the trainer's best epoch with these weights."""
     assert trainer.best is not None
     row = trainer.best.to_json()
     return Checkpoint(

@@ -1,4 +1,4 @@
-"""What a training writes for TensorBoard."""
+"""Logs a training to TensorBoard."""
 
 from __future__ import annotations
 
@@ -30,20 +30,32 @@ BEST = "hparam/best_f1_macro"
 
 
 def log_epoch(writer: SummaryWriter, row: Mapping[str, Any]) -> None:
-    """The scalars of an epoch; `row` has the fields of EpochResult."""
+    """Writes the scalars of an epoch. `row` has the fields of `EpochResult`."""
     for tag, name in TAGS.items():
         writer.add_scalar(tag, row[name], row["epoch"])
 
 
 def log_classes(writer: SummaryWriter, confusion: np.ndarray, epoch: int) -> None:
-    """F1 of each class and the confusion matrix as a picture."""
+    """Writes the F1 score of each class, and the confusion matrix as a picture.
+
+    Args:
+        writer: the writer of the run.
+        confusion: the confusion matrix, integers [7, 7]; rows are true classes, columns are predicted classes.
+        epoch: the epoch, from 1.
+    """
     for emotion, f1 in zip(EMOTIONS, f1_of_classes(confusion), strict=True):
         writer.add_scalar(f"F1/{emotion}", f1, epoch)
     writer.add_figure("Confusion_Matrix", confusion_figure(confusion, f"validation, epoch {epoch}"), epoch)
 
 
 def open_writer(folder: Path, config: TrainConfig, epochs_done: int) -> SummaryWriter:
-    """A writer that hides what an earlier process wrote of later epochs, with the hyperparameters written."""
+    """Opens a writer, and writes the hyperparameters.
+
+    Args:
+        folder: the folder of the logs.
+        config: the hyperparameters.
+        epochs_done: the last epoch from which the training continues. Later epochs of an earlier process are hidden.
+    """
     writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
     experiment, start, _ = hparams(config.to_json(), {BEST: 0.0})
     for summary in (experiment, start):
@@ -52,7 +64,7 @@ def open_writer(folder: Path, config: TrainConfig, epochs_done: int) -> SummaryW
 
 
 def log_best(writer: SummaryWriter, config: TrainConfig, value: float, epoch: int) -> None:
-    """The best value, for TensorBoard's table of hyperparameters."""
+    """Writes the best value for TensorBoard's table of hyperparameters."""
     writer.add_scalar(BEST, value, epoch)
     _, _, end = hparams(config.to_json(), {BEST: value})
     _add(writer, end)

@@ -1,4 +1,4 @@
-"""What each process of a run does from its start to its end: a worker of Ray Train, or a process of this machine."""
+"""The work of each process of a run, which is a worker of Ray Train or a process of this machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from fervit.training.ranks import ALONE, Ranks
 from fervit.training.trainer import Trainer
 
 FINISHED, STOPPED, LEAVING, FAILED = "finished", "stopped", "leaving", "failed"
-"""How a process of a run ends. One that is leaving has saved and may go on on another machine."""
+"""How a process of a run ends. "leaving" means that its machine will be taken away: it has saved its state, and the
+run may continue on another machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerJob:
-    """The part of one process in a run."""
+    """The arguments of one process of a run."""
 
     config: TrainConfig
     folder: RunFolder
@@ -39,7 +40,7 @@ class WorkerJob:
 
 
 class EventLog:
-    """Appends events to the run's file for the command that follows it, each a line that is written at once."""
+    """Appends events to a file of the run, which the command that started the run reads. Each event is one line."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._lines = JsonLines(folder.events)
@@ -49,16 +50,16 @@ class EventLog:
 
 
 def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: float, imported: float) -> str:
-    """Trains all the epochs of a run, from its last saved one on, and returns how that ended.
+    """Trains a run from its start or its saved state to its last epoch, and returns how the training ended.
 
-    Failures are events and not exceptions, but for one: another process of the training has been lost.
+    Failures are reported as events. An exception is raised only if another process of the training has died.
 
     Args:
-        job: the part of this process.
+        job: the arguments of this process.
         train: the training split.
         val: the validation split.
-        entered: the Unix time at which the process turned to the job.
-        imported: the Unix time at which it had its modules.
+        entered: the Unix time at which the process began to work on the job.
+        imported: the Unix time at which the process had imported its modules.
     """
     tell = EventLog(job.folder) if job.ranks.rank == 0 else _silent
     tell("entered", time=entered, imported=imported)
@@ -80,8 +81,8 @@ def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: 
     except Exception as error:
         failure = failure_of(error, job.config.batch_size, torch.device(job.device))
         if job.ranks.world > 1 and isinstance(error, RuntimeError) and failure.kind != OUT_OF_MEMORY:
-            raise  # another process has been lost: all of them are started again
-        if failure.kind == DIVERGED:  # all processes see it
+            raise  # another process has died, so all processes are started again
+        if failure.kind == DIVERGED:  # all processes see the same loss, and only one reports it
             state = DIVERGED
             tell(state, message=failure.message)
         elif failure.kind == OUT_OF_MEMORY:
@@ -99,7 +100,7 @@ def _silent(event: str, **values: Any) -> None: ...
 
 
 def _start(job: WorkerJob, train: LatentSet, val: LatentSet) -> Session:
-    """A session of the run, new or from where it was last saved."""
+    """Returns a session that starts the run or continues from its saved state."""
     latents = prepare_process(train, val, device=job.device, threads=job.threads)
     folder = job.folder
     files = SessionFiles(best=folder.best, last=folder.last, stop=folder.stop)
@@ -109,7 +110,7 @@ def _start(job: WorkerJob, train: LatentSet, val: LatentSet) -> Session:
 
 
 def _train(session: Session, tell: Any) -> str:
-    """Trains until the end, a request to stop or a notice; returns which of them it was."""
+    """Trains until the last epoch, a request to stop, or a notice that the machine is leaving; returns which it was."""
     trainer = session.trainer
     while not trainer.finished:
         result = session.run_epoch()
@@ -124,7 +125,7 @@ def _train(session: Session, tell: Any) -> str:
 
 
 def _hardware(trainer: Trainer, threads: int) -> JsonObject:
-    """What the run trains on. All processes ask together, since each has to name its host."""
+    """Describes the run's hardware. All processes must call this together, since they exchange their host names."""
     on_gpu, world = trainer.device.type == "cuda", trainer.ranks.world
     hosts = [socket.gethostname()] * world
     if world > 1:
@@ -139,6 +140,6 @@ def _hardware(trainer: Trainer, threads: int) -> JsonObject:
 
 
 def _describe(folder: RunFolder, hardware: JsonObject) -> None:
-    """Adds to environment.json what only a process of the training knows."""
+    """Adds to environment.json the hardware, which only a process of the training knows."""
     environment = json.loads(folder.environment.read_text(encoding="utf-8"))
     write_json(folder.environment, {**environment, "training": hardware})

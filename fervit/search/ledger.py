@@ -1,8 +1,8 @@
-"""What happens in a sweep, as it happens: the records of its trials, and what the sampler is told. No Ray.
+"""The ledger of a sweep: it records what happens to the trials and passes the results on to the sampler. No Ray.
 
-Ray Tune feeds it (`workers/tuner.py`), or recorded curves do (`policy/replay.py`): both run the same sweep. Every event
-is in the journal before anyone else hears of it, so that a new ledger over the same journal knows what this one knew,
-whatever killed it.
+Ray Tune calls the ledger in a real sweep (`workers/tuner.py`), and recorded curves call it in a replay
+(`simulated.py`). Every event is written to the journal before the sampler or an observer learns of it. After a crash, a
+new ledger over the same journal therefore has the same state.
 """
 
 from __future__ import annotations
@@ -38,40 +38,41 @@ from fervit.training.failure import Failure
 
 
 class Observer:
-    """Sees what happens in a sweep, such as a screen, TensorBoard or metrics; does nothing unless overridden.
+    """Follows a sweep, such as a screen, TensorBoard or metrics do. Every method does nothing unless it is overridden.
 
-    An observer that raises is dropped, and the others are given a remark: what helps on the side never stops the work.
+    An observer that raises an exception is removed, and the other observers get a remark about it, so that an error of
+    an observer never ends a sweep.
     """
 
     def changed(self, ledger: Ledger) -> None:
-        """A trial was started or reported an epoch."""
+        """Is called when a trial has started or has reported an epoch."""
 
     def epoch(self, ledger: Ledger, record: TrialRecord) -> None:
-        """A trial reported its last epoch, `record.epochs[-1]`."""
+        """Is called when a trial has reported an epoch, which is `record.epochs[-1]`."""
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
-        """A trial ended."""
+        """Is called when a trial has ended."""
 
     def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
-        """A trial lost its process and will go on in another."""
+        """Is called when the process of a trial has died. The trial continues in another process."""
 
     def remark(self, text: str) -> None:
-        """The user must know this."""
+        """Shows a remark to the user."""
 
     def close(self) -> None:
-        """The session ends."""
+        """Is called at the end of the session."""
 
 
 class Ledger:
-    """The records of a sweep's trials.
+    """Records the trials of a sweep, plans the next ones and decides which trials are stopped.
 
     Args:
-        space: what is searched.
-        journal: where the events are kept; what it holds of an earlier session is taken up again.
-        rule: which trials are stopped; a new one, as it is fed from the journal.
-        observers: who sees what happens.
-        models: which models stay on disk; None where there are none.
-        clock: seconds, for the time that the sweep has taken.
+        space: the search space.
+        journal: stores the events. A sweep continues from the events of earlier sessions.
+        rule: the rule that stops trials early. It must be new, since the ledger applies the journal's events to it.
+        observers: the observers of the sweep.
+        models: decides which models stay on disk; None where trials write no models.
+        clock: returns seconds, to measure how long the sweep takes.
     """
 
     def __init__(
@@ -91,15 +92,15 @@ class Ledger:
         self._ended: Counter[Purpose] = Counter()
         self._waiting: list[TrialRecord] = []
         self._leading: TrialRecord | None = None
-        """The best of the search's trials that have ended."""
+        """The best trial of the search among those that have ended."""
         self._judged: dict[str, int] = {}
-        """Trial -> the last epoch that the rule has seen."""
+        """The name of each trial -> the last epoch that the stopping rule has judged."""
         self._decided: set[str] = set()
-        """Trials that the rule has stopped."""
+        """The names of the trials that the stopping rule has stopped."""
         self._spent, self._since, self._ended_before = 0.0, clock(), 0
         self._before, self._started = elapsed_seconds(journal.earlier), clock()
         self.events: list[Event] = []
-        """All events of the sweep, in order."""
+        """All events of the sweep in order, those of earlier sessions included."""
         self._history = History()
         for event in journal.earlier:
             self._apply(event)
@@ -108,55 +109,55 @@ class Ledger:
         self._take_up()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray Tune pickles whatever it is given, once, and never unpickles it."""
+        """Returns an empty state, since Ray Tune pickles the ledger once and never unpickles it."""
         return {}
 
     @property
     def records(self) -> list[TrialRecord]:
-        """All trials and reruns, in the order of their numbers, then seeds."""
+        """All trials and reruns, sorted by their numbers and then by their seeds."""
         return sorted(self._history.records.values(), key=lambda record: (record.number, record.seed))
 
     @property
     def choice(self) -> ModelChosen | None:
-        """The run whose model was exported last, by this session or an earlier one."""
+        """The choice of the run whose model was exported last, by this session or an earlier one."""
         return self._history.choice
 
     @property
     def running(self) -> list[TrialRecord]:
-        """The trials of the source that have not ended, in the order in which they started."""
+        """The trials of the current source that have not ended, in the order in which they started."""
         return [record for record in list(self._running.values()) if record.purpose in self.source.purposes]
 
     @property
     def n_begun(self) -> int:
-        """How many of those have been started by this session."""
+        """How many of the running trials this session has started."""
         return len(self.running) - len(self._waiting)
 
     @property
     def n_ended(self) -> int:
-        """How many trials of the source have ended, whichever way."""
+        """How many trials of the current source have finished, failed or been stopped."""
         return sum(self._ended[purpose] for purpose in self.source.purposes)
 
     @property
     def n_ended_here(self) -> int:
-        """How many of those ended since this source came into use."""
+        """How many trials of the current source have ended since `use` was called."""
         return self.n_ended - self._ended_before
 
     @property
     def complete(self) -> bool:
-        """Whether all trials of the source have ended."""
+        """Whether all trials of the current source have ended."""
         return self.n_ended >= self.source.total
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best trial of the search so far, of those that have ended and those that run."""
+        """The best trial of the search so far, whether it has ended or still runs; None before the first epoch."""
         running = [record for record in list(self._running.values()) if record.purpose == "search"]
         leading = [self._leading] if self._leading is not None else []
         return next(iter(ranked([*leading, *running], self.space.metric)), None)
 
     def use(self, source: TrialSource) -> None:
-        """Takes trials from `source` from now on, first those that an earlier session began.
+        """Makes `source` the source of trials. The unfinished trials of earlier sessions are started first.
 
-        The source hears again how the trials that have ended did.
+        The results of the journal's trials are reported to the source again.
         """
         self.source, self._since = source, self._clock()
         self._waiting, self._ended_before = self.running, self.n_ended
@@ -168,7 +169,7 @@ class Ledger:
                 source.tell(record)
 
     def begin(self) -> Planned | None:
-        """The next trial to start, or to go on with; None where there is none now."""
+        """Returns the next trial to start or to continue; None if there is none at the moment."""
         if self._waiting:
             record = self._waiting.pop(0)
             config = self.space.config(record.params, record.seed)
@@ -188,14 +189,19 @@ class Ledger:
         return planned
 
     def begin_again(self, name: str, why: str) -> None:
-        """A trial has lost its process: it goes on with the next one that is free."""
+        """Records that the process of a trial has died, and plans the trial again.
+
+        Args:
+            name: the name of the trial.
+            why: the reason, for the user.
+        """
         record = self._history.records[name]
         self._record(ProcessLost, name=name, why=why)
         self._waiting.append(record)
         self._notify(lambda observer: observer.lost(self, record, why))
 
     def report(self, name: str, report: TrialReport) -> bool:
-        """One report of a trial: an epoch's result, or its failure. Returns whether the trial is to be stopped."""
+        """Records a trial's report on an epoch or a failure, and returns whether the trial is to be stopped."""
         record = self._history.records[name]
         if record.state != "running":
             return True
@@ -227,7 +233,12 @@ class Ledger:
         return False
 
     def end(self, name: str, failure: Failure | None = None) -> None:
-        """A trial has ended, by itself, stopped by the rule or the budget, or with a failure of its process."""
+        """Records that a trial has ended.
+
+        Args:
+            name: the name of the trial.
+            failure: the failure of its process; None if the trial finished, was stopped or reported its failure.
+        """
         record = self._history.records[name]
         if record.state != "running":
             return
@@ -240,26 +251,26 @@ class Ledger:
         self._notify(lambda observer: observer.ended(self, record))
 
     def is_over(self, name: str) -> bool:
-        """Whether a trial has come to its own end, whatever else ends."""
+        """Returns whether a trial has trained all its epochs or has failed."""
         record = self._history.records[name]
         return record.finished or record.failure is not None
 
     def was_stopped(self, name: str) -> bool:
-        """Whether the rule has stopped a trial."""
+        """Returns whether the stopping rule has stopped a trial."""
         return name in self._decided
 
     def end_all(self) -> None:
-        """Ends all trials of the source."""
+        """Records the end of all running trials of the current source."""
         for record in self.running:
             self.end(record.name)
 
     def choose(self, record: TrialRecord, *, confirmed: Sequence[int] = (), ties: Sequence[int] = ()) -> None:
-        """Records the run whose model is exported, unless it is the choice already.
+        """Records the run whose model is exported, unless the same choice is already recorded.
 
         Args:
-            record: the run.
-            confirmed: numbers of the trials that were confirmed.
-            ties: numbers of those that cannot be told from the chosen one.
+            record: the chosen run.
+            confirmed: the numbers of the trials that were confirmed with fresh seeds.
+            ties: the numbers of the trials that are not significantly worse than the chosen one.
         """
         best = record.best(self.space.metric)
         if best is None:
@@ -270,23 +281,23 @@ class Ledger:
             self._record(ModelChosen, **choice)
 
     def done(self) -> None:
-        """Records that the session has come to its end."""
+        """Records that the session has completed the sweep."""
         self._record(SweepDone)
 
     def spent_seconds(self) -> float:
-        """Training seconds of all trials so far."""
+        """Returns the seconds that all trials together have spent on training and validation."""
         return self._spent
 
     def elapsed_seconds(self) -> float:
-        """Seconds that this session and those before it have taken."""
+        """Returns the seconds that this session and the earlier sessions have taken."""
         return self._before + self._clock() - self._started
 
     def session_seconds(self) -> float:
-        """Seconds since this source came into use."""
+        """Returns the seconds since `use` was called."""
         return self._clock() - self._since
 
     def close(self) -> None:
-        """Closes the journal and ends the work of the observers."""
+        """Closes the observers and the journal."""
         self._notify(lambda observer: observer.close())
         self._journal.close()
 
@@ -294,7 +305,7 @@ class Ledger:
         self._apply(self._journal.append(kind, **values))
 
     def _apply(self, event: Event) -> None:
-        """Takes an event of the journal in, of this session or an earlier one."""
+        """Updates the records with an event of this session or an earlier one."""
         self.events.append(event)
         record = self._history.apply(event)
         if record is None:
@@ -315,7 +326,7 @@ class Ledger:
                 self._leading = next(iter(ranked(known, self.space.metric)), None)
 
     def _take_up(self) -> None:
-        """Ends what an earlier session had decided to end."""
+        """Ends the trials that an earlier session had finished or stopped without recording their end."""
         for record in list(self._running.values()):
             if record.finished or record.name in self._decided:
                 state: TrialState = "finished" if record.finished else "stopped"
@@ -336,7 +347,7 @@ class Ledger:
 
 
 class _NoSource:
-    """Stands for a source before the first one is used."""
+    """A source without trials, which is used before the first call of `use`."""
 
     purposes: tuple[Purpose, ...] = ()
     total = 0

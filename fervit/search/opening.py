@@ -1,4 +1,4 @@
-"""Opens the ledger of a sweep on disk, with everything that watches it."""
+"""Opens the ledger of a sweep on disk, together with its observers and its sampler."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from fervit.search.space.search_space import SearchSpace
 def open_ledger(
     space: SearchSpace, folder: SweepFolder, observers: Sequence[Observer] = (), rule: StoppingRule | None = None
 ) -> Ledger:
-    """The ledger of a sweep, new or as an earlier session left it.
+    """Opens the ledger of a new sweep, or of one that an earlier session began.
 
     Args:
-        space: what is searched.
-        folder: of the sweep; it must exist.
-        observers: who sees what happens, beside TensorBoard and the log of failures.
-        rule: which trials are stopped; the space's own unless given.
+        space: the search space.
+        folder: the folder of the sweep, which must exist.
+        observers: further observers of the sweep, beside TensorBoard and the log of failures.
+        rule: the rule that stops trials early; None for the rule of the space.
 
     Raises:
         UserError: the journal is damaged.
@@ -41,7 +41,7 @@ def open_ledger(
 
 
 def open_search(space: SearchSpace, folder: SweepFolder, ledger: Ledger) -> SearchSource:
-    """Has the ledger take trials from the space's sampler, which goes on where the ledger's journal ends."""
+    """Makes the sampler of the space the ledger's source. It continues after the trials of the journal."""
     source = SearchSource(space, SpaceSampler(space, folder.study, ledger.events), ledger.records)
     ledger.use(source)
     return source

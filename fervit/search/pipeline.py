@@ -1,4 +1,7 @@
-"""A whole sweep: search, confirm, choose, export, evaluate once. Each step finds what an earlier session has done."""
+"""Runs a whole sweep: search, confirmation, choice, export, and one evaluation.
+
+Each step continues from the work of earlier sessions.
+"""
 
 from __future__ import annotations
 
@@ -50,22 +53,22 @@ def run_sweep(
     second_look: bool = False,
     trainable: type[tune.Trainable] = LatentTrial,
 ) -> SweepResult:
-    """Runs a sweep to its end, from wherever an earlier session left it.
+    """Runs a new sweep to its end, or continues one that an earlier session began.
 
     Args:
-        space: what to search.
-        splits: the latents.
-        resources: what a trial gets, as `preflight.placeable` found it.
-        folder: of the sweep, absolute; all its files go there.
-        cluster: the Ray that this process is connected to.
+        space: the search space.
+        splits: the latents of the sweep.
+        resources: the resources of a trial, as `preflight.placeable` returns them.
+        folder: the absolute path of the sweep's folder, which gets all files.
+        cluster: the Ray cluster that this process is connected to.
         say: prints a line for the user.
-        observers: who sees the trials; unless given, a line is printed for each that ends.
-        second_look: open the test split again if the choice has changed since it was opened.
-        trainable: what a trial is.
+        observers: the observers of the sweep; None prints a line for each trial that ends.
+        second_look: opens the test split again if the choice has changed since it was opened.
+        trainable: the Trainable class that runs a trial.
 
     Raises:
         JobError: no trial finished.
-        KeyboardInterrupt: Ctrl-C; the sweep can go on from here.
+        KeyboardInterrupt: the user pressed Ctrl-C. The same command continues the sweep.
     """
     files = SweepFolder(folder)
     files.write_environment(_environment(space, splits, cluster))
@@ -75,7 +78,7 @@ def run_sweep(
         sweep = _Sweep(ledger, files, SharedLatents.put(splits.train, splits.val), resources, say)
         choice = sweep.search_and_choose(trainable)
         checkpoint = sweep.export(choice)
-        # From here on nothing is chosen any more: the test split is opened, once.
+        # The choice is final here, so the test split may be opened, once.
         verdict = _evaluate(files, splits, checkpoint, choice.chosen, again=second_look)
         records = sweep.searched()
         result = SweepResult(
@@ -100,10 +103,10 @@ def run_sweep(
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
-    """What the search and its confirmation came to."""
+    """The result of the search and its confirmation."""
 
     chosen: TrialRecord
-    """The run to export."""
+    """The run whose model is exported."""
     confirmed: list[Confirmed]
     ties: list[Confirmed]
     ended_because: str
@@ -111,7 +114,7 @@ class _Choice:
 
 @dataclass(frozen=True)
 class _Sweep:
-    """The steps of a sweep on its ledger."""
+    """The steps of a sweep. They share its ledger, its files and its latents."""
 
     ledger: Ledger
     files: SweepFolder
@@ -124,15 +127,15 @@ class _Sweep:
         return self.ledger.space
 
     def searched(self) -> list[TrialRecord]:
-        """The trials of the search, without reruns."""
+        """Returns the trials of the search, without the reruns of the confirmation."""
         return [record for record in self.ledger.records if record.purpose == "search"]
 
     def search_and_choose(self, trainable: type[tune.Trainable]) -> _Choice:
-        """Runs the search and the confirmation, and writes the leaderboard whatever happens.
+        """Runs the search and the confirmation, and writes the leaderboard, even after an exception.
 
         Raises:
             JobError: no trial finished.
-            KeyboardInterrupt: Ctrl-C.
+            KeyboardInterrupt: the user pressed Ctrl-C.
         """
         try:
             ended_because = self._search(trainable)
@@ -155,7 +158,10 @@ class _Sweep:
         return choice
 
     def export(self, choice: _Choice) -> Checkpoint:
-        """Writes best/, and keeps of each confirmed configuration only the model of its best run."""
+        """Exports the chosen model to best/.
+
+        After a confirmation, only the best model of each confirmed configuration is kept beside it.
+        """
         checkpoint = load_checkpoint(self.files.trial(choice.chosen.name).best_model)
         export(checkpoint, self.files.best)
         kept = {self._runs(one.record.number)[0].name for one in choice.confirmed}
@@ -166,7 +172,7 @@ class _Sweep:
         return checkpoint
 
     def _search(self, trainable: type[tune.Trainable]) -> str:
-        """Runs the trials of the search; returns why it ended before its last one, "" if it did not."""
+        """Runs the search and returns why it ended early; "" if it ran all its trials."""
         source = open_search(self.space, self.files, self.ledger)
         run_trials(self.ledger, self.files, self.latents, self.resources, name="trials", trainable=trainable)
         return source.enough or self._budget_spent()
@@ -190,7 +196,7 @@ class _Sweep:
         )
 
     def _confirm(self, best: Sequence[TrialRecord]) -> list[Confirmed]:
-        """Trains each of the best configurations again, to the end, with fresh seeds."""
+        """Trains each of the best configurations again with fresh seeds, without early stopping."""
         if not best:
             return []
         self.ledger.use(ConfirmSource(self.space, best, self.ledger.records))
@@ -200,7 +206,7 @@ class _Sweep:
         return confirmations(best, self.ledger.records, self.space.metric)
 
     def _choose(self, leading: TrialRecord, confirmed: list[Confirmed], ended_because: str) -> _Choice:
-        """The run to export, and what ties with its configuration."""
+        """Chooses the run to export, and finds the configurations that tie with it."""
         ties: list[Confirmed] = []
         if confirmed:
             winner, ties = choose(confirmed, self.space.metric)
@@ -209,7 +215,7 @@ class _Sweep:
         return _Choice(chosen=chosen, confirmed=confirmed, ties=ties, ended_because=ended_because)
 
     def _runs(self, number: int) -> list[TrialRecord]:
-        """All runs of a configuration whose models are there, best first; a resumed sweep may have removed one."""
+        """Returns the runs of a configuration whose models are still on disk, best first."""
         runs = [record for record in self.ledger.records if record.number == number]
         return ranked((r for r in runs if self.files.trial(r.name).best_model.is_file()), self.space.metric)
 
@@ -217,7 +223,7 @@ class _Sweep:
 def _evaluate(
     files: SweepFolder, splits: Splits, checkpoint: Checkpoint, chosen: TrialRecord, *, again: bool
 ) -> Verdict:
-    """The result on the test split, or on validation, marked as such, where there is none."""
+    """Evaluates the model on the test split, or on the validation split if there is no test split."""
     if splits.test is not None:
         return open_test(files, checkpoint, chosen, splits.test, splits.train, again=again)
     evaluation = evaluate(

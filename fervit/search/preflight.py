@@ -1,4 +1,4 @@
-"""What can be known before the first trial. No Ray."""
+"""Computes before the first trial how many trials run at once and how much a sweep will take. Does not use Ray."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fervit.search.space.settings import TrialResources
 
 
 def placeable(trial: TrialResources, nodes: Sequence[Node]) -> tuple[TrialResources, str]:
-    """What a trial will get on this cluster, and a remark for the user ("" for none).
+    """Returns the resources that a trial gets on this cluster, and a remark for the user ("" for none).
 
-    Without a GPU anywhere, trials that ask for one run on the CPU: one space file serves a laptop and a cluster.
+    If no node has a GPU, trials that ask for one run on the CPU, so that one space file serves a laptop and a cluster.
 
     Raises:
-        UserError: no single node has what a trial needs.
+        UserError: no single node has the resources that a trial needs.
     """
     remark = ""
     if trial.gpus and not any(node.gpus for node in nodes):
@@ -49,14 +49,14 @@ def placeable(trial: TrialResources, nodes: Sequence[Node]) -> tuple[TrialResour
 
 
 def slots(trial: TrialResources, nodes: Sequence[Node]) -> int:
-    """How many trials run at once. A worker has to fit on one node."""
+    """Returns how many trials run at once. Each worker of a trial has to fit on one node."""
 
     def fit(node: Node) -> int:
         by_gpu = math.inf
         if trial.gpus >= 1:
             by_gpu = node.gpus // trial.gpus
         elif trial.gpus:
-            by_gpu = node.gpus * (1 // trial.gpus)  # a share lies on one GPU
+            by_gpu = node.gpus * (1 // trial.gpus)  # a share of a GPU cannot be spread over two GPUs
         return int(min(node.cpus // trial.cpus, by_gpu))
 
     return sum(fit(node) for node in nodes) // trial.workers
@@ -64,21 +64,27 @@ def slots(trial: TrialResources, nodes: Sequence[Node]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a sweep will take, as far as can be said before it."""
+    """The disk space, epochs and arithmetic that a sweep is expected to take."""
 
     parameters: int
-    """Weights of the largest model of the space."""
+    """The number of weights of the largest model of the space."""
     checkpoint_bytes: int
-    """On disk at once, at most: the best models, and what the running trials go on from."""
+    """The most bytes on disk at once: the best models, and the saved states of the running trials."""
     epochs: float
-    """That all trials together can be expected to train."""
+    """The expected number of epochs of all trials together."""
     flops: float
-    """That they would take at most, if every model was the largest: 6 for each weight and token, forward and
-    backward."""
+    """The floating-point operations of these epochs if every model were the largest one: 6 for each weight and token
+    (Kaplan et al., 2020), which counts the forward and the backward pass."""
 
 
 def forecast(space: SearchSpace, running: int, rows: int) -> Forecast:
-    """Of the largest model that the space can build; `running` trials at once, on so many training rows."""
+    """Forecasts a sweep, with the largest model of the space for every trial.
+
+    Args:
+        space: the search space.
+        running: how many trials run at once.
+        rows: the number of rows of the training split.
+    """
     weights = largest_model(space)
     confirmations = space.confirm.top * space.confirm.seeds * space.early_stopping.max_epochs
     epochs = space.search.trials * epochs_a_trial(space) + confirmations
@@ -95,11 +101,11 @@ def forecast(space: SearchSpace, running: int, rows: int) -> Forecast:
 
 
 def epochs_a_trial(space: SearchSpace) -> float:
-    """That a trial of the search can be expected to train: at each rung one in `reduction_factor` goes on."""
+    """The expected number of epochs of a trial, when one trial in `reduction_factor` continues after each rung."""
     stopping = space.early_stopping
     if stopping.scheduler == "none":
         return stopping.max_epochs
-    if stopping.scheduler == "median":  # half of those that come to a comparison end there
+    if stopping.scheduler == "median":  # half of the trials that are compared are stopped
         return (stopping.grace_epochs + stopping.max_epochs) / 2
     epochs, rung, share = 0.0, 0, 1.0
     following = stopping.grace_epochs
@@ -110,7 +116,7 @@ def epochs_a_trial(space: SearchSpace) -> float:
 
 
 def largest_model(space: SearchSpace) -> int:
-    """Weights of the model with the most of them."""
+    """The number of weights of the largest model that the space can build."""
     from fervit.model import count_weights
 
     whole = {**DEFAULTS, **space.fixed}
@@ -125,10 +131,14 @@ def largest_model(space: SearchSpace) -> int:
 
 
 def check_disk(need: int, folder: Path) -> str:
-    """A line on the disk that `folder` is on.
+    """Returns a line about the free space of the disk that holds `folder`.
+
+    Args:
+        need: the bytes that the sweep may need at once.
+        folder: a folder on the disk.
 
     Raises:
-        UserError: it has less than is needed.
+        UserError: the disk has less free space than the sweep may need.
     """
     free = shutil.disk_usage(folder).free
     if need > free:
@@ -140,7 +150,7 @@ def check_disk(need: int, folder: Path) -> str:
 
 
 def describe_space(space: SearchSpace) -> str:
-    """One line: how large the space is and which pairs are left out."""
+    """Returns one line on how large the space is and how many pairs of embed_dim and heads cannot be built."""
     left_out, pairs = space.pairs_left_out()
     size = f"{space.size():.0f} configurations" if space.size() != float("inf") else "a continuous space"
     note = (

@@ -1,8 +1,8 @@
-"""Another sampler or scheduler on the curves of a sweep that has been run: what it would have found, without training.
+"""Replays a finished sweep with another sampler or scheduler, to find out without training what it would have found.
 
-A configuration that is asked for gets the curve of the nearest recorded one that has not been given away yet: to ask
-for the same again is to see another draw of its noise, as in a real sweep. The replay ends when its budget is spent or
-all curves are given away.
+Each configuration that the sampler suggests gets the curve of the nearest recorded configuration whose curve is still
+unused. A configuration that is suggested twice thus gets two different curves, as two trainings with different noise
+would give in a real sweep. The replay ends when its budget is spent or no curve is left.
 """
 
 from __future__ import annotations
@@ -32,38 +32,44 @@ from fervit.search.space.settings import Budget, Confirm
 from fervit.search.space.space_file import check_search
 
 Told = Literal["fervit", "optunasearch"]
-"""What the sampler hears: of fervit, each epoch's best value so far, and PRUNED for what was stopped; of Ray's
-OptunaSearch, each epoch's value but the last, and COMPLETE with the last value for all."""
+"""How the sampler learns the results of trials. "fervit" reports the best value so far after each epoch, and the state
+PRUNED for a stopped trial. "optunasearch" does as Ray's OptunaSearch: it reports the value of each epoch but the last,
+and the state COMPLETE with the last value for every trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """The curves of a sweep's trials that ran to their end."""
+    """The learning curves of those trials of a sweep that trained all their epochs."""
 
     space: SearchSpace
     trials: list[TrialRecord]
     points: np.ndarray
-    """float64 [trials, coordinates]: the configurations as `gain.coordinates` writes them."""
+    """float64 [trials, coordinates]: the configurations as points, made by `fervit.search.space.coordinates`."""
     left_out: int
-    """Trials that were stopped or failed, whose curves say too little."""
+    """The number of trials that were stopped or failed; their curves are too short to replay."""
 
     @property
     def epochs(self) -> int:
-        """The epochs of all curves together."""
+        """The number of epochs of all curves together."""
         return sum(len(record.epochs) for record in self.trials)
 
     def nearest(self, params: Params, given: Sequence[int]) -> int:
-        """The recorded trial nearest to `params` but for those that are given away."""
+        """Returns the index of the recorded trial whose configuration is nearest to `params`.
+
+        Args:
+            params: a configuration.
+            given: the indices of the trials whose curves are already used; they are left out.
+        """
         distances = ((self.points - np.array(coordinates(self.space, params))) ** 2).sum(axis=1)
         distances[list(given)] = np.inf
         return int(distances.argmin())
 
 
 def read_recording(folder: Path) -> Recording:
-    """The recording in a sweep's folder.
+    """Reads the recorded learning curves from the folder of a sweep.
 
     Raises:
-        UserError: there is none, or fewer than two of its trials ran to their end.
+        UserError: the folder is no sweep's, or fewer than two of its trials trained all their epochs.
     """
     files = SweepFolder(folder)
     if not (files.space.is_file() and files.journal.is_file()):
@@ -82,10 +88,10 @@ def read_recording(folder: Path) -> Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What one replay came to."""
+    """The result of one replay."""
 
     best: float
-    """Value of the metric."""
+    """The best value of the metric that a trial reached."""
     trials: int
     stopped: int
     epochs: int
@@ -101,16 +107,16 @@ def replay(
     slots: int = 2,
     told: Told = "fervit",
 ) -> Replayed:
-    """Searches the recording until so many epochs are spent.
+    """Searches the recorded configurations until the budget of epochs is spent.
 
     Args:
-        recording: the curves.
-        sampler: as in a space file.
-        scheduler: as in a space file; its epochs are those of the recording's space.
-        seed: of the sampler.
-        epochs: the budget, over all trials.
-        slots: trials at once.
-        told: what the sampler hears of stopped trials.
+        recording: the recorded learning curves.
+        sampler: the name of a sampler, as in a space file.
+        scheduler: the name of a scheduler, as in a space file. Its settings are those of the recording's space.
+        seed: the seed of the sampler.
+        epochs: the budget: the number of epochs of all trials together.
+        slots: how many trials run at once.
+        told: how the sampler learns the results of trials; see `Told`.
 
     Raises:
         UserError: the sampler cannot search this space.
@@ -128,7 +134,7 @@ def replay(
 
 
 class _Meter(Observer):
-    """Counts the epochs of a replay, up to its budget, and the trials that its rule stopped."""
+    """Counts the epochs of a replay until its budget is spent, and the trials that the stopping rule ended."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -146,7 +152,7 @@ class _Meter(Observer):
 
 
 def _space_of_replay(recording: Recording, sampler: str, scheduler: str, seed: int) -> SearchSpace:
-    """The recording's space with another sampler and scheduler, as many trials as there are curves, and no budget."""
+    """Returns the recording's space with another sampler and scheduler, one trial for each curve, and no budget."""
     given = recording.space
     search = replace(
         given.search,
@@ -163,7 +169,7 @@ def _space_of_replay(recording: Recording, sampler: str, scheduler: str, seed: i
 
 
 class _Curves:
-    """Gives each trial the nearest recorded curve that no other trial has."""
+    """Assigns to each trial the curve of the nearest recorded configuration that no other trial has."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -178,14 +184,14 @@ class _Curves:
 
 
 class _AsOptunaSearch(SearchSource):
-    """Tells the sampler what Ray's OptunaSearch would: each epoch's value but the last, and COMPLETE with that one."""
+    """Reports to the sampler as Ray's OptunaSearch does: see "optunasearch" in `Told`."""
 
     def __init__(self, curves: _Curves, space: SearchSpace, sampler: SpaceSampler) -> None:
         super().__init__(space, sampler)
         self._curves = curves
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Passes on the value of the epoch before, since the report that ends a trial never is."""
+        """Reports the value of the previous epoch, since OptunaSearch never gets the report that ends a trial."""
         if epoch > 1:
             before = self._curves.of_number[number][epoch - 2]
             self._sampler.report(number, before.epoch, self._space.metric.value(before))

@@ -1,8 +1,8 @@
-"""Trials that are not trained but read off recorded curves, in virtual time: the other backend of a sweep. No Ray.
+"""Runs a sweep on recorded learning curves in virtual time, in place of training on Ray Tune. Does not use Ray.
 
-The ledger, the sampler and the stopping rule are those of a real sweep, and they hear the same reports in the same
-order as from Ray Tune (`workers/tuner.py`): one trial more than there are slots is asked for ahead of time, and trials
-run side by side by the seconds that their epochs took.
+The ledger, the sampler and the stopping rule are those of a real sweep. They get the same reports in the same order as
+from Ray Tune (`workers/tuner.py`): the sampler is asked for one trial more than there are slots, and trials run side by
+side, where each epoch lasts as many virtual seconds as it took when it was recorded.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from fervit.training.epoch import EpochResult
 from fervit.training.objective import Metric
 
 Curve = Sequence[EpochResult]
-"""All epochs of a training, in order."""
+"""The results of all epochs of a training, in order."""
 
 
 class VirtualClock:
-    """A clock that stands still until it is set; a call gives its seconds."""
+    """A clock that shows the time to which it was last set. Calling it returns that time in seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -32,14 +32,14 @@ class VirtualClock:
 
 
 class _Running(NamedTuple):
-    """A trial in a slot; ordered by when its next epoch ends."""
+    """A trial that occupies a slot. Such trials are ordered by the time at which their next epoch ends."""
 
     due: float
     order: int
     name: str
     curve: Curve
     done: int
-    """Epochs that it has reported."""
+    """The number of epochs that the trial has reported."""
 
 
 def run_simulated(
@@ -50,14 +50,14 @@ def run_simulated(
     slots: int,
     is_over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Runs the trials of the ledger's source to their end, as `run_trials` does on a cluster.
+    """Runs all trials of the ledger's source, as `run_trials` does on a cluster.
 
     Args:
-        ledger: gives the trials and records them; it must go by `clock`.
-        curve_of: the epochs that a trial will report, at least one.
-        clock: set to the time of each report.
-        slots: trials that run at once.
-        is_over: whether the sweep ends now; the trials that run are then stopped.
+        ledger: plans the trials and records them. Its clock must be `clock`.
+        curve_of: returns the epochs that a trial will report, at least one.
+        clock: is set to the time of each report.
+        slots: how many trials run at once.
+        is_over: returns whether the sweep ends now. The trials that still run are then stopped.
     """
     pending: list[Planned] = []
     running: list[_Running] = []
@@ -85,7 +85,7 @@ def run_simulated(
 
 
 def report_of(curve: Curve, i: int, metric: Metric) -> TrialReport:
-    """What a trial with this curve reports of its i-th epoch, from 0."""
+    """Returns the report of a trial with this curve after its i-th epoch, counted from 0."""
     best = metric.best(curve[: i + 1])
     assert best is not None
     return TrialReport(epoch=curve[i], best_value=metric.value(best), finished=i + 1 == len(curve))

@@ -1,4 +1,4 @@
-"""The latents of a sweep: training and validation in memory, the test split closed until the choice is made."""
+"""The latents of a sweep: the training and validation splits in memory, and the path of the test split."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """The latents of a sweep. The test split is a path until the choice is made."""
+    """The latents of a sweep. The test split is not read before the model has been chosen."""
 
     train: LatentSet
     val: LatentSet
     test: str | None
-    """None where there is none: the evaluation is then on validation, and says so."""
+    """The path or URI of the test split; None if there is none, and the model is then evaluated on validation."""
 
 
 def open_splits(latents: str, space: SearchSpace) -> Splits:
-    """Reads the training and the validation split, and makes sure that the test split can be read at the end.
+    """Reads the training and the validation split, and checks that the test split can be read at the end of the sweep.
 
-    Of the test split nothing is kept: it is opened when the choice has been made.
+    None of the test split's data is kept.
+
+    Args:
+        latents: the path or URI of the folder that holds train, val and, if there is one, test.
+        space: the search space.
 
     Raises:
-        UserError: a split is missing, lacks an emotion, is of another encoder, or does not fit the space.
+        UserError: a split is missing, lacks an emotion, comes from another encoder, or does not fit the space.
     """
     train, val = (LatentSet.read(child(latents, split)) for split in ("train", "val"))
     for split in (train, val):

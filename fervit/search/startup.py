@@ -1,4 +1,4 @@
-"""What is looked at and told before the first trial."""
+"""Checks the cluster before the first trial of a sweep, and says what to expect of the sweep."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ from fervit.search.workers.node_checks import check_nodes, measure_pace
 from fervit.search.workers.worker_group import SharedLatents
 
 SHOWN = 5
-"""Configurations that are shown, and measured."""
+"""The number of configurations that are shown and measured before a sweep."""
 SOON_DONE = 1e14
-"""Floating-point operations of a sweep that is not worth measuring beforehand: some minutes on one core."""
+"""A sweep of fewer floating-point operations takes some minutes on one core and is not measured beforehand."""
 
 
-def look_around(
+def check_cluster(
     space: SearchSpace, splits: Splits, latents: str, folder: Path, cluster: Cluster, say: Say
 ) -> TrialResources:
-    """Checks that trials can be placed, nodes can write and the disk has room; returns what a trial gets.
+    """Checks that trials fit, that nodes can write and that the disk has room; returns the resources of a trial.
+
+    Args:
+        space: the search space.
+        splits: the latents of the sweep.
+        latents: the path or URI of the latents.
+        folder: the folder of the sweep.
+        cluster: the connected cluster.
+        say: prints a line for the user.
 
     Raises:
-        UserError: one of these does not hold.
+        UserError: one of these checks fails.
     """
     resources, remark = placeable(space.trial, cluster.nodes)
     if remark:
@@ -44,10 +52,10 @@ def look_around(
 def expectations(
     space: SearchSpace, splits: Splits, resources: TrialResources, cluster: Cluster, *, measure: bool = False
 ) -> str:
-    """The first configurations, how long each takes, and what that means for the sweep.
+    """Describes the first configurations, how long an epoch of each takes, and how long the sweep will take.
 
-    They are trained for some seconds each, which also shows at once if one of them cannot run; not for a sweep that is
-    over in minutes, unless `measure`.
+    Each configuration is trained for some seconds, which also shows at once if one of them cannot run. A sweep that
+    takes only minutes is not measured, unless `measure` is true.
     """
     at_once = _at_once(space, resources, cluster)
     expected = forecast(space, at_once, len(splits.train))
@@ -65,7 +73,7 @@ def expectations(
     times = [pace.seconds_an_epoch for pace in paces if not pace.failure]
     if not times:
         return "\n".join([*lines, f"expected: {epochs}"])
-    # DDP workers share each batch out; what they lose in talking is not in this.
+    # DDP workers divide each batch among them; this estimate leaves out the time that their communication takes.
     seconds = expected.epochs * math.fsum(times) / len(times) / resources.workers
     gpu_hours = seconds * resources.gpus * resources.workers / 3600
     lines.append(

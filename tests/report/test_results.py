@@ -12,7 +12,7 @@ from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate
 from fervit.files import locked, write_json, write_text
 from fervit.report.plots.importance import importances
-from fervit.report.results import read_story
+from fervit.report.results import read_results
 from fervit.report.times import account
 from fervit.report.write import write_report
 from fervit.search.records.events import EpochEnded, Event, SessionBegan, TrialStarted, TrialWentOn
@@ -24,17 +24,17 @@ from tests.report.conftest import CONFIG, ENVIRONMENT, START, write_sweep
 
 def test_the_answer_stands_first_with_its_interval_and_baselines(sweep: Path) -> None:
     page = write_report(sweep).read_text()
-    story = read_story(sweep)
-    assert story.state == "finished"
-    assert story.chosen is not None
-    best = story.chosen.best(story.metric)
+    results = read_results(sweep)
+    assert results.state == "finished"
+    assert results.chosen is not None
+    best = results.chosen.best(results.metric)
     assert best is not None
-    results = json.loads((sweep / "evaluation" / "evaluation_results.json").read_text())
-    low, high = results["intervals_95"]["f1_macro"]
+    evaluation = json.loads((sweep / "evaluation" / "evaluation_results.json").read_text())
+    low, high = evaluation["intervals_95"]["f1_macro"]
     answer = page[page.index('id="answer"') : page.index('id="curves"')]
     for text in (
-        f"trial {story.chosen.number}, seed 3",
-        f"{results['f1_macro']:.3f}",
+        f"trial {results.chosen.number}, seed 3",
+        f"{evaluation['f1_macro']:.3f}",
         f"95 %: {low:.3f} to {high:.3f}",
         "3 are copies of training faces",
         "the guide&#39;s configuration, trial 0",
@@ -49,21 +49,21 @@ def test_the_answer_stands_first_with_its_interval_and_baselines(sweep: Path) ->
 
 
 def test_what_decided_is_found(sweep: Path) -> None:
-    story = read_story(sweep)
-    assert story.space is not None
-    shares = importances(story.records, story.space)
+    results = read_results(sweep)
+    assert results.space is not None
+    shares = importances(results.records, results.space)
     assert next(iter(shares)) == "lr"
     assert shares["lr"] > 0.5
     assert sum(shares.values()) == pytest.approx(1)
-    assert importances(story.records[:5], story.space) == {}
+    assert importances(results.records[:5], results.space) == {}
 
 
 def test_the_time_adds_up(sweep: Path) -> None:
-    story = read_story(sweep)
-    times = account(story.events, story.records, train_rows=1000)
+    results = read_results(sweep)
+    times = account(results.events, results.records, train_rows=1000)
     assert times is not None
     assert times.slots == 2
-    epochs = sum(len(record.epochs) for record in story.records)
+    epochs = sum(len(record.epochs) for record in results.records)
     assert times.training == pytest.approx(0.8 * epochs)
     assert times.validation == pytest.approx(0.1 * epochs)
     whole = times.training + times.validation + times.starting + times.idle
@@ -117,9 +117,9 @@ def test_a_test_result_of_another_run_is_not_taken_for_the_chosen_ones(sweep: Pa
     page = write_report(folder).read_text()
     assert "macro-F1, test, of trial 1, seed 3" in page
     assert "Another run has been chosen since" in page
-    chosen = read_story(folder).chosen
+    chosen = read_results(folder).chosen
     assert chosen is not None
-    best = chosen.best(read_story(folder).metric)
+    best = chosen.best(read_results(folder).metric)
     assert best is not None
     write_json(folder / "sealed_test.json", {"looks": [{**look, "trial": chosen.number, "epoch": best.epoch}]})
     page = write_report(folder).read_text()
@@ -132,10 +132,10 @@ def test_a_sweep_resumed_for_more_and_interrupted_has_not_ended(sweep: Path, tmp
     shutil.copytree(sweep, folder)
     with (folder / "trials.jsonl").open("a") as file:
         file.write(json.dumps({"event": "done", "time": START + 500}) + "\n")
-    assert read_story(folder).state == "finished"
+    assert read_results(folder).state == "finished"
     with (folder / "trials.jsonl").open("a") as file:
         file.write(json.dumps({"event": "session", "time": START + 9000}) + "\n")
-    assert read_story(folder).state == "interrupted"
+    assert read_results(folder).state == "interrupted"
 
 
 def test_the_time_of_a_trial_that_went_on_after_a_crash(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from fervit.progress import clock
 from fervit.report.plots.plot import BEST, COLORS, SYMBOLS, Plot, details, label
-from fervit.report.results import Story
+from fervit.report.results import Results
 from fervit.report.times import Times
 from fervit.search.records.ranking import counts_by_state
 from fervit.search.records.record import TrialRecord
@@ -19,25 +19,26 @@ LINE_POINTS = 30_000
 """The approximate number of points of all curves together. Longer curves are thinned out, but keep their ends."""
 
 
-def curves(story: Story) -> Plot | None:
+def curves(results: Results) -> Plot | None:
     """Draws the metric of every trial over its epochs, with marks where trials ended; None before the first epoch."""
-    name, trials = story.metric.name, [record for record in story.records if record.epochs]
+    name, trials = results.metric.name, [record for record in results.records if record.epochs]
     if not trials:
         return None
     figure = go.Figure()
-    _add_lines(figure, trials, story.metric)
-    _add_ends(figure, trials, story)
+    _add_lines(figure, trials, results.metric)
+    _add_ends(figure, trials, results)
     counted = ", ".join(f"{n} {state}" for state, n in counts_by_state(trials).items())
     alt = f"Learning curves of {len(trials)} trials ({counted})."
-    best = story.chosen.best(story.metric) if story.chosen is not None else None
-    if story.chosen is None or best is None:
+    best = results.chosen.best(results.metric) if results.chosen is not None else None
+    if results.chosen is None or best is None:
         alt += " None of them counts: all failed."
     else:
-        if story.kind == "sweep":
-            _add_best(figure, story.chosen, story.metric)
+        if results.kind == "sweep":
+            _add_best(figure, results.chosen, results.metric)
         else:
-            _add_losses(figure, story.chosen)
-        alt += f" The best, {label(story.chosen)}, reaches {name} {story.metric.value(best):.3f} at epoch {best.epoch}."
+            _add_losses(figure, results.chosen)
+        value = results.metric.value(best)
+        alt += f" The best, {label(results.chosen)}, reaches {name} {value:.3f} at epoch {best.epoch}."
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=f"{name} on validation")
     return Plot(figure=figure, alt=alt, height=480)
@@ -69,15 +70,15 @@ def _add_lines(figure: go.Figure, trials: Sequence[TrialRecord], metric: Metric)
             )
 
 
-def _add_ends(figure: go.Figure, trials: Sequence[TrialRecord], story: Story) -> None:
+def _add_ends(figure: go.Figure, trials: Sequence[TrialRecord], results: Results) -> None:
     """Adds a mark for the last epoch of each trial."""
     for state, color in COLORS.items():
         ends = [record for record in trials if record.state == state]
         if ends:
             figure.add_scatter(
                 x=[record.epochs[-1].epoch for record in ends],
-                y=[story.metric.value(record.epochs[-1]) for record in ends],
-                text=[details(record, story) for record in ends],
+                y=[results.metric.value(record.epochs[-1]) for record in ends],
+                text=[details(record, results) for record in ends],
                 mode="markers",
                 marker={"color": color, "symbol": SYMBOLS[state], "size": 7},
                 name=f"{state} ({len(ends)})",
@@ -112,7 +113,7 @@ def _add_losses(figure: go.Figure, record: TrialRecord) -> None:
     figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "title": "loss", "showgrid": False})
 
 
-def timeline(times: Times, story: Story) -> Plot:
+def timeline(times: Times, results: Results) -> Plot:
     """Draws when each trial ran in which slot of the sweep."""
     figure = go.Figure()
     for state, color in COLORS.items():
@@ -125,7 +126,7 @@ def timeline(times: Times, story: Story) -> Plot:
                 orientation="h",
                 marker={"color": color, "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
                 name=state,
-                text=[details(lane.record, story) for lane in lanes],
+                text=[details(lane.record, results) for lane in lanes],
                 textposition="none",
                 hovertemplate="%{text}<extra></extra>",
             )

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fervit.report.plots.plot import BEST, COLORS, SYMBOLS, Plot, details, label
-from fervit.report.results import Story
+from fervit.report.results import Results
 from fervit.search.records.ranking import pareto_front
 from fervit.search.records.record import TrialRecord, short
 from fervit.search.space.search_space import Range
@@ -40,20 +40,20 @@ def importance(shares: Mapping[str, float]) -> Plot | None:
     return Plot(figure=figure, alt=f"Importance of the hyperparameters: {listed}.", height=110 + 36 * len(names))
 
 
-def parallel(story: Story) -> Plot | None:
+def parallel(results: Results) -> Plot | None:
     """Draws parallel coordinates: a line for each trial over all hyperparameters, darker for better values.
 
     The lines are a scatter plot, which can be hovered and printed. None with fewer than two trials.
     """
-    trials, values = _with_values(story)
+    trials, values = _with_values(results)
     if len(trials) < 2:
         return None
-    axes = [*story.parameters, story.metric.name]
-    scaled = [_axis(story, name, trials, values) for name in axes]
+    axes = [*results.parameters, results.metric.name]
+    scaled = [_axis(results, name, trials, values) for name in axes]
     heights = np.array([heights_of_axis for heights_of_axis, _ in scaled])  # [axes, trials]
-    order = np.argsort(values if story.metric.goal == "maximize" else -np.array(values), kind="stable")
+    order = np.argsort(values if results.metric.goal == "maximize" else -np.array(values), kind="stable")
     figure = go.Figure()
-    _add_bands(figure, heights, order, [details(record, story) for record in trials])
+    _add_bands(figure, heights, order, [details(record, results) for record in trials])
     for i, (_, marks) in enumerate(scaled):
         figure.add_shape(type="line", x0=i, x1=i, y0=0, y1=1, line={"width": 1, "color": "#888"}, layer="below")
         for height, text in marks:
@@ -62,18 +62,20 @@ def parallel(story: Story) -> Plot | None:
             )
     figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=axes, range=[-0.1, len(axes) - 0.6], showgrid=False)
     figure.update_yaxes(visible=False, range=[-0.06, 1.06])
-    alt = f"Parallel coordinates of {len(trials)} trials over {', '.join(story.parameters)}; the stronger, the better."
+    alt = (
+        f"Parallel coordinates of {len(trials)} trials over {', '.join(results.parameters)}; the stronger, the better."
+    )
     return Plot(figure=figure, alt=alt, height=460)
 
 
 def _axis(
-    story: Story, name: str, trials: Sequence[TrialRecord], values: Sequence[float]
+    results: Results, name: str, trials: Sequence[TrialRecord], values: Sequence[float]
 ) -> tuple[np.ndarray, list[tuple[float, str]]]:
     """The heights of the trials on the axis of a hyperparameter or the metric, and the marks of the axis."""
-    if name not in story.parameters:
+    if name not in results.parameters:
         return _scaled(values, False, [])
-    assert story.space is not None
-    distribution = story.space.parameters[name]
+    assert results.space is not None
+    distribution = results.space.parameters[name]
     options = [str(option) for option in distribution.options() or ()]
     return _scaled([record.params.get(name) for record in trials], _is_log(distribution), options)
 
@@ -105,18 +107,18 @@ def _add_bands(figure: go.Figure, heights: np.ndarray, order: np.ndarray, labels
         )
 
 
-def slices(story: Story) -> list[Plot]:
+def slices(results: Results) -> list[Plot]:
     """Draws a figure for each hyperparameter: the best value of each trial over it."""
-    trials, values = _with_values(story)
+    trials, values = _with_values(results)
     if len(trials) < 2:
         return []
-    assert story.space is not None
-    return [_slice(story, name, trials, values) for name in story.parameters]
+    assert results.space is not None
+    return [_slice(results, name, trials, values) for name in results.parameters]
 
 
-def _slice(story: Story, name: str, trials: Sequence[TrialRecord], values: Sequence[float]) -> Plot:
-    assert story.space is not None
-    distribution = story.space.parameters[name]
+def _slice(results: Results, name: str, trials: Sequence[TrialRecord], values: Sequence[float]) -> Plot:
+    assert results.space is not None
+    distribution = results.space.parameters[name]
     is_number = isinstance(distribution, Range)
     figure = go.Figure()
     for state, color in COLORS.items():
@@ -136,33 +138,33 @@ def _slice(story: Story, name: str, trials: Sequence[TrialRecord], values: Seque
     if not is_number:
         options = [str(value) for value in distribution.options() or ()]
         figure.update_xaxes(categoryorder="array", categoryarray=options)
-    figure.update_yaxes(title=story.metric.name)
-    return Plot(figure=figure, alt=f"Best {story.metric.name} of each trial against {name}.", height=270)
+    figure.update_yaxes(title=results.metric.name)
+    return Plot(figure=figure, alt=f"Best {results.metric.name} of each trial against {name}.", height=270)
 
 
-def pareto(story: Story) -> Plot | None:
+def pareto(results: Results) -> Plot | None:
     """Draws the trials over their cost, and the Pareto front; None if the search has no second objective."""
-    against = story.metric.against
-    trials, values = _with_values(story)
+    against = results.metric.against
+    trials, values = _with_values(results)
     points = [(record, value) for record, value in zip(trials, values, strict=True) if record.cost is not None]
     if against is None or not points:
         return None
-    front = pareto_front([record for record, _ in points], story.metric)
+    front = pareto_front([record for record, _ in points], results.metric)
     figure = go.Figure()
     figure.add_scatter(
         x=[record.cost for record, _ in points],
         y=[value for _, value in points],
-        text=[details(record, story) for record, _ in points],
+        text=[details(record, results) for record, _ in points],
         mode="markers",
         marker={"color": COLORS["stopped"], "size": 7},
         name="trials",
         hovertemplate="%{text}<extra></extra>",
     )
-    bests = [record.best_value(story.metric) for record in front]
+    bests = [record.best_value(results.metric) for record in front]
     figure.add_scatter(
         x=[record.cost for record in front],
         y=[best for best in bests if best is not None],
-        text=[details(record, story) for record in front],
+        text=[details(record, results) for record in front],
         mode="lines+markers",
         line={"color": BEST, "shape": "hv"},
         marker={"color": BEST, "size": 9},
@@ -170,17 +172,19 @@ def pareto(story: Story) -> Plot | None:
         hovertemplate="%{text}<extra></extra>",
     )
     figure.update_xaxes(title=against, type="log")
-    figure.update_yaxes(title=f"{story.metric.name} on validation")
-    alt = f"{story.metric.name} against {against} of {len(points)} trials; {len(front)} of them are best at their cost."
+    figure.update_yaxes(title=f"{results.metric.name} on validation")
+    alt = (
+        f"{results.metric.name} against {against} of {len(points)} trials; {len(front)} of them are best at their cost."
+    )
     return Plot(figure=figure, alt=alt)
 
 
-def _with_values(story: Story) -> tuple[list[TrialRecord], list[float]]:
+def _with_values(results: Results) -> tuple[list[TrialRecord], list[float]]:
     """The trials of a sweep that have an epoch and did not fail, and their best values."""
-    if story.space is None:
+    if results.space is None:
         return [], []
-    trials = [record for record in story.records if record.epochs and record.state != "failed"]
-    bests = [record.best_value(story.metric) for record in trials]
+    trials = [record for record in results.records if record.epochs and record.state != "failed"]
+    bests = [record.best_value(results.metric) for record in trials]
     return trials, [best for best in bests if best is not None]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from fervit.progress import clock
-from fervit.report.results import Story
+from fervit.report.results import Results
 from fervit.search.records.record import TrialRecord, short
 
 COLORS = {"finished": "#2a7fba", "stopped": "#8d8d8d", "failed": "#d1603d", "running": "#3f9b6b"}
@@ -26,12 +26,12 @@ class Plot:
     """The height in pixels."""
 
 
-def details(record: TrialRecord, story: Story) -> str:
+def details(record: TrialRecord, results: Results) -> str:
     """The hover label of a trial, in HTML: its best value, its epochs and its hyperparameters."""
-    best = record.best(story.metric)
+    best = record.best(results.metric)
     lines = [f"<b>{label(record)}</b>, {record.state}"]
     if best is not None:
-        lines.append(f"{story.metric.name} {story.metric.value(best):.4f} at epoch {best.epoch}")
+        lines.append(f"{results.metric.name} {results.metric.value(best):.4f} at epoch {best.epoch}")
         lines.append(f"{len(record.epochs)} epochs, {clock(record.seconds)}")
     lines += [f"{name} {short(value)}" for name, value in record.params.items()]
     return "<br>".join(lines)

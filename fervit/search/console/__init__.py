@@ -1,1 +1,1 @@
-"""What a user sees of a sweep: before it, while it runs, after it; and its metrics for Prometheus."""
+"""Shows a sweep to the user: its progress, its summary, its failures, and its curves in TensorBoard."""

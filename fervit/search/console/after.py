@@ -1,4 +1,4 @@
-"""The end of a sweep on one screen."""
+"""Writes the summary of a sweep, for one screen."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fervit.training.metrics import majority_f1_macro
 
 
 def summarise(result: SweepResult, dashboard: str) -> str:
-    """What was found, how good it is, and where everything lies.
+    """Returns what the sweep found, how good it is, and where its files are.
 
     Args:
-        result: the sweep.
-        dashboard: what to say of the Ray dashboard.
+        result: the result of the sweep.
+        dashboard: the text to print about the Ray dashboard.
     """
     metric, files = result.space.metric, SweepFolder(result.folder)
     best = result.chosen.best(metric)
@@ -76,12 +76,12 @@ def summarise(result: SweepResult, dashboard: str) -> str:
 
 
 def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str:
-    """Where an interrupted sweep stands, and how to go on.
+    """Returns how far an interrupted sweep has come, and how to resume it.
 
     Args:
-        space: what is searched.
-        folder: of the sweep.
-        command: the one that goes on.
+        space: the search space.
+        folder: the folder of the sweep.
+        command: the command that resumes the sweep.
     """
     files = SweepFolder(folder)
     everything = History(read_journal(files.journal)).records.values()
@@ -100,7 +100,7 @@ def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str
 
 
 def _pareto(result: SweepResult) -> list[str]:
-    """The Pareto table: what is best at its cost."""
+    """Returns the lines of the Pareto front; none if the metric has no second objective."""
     metric = result.space.metric
     if metric.against is None:
         return []

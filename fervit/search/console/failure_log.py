@@ -1,4 +1,4 @@
-"""failures.log: the tracebacks of a sweep's trials that failed."""
+"""Writes failures.log, with the tracebacks of the trials that failed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fervit.search.records.record import TrialRecord
 
 
 class FailureLog(Observer):
-    """Appends the traceback of each trial that fails with one.
+    """Appends the traceback of each failed trial to a file, if it has one.
 
     Args:
-        path: of the file.
+        path: the path of the file.
     """
 
     def __init__(self, path: Path) -> None:

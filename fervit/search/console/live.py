@@ -1,4 +1,4 @@
-"""What the user sees of a sweep while it runs: one live table on a terminal, a line an ended trial elsewhere."""
+"""Shows a running sweep: a live table on a terminal, and elsewhere a line for each trial that ends."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STYLES = {"running": "bold", "finished": "green", "stopped": "dim", "failed": "r
 
 
 class PlainScreen(Observer):
-    """A line for each trial that ends."""
+    """Prints a line for each trial that ends."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
-        """Prints a line: how the trial did, the best so far, the time gone and the time left."""
+        """Prints a line with the result of the trial, the best trial so far, the elapsed time and the time left."""
         metric, done, total = ledger.space.metric, ledger.n_ended, ledger.source.total
         line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
@@ -39,7 +39,7 @@ class PlainScreen(Observer):
         self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
 
     def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
-        """Prints that the trial goes on in another process."""
+        """Prints that the trial continues in another process."""
         self._say(_loss(record, why))
 
     def remark(self, text: str) -> None:
@@ -48,7 +48,7 @@ class PlainScreen(Observer):
 
 
 class LiveScreen(Observer):
-    """A table of the trials that run and those that ended last, with the best, the budget and the time left below."""
+    """A live table of the running and the latest ended trials, above a line with the best trial and the time left."""
 
     def __init__(self, console: Console) -> None:
         self._ledger: Ledger | None = None
@@ -56,16 +56,16 @@ class LiveScreen(Observer):
         self.live = Live(get_renderable=self._picture, console=console, refresh_per_second=2)
 
     def changed(self, ledger: Ledger) -> None:
-        """Remembers the ledger, which the table is drawn from."""
+        """Stores the ledger, from which the table is drawn."""
         self._ledger = ledger
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
-        """Keeps the trial for the table."""
+        """Adds the trial to the latest ended ones."""
         self._ledger = ledger
         self._last = [*self._last, record][-MAX_ROWS:]
 
     def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
-        """Prints that the trial goes on in another process, above the table."""
+        """Prints above the table that the trial continues in another process."""
         self.remark(_loss(record, why))
 
     def remark(self, text: str) -> None:
@@ -73,7 +73,7 @@ class LiveScreen(Observer):
         self.live.console.print(text, highlight=False)
 
     def _picture(self) -> Group:
-        """Drawn by another thread than the one that changes the ledger: reads what may be a moment old."""
+        """Draws the table. This runs in another thread than the ledger, so that values may be a moment old."""
         ledger = self._ledger
         if ledger is None:
             return Group(Text("starting the first trials ..."))
@@ -85,7 +85,7 @@ class LiveScreen(Observer):
 
 
 def trials_table(ledger: Ledger, records: list[TrialRecord]) -> Table:
-    """Trial, state, epoch, the last value of the metric, the best, and how long ago it was heard of."""
+    """Returns the table of trials: state, epoch, the last and the best value, and the time since the last report."""
     metric = ledger.space.metric
     table = Table(box=None, pad_edge=False)
     for heading in ("trial", "state", "epoch", metric.name, "best", "age"):
@@ -104,7 +104,7 @@ def trials_table(ledger: Ledger, records: list[TrialRecord]) -> Table:
 
 
 def status_line(ledger: Ledger) -> str:
-    """How far the sweep is, its best, what it has spent, and the time left."""
+    """Returns the status line: the progress, the best trial, the spent budget and the time left."""
     failures = failures_by_kind(ledger.records)
     line = f"{ledger.n_ended}/{ledger.source.total} trials{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone"
     line += _of_budget(ledger.space.budget) + _left(ledger)
@@ -115,7 +115,7 @@ def status_line(ledger: Ledger) -> str:
 
 @contextmanager
 def screen(say: Say) -> Iterator[Observer]:
-    """The screen that fits where standard output leads."""
+    """Shows a sweep in its block: a live table if standard output is a terminal, and lines otherwise."""
     console = Console()
     if not console.is_terminal:
         yield PlainScreen(say)

@@ -1,4 +1,4 @@
-"""A sweep's trials in TensorBoard, each as a run of its own."""
+"""Logs the trials of a sweep to TensorBoard, each as a run of its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fervit.search.records.record import TrialRecord
 
 
 class TensorBoard(Observer):
-    """Writes the scalars of each epoch, and of each trial that has ended the hyperparameters with its best value.
+    """Writes the scalars of each epoch, and the hyperparameters and the best value of each trial that ends.
 
     Args:
-        logs: the folder that TensorBoard is given.
+        logs: the folder of TensorBoard's logs.
     """
 
     def __init__(self, logs: Path) -> None:
@@ -23,7 +23,7 @@ class TensorBoard(Observer):
         self._writers: dict[str, SummaryWriter] = {}
 
     def epoch(self, ledger: Ledger, record: TrialRecord) -> None:
-        """Writes the scalars of the trial's last epoch."""
+        """Writes the scalars of the epoch that the trial has just reported."""
         last = record.epochs[-1]
         if record.name not in self._writers:
             config = ledger.space.config(record.params, record.seed)
@@ -31,7 +31,7 @@ class TensorBoard(Observer):
         log_epoch(self._writers[record.name], last.to_json())
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
-        """Writes the hyperparameters with the best value, and closes the trial's file."""
+        """Writes the hyperparameters and the best value of the trial, and closes its file."""
         writer = self._writers.pop(record.name, None)
         if writer is None:
             return
@@ -41,6 +41,6 @@ class TensorBoard(Observer):
         writer.close()
 
     def close(self) -> None:
-        """Closes the files of the trials that still run."""
+        """Closes the files of the trials that are still running."""
         for writer in self._writers.values():
             writer.close()

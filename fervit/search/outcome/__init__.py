@@ -1,1 +1,1 @@
-"""What comes after a search: confirmation, the choice, the leaderboard, the test split, the model card. No Ray."""
+"""What follows a search: confirmation, choice, leaderboard, evaluation on the test split, model card. No Ray."""

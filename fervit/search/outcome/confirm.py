@@ -1,4 +1,4 @@
-"""The best trials again with fresh seeds: means, intervals, ties, and the choice. Pure."""
+"""Compares the best trials by reruns with fresh seeds: means, confidence intervals, ties and the choice."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmed:
-    """A trial and the best value that each rerun of its configuration reached."""
+    """A trial, and the best value of the metric in each rerun of its configuration with a fresh seed."""
 
     record: TrialRecord
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """The mean over the fresh seeds."""
+        """The mean of the values over the fresh seeds."""
         return statistics.fmean(self.values)
 
     @property
     def text(self) -> str:
-        """Such as "0.825 ± 0.045", the mean with its 95 % interval."""
+        """The mean with its 95 % confidence interval, such as "0.825 ± 0.045"."""
         return f"{self.mean:.3f}" + (f" ± {self.half_width:.3f}" if self.half_width is not None else "")
 
     @property
     def half_width(self) -> float | None:
-        """Of the 95 % interval of the mean (Student's t); None with a single value."""
+        """Half the width of the mean's 95 % confidence interval (Student's t); None if there is a single value."""
         n = len(self.values)
         if n < 2:
             return None
@@ -42,7 +42,13 @@ class Confirmed:
 
 
 def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], metric: Metric) -> list[Confirmed]:
-    """What the finished reruns of some trials reached; a trial without one is left out."""
+    """Collects the values of the finished reruns. A trial without a finished rerun is left out.
+
+    Args:
+        best: the trials that were confirmed.
+        records: the trials and reruns of the sweep.
+        metric: the metric of the sweep.
+    """
     values: dict[int, list[float]] = {record.number: [] for record in best}
     for rerun in records:
         value = rerun.best_value(metric)
@@ -52,10 +58,11 @@ def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], m
 
 
 def choose(confirmed: Sequence[Confirmed], metric: Metric) -> tuple[Confirmed, list[Confirmed]]:
-    """The trial with the best mean, and those that the reruns cannot tell from it.
+    """Returns the trial with the best mean over its reruns, and the trials that tie with it.
 
-    A trial ties with the winner when the difference of their means is within the 95 % interval of a difference, with
-    the spread of the seeds pooled over all trials. With single reruns there is no spread to judge by: all tie.
+    A trial ties with the winner if the difference of their means is within the 95 % confidence interval of a zero
+    difference (Student's t, with the variance over seeds pooled over all trials). If every trial has a single rerun,
+    the variance is unknown and all trials tie.
     """
     winner = max(confirmed, key=lambda c: (metric.sign * c.mean, -c.record.number))
     others = [c for c in confirmed if c is not winner]

@@ -1,4 +1,4 @@
-"""leaderboard.csv: a row a training, best first."""
+"""Writes leaderboard.csv, with a row for each trial and each rerun, best first."""
 
 from __future__ import annotations
 
@@ -22,10 +22,17 @@ def write_leaderboard(
     confirmed: Sequence[Confirmed] = (),
     chosen: TrialRecord | None = None,
 ) -> None:
-    """Writes a row for each trial and each rerun, by the rule for the best; failed ones come last, without a rank.
+    """Writes a row for each trial and each rerun, best first. Failed ones come last and have no rank.
 
-    The metrics of a row are of its best epoch, `epoch`. `confirmed_mean` is of the trial's reruns with fresh seeds;
-    `chosen` marks the run whose model is exported.
+    The metrics of a row are those of the best epoch, which the column `epoch` names. `confirmed_mean` is the mean over
+    the reruns with fresh seeds. `chosen` marks the run whose model is exported.
+
+    Args:
+        records: the trials and reruns of the sweep.
+        space: the search space.
+        path: the path of the file.
+        confirmed: the trials that were confirmed.
+        chosen: the run whose model is exported; None marks the best one.
     """
     ranking = ranked(records, space.metric)
     in_ranking = {id(record) for record in ranking}

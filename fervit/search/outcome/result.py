@@ -1,4 +1,4 @@
-"""What a sweep came to."""
+"""The result of a sweep."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from fervit.search.space.search_space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SweepResult:
-    """What a sweep came to. `repr` gives it on a few lines, as a notebook shows it."""
+    """The result of a sweep. Its `repr` is a summary of a few lines, which a notebook shows."""
 
     folder: Path
     space: SearchSpace
     records: list[TrialRecord]
-    """Of the search."""
+    """The trials of the search, without reruns."""
     chosen: TrialRecord
-    """The run whose model is exported: of the chosen configuration, the one with the best epoch."""
+    """The run whose model is exported: the one with the best epoch among the runs of the chosen configuration."""
     confirmed: list[Confirmed]
-    """Of the search's best, by their rank; empty where the space asks for no confirmation."""
+    """The confirmed trials, best of the search first; empty if the space asks for no confirmation."""
     ties: list[Confirmed]
-    """Trials that the confirmation cannot tell from the chosen one."""
+    """The confirmed trials that are not significantly worse than the chosen one."""
     front: list[TrialRecord]
-    """What is best at its cost, cheapest first, where the metric is weighed against one."""
+    """The Pareto front, cheapest first; empty if the metric has no second objective (`metric.against`)."""
     ended_because: str
-    """Why the search ended before its last trial; "" if it did not."""
+    """Why the search ended early; "" if it ran all its trials."""
     verdict: Verdict
     encoder: JsonObject
     seconds: float
-    """Of all sessions."""
+    """The seconds that all sessions took together."""
 
     @property
     def best(self) -> TrialRecord:
-        """The run whose model is exported, under the name that `fervit.tune` promises."""
+        """The run whose model is exported, the same as `chosen`."""
         return self.chosen
 
     @property

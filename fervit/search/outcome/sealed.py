@@ -1,4 +1,4 @@
-"""The test split, opened once, after the choice: each look at it is written down before it is taken."""
+"""Evaluates the chosen model on the test split once. Each evaluation is recorded before it begins."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fervit.search.records.sweep_folder import SweepFolder
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What is said of the chosen model on faces that had no part in choosing it."""
+    """The evaluation of the chosen model, on faces that had no influence on the choice if there is a test split."""
 
     evaluation: Evaluation
     looks: int
-    """At the test split, in the whole life of the sweep; 0 where there is none."""
+    """The number of evaluations on the test split in all sessions; 0 if there is no test split."""
     remark: str = ""
-    """What a reader must know, such as that the result is of a model chosen before; "" for nothing."""
+    """A caveat for the user, such as that the evaluation is of a model that was chosen earlier; "" for none."""
 
 
 def open_test(
@@ -37,15 +37,18 @@ def open_test(
     *,
     again: bool = False,
 ) -> Verdict:
-    """The result on the test split. Opened before, it stays closed, and the sealed result is read, unless `again`.
+    """Evaluates the chosen model on the test split, or reads the result if the split was opened before.
 
     Args:
-        folder: of the sweep.
+        folder: the folder of the sweep.
         checkpoint: the chosen model.
-        chosen: the run that it comes from.
-        test: where the latents of the test split are.
-        train: the latents that the model was trained on, of which the test split may hold copies.
-        again: take another look, which is recorded, if the choice has changed since the last.
+        chosen: the run that trained the model.
+        test: the path or URI of the test split's latents.
+        train: the latents that the model was trained on, to count copies of them in the test split.
+        again: evaluates again, which is recorded, if another run has been chosen since the last evaluation.
+
+    Raises:
+        UserError: an earlier evaluation of another run was cut off, and `again` is false; or the record is damaged.
     """
     looks = read_looks(folder)
     whom = {"trial": chosen.number, "seed": chosen.seed, "epoch": checkpoint.epoch}
@@ -83,7 +86,7 @@ def open_test(
 
 
 def read_looks(folder: SweepFolder) -> list[dict[str, Any]]:
-    """All looks at the test split so far: what was looked at, when, and what it gave."""
+    """Reads the record of all evaluations on the test split: the run, the time and the result of each."""
     path = folder.sealed_test
     if not path.is_file():
         return []

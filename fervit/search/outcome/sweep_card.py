@@ -1,4 +1,4 @@
-"""The model card beside the model that a sweep exports."""
+"""Writes the model card of the model that a sweep exports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fervit.search.outcome.result import SweepResult
 
 
 def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
-    """Markdown: what the sweep found, and what a card says of any model."""
+    """Returns the model card in Markdown: the results of the sweep, and the sections of every model card."""
     metric, chosen, test = result.space.metric, result.chosen, result.verdict.evaluation
     best = chosen.best(metric)
     assert best is not None

@@ -1,1 +1,1 @@
-"""What decides in a search: the sampler, the rules that stop trials, and replays of recorded sweeps."""
+"""The policy of a search: the samplers that suggest configurations, and the rules that stop trials early."""

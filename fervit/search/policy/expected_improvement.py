@@ -1,7 +1,8 @@
-"""What one more trial can be expected to gain: the expected improvement of a Gaussian process over the trials so far.
+"""The expected improvement of the next trial, by a Gaussian process that is fitted to the trials so far.
 
-The criterion of Jones, Schonlau and Welch (1998), "Efficient global optimization of expensive black-box functions", at
-the best of many random configurations of the space. The noise of the seed is the process's.
+This is the criterion of Jones, Schonlau and Welch (1998), "Efficient global optimization of expensive black-box
+functions". It is maximised over random configurations of the space. The variance between seeds is the observation noise
+of the process.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from fervit.search.space.search_space import Params, Range, SearchSpace
 
 CANDIDATES = 1000
 MAX_TRIALS = 200
-"""The process is fitted to so many trials at most, the best; fitting takes their number to the third power."""
+"""The process is fitted to at most this many of the best trials, since its time grows with their number cubed."""
 
 
-def expected_gain(space: SearchSpace, records: Sequence[TrialRecord], noise: float) -> float:
-    """Of the best next trial, in units of the metric; infinite while there are fewer than two trials to go by.
+def expected_improvement(space: SearchSpace, records: Sequence[TrialRecord], noise: float) -> float:
+    """Returns the largest expected improvement that a next trial can have, in units of the metric.
+
+    It is infinite while there are fewer than two trials to learn from.
 
     Args:
-        space: what is searched.
-        records: the trials that have ended, each with the space's own seed.
-        noise: standard deviation of the metric over seeds.
+        space: the search space.
+        records: the trials that have ended, all with the seed of the space.
+        noise: the standard deviation of the metric over seeds.
     """
     trials = with_best(records, space.metric)[:MAX_TRIALS]
     if len(trials) < 2:
@@ -44,18 +47,18 @@ def expected_gain(space: SearchSpace, records: Sequence[TrialRecord], noise: flo
     rng = np.random.default_rng([space.search.seed, len(trials)])
     candidates = np.array([coordinates(space, _draw(space, rng)) for _ in range(CANDIDATES)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a length scale at its bound is no matter here
+        warnings.simplefilter("ignore")  # a length scale at its bound does no harm here
         process.fit(points, (values - values.mean()) / spread)
         mean, deviation = process.predict(candidates, return_std=True)
-        reached = float(process.predict(points).max())  # what the best is worth without its luck
+        reached = float(process.predict(points).max())  # the best mean, which leaves out the luck of a seed
     deviation = np.maximum(deviation, 1e-12)
     z = (mean - reached) / deviation
-    gain = (mean - reached) * norm.cdf(z) + deviation * norm.pdf(z)
-    return float(gain.max() * spread)
+    improvement = (mean - reached) * norm.cdf(z) + deviation * norm.pdf(z)
+    return float(improvement.max() * spread)
 
 
 def _draw(space: SearchSpace, rng: np.random.Generator) -> Params:
-    """A random configuration that can be built."""
+    """Draws a random configuration whose model can be built."""
     while True:
         params: Params = {}
         for name, distribution in space.parameters.items():

@@ -1,4 +1,4 @@
-"""The interfaces between the ledger and what decides: where trials come from, and when they are stopped."""
+"""The interfaces through which the ledger gets new trials and decides which trials are stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fervit.training.config import TrainConfig
 
 
 class Planned(NamedTuple):
-    """A trial to start."""
+    """A trial that is planned but has not started."""
 
     number: int
     name: str
@@ -21,42 +21,48 @@ class Planned(NamedTuple):
 
 
 class TrialSource(Protocol):
-    """Where the trials of one part of a sweep come from, and who hears what became of them."""
+    """Plans the trials of one part of a sweep, the search or the confirmation, and learns from their results."""
 
     purposes: tuple[Purpose, ...]
 
     @property
     def total(self) -> int:
-        """How many trials there will be at most, those that have ended included."""
+        """The largest number of trials that there can be, including those that have ended."""
         ...
 
     @property
     def enough(self) -> str:
-        """Why no more trials are worth their time; "" while they are."""
+        """Why further trials are not worth their time, for the user; "" as long as they are."""
         ...
 
     def ask(self) -> Planned | None:
-        """The next trial; None where there is none to start."""
+        """Returns the next trial; None if there is none to start."""
         ...
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """The best value that a trial has reached by an epoch; told again, it is passed over."""
+        """Learns the best value that a trial has reached by an epoch. A repeated report of the epoch is ignored.
+
+        Args:
+            number: the number of the trial.
+            epoch: the epoch, from 1.
+            value: the best value of the metric up to this epoch.
+        """
         ...
 
     def tell(self, record: TrialRecord) -> None:
-        """How a trial ended; told again, it is passed over."""
+        """Learns how a trial ended. A repeated call for the same trial is ignored."""
         ...
 
 
 class StoppingRule(Protocol):
-    """Decides after each epoch whether a trial goes on."""
+    """Decides after each epoch whether a trial is stopped."""
 
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
-        """Whether the trial, which has just reached `record.epochs[-1]`, is stopped.
+        """Returns whether a trial that has just reported the epoch `record.epochs[-1]` is stopped.
 
         Args:
             record: the trial.
-            best_value: the best value of the metric so far.
-            value: the last epoch's.
+            best_value: the best value of the metric that the trial has reached so far.
+            value: the value of the metric in the last epoch.
         """
         ...

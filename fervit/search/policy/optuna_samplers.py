@@ -1,4 +1,4 @@
-"""Optuna's samplers, within the rules of a search space."""
+"""Optuna's samplers, restricted to configurations that keep the rules of a search space."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from optuna.trial import FrozenTrial, TrialState
 from fervit.search.space.search_space import PAIR, Distribution, Params, Range, SearchSpace, Values
 
 MAX_DRAWS = 100
-"""Draws that may break a rule of the space before a pair of heads and embed_dim is chosen outright."""
+"""After this many draws that break a rule of the space, a pair of heads and embed_dim is chosen directly."""
 
 
 MAX_FITS = 3
-"""The same for the Gaussian process, which is fitted anew for each draw."""
+"""The same limit for the Gaussian process, which is fitted anew for each draw."""
 
 
 class WithinRules(BaseSampler):
-    """Draws from another sampler until the configuration keeps the rules of the space.
+    """Rejection sampling: draws from another sampler until the configuration keeps the rules of the space.
 
-    So a pair of heads and embed_dim that cannot be built is never suggested, the parameters keep their own names and
-    importance, and any sampler works. Optuna asks for all parameters at once, here, before a trial holds any of them.
+    A pair of heads and embed_dim that cannot be built is thus never suggested. The parameters keep their own names and
+    importances, and any sampler can be used. Optuna asks this class for all parameters of a trial at once.
     """
 
     def __init__(self, inner: BaseSampler, space: SearchSpace, distributions: Mapping[str, BaseDistribution]) -> None:
         self._inner, self._space, self._distributions = inner, space, dict(distributions)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All parameters, so that Optuna asks for them together."""
+        """Returns all parameters, so that Optuna asks for them together."""
         return self._distributions
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
@@ -56,7 +56,7 @@ class WithinRules(BaseSampler):
                     params[name] = self._inner.sample_independent(study, trial, name, distribution)
             if self._space.allowed({**params, **fixed}):
                 return params
-        # Hardly any pair can be built: the last draw, with a pair that can.
+        # Hardly any pair can be built, so the last draw is combined with one of those pairs.
         pairs = [pair for pair in self._space.buildable_pairs() if self._fits(pair, fixed)]
         pair = pairs[trial.number % len(pairs)]
         return {**params, **{n: v for n, v in zip(PAIR, pair, strict=True) if n in search_space}}
@@ -83,15 +83,15 @@ class WithinRules(BaseSampler):
 
 
 class JointTPE(TPESampler):
-    """TPE over a space that all trials share, which is thus known without reading all trials again for each."""
+    """TPE over parameters that all trials have in common, so that it need not read all trials to find these."""
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         super().__init__(seed=seed, warn_independent_sampling=False)
         self._joint = {name: distribution_of(d) for name, d in space.parameters.items()}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The parameters with more than one value, all in one group."""
-        if len(study.directions) > 1:  # there each parameter is drawn for itself
+        """Returns the parameters with more than one value, which are drawn together."""
+        if len(study.directions) > 1:  # with two objectives, TPE draws each parameter on its own
             return super().infer_relative_search_space(study, trial)
         return {name: distribution for name, distribution in self._joint.items() if not distribution.single()}
 
@@ -104,7 +104,7 @@ def _only_value(distribution: BaseDistribution) -> Any:
 
 
 def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
-    """Optuna's sampler, made anew for each trial with a seed of its own."""
+    """Makes Optuna's sampler for the trial of this number, with a seed of its own."""
     seed = int(np.random.default_rng([space.search.seed, number]).integers(2**31))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some are marked experimental
@@ -113,7 +113,7 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
                 if not space.when:
                     return JointTPE(space, seed)
                 return TPESampler(seed=seed, group=True, warn_independent_sampling=False)
-            case "qmc":  # the sequence has one seed; what stands for it in the study says how far it is
+            case "qmc":  # the sequence has one seed for all trials; the study stores its position
                 independent = RandomSampler(seed=seed)
                 return QMCSampler(
                     seed=space.search.seed,
@@ -132,7 +132,7 @@ def sampler_for(space: SearchSpace, number: int) -> BaseSampler:
 
 
 def distribution_of(distribution: Distribution) -> BaseDistribution:
-    """Optuna's name for a distribution of ours."""
+    """Converts a distribution of the search space to Optuna's class."""
     match distribution:
         case Values(values=values):
             return CategoricalDistribution(values)

@@ -1,4 +1,4 @@
-"""Optuna's study with one writer, of which samplers see a bounded number of trials."""
+"""An Optuna study with a single writer, of which samplers see a bounded number of trials."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from fervit.json_lines import drop_torn_line
 from fervit.search.space.search_space import SearchSpace
 
 BEST_SEEN, LATEST_SEEN = 50, 200
-"""Trials that TPE and the Gaussian process go by."""
+"""The numbers of best and of latest trials that TPE and the Gaussian process learn from."""
 
 
 class SingleWriterJournal(JournalFileBackend):
-    """Optuna's journal file as its only writer writes it: without locking, and without waiting for the disk.
+    """Optuna's journal file for a single writer, which needs no lock and does not wait for the disk.
 
-    What is written outlives the process at once; a power cut may take the tail, which the sweep's own journal brings
-    back.
+    A write survives the death of the process. A power cut may lose the last writes, which are then restored from the
+    sweep's own journal.
     """
 
     def __init__(self, path: Path) -> None:
-        drop_torn_line(path)  # over which Optuna would stumble
+        drop_torn_line(path)  # since Optuna cannot read a line that was cut off
         super().__init__(str(path))
         self._file = path.open("ab", buffering=0)
 
@@ -38,21 +38,23 @@ class SingleWriterJournal(JournalFileBackend):
 
 
 class BoundedStudy(Study):
-    """A study of which samplers that read all trials for each new one see the best and the latest: TPE weighs the
-    latest most, and what a suggestion costs stays the same however long the sweep is."""
+    """A study that shows only the best and the latest trials to samplers that read all trials for each suggestion.
+
+    The time of a suggestion thus does not grow with the sweep. TPE gives the latest trials the largest weight anyway.
+    """
 
     def __init__(self, space: SearchSpace, storage: BaseStorage) -> None:
         super().__init__(space.name, storage)
         self._bounded = space.search.sampler in ("tpe", "gp") and space.metric.against is None
         self._sign = 1 if space.metric.goal == "maximize" else -1
         self._best: list[tuple[float, int]] = []
-        """A heap of (value, the higher the better; number), the worst of the best first."""
+        """A heap of (value, trial number) of the best trials, the worst first. A higher value is always better here."""
         for trial in storage.get_all_trials(self._study_id, deepcopy=False):
             if trial.state == TrialState.COMPLETE:
                 self.note(trial.number, trial.values[0])
 
     def note(self, number: int, value: float) -> None:
-        """A trial has finished with a value."""
+        """Records the value of a finished trial."""
         if len(self._best) < BEST_SEEN:
             heapq.heappush(self._best, (self._sign * value, number))
         else:

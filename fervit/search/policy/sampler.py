@@ -1,4 +1,4 @@
-"""Which configuration comes next: Optuna behind ask and tell. Knows nothing of Ray or of processes."""
+"""Suggests the next configuration with Optuna's ask-and-tell interface. Does not use Ray."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from fervit.search.space.space_file import warm_start_params
 
 
 class Outcome(Enum):
-    """How a trial ended, as the sampler is told."""
+    """How a trial ended, in the terms of the sampler."""
 
     FINISHED = TrialState.COMPLETE
     STOPPED = TrialState.PRUNED
     FAILED = TrialState.FAIL
     INFEASIBLE = "infeasible"
-    """It can never run: out of memory. Optuna knows such a trial by a constraint that it breaks."""
+    """The configuration needs more memory than there is. Optuna sees such a trial as one that violates a constraint."""
 
 
 class Suggestion(NamedTuple):
@@ -53,32 +53,32 @@ class Suggestion(NamedTuple):
 
 
 WITH_STATE = ("cmaes", "qmc")
-"""Samplers of Optuna that keep a state of their own in the study."""
+"""The samplers of Optuna that store a state of their own in the study."""
 
 
 def outcome_of(record: TrialRecord) -> Outcome:
-    """What Optuna is told of a trial that has ended."""
+    """Returns the outcome of a trial that has ended."""
     if record.failure is not None:
         return Outcome.INFEASIBLE if record.failure.infeasible else Outcome.FAILED
     return Outcome.FINISHED if record.state == "finished" else Outcome.STOPPED
 
 
 def state_of(outcome: Outcome) -> TrialState:
-    """Optuna's state of a trial with this outcome."""
+    """Returns Optuna's state for a trial with this outcome."""
     return TrialState.PRUNED if outcome is Outcome.INFEASIBLE else outcome.value
 
 
 class SpaceSampler:
-    """Asks Optuna for configurations of a space and tells it what became of them.
+    """Suggests configurations of a search space, and reports their results to Optuna.
 
-    What is suggested follows from the seed, the number of the trial and what the study holds, so that a sampler over
-    the same events goes on as if it had never been away.
+    A suggestion depends only on the seed, the number of the trial and the trials of the study. A resumed sweep with the
+    same events therefore gets the same suggestions as one that was never interrupted.
 
     Args:
-        space: the space.
-        path: Optuna's journal file, which `optuna-dashboard` reads live; None keeps the study in memory.
-        events: what the sweep's own journal tells of its trials. The study is made to say the same: where its file does
-            not, because a kill or a power cut came between the two, it is written anew. None goes by the file alone.
+        space: the search space.
+        path: the path of Optuna's journal file, which `optuna-dashboard` can show; None keeps the study in memory.
+        events: the events of the sweep's own journal. If a kill or a power cut left the study's file in another state,
+            it is written anew from the events. None uses the file as it is.
     """
 
     def __init__(self, space: SearchSpace, path: Path | None = None, events: Sequence[Event] | None = None) -> None:
@@ -95,18 +95,18 @@ class SpaceSampler:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """The trials of the study, by number."""
+        """The trials of the study, sorted by number."""
         return self._study.get_trials(deepcopy=False)
 
     @property
     def size(self) -> float:
-        """How many trials there can be: as many as the grid has, or no end of them."""
+        """The largest number of trials: that of the grid with its warm starts, or infinity for other samplers."""
         if self._space.search.sampler != "grid":
             return float("inf")
         return len(self._space.search.warm_start) + len(self._grid)
 
     def ask(self) -> Suggestion:
-        """The next configuration; its number counts from 0."""
+        """Returns the next configuration. Its number counts from 0."""
         number = self._next
         warm_starts = self._space.search.warm_start
         if number < len(warm_starts):
@@ -116,16 +116,19 @@ class SpaceSampler:
         return self._begin(sampler_for(self._space, number))
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """The best value that a running trial has reached by an epoch; an epoch told before is passed over."""
+        """Reports the best value that a running trial has reached by an epoch. A repeated report is ignored."""
         if number in self._running and epoch > self._reported.get(number, 0) and not self._space.metric.against:
             self._running[number].report(value, epoch)
             self._reported[number] = epoch
 
     def tell(self, number: int, outcome: Outcome, value: float | None = None, cost: float | None = None) -> None:
-        """How a trial ended; one that was told before is passed over.
+        """Reports how a trial ended. A repeated call for the same trial is ignored.
 
-        A FINISHED one has a value, and a cost where the metric is weighed against one; of a STOPPED one Optuna takes
-        the last that was reported.
+        Args:
+            number: the number of the trial.
+            outcome: how the trial ended.
+            value: the value of a finished trial. For a stopped trial, Optuna takes the last reported value.
+            cost: the value of the second objective of a finished trial; None if the metric has no `against`.
         """
         trial = self._running.pop(number, None)
         if trial is None:
@@ -150,7 +153,7 @@ class SpaceSampler:
         return Suggestion(trial.number, self._suggest(trial))
 
     def _open(self) -> bool:
-        """Opens the study, or makes an empty one; returns False if its file is damaged."""
+        """Opens the study or creates an empty one, and returns False if its file is damaged."""
         space = self._space
         directions = [space.metric.goal] + (["minimize"] if space.metric.against else [])
         try:
@@ -158,7 +161,7 @@ class SpaceSampler:
             optuna.create_study(storage=storage, directions=directions, study_name=space.name, load_if_exists=True)
             self._study = BoundedStudy(space, storage)
             trials = self.trials
-        except Exception:  # whatever the file holds, it can be made again
+        except Exception:  # whatever is wrong with the file, it can be written anew
             return False
         self._next = len(trials)
         self._reported = {trial.number: trial.last_step or 0 for trial in trials}
@@ -167,7 +170,7 @@ class SpaceSampler:
         return True
 
     def _agrees_with(self, events: Sequence[Event]) -> bool:
-        """Whether the study holds the journal's trials and no others, with the same parameters, reports and ends."""
+        """Returns whether the study and the journal have the same trials, parameters, reports and outcomes."""
         records = [record for record in History(events).records.values() if record.purpose == "search"]
         trials, metric = self.trials, self._space.metric
         if len(trials) != len(records):
@@ -182,16 +185,16 @@ class SpaceSampler:
         return True
 
     def _make_again(self, events: Sequence[Event]) -> None:
-        """Writes the study anew from the sweep's journal, trial by trial.
+        """Writes the study anew from the events of the sweep's journal.
 
-        Samplers that keep a state of their own are asked again in the same order, which brings that back.
+        Samplers with a state of their own are asked again in the same order, which restores their state.
         """
         again = self._space.search.sampler in WITH_STATE
         while not self._refill(events, ask_again=again):
-            again = False  # another version of Optuna suggests otherwise: the recorded trials count
+            again = False  # another version of Optuna suggests other values; the recorded ones are kept
 
     def _refill(self, events: Sequence[Event], *, ask_again: bool) -> bool:
-        """Fills an empty study; returns False if a sampler that was asked again suggests other parameters."""
+        """Fills an empty study from events; returns False if the sampler suggests other parameters than recorded."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         if not self._open():
@@ -218,7 +221,7 @@ class SpaceSampler:
         return True
 
     def _suggest(self, trial: Trial) -> Params:
-        """The values of the parameters whose condition holds; those that the trial has already stay."""
+        """Returns values for the parameters whose conditions hold. Values that the trial already has are kept."""
         params: Params = {}
         for name, distribution in self._distributions.items():
             if not self._space.is_active(name, params):

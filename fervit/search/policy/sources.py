@@ -1,11 +1,11 @@
-"""Where the trials of a sweep come from: the sampler, then the best again with fresh seeds."""
+"""The sources of a sweep's trials: the sampler for the search, and reruns of the best trials for the confirmation."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
 
-from fervit.search.policy.expected_improvement import expected_gain
+from fervit.search.policy.expected_improvement import expected_improvement
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import SpaceSampler, outcome_of
 from fervit.search.records.events import Purpose
@@ -14,19 +14,23 @@ from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
 
 NOISE_AFTER = 10
-"""Trials that have ended before the noise of the seed is measured."""
+"""The number of ended trials after which the noise of the seed is measured."""
 NOISE_SEEDS = 3
+"""The number of fresh seeds with which the noise of the seed is measured."""
 GAIN_EVERY = 4
-"""Trials between two looks at what the next one can be expected to gain."""
+"""The number of ended trials between two computations of the expected improvement."""
 
 
 class SearchSource:
-    """Trials from the sampler; with `budget.until_noise` also runs that measure the noise of the seed.
+    """The trials of the search, which the sampler suggests.
+
+    With `budget.until_noise`, the source also plans reruns that measure the noise of the seed, and ends the search when
+    the expected improvement falls below that noise.
 
     Args:
-        space: what is searched.
-        sampler: of the space.
-        known: the trials that stand in the sweep's journal.
+        space: the search space.
+        sampler: the sampler of the space.
+        known: the trials of the sweep's journal.
     """
 
     purposes: tuple[Purpose, ...] = ("search", "noise")
@@ -42,28 +46,28 @@ class SearchSource:
         if self._noise_runs:
             self._plan_noise(self._noise_runs[0])
         self.noise: float | None = None
-        """Standard deviation over fresh seeds, once it has been measured."""
-        self.gain: float | None = None
-        """What the next trial can be expected to gain, once there is a noise to compare it with."""
+        """The standard deviation of the metric over fresh seeds; None until it has been measured."""
+        self.expected_improvement: float | None = None
+        """The expected improvement of the next trial; None until the noise of the seed has been measured."""
 
     @property
     def total(self) -> int:
-        """How many trials there will be at most, with those that measure the noise of the seed."""
+        """The largest number of trials that there can be, including those that measure the noise of the seed."""
         return int(min(self._space.search.trials, self._sampler.size)) + self._n_noise
 
     @property
     def enough(self) -> str:
-        """Why no more trials are worth their time; "" while they are."""
-        if self.noise is None or self.gain is None or self.gain >= self.noise:
+        """Why further trials are not worth their time, for the user; "" as long as they are."""
+        if self.noise is None or self.expected_improvement is None or self.expected_improvement >= self.noise:
             return ""
         name = self._space.metric.name
         return (
-            f"the next trial can be expected to gain {self.gain:.4f} {name}, less than fresh seeds differ "
-            f"({self.noise:.4f}, standard deviation)"
+            f"the next trial can be expected to gain {self.expected_improvement:.4f} {name}, less than fresh seeds "
+            f"differ ({self.noise:.4f}, standard deviation)"
         )
 
     def ask(self) -> Planned | None:
-        """The next trial: one that measures the noise of the seed, if that is due, else one from the sampler."""
+        """Returns the next trial: a rerun that measures the noise of the seed, if one is due, or one of the sampler."""
         if self._noise_plan:
             return self._noise_plan.pop(0)
         if self._asked + self._n_noise >= self.total or self.enough:
@@ -73,11 +77,11 @@ class SearchSource:
         return Planned(number, trial_name(number), params, self._space.config(params))
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Passes a trial's best value so far on to the sampler."""
+        """Reports the best value of a trial so far to the sampler."""
         self._sampler.report(number, epoch, value)
 
     def tell(self, record: TrialRecord) -> None:
-        """Passes the end of a trial on to the sampler, and weighs whether the search is worth going on."""
+        """Reports the end of a trial to the sampler, and updates the noise of the seed and the expected improvement."""
         if record.purpose == "search":
             value = record.best_value(self._space.metric)
             self._sampler.tell(record.number, outcome_of(record), value, record.cost)
@@ -85,7 +89,7 @@ class SearchSource:
             self._weigh(record)
 
     def _weigh(self, ended: TrialRecord) -> None:
-        """Whether the search is worth going on: looks at the noise of the seed and at what is to be gained."""
+        """Updates the noise of the seed and the expected improvement after a trial has ended."""
         metric = self._space.metric
         if ended.purpose == "noise":
             self._noise_runs = [run for run in self._noise_runs if run is not ended] + [ended]
@@ -99,7 +103,7 @@ class SearchSource:
             if not self._n_noise and len(self._ended) >= NOISE_AFTER and ranking:
                 self._plan_noise(ranking[0])
         if self.noise is not None and len(self._ended) % GAIN_EVERY == 0:
-            self.gain = expected_gain(self._space, self._ended, self.noise)
+            self.expected_improvement = expected_improvement(self._space, self._ended, self.noise)
 
     def _plan_noise(self, leading: TrialRecord) -> None:
         self._n_noise = NOISE_SEEDS
@@ -109,12 +113,12 @@ class SearchSource:
 
 
 class ConfirmSource:
-    """Each of some trials with each of the fresh seeds, but for those runs that there are already.
+    """The reruns of the confirmation: each of the best trials again with each of the fresh seeds.
 
     Args:
-        space: what is searched.
+        space: the search space.
         best: the trials to run again.
-        known: the trials that stand in the sweep's journal.
+        known: the trials and reruns of the sweep's journal. A rerun that is among them is not planned again.
     """
 
     purposes: tuple[Purpose, ...] = ("confirm",)
@@ -128,23 +132,23 @@ class ConfirmSource:
         self.total = len(self._plan) + sum(record.purpose == "confirm" for record in known)
 
     def ask(self) -> Planned | None:
-        """The next rerun with a fresh seed; None where there is none left."""
+        """Returns the next rerun; None if none is left."""
         return self._plan.pop(0) if self._plan else None
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Does nothing: no sampler listens."""
+        """Does nothing, since no sampler learns from reruns."""
 
     def tell(self, record: TrialRecord) -> None:
-        """Does nothing: no sampler listens."""
+        """Does nothing, since no sampler learns from reruns."""
 
 
 def rerun(space: SearchSpace, record: TrialRecord, i: int, purpose: Purpose) -> Planned:
-    """A trial again, with the i-th fresh seed."""
+    """Plans a rerun of a trial with the i-th fresh seed, counted from 0."""
     seed = space.search.seed + 1 + i
     name = f"{trial_name(record.number)}_seed{seed}"
     return Planned(record.number, name, record.params, space.config(record.params, seed), purpose)
 
 
 def trial_name(number: int) -> str:
-    """The name of a configuration's trial, such as trial_0003."""
+    """Returns the name of the trial with this number, such as trial_0003."""
     return f"trial_{number:04d}"

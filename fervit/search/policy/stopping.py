@@ -1,7 +1,7 @@
-"""Which trials are stopped before their end: Ray Tune's own schedulers, fed from the sweep's journal.
+"""Early stopping of trials by Ray Tune's schedulers, which get the epochs of the sweep's journal.
 
-Fed with the same epochs in the same order, a rule comes to the same decisions and the same rungs. So a resumed sweep
-builds it anew from the journal, and a replay needs no cluster.
+With the same epochs in the same order, a scheduler makes the same decisions and has the same rungs. A resumed sweep
+therefore builds it anew from the journal, and a replay needs no cluster.
 """
 
 from __future__ import annotations
@@ -15,32 +15,36 @@ from fervit.search.space.settings import EarlyStopping
 from fervit.training.objective import Metric
 
 GOLDEN = (5**0.5 - 1) / 2
+"""The inverse of the golden ratio. Its multiples modulo 1 are a low-discrepancy sequence."""
 
 
 class NeverStops:
-    """All trials run to their end."""
+    """The rule that never stops a trial."""
 
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
-        """Returns False: no trial is stopped."""
+        """Returns False."""
         return False
 
 
 def stopping_rule(settings: EarlyStopping, metric: Metric) -> StoppingRule:
-    """The rule that a space file asks for."""
+    """Returns the stopping rule for the settings of a space file."""
     if settings.scheduler == "none":
         return NeverStops()
     return _RaysRule(settings, metric)
 
 
 class _Trial(NamedTuple):
-    """All that Ray Tune's schedulers ask of a trial."""
+    """The part of a trial that Ray Tune's schedulers use."""
 
     trial_id: str
 
 
 class _RaysRule:
-    """Ray Tune's scheduler. Trials are compared by their best value so far, as they will be ranked, and after as many
-    epochs at their full learning rate: those of a trial's warm-up do not count."""
+    """A scheduler of Ray Tune as a stopping rule.
+
+    ASHA and Hyperband compare trials by their best value so far, by which they are also ranked. The epochs of a trial's
+    warm-up do not count, so that trials are compared after the same number of epochs at the full learning rate.
+    """
 
     def __init__(self, settings: EarlyStopping, metric: Metric) -> None:
         from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule
@@ -66,7 +70,7 @@ class _RaysRule:
         self._known: set[str] = set()
 
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
-        """Asks Ray Tune's scheduler whether the trial, which has just reported an epoch, is stopped."""
+        """Returns whether Ray Tune's scheduler stops the trial after the epoch that it has just reported."""
         scheduler, trial = self._brackets[self._bracket(record.number)], _Trial(record.name)
         if record.name not in self._known:
             self._known.add(record.name)
@@ -76,7 +80,7 @@ class _RaysRule:
         return bool(scheduler.on_trial_result(_NothingPaused, trial, result) == "STOP")
 
     def _bracket(self, number: int) -> int:
-        """Spreads trials over the brackets by their shares, the same for every run of a sweep."""
+        """Returns the bracket of a trial. The brackets get trials by their shares, in the same way in every run."""
         place = (number * GOLDEN) % 1
         for i, share in enumerate(self._shares):
             place -= share
@@ -86,7 +90,7 @@ class _RaysRule:
 
 
 class _NothingPaused:
-    """Stands for the controller, which the median rule asks for trials that wait."""
+    """Replaces Ray Tune's controller, which the median rule asks for paused trials."""
 
     @staticmethod
     def get_live_trials() -> list[Any]:
@@ -94,7 +98,7 @@ class _NothingPaused:
 
 
 def _first_rungs(settings: EarlyStopping) -> list[int]:
-    """Of each bracket: ASHA has one; in Hyperband's others the first comparison comes later."""
+    """Returns the first rung of each bracket, in epochs. ASHA has one bracket; Hyperband has more, with later rungs."""
     rungs = [settings.grace_epochs]
     while settings.scheduler == "hyperband" and rungs[-1] * settings.reduction_factor <= settings.max_epochs:
         rungs.append(rungs[-1] * settings.reduction_factor)

@@ -1,1 +1,1 @@
-"""What a sweep knows of its trials, and its folder: the journal, the records, the rule for the best. No Ray."""
+"""The records of a sweep: its folder, its journal, its trials and how trials are ranked. Does not use Ray."""

@@ -1,11 +1,11 @@
-"""The events of a sweep's journal: what happened to its trials, each with the one way to write and to read it.
+"""The events of a sweep's journal, and how they are written as lines of JSON and read again.
 
-A line of JSON an event, with its kind under `event` and the Unix time under `time`:
+Each event is one line of JSON, with its kind under `event` and the Unix time in seconds under `time`:
 
     {"event": "session", "time": ...}                     a command began to work on the sweep
     {"event": "start", "time": ..., "name": "trial_0003", "number": 3, "seed": 42, "purpose": "search", "params": {...}}
     {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
-    {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it goes on after this epoch
+    {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it continues after this epoch
     {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": ""}
     {"event": "chosen", "time": ..., "number": 3, "seed": 44, "epoch": 17, "confirmed": [3, 8], "ties": [8]}
     {"event": "done", "time": ...}                        all trials, the confirmation and the evaluation have ended
@@ -59,9 +59,9 @@ class EpochEnded:
     finished: bool
     """Whether it was the trial's last epoch."""
     saved: int
-    """The last epoch from which the trial can go on."""
+    """The last saved epoch, from which the trial can continue."""
     started: float
-    """Unix time at which the process turned to the trial."""
+    """The Unix time at which the process began to work on the trial."""
     pid: int
     cost: float | None = None
     node: str = ""
@@ -69,7 +69,7 @@ class EpochEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialWentOn:
-    """A trial goes on after an epoch that is known already, in a new process; later epochs are trained again."""
+    """A trial continues after this saved epoch in a new process, which trains the later epochs again."""
 
     time: float
     name: str
@@ -78,7 +78,7 @@ class TrialWentOn:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessLost:
-    """A trial lost its process and waits for another."""
+    """The process of a trial died, and the trial waits for another process."""
 
     time: float
     name: str
@@ -93,7 +93,7 @@ class TrialEnded:
     name: str
     state: TrialState
     failure: Failure | None = None
-    """Why, if it failed; its traceback is not kept here."""
+    """Why the trial failed, without the traceback; None if it did not fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +102,19 @@ class ModelChosen:
 
     time: float
     number: int
-    """Of the configuration's trial."""
+    """The number of the configuration's trial."""
     seed: int
     epoch: int
     """The epoch of that run whose model is exported, from 1."""
     confirmed: tuple[int, ...] = ()
-    """Numbers of the trials that were confirmed with fresh seeds, best of the search first."""
+    """The numbers of the trials that were confirmed with fresh seeds, the best of the search first."""
     ties: tuple[int, ...] = ()
-    """Numbers of those that the confirmation cannot tell from the chosen one."""
+    """The numbers of the confirmed trials that are not significantly worse than the chosen one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepDone:
-    """A session came to its end: all trials, the confirmation, the evaluation."""
+    """A session has completed all trials, the confirmation and the evaluation."""
 
     time: float
 
@@ -135,7 +135,7 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 def to_row(event: Event) -> Row:
-    """An event as a line of the journal."""
+    """Returns an event as the fields of a journal line."""
     row: Row = {"event": NAMES[type(event)]}
     for one in dataclasses.fields(event):
         value = getattr(event, one.name)
@@ -148,11 +148,11 @@ def to_row(event: Event) -> Row:
 
 
 def from_row(row: Mapping[str, Any]) -> Event | None:
-    """Reads what `to_row` wrote, of this version or an earlier one; None for a kind that only a later version knows.
+    """Reads an event that `to_row` of this or an earlier version wrote; None if its kind is unknown to this version.
 
     Raises:
         KeyError: a field is missing.
-        TypeError: a field is of another type.
+        TypeError: a field has the wrong type.
     """
     kind = KINDS.get(row["event"])
     if kind is None:

@@ -1,4 +1,4 @@
-"""The trials of a sweep as its journal tells them."""
+"""Rebuilds the trials of a sweep from the events of its journal."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from fervit.search.records.record import TrialRecord
 
 
 class History:
-    """Folds the events of a journal into records, one for each trial."""
+    """Turns the events of a journal into records, one for each trial."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.records: dict[str, TrialRecord] = {}
-        """By name, in the order in which the trials started."""
+        """The record of each trial under its name, in the order in which the trials started."""
         self.choice: ModelChosen | None = None
-        """The last choice; None before the first, and in journals of versions before 0.2."""
+        """The last choice of a model; None before the first one, and in journals of versions before 0.2."""
         self.sessions = 0
         """How many commands have worked on the sweep."""
         self.done = self.was_done = False
-        """Whether the last session, and whether any, came to its end."""
+        """`done`: whether the last session completed the sweep; `was_done`: whether any session did."""
         for event in events:
             self.apply(event)
 
     def apply(self, event: Event) -> TrialRecord | None:
-        """Takes an event in; returns the record of its trial, None for an event of the sweep."""
+        """Applies an event and returns the record of its trial; None for an event that concerns the whole sweep."""
         if isinstance(event, ModelChosen):
             self.choice = event
         if isinstance(event, SessionBegan | ModelChosen | SweepDone):
@@ -53,7 +53,7 @@ class History:
             )
         record = self.records[event.name]
         if isinstance(event, EpochEnded):
-            # A trial that goes on after its process died repeats the epochs since its last save.
+            # A trial that continues after its process died trains the epochs since its last save again.
             record.epochs = [epoch for epoch in record.epochs if epoch.epoch < event.row.epoch] + [event.row]
             record.seconds = math.fsum(epoch.seconds for epoch in record.epochs)
             record.saved, record.finished, record.cost = event.saved, event.finished, event.cost

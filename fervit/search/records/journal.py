@@ -1,6 +1,7 @@
-"""trials.jsonl: all that happened to a sweep's trials, in order. From it a sweep is resumed, replayed and reported.
+"""The journal of a sweep, trials.jsonl: the events of its trials in order.
 
-The driver alone writes it. `events.py` says what each line holds.
+A sweep is resumed, replayed and reported from its journal. Only the driver process writes it. `events.py` describes the
+lines.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ AnEvent = TypeVar("AnEvent", bound=Event)
 
 
 class Journal(Protocol):
-    """Where a ledger keeps its events."""
+    """The store of a ledger's events."""
 
     earlier: Sequence[Event]
-    """The events that stood there when it was opened."""
+    """The events that the journal held when it was opened."""
 
     def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
-        """Adds an event of this time, and returns it as it will be read."""
+        """Adds an event with the current time, and returns it as it will be read later."""
         ...
 
     def close(self) -> None:
-        """Ends the work with it."""
+        """Closes the journal."""
         ...
 
 
 class JournalFile:
-    """A journal on disk. Each event is whole in the file when `append` returns, whatever kills the process then.
+    """A journal on disk. When `append` returns, the event is in the file, even if the process is killed right after.
 
     Args:
-        path: of the file, which may exist; a line that was cut off by a kill is removed.
+        path: the path of the file, which may exist. A last line that a kill cut off is removed.
 
     Raises:
         UserError: a line before the last is damaged.
@@ -47,7 +48,7 @@ class JournalFile:
         self._lines = JsonLines(path)
 
     def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
-        """Adds an event of this time, and returns it."""
+        """Appends an event with the current time to the file, and returns it."""
         event = kind(time=round(time.time(), 3), **values)
         self._lines.append(to_row(event))
         return event
@@ -58,10 +59,10 @@ class JournalFile:
 
 
 class JournalInMemory:
-    """A journal that nobody reads later, such as that of a replay.
+    """A journal that is not kept, such as that of a replay.
 
     Args:
-        clock: gives the time of its events, in seconds.
+        clock: returns the time of the events in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -69,7 +70,7 @@ class JournalInMemory:
         self._clock = clock
 
     def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
-        """Returns an event of this time."""
+        """Returns an event with the current time."""
         return kind(time=self._clock(), **values)
 
     def close(self) -> None:
@@ -77,7 +78,7 @@ class JournalInMemory:
 
 
 def read_journal(path: Path) -> list[Event]:
-    """The events of a sweep, without a line that was cut off; none if there is no such file.
+    """Reads the events of a journal, without a last line that was cut off. A missing file has no events.
 
     Raises:
         UserError: a line before the last is damaged.
@@ -94,7 +95,7 @@ def read_journal(path: Path) -> list[Event]:
 
 
 def elapsed_seconds(events: Iterable[Event]) -> float:
-    """Seconds that all sessions took together, each from its start to its last event."""
+    """Returns the seconds that all sessions took together, each from its start to its last event."""
     total = start = last = 0.0
     for event in events:
         if isinstance(event, SessionBegan):

@@ -1,4 +1,4 @@
-"""Which trials' models stay on disk while a sweep runs: those of the best, and of every rerun."""
+"""Removes the models of trials while a sweep runs, but for those of the best trials and of all reruns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ModelsKept:
     """Removes the files of trials that no later step of the sweep needs.
 
     Args:
-        folder: of the sweep.
-        metric: what trials are ranked by.
-        keep: how many of the search's trials keep their models, the best.
+        folder: the folder of the sweep.
+        metric: the metric by which trials are ranked.
+        keep: the number of best trials of the search whose models are kept.
     """
 
     def __init__(self, folder: SweepFolder, metric: Metric, keep: int) -> None:
@@ -25,7 +25,7 @@ class ModelsKept:
         self._kept: list[TrialRecord] = []
 
     def take_up(self, records: Sequence[TrialRecord]) -> None:
-        """Removes what an earlier session left on disk for no one.
+        """Removes files of earlier sessions that are no longer needed.
 
         Args:
             records: all trials and reruns of the sweep.
@@ -42,7 +42,7 @@ class ModelsKept:
                 self._folder.trial(path.name).last.unlink(missing_ok=True)
 
     def ended(self, record: TrialRecord) -> None:
-        """Removes what a trial that has ended would go on from, and models that are not among the best any more."""
+        """Removes the saved state of a trial that has ended, and the models that are no longer among the best."""
         self._folder.trial(record.name).last.unlink(missing_ok=True)
         if record.purpose != "search":
             return

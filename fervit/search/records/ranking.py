@@ -1,4 +1,4 @@
-"""The rule for the best: trials ranked, what is best at its cost, and counts by how trials ended. Pure."""
+"""Ranks trials, finds the Pareto front, and counts how trials ended."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fervit.training.objective import Metric
 
 
 def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
-    """The trials that have an epoch and did not fail, best first.
+    """Returns the trials that have an epoch and did not fail, best first.
 
-    The one rule: the best value of the metric over all epochs and trials; of equal values the earlier epoch, then the
-    earlier trial.
+    Trials are compared by the best value of the metric over their epochs. Of equal values, the one of the earlier epoch
+    comes first, and then the one of the earlier trial.
     """
     return [record for record, _ in with_best(records, metric)]
 
 
 def with_best(records: Iterable[TrialRecord], metric: Metric) -> list[tuple[TrialRecord, EpochResult]]:
-    """What `ranked` gives, each trial with its best epoch."""
+    """Returns the trials of `ranked` in the same order, each with its best epoch."""
     found = [(record, record.best(metric)) for record in records if record.state != "failed"]
     pairs = [(record, best) for record, best in found if best is not None]
     return sorted(pairs, key=lambda pair: (-metric.sign * metric.value(pair[1]), pair[1].epoch, *_order(pair[0])))
@@ -31,11 +31,11 @@ def _order(record: TrialRecord) -> tuple[int, int]:
 
 
 def pareto_front(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
-    """The trials of which none is both cheaper and at least as good, or as cheap and better; cheapest first."""
+    """Returns the Pareto front, cheapest first: the trials that are better than every other trial at no higher cost."""
     with_cost = [(record.cost, record, best) for record, best in with_best(records, metric) if record.cost is not None]
     front: list[TrialRecord] = []
     leading: EpochResult | None = None
-    for _, record, best in sorted(with_cost, key=lambda one: one[0]):  # stable: of equal cost the best first
+    for _, record, best in sorted(with_cost, key=lambda one: one[0]):  # stable, so the best of equal costs is first
         if metric.improves(best, leading):
             front.append(record)
             leading = best
@@ -43,17 +43,17 @@ def pareto_front(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRe
 
 
 def counts_by_state(records: Iterable[TrialRecord]) -> Counter[str]:
-    """How many trials are in each state."""
+    """Counts the trials in each state."""
     return Counter(record.state for record in records)
 
 
 def failures_by_kind(records: Iterable[TrialRecord]) -> Counter[str]:
-    """How many trials failed of each kind."""
+    """Counts the failed trials by the kind of their failure."""
     return Counter(record.failure.kind for record in records if record.state == "failed" and record.failure)
 
 
 def best_values(record: TrialRecord, metric: Metric) -> Iterator[tuple[int, float]]:
-    """(epoch, best value of the metric so far) of each epoch of a trial."""
+    """Yields (epoch, the best value of the metric so far) for each epoch of a trial."""
     best: float | None = None
     for epoch in record.epochs:
         value = metric.value(epoch)

@@ -1,4 +1,4 @@
-"""What a sweep remembers of each trial. Pure: no Ray, no files."""
+"""The record of a trial."""
 
 from __future__ import annotations
 
@@ -15,53 +15,54 @@ from fervit.training.objective import Metric
 
 @dataclass(kw_only=True)
 class TrialRecord:
-    """One trial, or its rerun with another seed: its configuration, its curve, its end."""
+    """A trial, or a rerun of its configuration with another seed: its hyperparameters, its epochs and how it ended."""
 
     number: int
-    """Of the configuration, from 0; reruns of a configuration share it."""
+    """The number of the configuration, from 0. Reruns have the number of their configuration."""
     name: str
     """The name of the trial's folder, such as trial_0003 or trial_0003_seed43."""
     seed: int
     params: Params
-    """The hyperparameters that are searched."""
+    """The values of the hyperparameters that are searched."""
     purpose: Purpose = "search"
-    """noise: the leading configuration with a fresh seed; confirm: one of the best, again, at the end."""
+    """Why the trial runs. "search": a new configuration. "noise": the best configuration so far with a fresh seed, to
+    measure the noise of the seed. "confirm": one of the best configurations with a fresh seed, after the search."""
     warmup_epochs: float = 0.0
     state: TrialState = "running"
     epochs: list[EpochResult] = field(default_factory=list)
-    """The results of its epochs, in order."""
+    """The results of the trial's epochs, in order."""
     failure: Failure | None = None
-    """Why it failed, if it did."""
+    """Why the trial failed; None if it did not."""
     finished: bool = False
-    """Whether it ran all its epochs."""
+    """Whether the trial has trained all its epochs."""
     seconds: float = 0.0
-    """Seconds of training and validation."""
+    """The seconds of training and validation."""
     cost: float | None = None
-    """What the metric is weighed against (`metric.against`): number of weights, or milliseconds a code."""
+    """The value of the second objective (`metric.against`): the number of weights, or milliseconds for one code."""
     started: float = 0.0
-    """Unix time at which the last of its processes turned to it."""
+    """The Unix time at which the trial's latest process began to work on it."""
     ended: float = 0.0
-    """Unix time of its last report."""
+    """The Unix time of the trial's last report."""
     pid: int = 0
-    """The process that ran it last."""
+    """The process id of the trial's latest process."""
     saved: int = 0
-    """The last epoch from which it can go on."""
+    """The last saved epoch, from which the trial can continue."""
 
     def best(self, metric: Metric) -> EpochResult | None:
-        """The epoch with the best value, the earliest of equal ones; None before the first epoch."""
+        """Returns the epoch with the best value, the earliest of equal ones; None before the first epoch."""
         return metric.best(self.epochs)
 
     def best_value(self, metric: Metric) -> float | None:
-        """The best value of the metric; None before the first epoch."""
+        """Returns the best value of the metric; None before the first epoch."""
         best = self.best(metric)
         return None if best is None else metric.value(best)
 
 
 def params_text(params: Mapping[str, Any]) -> str:
-    """Such as "lr 0.0001, depth 6"."""
+    """Writes hyperparameters on a line, such as "lr 0.0001, depth 6"."""
     return ", ".join(f"{name} {short(value)}" for name, value in params.items())
 
 
 def short(value: object) -> str:
-    """A hyperparameter as people read it: numbers with three digits."""
+    """Writes the value of a hyperparameter, with three significant digits if it is a float."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What a trial tells the sweep after each epoch, through Ray Tune, which passes on flat dicts."""
+"""The report that a trial sends to the driver after each epoch, through Ray Tune, which transports flat dicts."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from fervit.training.epoch import FIELDS, EpochResult
 from fervit.training.failure import Failure
 
 NO_METRIC = "metric missing"
-"""The kind of failure of a report without an epoch's metrics."""
+"""The kind of failure of a trial whose report lacks the metrics of an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialReport:
-    """An epoch of a trial, or its failure."""
+    """A report of a trial: the result of an epoch, or a failure."""
 
     epoch: EpochResult | None = None
-    """None if the trial failed."""
+    """The result of the epoch; None if the trial failed."""
     best_value: float = float("nan")
-    """The best value of the metric so far."""
+    """The best value of the metric that the trial has reached so far."""
     finished: bool = False
-    """The trial has run all its epochs."""
+    """Whether the trial has trained all its epochs."""
     saved: int = 0
-    """The last epoch that it can go on from; 0 for none."""
+    """The last saved epoch, from which the trial can continue; 0 for none."""
     again: bool = False
-    """The epoch was trained by an earlier process, which may have died before it reported it."""
+    """Whether an earlier process trained the epoch. That process may have died before it reported the epoch."""
     cost: float | None = None
-    """What the metric is weighed against (`metric.against`)."""
+    """The value of the second objective (`metric.against`); None if there is none."""
     failure: Failure | None = None
     started: float = 0.0
-    """Unix time at which a process turned to the trial."""
+    """The Unix time at which the process began to work on the trial."""
     pid: int = 0
-    """Of that process; Ray Tune adds it."""
+    """The id of that process, which Ray Tune adds."""
     node: str = ""
-    """Address of its node; Ray Tune adds it."""
+    """The address of that process's node, which Ray Tune adds."""
 
     def to_tune(self) -> dict[str, Any]:
-        """The dict that a Trainable's `step` returns; `done` ends the trial."""
+        """Returns the dict that a Trainable's `step` returns. Its key `done` ends the trial."""
         return {
             **(self.epoch.to_json() if self.epoch else {}),
             "best_value": self.best_value,
@@ -54,7 +54,7 @@ class TrialReport:
 
     @classmethod
     def from_tune(cls, result: Mapping[str, Any]) -> TrialReport:
-        """Reads what Ray Tune passes on; a report without an epoch's metrics is a failure of the kind `NO_METRIC`."""
+        """Reads a dict from Ray Tune. A report without an epoch's metrics becomes a failure of the kind `NO_METRIC`."""
         failure = Failure.parse(str(result.get("failure") or ""))
         missing = [name for name in ("best_value", *FIELDS) if name not in result]
         if failure is None and missing:

@@ -1,4 +1,4 @@
-"""The folder of a sweep, in which every file has its name once: a new one, or the one to go on with."""
+"""The folder of a sweep: the names of its files, and the search for a folder to resume."""
 
 from __future__ import annotations
 
@@ -21,115 +21,119 @@ from fervit.search.space.space_file import parse_space
 from fervit.search.splits import Splits
 
 MAY_CHANGE = ("search.trials", "budget", "trial", "confirm")
-"""Keys of the space that a resumed sweep may have with other values than before."""
+"""The keys of the space whose values may change when a sweep is resumed."""
 
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """Paths in `checkpoints/<trial>/`, which the trial's own processes write."""
+    """The files in `checkpoints/<trial>/`, which the processes of the trial write."""
 
     path: Path
 
     @property
     def last(self) -> Path:
-        """What the trial goes on from after its process died."""
+        """The saved state from which the trial continues after its process died."""
         return self.path / "last.pt"
 
     @property
     def best_model(self) -> Path:
-        """The model of its best epoch."""
+        """The model of the trial's best epoch."""
         return self.path / BEST_MODEL
 
     @property
     def sweep(self) -> SweepFolder:
-        """The folder of the sweep that the trial is of."""
+        """The folder of the sweep that the trial belongs to."""
         return SweepFolder(self.path.parent.parent)
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """Paths in `experiments/<space>_<time>/`; `path` is absolute, since workers have other working directories."""
+    """The files in `experiments/<space>_<time>/`. `path` is absolute, since workers have other working directories."""
 
     path: Path
 
     @property
     def space(self) -> Path:
-        """The resolved search space, as YAML."""
+        """The search space with all overrides and defaults, as YAML."""
         return self.path / "sweep.yaml"
 
     @property
     def environment(self) -> Path:
-        """Versions, hardware, the seed and the fingerprints of the data."""
+        """The versions, the hardware, the seed and the fingerprints of the data, as JSON."""
         return self.path / "environment.json"
 
     @property
     def journal(self) -> Path:
-        """All that happened, in order: what the sweep is resumed from."""
+        """The journal: the events of the sweep in order, from which it is resumed."""
         return self.path / "trials.jsonl"
 
     @property
     def study(self) -> Path:
-        """Optuna's storage, which is made from the journal."""
+        """The storage of Optuna's study, which can be rebuilt from the journal."""
         return self.path / "study.journal"
 
     @property
     def leaderboard(self) -> Path:
-        """A row for each training, best first."""
+        """The leaderboard, with a row for each trial and each rerun, best first."""
         return self.path / "leaderboard.csv"
 
     @property
     def failures(self) -> Path:
-        """Tracebacks of trials that ended with an exception."""
+        """The tracebacks of the trials that ended with an exception."""
         return self.path / "failures.log"
 
     @property
     def best(self) -> Path:
-        """The exported model, with its card."""
+        """The folder of the exported model and its model card."""
         return self.path / "best"
 
     @property
     def sealed_test(self) -> Path:
-        """Each look at the test split."""
+        """The record of every evaluation on the test split."""
         return self.path / "sealed_test.json"
 
     @property
     def report(self) -> Path:
-        """The page that shows all of it."""
+        """The page that shows all results of the sweep."""
         return self.path / "report.html"
 
     @property
     def checkpoints(self) -> Path:
-        """A folder for each trial that runs or whose model is kept."""
+        """The folder that holds one folder for each trial that runs or whose model is kept."""
         return self.path / "checkpoints"
 
     @property
     def logs(self) -> Path:
-        """What TensorBoard reads."""
+        """The folder of TensorBoard's logs."""
         return self.path / "logs"
 
     @property
     def ray_log(self) -> Path:
-        """What Ray wrote."""
+        """The output of Ray."""
         return self.path / "ray.log"
 
     @property
     def stop(self) -> Path:
-        """Asks the trials to save after the epoch that they are in."""
+        """A file that exists while the trials are asked to save after their current epoch."""
         return self.path / ".stop"
 
     def evaluation(self, look: int = 1) -> Path:
-        """What the n-th look at the test split, or the evaluation on validation, wrote."""
+        """The folder of an evaluation.
+
+        Args:
+            look: 1 for the first evaluation on the test split or the one on validation, 2 for the second, and so on.
+        """
         return self.path / ("evaluation" if look == 1 else f"evaluation_{look}")
 
     def trial(self, name: str) -> TrialFolder:
-        """The folder of one trial."""
+        """Returns the folder of a trial."""
         return TrialFolder(self.checkpoints / name)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Keeps a second command from working in this folder.
+        """Locks the folder, so that no second command works in it.
 
         Raises:
-            UserError: another command works there.
+            UserError: another command holds the lock.
         """
         return locked(self.path, "sweep")
 
@@ -139,19 +143,19 @@ class SweepFolder:
             shutil.rmtree(self.path)
 
     def is_sweep(self) -> bool:
-        """Whether a sweep can be resumed from here."""
+        """Returns whether the folder holds a sweep that can be resumed."""
         return self.space.is_file() and self.environment.is_file()
 
     def write_space(self, space: SearchSpace) -> None:
-        """Writes the resolved space."""
+        """Writes the search space."""
         write_text(self.space, yaml.safe_dump(space.to_json(), sort_keys=False))
 
     def read_space(self) -> SearchSpace:
-        """Reads what `write_space` wrote.
+        """Reads the search space that `write_space` wrote.
 
         Raises:
             FileNotFoundError: there is no such file.
-            UserError: it is damaged.
+            UserError: the file is damaged.
         """
         try:
             raw = yaml.safe_load(self.space.read_text(encoding="utf-8"))
@@ -162,7 +166,7 @@ class SweepFolder:
         return parse_space(raw, str(self.space))
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Writes it once, at the start; what a later session runs on is appended to `sessions`."""
+        """Writes environment.json; the environment of a later session is appended to its `sessions`."""
         if self.environment.is_file():
             first = json.loads(self.environment.read_text(encoding="utf-8"))
             environment = {**first, "sessions": [*first.get("sessions", []), environment]}
@@ -170,10 +174,15 @@ class SweepFolder:
 
 
 def earlier_sweep(space: SearchSpace, given: str, root: Path = Path("experiments")) -> SweepFolder | None:
-    """The folder of a sweep to go on with: the one given, or the newest of the space's name; None where there is none.
+    """Finds the folder of a sweep to resume; None if there is none.
+
+    Args:
+        space: the search space.
+        given: the folder that the user named; "" for the newest folder with the name of the space.
+        root: the folder that holds all sweeps.
 
     Raises:
-        UserError: the folder given is no sweep's.
+        UserError: the folder that the user named holds no sweep.
     """
     if given:
         folder = SweepFolder(Path(given).absolute())
@@ -191,11 +200,11 @@ def earlier_sweep(space: SearchSpace, given: str, root: Path = Path("experiments
 
 
 def check_same(space: SearchSpace, splits: Splits, folder: SweepFolder) -> None:
-    """Checks whether a sweep can go on with this space and these latents.
+    """Checks that a sweep can be resumed with this space and these latents.
 
     Raises:
         UserError: the space differs in more than the number of trials, the budget, the resources and the confirmation,
-            or the latents are others.
+            or the latents are not those that the sweep began with.
     """
     before = folder.read_space()
     changed = [
@@ -218,7 +227,7 @@ def check_same(space: SearchSpace, splits: Splits, folder: SweepFolder) -> None:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (old value, new value) of what differs."""
+    """Returns dotted key -> (old value, new value) for each key whose values differ."""
     found: dict[str, tuple[Any, Any]] = {}
     for key in [*old, *(key for key in new if key not in old)]:
         a, b = old.get(key), new.get(key)

@@ -1,1 +1,1 @@
-"""The search space: its file, its settings, its rules, its configurations as points. No Ray."""
+"""The search space: its file, its settings, its rules, and its configurations as points. Does not use Ray."""

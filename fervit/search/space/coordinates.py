@@ -1,4 +1,4 @@
-"""Configurations of a search space as points, for models of the space."""
+"""Maps the configurations of a search space to points, for regression models over the space."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from fervit.search.space.search_space import DEFAULTS, Params, Range, SearchSpac
 
 
 def coordinates(space: SearchSpace, params: Params) -> list[float]:
-    """A configuration as numbers between 0 and 1; one for each value of a list that is not of numbers."""
+    """Returns a configuration as numbers between 0 and 1.
+
+    A range gives one number, on the scale on which it is sampled. A list of values gives one number for each value
+    (one-hot encoding).
+    """
     whole = {**DEFAULTS, **space.fixed, **params}
     point: list[float] = []
     for name, distribution in space.parameters.items():

@@ -1,4 +1,4 @@
-"""The space of hyperparameters that a sweep searches, and its rules. No Ray, no Optuna."""
+"""The space of hyperparameters that a sweep searches, and its rules. Uses neither Ray nor Optuna."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fervit.training.config import TrainConfig, heads_divide
 from fervit.training.objective import Metric
 
 Params = dict[str, Any]
-"""Hyperparameters by name, as JSON has them."""
+"""The name of each hyperparameter -> its value, which JSON can hold."""
 CONFIG_TYPES: Mapping[str, Any] = typing.get_type_hints(TrainConfig)
 DEFAULTS: Params = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
 PAIR = ("embed_dim", "heads")
@@ -24,22 +24,22 @@ PAIR = ("embed_dim", "heads")
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """One of a list."""
+    """A hyperparameter that takes one of a list of values."""
 
     values: tuple[Any, ...]
 
     def options(self) -> tuple[Any, ...]:
-        """All values."""
+        """Returns all values."""
         return self.values
 
     def contains(self, value: Any) -> bool:
-        """Whether a value is one of the list."""
+        """Returns whether a value is in the list."""
         return value in self.values
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """A number between two, both included."""
+    """A hyperparameter that is a number between `min` and `max`, both included."""
 
     kind: Literal["uniform", "log_uniform", "int"]
     min: float
@@ -48,11 +48,11 @@ class Range:
     step: int = 1
 
     def options(self) -> range | None:
-        """All values, or None where there is no end of them."""
+        """Returns all values of a whole number; None for a continuous range."""
         return range(int(self.min), int(self.max) + 1, self.step) if self.kind == "int" else None
 
     def contains(self, value: Any) -> bool:
-        """Whether a value lies in the range and on its steps."""
+        """Returns whether a value lies in the range and on one of its steps."""
         in_range = isinstance(value, int | float) and self.min <= value <= self.max
         return in_range and (self.kind != "int" or (value - self.min) % self.step == 0)
 
@@ -63,32 +63,38 @@ When = Mapping[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """A whole space file, checked."""
+    """A search space file that has been checked."""
 
     name: str
     metric: Metric = field(default_factory=Metric)
     search: SearchSettings = field(default_factory=SearchSettings)
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     parameters: dict[str, Distribution]
-    """A parameter stands after those that its condition names."""
+    """The distribution of each hyperparameter, sorted so that it comes after those that its condition names."""
     when: dict[str, When] = field(default_factory=dict)
-    """Parameter -> the values that others must have for it to be searched; else it has its default."""
+    """The conditions: a hyperparameter -> the values that others must have for it to be searched. If they have other
+    values, the hyperparameter keeps its default."""
     fixed: Params = field(default_factory=dict)
     trial: TrialResources = field(default_factory=TrialResources)
     confirm: Confirm = field(default_factory=Confirm)
     budget: Budget = field(default_factory=Budget)
 
     def config(self, params: Mapping[str, Any], seed: int | None = None) -> TrainConfig:
-        """The training configuration of one choice of the parameters; of the search's seed unless another is given."""
+        """Returns the training configuration for some values of the parameters.
+
+        Args:
+            params: the values of the hyperparameters that are searched.
+            seed: the seed of the training; None for the seed of the search.
+        """
         seed = self.search.seed if seed is None else seed
         return TrainConfig(**{**self.fixed, **params, "epochs": self.early_stopping.max_epochs, "seed": seed})
 
     def is_active(self, name: str, params: Mapping[str, Any]) -> bool:
-        """Whether a parameter is searched, given those that stand before it."""
+        """Returns whether the condition of a parameter holds, given the values of the parameters before it."""
         return all(other in params and params[other] in values for other, values in self.when.get(name, {}).items())
 
     def active(self, params: Mapping[str, Any]) -> Params:
-        """`params` without those whose condition does not hold."""
+        """Returns `params` without the parameters whose condition does not hold."""
         kept: Params = {}
         for name in self.parameters:
             if name in params and self.is_active(name, kept):
@@ -96,12 +102,12 @@ class SearchSpace:
         return kept
 
     def allowed(self, params: Mapping[str, Any]) -> bool:
-        """Whether heads divide embed_dim; what `params` leaves out is taken from `fixed` or the defaults."""
+        """Returns whether heads divide embed_dim. Values that `params` lacks come from `fixed` or the defaults."""
         whole = {**DEFAULTS, **self.fixed, **params}
         return heads_divide(whole["embed_dim"], whole["heads"])
 
     def pairs_left_out(self) -> tuple[int, int]:
-        """(pairs of embed_dim and heads that cannot be built and are never started, all pairs)."""
+        """Returns (the number of pairs of embed_dim and heads that cannot be built, the number of all pairs)."""
         left_out = pairs = 0
         for pair in self._pairs():
             pairs += 1
@@ -109,7 +115,7 @@ class SearchSpace:
         return left_out, pairs
 
     def buildable_pairs(self) -> Iterator[tuple[int, int]]:
-        """(embed_dim, heads) of every model that can be built."""
+        """Returns the pairs (embed_dim, heads) for which a model can be built."""
         return (pair for pair in self._pairs() if heads_divide(*pair))
 
     @property
@@ -118,7 +124,7 @@ class SearchSpace:
         return all(distribution.options() is not None for distribution in self.parameters.values())
 
     def size(self) -> float:
-        """How many configurations there are, without the pairs left out; infinite with a continuous parameter."""
+        """Returns the number of configurations that can be built; infinity if a parameter is continuous."""
         if not self.finite:
             return math.inf
         deciding = [name for name in self.parameters if any(name in when for when in self.when.values())]
@@ -133,11 +139,11 @@ class SearchSpace:
         return total * (pairs - left_out if set(PAIR).isdisjoint(deciding) else 1)
 
     def configurations(self) -> Iterator[Params]:
-        """Every configuration of a finite space, each once; none whose model cannot be built."""
+        """Returns every configuration of a finite space whose model can be built, each once."""
         return (params for params in self._choices(list(self.parameters)) if self.allowed(params))
 
     def example(self) -> Params:
-        """Some configuration that keeps the rules."""
+        """Returns some configuration that keeps the rules of the space."""
         first = {
             name: d.values[0] if isinstance(d, Values) else CONFIG_TYPES[name](d.min)
             for name, d in self.parameters.items()
@@ -146,14 +152,14 @@ class SearchSpace:
         return self.active(first) | dict(zip(PAIR, pair, strict=True))
 
     def to_json(self) -> JsonObject:
-        """The resolved space as the plain dict that a space file holds."""
+        """Returns the space with all its defaults as the dict that a space file holds."""
         plain = dataclasses.asdict(self)
         del plain["when"]
         plain["parameters"] = {name: self._plain(name) for name in self.parameters}
         return plain
 
     def values_of(self, name: str) -> Sequence[int]:
-        """All values of a whole-number hyperparameter: of `parameters`, else the one of `fixed` or the default."""
+        """Returns all values of a whole-number hyperparameter, a single one if it is not searched."""
         if name not in self.parameters:
             return ({**DEFAULTS, **self.fixed}[name],)
         return self.parameters[name].options() or ()
@@ -162,7 +168,7 @@ class SearchSpace:
         return itertools.product(self.values_of("embed_dim"), self.values_of("heads"))
 
     def _choices(self, names: Sequence[str], chosen: Params | None = None) -> Iterator[Params]:
-        """All choices of some finite parameters; one whose condition does not hold is left out of a choice."""
+        """Yields all combinations of values of some finite parameters, without those whose conditions do not hold."""
         chosen = chosen or {}
         if not names:
             yield chosen

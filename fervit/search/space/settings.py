@@ -1,4 +1,4 @@
-"""The sections of a search space file other than the space itself: metric, search, stopping, resources, budget."""
+"""The sections of a search space file on how the space is searched, from the sampler to the budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """How configurations are chosen."""
+    """The section `search`: how configurations are chosen."""
 
     sampler: Literal["tpe", "random", "qmc", "cmaes", "gp", "grid"] = "tpe"
     trials: int = 64
@@ -26,11 +26,11 @@ class SearchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    """When a trial that falls behind is stopped.
+    """The section `early_stopping`: when a trial that falls behind the others is stopped.
 
-    asha (Li et al., 2020) compares at rungs; hyperband (Li et al., 2018) starts part of the trials at later rungs;
-    median
-    (Golovin et al., 2017) stops what is below the median of the trials so far. `grace_epochs` count after the warm-up.
+    asha (Li et al., 2020) compares trials at rungs. hyperband (Li et al., 2018) also has brackets whose first rung
+    comes later. median (Golovin et al., 2017) stops trials that are worse than the median of the earlier ones.
+    `grace_epochs`, the epochs before the first comparison, count after the warm-up of the learning rate.
     """
 
     scheduler: Literal["asha", "hyperband", "median", "none"] = "asha"
@@ -50,16 +50,17 @@ class EarlyStopping:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResources:
-    """What one trial gets of the cluster."""
+    """The section `trial`: the resources of one trial."""
 
     workers: int = 1
-    """Processes that share each batch out (DDP); with more than one, a whole GPU each or none."""
+    """The number of processes that divide each batch among them (DDP). If there are several, each gets a whole GPU or
+    none."""
     cpus: float = 1
-    """Of each worker; its threads."""
+    """The CPUs of each worker, which are also the number of its threads."""
     gpus: float = 0
-    """Of each worker; a share of a GPU is a cap on its memory, too."""
+    """The GPUs of each worker. A fraction also limits the worker to that share of the GPU's memory."""
     max_failures: int = 3
-    """Times that a trial goes on after its process died."""
+    """How many times a trial continues after its process died."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -70,7 +71,10 @@ class TrialResources:
 
 @dataclass(frozen=True, kw_only=True)
 class Confirm:
-    """The best trials run again with fresh seeds, since the best of many is partly luck. `top: 0` leaves it out."""
+    """The section `confirm`: the `top` best trials run again with `seeds` fresh seeds each; 0 for no confirmation.
+
+    The best of many trials is partly lucky with its seed, so its value on validation is too optimistic.
+    """
 
     top: int = 0
     seeds: int = 3
@@ -82,12 +86,12 @@ class Confirm:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """When the search starts no more trials and stops those that run; null is no limit."""
+    """The section `budget`: when the search ends and its running trials are stopped; null for no limit."""
 
     hours: float | None = None
     gpu_hours: float | None = None
     until_noise: bool = False
-    """End the search when the next trial can be expected to gain less than fresh seeds differ."""
+    """Whether the search ends when the expected improvement is below the standard deviation over fresh seeds."""
 
     def __post_init__(self) -> None:
         for name in ("hours", "gpu_hours"):

@@ -1,4 +1,4 @@
-"""Reads a search space file: from YAML to a checked `SearchSpace`, or one line that says what is wrong."""
+"""Reads a search space file in YAML, and checks it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fervit.search.space.settings import Budget, Confirm, EarlyStopping, SearchS
 from fervit.training.objective import Metric
 
 MAX_PAIRS = 1_000_000
-"""Pairs of embed_dim and heads that are counted before a sweep."""
+"""The largest number of pairs of embed_dim and heads, all of which are enumerated before a sweep."""
 NOT_SEARCHABLE = {
     "epochs": "every trial runs up to early_stopping.max_epochs",
     "seed": "every trial uses search.seed",
@@ -37,10 +37,14 @@ OF_THE_DATA = dict.fromkeys(("seq_len", "latent_dim"), "it is the latents' own; 
 
 
 def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
-    """Reads a space file and applies `a.b=v` overrides.
+    """Reads a space file and applies overrides.
+
+    Args:
+        path: the path of the file.
+        overrides: settings such as "search.trials=16", which replace those of the file.
 
     Raises:
-        UserError: anything wrong with the file or an override, in one line that names the place and the rule.
+        UserError: the file or an override is wrong. The message names the place and the rule in one line.
     """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
@@ -58,7 +62,7 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would keep the last in silence."""
+    """A YAML loader that refuses duplicate keys, of which the standard loader silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -69,8 +73,16 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
-    """A space from the plain dict of a space file; `where` names the file in errors."""
-    fields = {f.name for f in dataclasses.fields(SearchSpace)} - {"when"}  # conditions stand with their parameters
+    """Makes a search space from the content of a space file.
+
+    Args:
+        raw: the content of the file.
+        where: the name of the file, for error messages.
+
+    Raises:
+        UserError: the content is wrong. The message names the place and the rule in one line.
+    """
+    fields = {f.name for f in dataclasses.fields(SearchSpace)} - {"when"}  # a file writes conditions inside parameters
     check_keys(raw, fields, where)
     for key in ("name", "parameters"):
         if raw.get(key) in (None, {}):
@@ -103,7 +115,7 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
 
 
 def _parameters(raw: Any, where: str) -> tuple[dict[str, Distribution], dict[str, When]]:
-    """The distributions and the conditions, each parameter after those that its condition names."""
+    """Returns the distributions and the conditions. Each parameter comes after those that its condition names."""
     parameters: dict[str, Distribution] = {}
     when: dict[str, JsonObject] = {}
     _collect(raw, {}, f"{where}: parameters", parameters, when)
@@ -129,7 +141,15 @@ def _collect(
     parameters: dict[str, Distribution],
     when: dict[str, JsonObject],
 ) -> None:
-    """Adds the parameters of a mapping, and of the groups `{when: ..., parameters: ...}` in it."""
+    """Adds the parameters of a mapping, and those of the groups `{when: ..., parameters: ...}` in it.
+
+    Args:
+        raw: the mapping.
+        outer: the conditions of the groups around it.
+        where: the place of the mapping, for error messages.
+        parameters: gets the distribution of each parameter.
+        when: gets the conditions of each parameter, not yet checked.
+    """
     if not isinstance(raw, Mapping):
         raise UserError(f"{where}: must be a mapping of hyperparameters, but got {raw!r}")
     groups = {name for name, value in raw.items() if isinstance(value, Mapping) and "parameters" in value}
@@ -236,7 +256,7 @@ def _refuse(raw: Mapping[str, Any], reasons: Mapping[str, str], where: str) -> N
 
 
 def _checked(space: SearchSpace, where: str) -> SearchSpace:
-    """Rules that span sections: some pair can be built, every value is one TrainConfig takes, warm starts fit."""
+    """Checks the rules that concern several sections, such as that some model can be built and that warm starts fit."""
     n_pairs = 1
     for name in ("embed_dim", "heads"):
         section = f"parameters.{name}" if name in space.parameters else f"fixed.{name}"
@@ -268,7 +288,11 @@ def _checked(space: SearchSpace, where: str) -> SearchSpace:
 
 
 def check_search(space: SearchSpace, where: str) -> None:
-    """Samplers and schedulers that cannot do what the rest of the file asks for."""
+    """Checks that the sampler and the scheduler can do what the rest of the file asks for.
+
+    Raises:
+        UserError: they cannot.
+    """
     if space.metric.against is not None and space.early_stopping.scheduler != "none":
         raise UserError(
             f"{where}: early_stopping.scheduler: `scheduler: none` must hold with metric.against, but got "
@@ -317,21 +341,21 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
 
 
 def warm_start_params(space: SearchSpace, params: Mapping[str, Any]) -> Params:
-    """A warm start with what it leaves out at the training default, where the space has that; the rest is sampled."""
+    """Completes a warm start with the defaults that lie in the space. Optuna samples the remaining parameters."""
     filled = {name: DEFAULTS[name] for name, d in space.parameters.items() if d.contains(DEFAULTS[name])}
     given = {name: convert(value, CONFIG_TYPES[name], name) for name, value in params.items()}
     return space.active({**filled, **given})
 
 
 def override(raw: JsonObject, setting: str) -> None:
-    """Sets one key in the plain dict of a space file.
+    """Sets one key in the content of a space file.
 
     Args:
-        raw: the dict; it is changed.
-        setting: such as "search.trials=16", the value as YAML.
+        raw: the content, which is changed.
+        setting: a dotted key and its value in YAML, such as "search.trials=16".
 
     Raises:
-        UserError: the setting is not of that form, or names a section that is none.
+        UserError: the setting does not have that form, or its key leads through a value that is no section.
     """
     path, equals, text = setting.partition("=")
     keys = path.strip().split(".")

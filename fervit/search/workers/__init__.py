@@ -1,1 +1,1 @@
-"""Where trials run: Ray Tune, the processes of a trial, and checks of the nodes."""
+"""Runs trials on a cluster: Ray Tune, the processes of a trial, and checks of the nodes."""

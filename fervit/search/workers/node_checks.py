@@ -1,4 +1,4 @@
-"""What only the cluster's own nodes can say before a sweep: what they see of the disks, and how fast they train."""
+"""Checks on the nodes of the cluster before a sweep: which files they see, and how fast they train."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from fervit.training.config import TrainConfig
 from fervit.training.failure import PROCESS_DIED, Failure
 
 MEASURED_S = 3.0
-"""Of training for each configuration that is measured."""
+"""The seconds for which each measured configuration is trained."""
 
 
 def check_nodes(nodes: Sequence[Node], folder: Path, latents: str) -> list[str]:
-    """Has every node write into the sweep's folder and look at the latents; returns remarks for the user.
+    """Checks that every node can write to the sweep's folder and read the latents, and returns remarks for the user.
 
-    Trials write their checkpoints there themselves; the latents come to them through Ray, so a node that cannot read
-    those is only told of.
+    Trials write their checkpoints to the sweep's folder. They get the latents through Ray, so that a node that cannot
+    read the latents causes only a remark.
 
     Raises:
-        UserError: a node has a disk of its own there.
+        UserError: a node does not share the folder with the others.
     """
     found = check_shared(nodes, folder, partial(_unreadable, latents))
     return [f"node {node} cannot read {latents} ({why}); it is sent the codes instead" for node, why in found.items()]
@@ -48,14 +48,14 @@ def _unreadable(latents: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long a configuration takes, or why it cannot be trained."""
+    """How long an epoch of a configuration takes, or why the configuration cannot be trained."""
 
     seconds_an_epoch: float
     failure: Failure | None = None
 
 
 def measure_pace(configs: Sequence[TrainConfig], latents: SharedLatents, resources: TrialResources) -> list[Pace]:
-    """Trains each configuration for some seconds on what a trial gets, on whichever node has it free."""
+    """Trains each configuration for some seconds with the resources of a trial, on any node that has them free."""
     options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
     threads, device = max(1, int(resources.cpus)), "cuda" if resources.gpus else "cpu"
     share = min(1.0, resources.gpus or 1.0)
@@ -96,5 +96,5 @@ def _pace(config: TrainConfig, latents: SharedLatents, threads: int, device: str
     except Exception as error:
         return Pace(seconds_an_epoch=0.0, failure=failure_of(error, config.batch_size, torch.device(device)))
     steps = -(-len(train) // config.batch_size)
-    forward = len(val) / len(train) / 3  # validation is a third of a step's arithmetic for each row
+    forward = len(val) / len(train) / 3  # validation needs a third of the arithmetic of a training step
     return Pace(seconds_an_epoch=steps * statistics.median(times[1:] or times) * (1 + forward))

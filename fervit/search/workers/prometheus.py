@@ -1,4 +1,4 @@
-"""What a sweep tells Prometheus: the metrics that Grafana shows (`clusters/grafana/fervit.json`)."""
+"""Exports metrics of a sweep to Prometheus, which Grafana shows (`clusters/grafana/fervit.json`)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ STATES = ("running", "finished", "stopped", "failed")
 
 
 class Metrics(Observer):
-    """Keeps the metrics up to date; Ray exports them, with `ray_` before their names.
+    """Updates the metrics of a sweep. Ray exports them with the prefix `ray_`.
 
     Args:
-        sweep: the name of the sweep's folder, which every metric carries.
-        gpu_share: of the cluster's GPUs, that one trial takes; 0 without GPUs.
+        sweep: the name of the sweep's folder, with which every metric is tagged.
+        gpu_share: the share of the cluster's GPUs that one trial takes; 0 without GPUs.
     """
 
     def __init__(self, sweep: str, gpu_share: float = 0.0) -> None:
@@ -47,7 +47,7 @@ class Metrics(Observer):
                 self._failures.set(n, {"kind": kind})
 
     def _update(self, ledger: Ledger) -> None:
-        if not self._counts:  # what an earlier session did is there, but was not trained now
+        if not self._counts:  # trials of earlier sessions are shown, but their epochs are not counted again
             ended = [record for record in ledger.records if record.state != "running"]
             self._counts = {state: sum(record.state == state for record in ended) for state in STATES}
             self._ended_epochs = sum(len(record.epochs) for record in ended)

@@ -1,4 +1,4 @@
-"""What the driver asks a trial's process to train, through Ray Tune, which passes on flat dicts."""
+"""The task that the driver sends to the process of a trial, through Ray Tune, which transports flat dicts."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from fervit.training.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrialTask:
-    """One trial for a process to start, or to go on with."""
+    """A trial that a process is to start or to continue."""
 
     name: str
     folder: TrialFolder
-    """Where the trial writes its checkpoints, and what it goes on from."""
+    """The folder of the trial's checkpoints, from which it also continues."""
     train: TrainConfig
     workers: int
-    """Processes that train together (DDP)."""
+    """The number of processes that train together (DDP)."""
     resources: Mapping[str, float]
-    """What each worker gets, as Ray names it."""
+    """The resources of each worker, under Ray's names "CPU" and "GPU"."""
 
     def to_tune(self) -> dict[str, Any]:
-        """The configuration that Ray Tune gives to the trial."""
+        """Returns the configuration that Ray Tune passes to the trial."""
         return {
             "name": self.name,
             "folder": str(self.folder.path),
-            "train": json.dumps(self.train.to_json()),  # one text: Ray Tune copies each value many times
+            "train": json.dumps(self.train.to_json()),  # one string, since Ray Tune copies each value many times
             "resources": dict(self.resources),
             "workers": self.workers,
         }
 
     @classmethod
     def from_tune(cls, config: Mapping[str, Any]) -> TrialTask:
-        """Reads what `to_tune` wrote."""
+        """Reads a configuration that `to_tune` made."""
         return cls(
             name=config["name"],
             folder=TrialFolder(Path(config["folder"])),
@@ -50,5 +50,5 @@ class TrialTask:
 
 
 def resources_of(trial: TrialResources) -> dict[str, float]:
-    """What each worker of a trial gets, as Ray names it."""
+    """Returns the resources of each worker of a trial, under Ray's names "CPU" and "GPU"."""
     return {"CPU": trial.cpus, "GPU": trial.gpus}

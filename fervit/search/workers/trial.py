@@ -1,4 +1,4 @@
-"""One trial as a Ray Tune Trainable: a Trainer driven an epoch a step, in an actor that later trials reuse."""
+"""A trial as a Ray Tune Trainable that trains one epoch in each step, in an actor that later trials reuse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fervit.runs.session import NodeLeavingError, Session, SessionFiles
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.workers.task import TrialTask
-from fervit.search.workers.worker_group import Setup, SharedLatents, Team, Worker, WorkerLostError
+from fervit.search.workers.worker_group import Setup, SharedLatents, Worker, WorkerGroup, WorkerLostError
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import DIVERGED, Failure, failure_of
 from fervit.training.objective import Metric
@@ -24,21 +24,24 @@ from fervit.training.trainer import Trainer
 
 
 class LatentTrial(tune.Trainable):  # type: ignore[misc]
-    """Trains the configuration `config["train"]`, a text of JSON; its files go to the folder `config["folder"]`.
+    """Trains a `TrialTask`, which Ray Tune passes as `config`.
 
-    Each `step` is an epoch and returns a `TrialReport` as a dict, or the trial's failure as one. An exception is such a
-    failure and is not tried again; only the death of a process is.
+    Each `step` trains one epoch and returns a `TrialReport` as a dict. An exception becomes a report of the trial's
+    failure, and the trial is not tried again. Only a trial whose process died is tried again.
     """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Asked for here rather than by `tune.with_resources`, which would hide this class's name in the dashboard."""
+        """Returns the resources of a trial.
+
+        `tune.with_resources` would do the same, but would hide the name of this class in the dashboard.
+        """
         return tune.PlacementGroupFactory([config["resources"]] * config["workers"])
 
     def setup(
         self, config: dict[str, Any], *, latents: SharedLatents, metric: Metric, device: str, threads: int
     ) -> None:
-        """Ray Tune calls this once in each process, with the first trial."""
+        """Prepares the process and begins its first trial. Ray Tune calls this once in each process."""
         self._metric = metric
         self._setup = Setup(
             latents=latents,
@@ -47,12 +50,12 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             threads=threads,
             memory_share=min(1.0, config["resources"]["GPU"] or 1.0),
         )
-        self._team: Team | None = None
+        self._group: WorkerGroup | None = None
         self._worker: Worker | None = None
         self._start(TrialTask.from_tune(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The next trial, in this same process."""
+        """Begins the next trial in the same process."""
         self._start(TrialTask.from_tune(new_config))
         return True
 
@@ -62,14 +65,14 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             try:
                 return self._epoch()
             except (WorkerLostError, NodeLeavingError):
-                raise  # it is started again, in new processes
+                raise  # the trial is started again in new processes
             except Exception as error:
                 self._note(error)
         saved = self._worker.session.saved_epoch if self._worker and self._worker.session else 0
         return TrialReport(saved=saved, cost=self._cost, failure=self._failure, started=self._started).to_tune()
 
     def cleanup(self) -> None:
-        """Ends the other workers of the trial and frees the memory of the device."""
+        """Ends the other workers of the trial, and frees the memory of the device."""
         self._free()
         self._dissolve()
 
@@ -88,7 +91,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._failure: Failure | None = None
         self._folder = task.folder
         self._unreported: EpochResult | None = None
-        self._free()  # its memory goes before the next one's is taken
+        self._free()  # frees the memory of the earlier trial first
         self._cost: float | None = None
         self._batch_size = task.train.batch_size
         try:
@@ -104,10 +107,10 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._worker = Worker(self._setup)
         folder = task.folder
         files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)
-        if task.workers > 1 and self._team is None:
-            self._team = Team(self._worker, self._setup, task.workers, task.resources)
-        others = self._team.begin(task.train, files) if self._team else []
-        with self._team.together(others) if self._team else nullcontext():
+        if task.workers > 1 and self._group is None:
+            self._group = WorkerGroup(self._worker, self._setup, task.workers, task.resources)
+        others = self._group.begin(task.train, files) if self._group else []
+        with self._group.together(others) if self._group else nullcontext():
             self._unreported = self._worker.start(task.train, files)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
@@ -115,22 +118,22 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._cost = latency_ms(self._trainer)
 
     def _epoch(self) -> dict[str, Any]:
-        if self._unreported is not None:  # saved; the driver may have been killed before it heard of it
+        if self._unreported is not None:  # the driver may have been killed before it got the report of this saved epoch
             result, self._unreported = self._unreported, None
             return self._report(result, again=True)
         session = self._session
-        others = self._team.epoch() if self._team else []
-        with self._team.together(others) if self._team else nullcontext():
+        others = self._group.epoch() if self._group else []
+        with self._group.together(others) if self._group else nullcontext():
             trained = session.run_epoch()
         if trained is None:
-            time.sleep(1)  # where there is no other node, it is begun again at once
+            time.sleep(1)  # without another node, the trial would start again at once
             raise NodeLeavingError(f"its node leaves; nothing is trained here after epoch {session.saved_epoch}")
         if session.leaving:
             raise NodeLeavingError(f"its node leaves; saved after epoch {session.saved_epoch}")
         return self._report(trained)
 
     def _note(self, error: Exception) -> None:
-        """Keeps why this trial has failed. Other ranks may wait for this one: they are given up."""
+        """Stores why this trial has failed, and ends the other ranks, which may wait for this one."""
         self._failure = failure_of(error, self._batch_size, torch.device(self._setup.device))
         if self._failure.kind != DIVERGED:
             self._dissolve()
@@ -156,16 +159,16 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
                 torch.cuda.empty_cache()
 
     def _dissolve(self) -> None:
-        if self._team is not None:
-            self._team.dissolve()
-            self._team = None
+        if self._group is not None:
+            self._group.dissolve()
+            self._group = None
 
 
 def _check_shared(sweep: SweepFolder) -> None:
-    """Makes sure that this node sees the sweep's folder, which was not checked if it joined after the start.
+    """Checks that this node sees the sweep's folder, since nodes that joined after the start were not checked.
 
     Raises:
-        OSError: this one does not.
+        OSError: the node does not see the folder.
     """
     if not sweep.journal.is_file():
         raise OSError(f"{sweep.path} is not the sweep's folder on {socket.gethostname()}: all nodes have to share it")
@@ -173,7 +176,7 @@ def _check_shared(sweep: SweepFolder) -> None:
 
 @torch.inference_mode()
 def latency_ms(trainer: Trainer, passes: int = 50) -> float:
-    """Milliseconds from one code to its emotion: the median of some passes, after a few to warm up."""
+    """Measures the milliseconds that the model takes for one code: the median of `passes`, after five to warm up."""
     model = trainer.evaluated.eval()
     codes, _ = trainer.val.batch(torch.zeros(1, dtype=torch.int64, device=trainer.device))
     times = []

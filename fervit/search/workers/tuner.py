@@ -1,8 +1,9 @@
-"""Trials on Ray Tune: its searcher, scheduler and stopper as thin adapters of the Ray-free parts.
+"""Runs trials on Ray Tune, whose searcher, scheduler, callback and stopper are thin adapters of the ledger.
 
-Ray Tune places trials, and starts and reuses their processes. What happened, what comes next, what is stopped and what
-is tried again is the ledger's; so a sweep is resumed from the sweep's own journal, not from Ray Tune's snapshots, which
-lose the rungs of its schedulers and stumble over trials that ended after the last of them.
+Ray Tune places the trials, and starts and reuses their processes. The ledger records the trials, plans the next ones,
+and decides which are stopped and which are tried again. A sweep is therefore resumed from its own journal and not from
+Ray Tune's snapshots: these lack the rungs of the schedulers, and cannot cope with trials that ended after the last
+snapshot.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
 
 SHORT_S = 10.0
-"""After Ctrl-C, epochs that end within this time are waited for; longer ones are given up."""
+"""The seconds within which an epoch must end to be waited for after Ctrl-C; a longer epoch is given up."""
 
 LOOK_S = 5.0
-"""Between two looks at which nodes there are."""
+"""The seconds between two queries of the cluster's nodes."""
 
 KINDS = {
-    "ActorUnavailableError": PROCESS_DIED,  # its connection broke: its host is gone, of which Ray itself learns later
+    "ActorUnavailableError": PROCESS_DIED,  # the connection to its host broke; Ray notices the host's death later
     "NodeLeavingError": NODE_LEAVES,
     "OutOfMemoryError": OUT_OF_MEMORY,
     "WorkerLostError": PROCESS_DIED,
@@ -60,21 +61,21 @@ def run_trials(
     name: str,
     trainable: type[tune.Trainable] = LatentTrial,
 ) -> None:
-    """Runs the trials of the ledger's source to their end; the ledger records what happens.
+    """Runs all trials of the ledger's source.
 
-    A trial is a class Trainable in an actor that is reused for the next trial: starting one costs 0.05 s instead of
-    the 5 to 50 s of a new process. Its latents lie in Ray's object store, one copy a machine.
+    A trial is a Trainable in an actor, which is reused for later trials: starting a trial takes 0.05 s instead of the
+    5 to 50 s of a new process. The latents are in Ray's object store, with one copy on each machine.
 
     Args:
-        ledger: gives the trials and records them.
-        folder: of the sweep; the trials write their checkpoints there.
-        latents: what trials learn from and are measured on.
-        resources: what a trial gets.
-        name: of Ray Tune's own folder in the sweep's.
-        trainable: what a trial is.
+        ledger: plans the trials and records them.
+        folder: the folder of the sweep, where trials write their checkpoints.
+        latents: the training and the validation split.
+        resources: the resources of a trial.
+        name: the name of Ray Tune's own folder inside the folder of the sweep.
+        trainable: the Trainable class that runs a trial.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C ended the run; trials that were running go on from their last save.
+        KeyboardInterrupt: Ctrl-C ended the run. A resumed sweep continues the running trials from their saved states.
     """
     left = ledger.source.total - ledger.n_ended
     if left <= 0:
@@ -107,9 +108,9 @@ def run_trials(
             name=name,
             storage_path=str(folder.path),
             callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
-            # Ray Tune does not try a trial again whose process died on its way from one trial to the next; we do.
+            # The ledger retries trials, since Ray Tune does not if the process died between two trials.
             failure_config=tune.FailureConfig(max_failures=0),
-            # A trial keeps its own files (trial.py): of Ray Tune's, all would stay, or each would snapshot the run.
+            # A trial saves its own state (trial.py). Ray Tune would keep all checkpoints, or snapshot the run for each.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             stop=stopper,
             verbose=0,
@@ -121,17 +122,17 @@ def run_trials(
     folder.stop.unlink(missing_ok=True)
     if stopper.interrupted:
         raise KeyboardInterrupt
-    ledger.end_all()  # Ray Tune says nothing of the trials that the stopper ended
+    ledger.end_all()  # Ray Tune does not report the trials that the stopper ended
 
 
 def _set_up_ray_tune(room: _Room) -> None:
-    """Sets what Ray Tune reads from the environment."""
+    """Sets the environment variables that Ray Tune reads."""
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours to answer
-    os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # at the end, for an epoch that lasts longer
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # the journal is what a sweep is resumed from
-    # As many may wait for a place: processes on all nodes start at once, and so do the nodes of an autoscaler.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `_answering_ctrl_c` handles Ctrl-C
+    os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # the seconds that an epoch may still run at the end
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # no snapshots, since a sweep is resumed from its journal
+    # As many trials may be pending as fit, so that all processes, and the nodes of an autoscaler, start at once.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.trials + 1)
 
 
@@ -141,7 +142,7 @@ def _trial_name(trial: Trial) -> str:
 
 
 class _Room:
-    """How many trials the cluster holds, nodes that may join included."""
+    """Counts the trials that fit on the cluster at once, including nodes that an autoscaler may add."""
 
     def __init__(self, resources: TrialResources) -> None:
         self._resources, self._looked, self._trials = resources, -LOOK_S, 0
@@ -154,8 +155,11 @@ class _Room:
 
 
 class _LedgerSearcher(Searcher):  # type: ignore[misc]
-    """Ray Tune asks it for configurations. What became of them the ledger hears from the scheduler and the callback,
-    which, unlike a searcher, are also given the report that stops a trial."""
+    """The searcher, which passes the trials that the ledger plans to Ray Tune.
+
+    It ignores results. The scheduler and the callback pass these to the ledger, since Ray Tune does not give a searcher
+    the report that stops a trial.
+    """
 
     def __init__(
         self, ledger: Ledger, folder: SweepFolder, resources: TrialResources, stopper: _Stopper, room: _Room
@@ -165,11 +169,12 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
         self._ledger, self._resources, self._stopper, self._room = ledger, resources, stopper, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        # One more than there is room for, to start as soon as another ends; more would be chosen knowing less.
+        # One trial more than fit is planned, which starts as soon as another ends. Planning more trials ahead would
+        # choose them from fewer results.
         full = self._ledger.n_begun > self._room.trials
         planned = None if full or self._stopper.ending else self._ledger.begin()
         if planned is None:
-            # A trial that ends may yet bring another (the noise of the seed is measured on the way).
+            # The end of a running trial may bring further ones, such as those that measure the noise of the seed.
             return None if self._ledger.running else str(Searcher.FINISHED)
         return TrialTask(
             name=planned.name,
@@ -189,7 +194,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
 
 
 class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Trials start in order; the ledger decides which are stopped."""
+    """The scheduler: it starts trials in order, and the ledger decides which are stopped."""
 
     def __init__(self, ledger: Ledger, stopper: _Stopper) -> None:
         super().__init__()
@@ -205,6 +210,8 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class _LedgerCallback(tune.Callback):  # type: ignore[misc]
+    """The callback, which records last reports, ends and failures of trials in the ledger."""
+
     def __init__(self, ledger: Ledger, stopper: _Stopper, max_failures: int) -> None:
         self._ledger, self._stopper, self._max_failures = ledger, stopper, max_failures
         self._deaths: Counter[str] = Counter()
@@ -212,7 +219,7 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if result.get("done"):  # by its own account: such a report does not come to the scheduler
+        if result.get("done"):  # the trial ended itself; the scheduler does not get such a report
             report = TrialReport.from_tune(result)
             self._ledger.report(_trial_name(trial), report)
             self._stopper.reported(_trial_name(trial), report)
@@ -235,7 +242,7 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]
-    """Ends the run: Ctrl-C, hours or GPU-hours spent, or nothing more to be gained."""
+    """The stopper, which ends the run after Ctrl-C, when the budget is spent, or when the source has enough."""
 
     def __init__(self, ledger: Ledger, resources: TrialResources, stop_file: Path) -> None:
         self._ledger, self._budget, self._stop_file = ledger, ledger.space.budget, stop_file
@@ -249,7 +256,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return False
 
     def reported(self, name: str, report: TrialReport | None = None) -> None:
-        """A trial has reported, or, without a report, has ended; after Ctrl-C it has also saved."""
+        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it has then also saved."""
         seconds = report.epoch.seconds if report is not None and report.epoch is not None else 0.0
         self._reports[name] = time.monotonic() + seconds  # when its next report is due
         if self.interrupted:
@@ -257,11 +264,11 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
 
     @property
     def ending(self) -> bool:
-        """Whether no more trials are to start."""
+        """Whether no further trials may start."""
         return self.interrupted or self.stop_all()
 
     def interrupt(self) -> None:
-        """Ctrl-C: the trials whose epoch ends soon are waited for."""
+        """Begins to end the run after Ctrl-C, and waits for the trials whose current epoch ends soon."""
         self._stop_file.touch()
         soon = time.monotonic() + SHORT_S
         self._waiting_for = {r.name for r in self._ledger.running if self._reports.get(r.name, soon + 1) <= soon}
@@ -272,21 +279,21 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         if self.interrupted:
             return not self._waiting_for or time.monotonic() > self._deadline
         if "search" not in self._ledger.source.purposes:
-            return False  # the budget is the search's
+            return False  # the budget does not apply to the confirmation
         if spent(self._budget, self._ledger.elapsed_seconds(), self._gpus * self._ledger.spent_seconds()):
             return True
         return bool(self._ledger.source.enough)
 
 
 def spent(budget: Budget, seconds: float, gpu_seconds: float) -> bool:
-    """Whether the hours or the GPU-hours are over."""
+    """Returns whether the hours or the GPU-hours of the budget are spent."""
     hours, gpu_hours = budget.hours, budget.gpu_hours
     return (hours is not None and seconds > 3600 * hours) or (gpu_hours is not None and gpu_seconds > 3600 * gpu_hours)
 
 
 @contextmanager
 def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
-    """The first Ctrl-C lets trials save, the second leaves at once."""
+    """Handles Ctrl-C in its block: the first one lets trials save, and the second one ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -294,7 +301,7 @@ def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
 
     def answer(number: int, frame: FrameType | None) -> None:
         if stopper.interrupted and in_notebook():
-            raise KeyboardInterrupt  # the kernel and what the user has in it stay
+            raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
         if stopper.interrupted:
             os._exit(130)  # Ray's processes end with their driver
         stopper.interrupt()
@@ -307,7 +314,7 @@ def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
 
 
 def _error_of(trial: Trial) -> BaseException | None:
-    """What ended a trial's process, as Ray Tune in this process has just written it down."""
+    """Returns the exception that ended a trial's process, which Ray Tune in this process has just written to a file."""
     name = trial.run_metadata.pickled_error_filename
     if name is None:
         return None
@@ -317,7 +324,7 @@ def _error_of(trial: Trial) -> BaseException | None:
 
 
 def _failure_of(error: BaseException | None) -> Failure:
-    """What ended a trial's process, in one line and without Ray's wrapping."""
+    """Returns why a trial's process ended: the exception in one line, without Ray's wrapping."""
     if error is None:
         return Failure("error", "unknown")
     name = type(error).__name__

@@ -1,7 +1,7 @@
-"""The other workers of a trial that trains with several (DDP): processes that stay for the next trial, too.
+"""The worker group of a trial that trains with several processes (DDP). Later trials reuse the processes.
 
-They live in the trial's own placement group, so they start with the trial and are gone with it. A trial on warm workers
-starts in a tenth of a second; with Ray Train inside each trial it takes most of a minute.
+The workers are in the placement group of the trial's actor, so that they start and end with it. A trial starts on
+running workers in a tenth of a second; with Ray Train inside each trial, it would take most of a minute.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from fervit.training.ranks import Ranks
 from fervit.training.trainer import Trainer
 
 TIMEOUT = timedelta(minutes=5)
-"""The time within which all ranks must come to each exchange."""
+"""The time within which all ranks must take part in each collective operation."""
 
 
 class WorkerLostError(Exception):
-    """A worker's process has died; the trial goes on with new ones."""
+    """The process of a worker has died. The trial continues with new processes."""
 
 
 class SharedLatents(NamedTuple):
-    """The training and the validation split in Ray's object store, one copy a machine for any number of workers."""
+    """The training and the validation split in Ray's object store, which has one copy on each machine."""
 
     train: ray.ObjectRef
     val: ray.ObjectRef
@@ -49,7 +49,7 @@ class SharedLatents(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What every worker of a trial needs."""
+    """The arguments with which every worker of a trial is made."""
 
     latents: SharedLatents
     metric: Metric
@@ -60,7 +60,7 @@ class Setup(NamedTuple):
 
 
 class Worker:
-    """One rank: the latents on its device, and the session of the trial that runs."""
+    """One rank of a trial, with the latents on its device and the session of the current trial."""
 
     def __init__(self, setup: Setup) -> None:
         train, val = (ray.get(latents) for latents in setup.latents)
@@ -72,7 +72,13 @@ class Worker:
         self.session: Session | None = None
 
     def join(self, address: str, rank: int, world: int) -> None:
-        """Meets the other ranks."""
+        """Joins the process group of all ranks.
+
+        Args:
+            address: the host and the port of the first rank.
+            rank: the rank of this worker.
+            world: the number of ranks.
+        """
         backend = "nccl" if self.train.device.type == "cuda" else "gloo"
         torch.distributed.init_process_group(
             backend, init_method=f"tcp://{address}", rank=rank, world_size=world, timeout=TIMEOUT
@@ -80,22 +86,22 @@ class Worker:
         self.ranks = Ranks(rank, world)
 
     def start(self, config: TrainConfig, files: SessionFiles) -> EpochResult | None:
-        """Begins a trial; returns the epoch after which it was saved, if it goes on from there."""
+        """Begins a trial. Returns its last saved epoch if it continues from a saved state, and None otherwise."""
         trainer = Trainer(config, self.train, self.val, ranks=self.ranks, metric=self.metric)
         self.session = Session(trainer, files, TRIAL)
         return self.session.restore()
 
     def run_epoch(self) -> EpochResult | None:
-        """The trial's next epoch, as `Session.run_epoch` has it."""
+        """Trains the next epoch of the trial; see `Session.run_epoch`."""
         assert self.session is not None
         return self.session.run_epoch()
 
 
-class _Member(Worker):
-    """A rank other than the first, as an actor. Its failures are returned instead of raised."""
+class _GroupMember(Worker):
+    """An actor for a rank other than the first. Its methods return failures instead of raising them."""
 
     def ready(self) -> None:
-        """Answers once the actor is made."""
+        """Does nothing; the call returns once the actor has started."""
 
     def begin(self, config: TrainConfig, files: SessionFiles) -> Failure | None:
         return self._guarded(lambda: self.start(config, files), config)
@@ -109,24 +115,27 @@ class _Member(Worker):
             work()
         except Exception as error:
             failure = failure_of(error, config.batch_size, self.train.device)
-            if failure.kind != DIVERGED:  # which all ranks see in the same epoch
-                torch.distributed.destroy_process_group()  # the others wait no longer
+            if failure.kind != DIVERGED:  # all ranks see a divergence in the same epoch
+                torch.distributed.destroy_process_group()  # so that the other ranks stop waiting for this one
             return failure
         return None
 
 
-class Team:
-    """The other ranks, and the first rank's way to work with them.
+class WorkerGroup:
+    """The workers that train a trial together. The first rank uses this class to direct the other ranks.
 
     Args:
-        first: the first rank, which lives in the calling process.
-        setup: with which the others are made.
-        workers: how many ranks there are.
-        resources: of each, as Ray counts them.
+        first: the worker of the first rank, in the calling process.
+        setup: the arguments of the other workers.
+        workers: the number of ranks, the first one included.
+        resources: the resources of each worker, under Ray's names "CPU" and "GPU".
+
+    Raises:
+        WorkerLostError: a worker could not start.
     """
 
     def __init__(self, first: Worker, setup: Setup, workers: int, resources: Mapping[str, float]) -> None:
-        group, member = get_current_placement_group(), ray.remote(_Member)
+        group, member = get_current_placement_group(), ray.remote(_GroupMember)
         self._members: list[Any] = [
             member.options(
                 num_cpus=resources["CPU"],
@@ -148,27 +157,30 @@ class Team:
             raise
 
     def begin(self, config: TrainConfig, files: SessionFiles) -> list[Any]:
-        """Has the others begin a trial; `together` waits for them."""
+        """Makes the other ranks begin a trial. Returns their pending results, for which `together` waits."""
         return [member.begin.remote(config, files) for member in self._members]
 
     def epoch(self) -> list[Any]:
-        """Has the others run an epoch; `together` waits for them."""
+        """Makes the other ranks train an epoch. Returns their pending results, for which `together` waits."""
         return [member.epoch.remote() for member in self._members]
 
     @contextmanager
     def together(self, others: list[Any]) -> Iterator[None]:
-        """The block in which the first rank does its own part of what the others do.
+        """A context in which the first rank does its own part, and which then waits for the other ranks.
+
+        Args:
+            others: the pending results of the other ranks.
 
         Raises:
-            WorkerLostError: the process of another died.
-            FailedError: another rank failed; else the first one's own error is raised.
+            WorkerLostError: the process of another rank died.
+            FailedError: another rank failed. If only the first rank failed, its own exception is raised.
         """
         try:
             yield
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            failure = self._gather(others, 30)  # what the first rank met may be another's doing
+            failure = self._gather(others, 30)  # another rank may have caused the error
             if failure:
                 raise FailedError(failure) from None
             raise
@@ -177,7 +189,7 @@ class Team:
             raise FailedError(failure)
 
     def dissolve(self) -> None:
-        """Ends the processes of the others."""
+        """Ends the processes of the other ranks."""
         for member in self._members:
             ray.kill(member)
         self._members = []

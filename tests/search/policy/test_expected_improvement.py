@@ -5,7 +5,7 @@ import math
 import numpy as np
 import yaml
 
-from fervit.search.policy.expected_improvement import expected_gain
+from fervit.search.policy.expected_improvement import expected_improvement
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
@@ -30,11 +30,14 @@ def test_the_more_is_known_the_less_is_to_be_gained() -> None:
     raw = yaml.safe_load(SMALL_SPACE)
     raw["parameters"]["embed_dim"] = {"values": [12]}
     space = parse_space(raw, "small.yaml")
-    assert expected_gain(space, [], 0.01) == math.inf
-    few, many = (expected_gain(space, trials(space, n), 0.005) for n in (10, 60))
+    assert expected_improvement(space, [], 0.01) == math.inf
+    few, many = (expected_improvement(space, trials(space, n), 0.005) for n in (10, 60))
     assert few > 2 * many > 0
     # A value that no trial had yet may be better than all that is known.
-    assert expected_gain(parse_space(yaml.safe_load(SMALL_SPACE), "small.yaml"), trials(space, 60), 0.005) > 2 * many
+    assert (
+        expected_improvement(parse_space(yaml.safe_load(SMALL_SPACE), "small.yaml"), trials(space, 60), 0.005)
+        > 2 * many
+    )
 
 
 def test_with_conditions_and_lists_too() -> None:
@@ -46,4 +49,4 @@ def test_with_conditions_and_lists_too() -> None:
         record.params["scheduler"] = ("cosine", "none")[record.number % 2]
         if record.params["scheduler"] == "cosine":
             record.params["warmup_epochs"] = 1.0
-    assert 0 < expected_gain(space, records, 0.01) < 0.1
+    assert 0 < expected_improvement(space, records, 0.01) < 0.1

@@ -32,4 +32,4 @@ def test_workers_share_a_trial_give_the_curve_of_one_and_are_gone_when_it_is(
     assert max(float(row["f1_macro"]) for row in leaderboard(shared.folder)) > 0.4
 
     assert wait_until(lambda: ray.available_resources().get("CPU", 0) == 2)
-    assert wait_until(lambda: not [pid for pid in descendants(os.getpid()) if "_Member" in command_line(pid)])
+    assert wait_until(lambda: not [pid for pid in descendants(os.getpid()) if "_GroupMember" in command_line(pid)])
