@@ -25,6 +25,7 @@ from benchmarks.instant import Ran, run_instant
 from benchmarks.sweep import SPACE
 from fervit.cli import Parser, positive_int, run
 from fervit.cluster.connection import connect
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.placement import PART_ROWS
 from fervit.latents.parts import read_split, write_part
 from fervit.latents.schema import schema, table
@@ -88,7 +89,7 @@ def measure(nodes: int, seconds: float) -> Ran:
 def parts(n: int) -> None:
     """How long an encoding job that goes on looks at what is there, with parts of the size that GPUs write."""
     rows, codes = PART_ROWS["cuda"], np.zeros((PART_ROWS["cuda"], 1, 1), np.float16)
-    encoder = {"encoder": "nothing", "checkpoint_sha256": "", "seq_len": 1, "latent_dim": 1}
+    encoder = EncoderFingerprint(encoder="nothing", checkpoint_sha256="", seq_len=1, latent_dim=1)
     with tempfile.TemporaryDirectory() as folder:
         for part in range(n):
             ids = [f"train/happy/{part * rows + i:09d}.png" for i in range(rows)]

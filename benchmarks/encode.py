@@ -17,6 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,10 @@ from torch import Tensor, nn
 
 from fervit.cli import Parser, positive_int, run
 from fervit.emotions import EMOTIONS
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
-from fervit.encoders.registry import Encoder, EncoderFingerprint
+from fervit.encoders.registry import Encoder
 from fervit.encoders.runner import EncoderRunner
 
 GFLOP_AN_IMAGE = 144.96
@@ -157,7 +159,7 @@ def measure_job(plain: GradualStyleEncoder, batch_size: int, n: int) -> None:
         weights = {f"encoder.{name}": value for name, value in plain.state_dict().items()}
         torch.save({"state_dict": weights, "latent_avg": torch.zeros(18, 512), "opts": {}}, checkpoint)
         choice = EncoderChoice(kind="psp", checkpoint=checkpoint)
-        wanted = {**fingerprint_of("psp", checkpoint).to_json(), "precision": None}
+        wanted = replace(fingerprint_of("psp", checkpoint), precision=None)
         plan = plan_encoding(open_faces(str(faces)), str(Path(scratch, "latents")), choice, wanted)
 
         with connect("local", Path(scratch, "ray.log")) as cluster:

@@ -9,7 +9,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, Never
+from typing import Never
 
 from fervit.errors import JobError, UserError
 
@@ -27,6 +27,10 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose help shows the defaults and whose errors are one line.
 
     Flags are declared with `_`; the user may write each with `-` or `_`.
+
+    Args:
+        description: what the command does, for the help.
+        epilog: what stands below the flags.
     """
 
     def __init__(self, description: str, epilog: str | None = None) -> None:
@@ -38,17 +42,42 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse(self, args: Sequence[str] | None = None) -> argparse.Namespace:
+        """Reads the flags, written with `-` or `_`.
+
+        Args:
+            args: what the user gave; None for `sys.argv`.
+
+        Returns:
+            The values, under the names of the flags.
+
+        Raises:
+            SystemExit: with status 2 and one line for a mistake, with status 0 after `--help`.
+        """
         given = sys.argv[1:] if args is None else args
         return self.parse_args([_with_underscores(arg) for arg in given])
 
     def error(self, message: str) -> Never:
+        """Ends the command with a line on standard error.
+
+        Args:
+            message: what is wrong.
+
+        Raises:
+            SystemExit: with status 2.
+        """
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
 def add_fields(parser: argparse.ArgumentParser, cls: type, title: str) -> None:
-    """A flag for each field of a dataclass, `--no_<field>` too for a bool; `given_fields` collects what was given.
+    """Adds a flag for each field of a dataclass, `--no_<field>` too for a bool.
 
-    A field's `help` is in its metadata; its default stands in the help and is left to the dataclass.
+    A field's `help` is in its metadata. Its default stands in the help and is left to the dataclass: what the user
+    leaves out is not among the parsed arguments.
+
+    Args:
+        parser: gets the flags, in a group.
+        cls: the dataclass.
+        title: of the group, in the help.
     """
     group = parser.add_argument_group(title)
     hints = typing.get_type_hints(cls)
@@ -71,27 +100,49 @@ def add_fields(parser: argparse.ArgumentParser, cls: type, title: str) -> None:
             group.add_argument(flag, type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
 
 
-def given_fields(args: argparse.Namespace, cls: type) -> dict[str, Any]:
-    """The fields of `cls` that stood on the command line."""
-    return {field.name: getattr(args, field.name) for field in dataclasses.fields(cls) if hasattr(args, field.name)}
-
-
 def positive_int(text: str) -> int:
-    """An argparse type: a whole number of 1 or more."""
+    """An argparse type: a whole number of 1 or more.
+
+    Args:
+        text: what the user wrote.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
     if not re.fullmatch(r"\d+", text) or int(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, but got '{text}'")
     return int(text)
 
 
 def whole_number(text: str) -> int:
-    """An argparse type: a whole number of 0 or more."""
+    """An argparse type: a whole number of 0 or more.
+
+    Args:
+        text: what the user wrote.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
     if not re.fullmatch(r"\d+", text):
         raise argparse.ArgumentTypeError(f"must be a whole number of 0 or more, but got '{text}'")
     return int(text)
 
 
 def run(main: Callable[[], int | None]) -> Never:
-    """Runs a command's `main` and leaves with its status: 0 done, 1 failed, 2 bad usage or input, 130 interrupted."""
+    """Runs a command and ends the process with its status: 0 done, 1 failed, 2 bad usage or input, 130 interrupted.
+
+    Args:
+        main: the command; its return value is the status, None for 0.
+
+    Raises:
+        SystemExit: always.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what is piped into a file can be followed there
     try:

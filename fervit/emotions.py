@@ -1,7 +1,7 @@
-"""The seven emotions: their order in fervit, and Kaggle's.
+"""The seven emotions in the order of fervit and in that of Kaggle.
 
-fervit numbers them alphabetically, as class folders sort. Kaggle's fer2013.csv has an order of its own
-(Goodfellow et al., "Challenges in Representation Learning", 2013).
+fervit numbers them alphabetically, as class folders are sorted. Kaggle's fer2013.csv has another order (Goodfellow et
+al., "Challenges in Representation Learning", 2013).
 """
 
 from __future__ import annotations
@@ -19,5 +19,5 @@ SPLITS: tuple[str, ...] = ("train", "val", "test")
 
 
 def without_faces(counts: Iterable[int]) -> list[str]:
-    """The emotions of which `counts` [7] has none."""
+    """The emotions that have no face, given the number of faces of each emotion [7]."""
     return [name for name, n in zip(EMOTIONS, counts, strict=True) if n == 0]

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files that appear whole or not at all, locks folders, and recognises broken downloads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from typing import Any
 
 from fervit.errors import UserError
 
+JsonObject = dict[str, Any]
+"""What becomes a JSON object in a file, or was one: the border between a file and the dataclass that stands for it."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a path to write to, and renames it to `path` once the block ends without an exception.
+    """Writes a file that appears whole or not at all.
 
-    The parent folders are made. After a crash at most a hidden `.<name>.<random>` file stays behind, which no reader
-    of fervit looks at.
+    Missing parent folders are made. After a crash at most a hidden file `.<name>.<random>` is left, which fervit never
+    reads.
+
+    Yields:
+        The path to write to. It is renamed to `path` when the block ends without an exception.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -35,31 +41,38 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text in UTF-8 that appears whole or not at all (see `whole_file`)."""
     with whole_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """NaN and infinity, which JSON does not have, are refused with ValueError."""
+    """Writes a value as JSON into a file that appears whole or not at all.
+
+    Raises:
+        ValueError: the value holds NaN or infinity, which JSON does not have.
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, short enough for one line."""
+    """The first line of an exception's message, of at most 160 characters; its type if it has no message."""
     lines = str(error).splitlines()
     return (lines[0] if lines and lines[0] else type(error).__name__)[:160]
 
 
 @contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
-    """Keeps a second command from working in this folder; the lock ends with the process, however that ends.
+    """Locks a folder while the block runs, so that no second command works in it.
+
+    The lock ends with the process, even if that is killed.
 
     Args:
-        folder: of a run or a sweep.
-        what: which of the two, for the message.
+        folder: the folder of a run or a sweep.
+        what: "run" or "sweep", for the message.
 
     Raises:
-        UserError: another command is at it.
+        UserError: another command has locked the folder.
     """
     with (folder / ".lock").open("w") as file:
         try:
@@ -70,14 +83,18 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
 
 def near(path: Path) -> Path:
-    """Relative to where the user stands, if it lies below that."""
+    """A path relative to the working directory if it is inside of it, else the path as it is."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def is_locked(folder: Path) -> bool:
     """Whether a command is working in a folder of a run or a sweep."""
-    path = folder / ".lock"
+    return is_locked_file(folder / ".lock")
+
+
+def is_locked_file(path: Path) -> bool:
+    """Whether a process holds the lock of a file, which may be missing."""
     if not path.is_file():
         return False
     with path.open() as file:
@@ -89,7 +106,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def recognise_download(path: Path) -> str:
-    """What is wrong with a downloaded file that its first bytes give away, whatever it should be; "" for nothing."""
+    """Says what is wrong with a downloaded file of any kind, as far as its first bytes show it; "" if nothing is."""
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
@@ -102,7 +119,7 @@ def recognise_download(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Puts the bytes on the disk before the name, so that a power cut leaves no empty file under it."""
+    """Forces the content to the disk before the file is renamed, so that a power cut leaves no empty file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

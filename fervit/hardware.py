@@ -1,4 +1,4 @@
-"""What the hardware is good at, and what is computed on."""
+"""Chooses the device for computing, and finds out whether the CPU has bfloat16."""
 
 from __future__ import annotations
 
@@ -7,13 +7,31 @@ from functools import cache
 from pathlib import Path
 
 FORCED_DEVICE = "FERVIT_DEVICE"
-"""Environment variable that names the device of all arithmetic, whatever Ray places: `cpu` with GPUs that Ray only
-counts (RAY_OVERRIDE_RESOURCES), as the tests have it."""
+"""The environment variable that names the device of all arithmetic, whatever Ray reserves. The tests set it to `cpu`
+together with GPUs that Ray counts but that do not exist (RAY_OVERRIDE_RESOURCES)."""
 
 
 def device_of(gpus: float) -> str:
-    """ "cuda" for what holds a GPU or a share of one, else "cpu"."""
+    """The device of a process that has reserved some GPUs, or a share of one: "cuda", or "cpu" for 0."""
     return os.environ.get(FORCED_DEVICE) or ("cuda" if gpus else "cpu")
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may use: those of its affinity mask, or fewer where its container has a quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cpus, int(_cpu_quota() or cpus)))
+
+
+def _cpu_quota() -> float | None:
+    """CPUs that the control group of a container allows, by version 2 or 1 of Linux's interface; None for no limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = (Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        except OSError:
+            return None
+    return float(quota) / float(period) if quota.strip().isdigit() else None
 
 
 @cache

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fervit.errors import UserError
 
 Row = dict[str, Any]
 """A line of such a file."""
+Damaged = Literal["refuse", "stop", "skip"]
 
 
 class JsonLines:
@@ -50,13 +51,45 @@ def drop_torn_line(path: Path) -> None:
                 file.truncate(whole)
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a file, without a last line that was cut off; none if there is no such file.
+def text_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a file with these rows."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def rows_of(content: bytes, path: str | Path, damaged: Damaged = "refuse") -> list[Row]:
+    """The rows of a file's content, without a last line that was cut off.
+
+    Args:
+        content: the bytes of the file.
+        path: its name, for errors.
+        damaged: what happens at a whole line that is no JSON object: "refuse" raises, "stop" ends before it, "skip"
+            leaves it out.
 
     Raises:
-        UserError: a line before the last is damaged.
+        UserError: a line is damaged, unless `damaged` says otherwise.
     """
-    return read_new_rows(path, 0)[0]
+    rows: list[Row] = []
+    for i, line in enumerate(content.split(b"\n")[:-1]):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif damaged == "refuse":
+            raise UserError(f"{path}: line {i + 1} is damaged; remove that line, and what it tells is lost")
+        elif damaged == "stop":
+            break
+    return rows
+
+
+def read_rows(path: Path, damaged: Damaged = "refuse") -> list[Row]:
+    """The rows of a file, as `rows_of` gives them; none if there is no such file.
+
+    Raises:
+        UserError: a line is damaged, unless `damaged` says otherwise.
+    """
+    return rows_of(path.read_bytes(), path, damaged) if path.is_file() else []
 
 
 def read_new_rows(path: Path, offset: int) -> tuple[list[Row], int]:
@@ -68,16 +101,8 @@ def read_new_rows(path: Path, offset: int) -> tuple[list[Row], int]:
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            whole, newline, _ = file.read().rpartition(b"\n")
+            content = file.read()
     except FileNotFoundError:
         return [], offset
-    rows = []
-    for i, line in enumerate(whole.split(b"\n") if newline else ()):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {i + 1} is damaged; remove that line, and what it tells is lost")
-        rows.append(row)
-    return rows, offset + len(whole) + len(newline)
+    whole = content[: content.rfind(b"\n") + 1]
+    return rows_of(whole, path), offset + len(whole)

@@ -8,12 +8,15 @@ from typing import Any
 
 
 def attributes(package: str, homes: Mapping[str, str], submodules: Sequence[str] = ()) -> Callable[[str], Any]:
-    """The `__getattr__` of a package.
+    """Makes the `__getattr__` of a package.
 
     Args:
         package: its `__name__`.
         homes: the module that defines each public name.
         submodules: subpackages that a user may reach by attribute, as in `fervit.encoders`.
+
+    Returns:
+        A function that imports what a name stands for and returns it. It raises AttributeError for other names.
     """
 
     def getattr_(name: str) -> Any:

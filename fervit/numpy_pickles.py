@@ -1,7 +1,8 @@
-"""NumPy numbers and arrays in PyTorch files, read as plain values.
+"""Reads NumPy numbers and arrays in PyTorch files as plain values.
 
-Training scripts save scikit-learn's metrics beside the weights, and those are NumPy's. `torch.load(weights_only=True)`
-refuses them, as NumPy's own functions can do more than make a number. These stand-ins only ever make numbers.
+Training scripts save scikit-learn's metrics beside the weights, and these are NumPy numbers. `torch.load` with
+`weights_only=True` refuses them, since NumPy's own functions can do more than make a number. The replacements in this
+module can only make numbers.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 import numpy as np
 
 KINDS = "biuf"
-"""bool, int, unsigned int, float: what a stand-in makes. Texts, objects and records are refused."""
+"""The kinds of NumPy types that are read: bool, int, unsigned int, float. Texts, objects and records are refused."""
 
 
 class Dtype:
-    """Takes the place of `numpy.dtype`."""
+    """Replaces `numpy.dtype`."""
 
     def __init__(self, code: str, *_: Any) -> None:
         self.value = np.dtype(code)
@@ -29,7 +30,7 @@ class Dtype:
 
 
 class Array:
-    """Takes the place of `numpy.ndarray`; `tolist` gives its numbers."""
+    """Replaces `numpy.ndarray`."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
@@ -38,6 +39,7 @@ class Array:
         self._values = np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C")
 
     def tolist(self) -> Any:
+        """The numbers of the array, in nested lists."""
         return self._values.tolist()
 
 

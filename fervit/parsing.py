@@ -1,4 +1,4 @@
-"""From plain dicts (YAML, JSON, flags) to typed dataclasses, with one-line errors that name the place and the rule."""
+"""Turns plain dicts (of YAML, JSON or flags) into dataclasses. Errors name the place and the rule in one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ T = TypeVar("T")
 
 
 def check_keys(given: Iterable[Any], known: Iterable[str], where: str) -> None:
-    """Raises UserError for the first key that is not known, naming the nearest one that is."""
+    """Checks that all keys are known.
+
+    Raises:
+        UserError: a key is not known; the message names the nearest one that is.
+    """
     known = list(known)
     for key in given:
         if key not in known:
@@ -26,22 +30,22 @@ def check_keys(given: Iterable[Any], known: Iterable[str], where: str) -> None:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown word: "did you mean 'lr'?", or the list of what there is."""
+    """The hint for an unknown word: "did you mean 'lr'?", or the list of known words."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
 
 
 def build(cls: type[T], values: Any, where: str) -> T:
-    """An instance of the dataclass `cls` from a dict of its fields; fields that are left out keep their defaults.
+    """Makes an instance of a dataclass from a dict of its fields. Fields that are left out keep their defaults.
 
     Args:
         cls: a dataclass whose fields are bool, int, float, str, Literal, `| None` of these, a list, or a dataclass.
         values: the dict, as a YAML or JSON file gave it.
-        where: how errors name the place, for example "vit.yaml: trial".
+        where: the name of the place in error messages, for example "vit.yaml: trial".
 
     Raises:
-        UserError: an unknown or missing key, a value of the wrong type, or a rule of the class's `__post_init__`.
+        UserError: a key is unknown or missing, a value has the wrong type, or `__post_init__` of the class refuses it.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"{where}: must be a mapping of keys to values, but got {values!r}")
@@ -60,9 +64,17 @@ def build(cls: type[T], values: Any, where: str) -> T:
 
 
 def convert(value: Any, kind: Any, where: str) -> Any:
-    """`value` as `kind`, or UserError. Numbers are never rounded and text is never guessed at, with one exception.
+    """Converts a value to a type. Numbers are never rounded, and text is not converted, with one exception.
 
-    YAML 1.1 reads `1e-4`, which has no point, as text; for a float that text is accepted.
+    YAML 1.1 reads `1e-4` as text, since it has no point; for a float that text is accepted.
+
+    Args:
+        value: the value, as a YAML or JSON file gave it.
+        kind: the type of a field, as `build` allows them.
+        where: the name of the place in error messages.
+
+    Raises:
+        UserError: the value does not fit the type.
     """
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
@@ -89,6 +101,7 @@ def convert(value: Any, kind: Any, where: str) -> Any:
 
 
 def _scalar(value: Any, kind: type, where: str) -> Any:
+    """Converts a value to bool, int, float or str."""
     if kind is float and isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)

@@ -1,4 +1,4 @@
-"""Pictures of metrics."""
+"""Draws confusion matrices with Matplotlib, and saves figures."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ if TYPE_CHECKING:
 
 
 def plain(text: str) -> str:
-    """Text that Matplotlib draws as it stands: a name's `$` begins no formula."""
+    """Escapes a text so that Matplotlib draws it literally, since `$` would begin a formula."""
     return text.replace("$", r"\$")
 
 
 def draw_confusion_matrix(counts: np.ndarray, title: str, path: Path) -> None:
-    """PNG of `confusion_figure`."""
+    """Writes the figure of `confusion_figure` as a PNG."""
     save(confusion_figure(counts, title), path)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG, whole or not at all."""
+    """Writes a figure as a PNG that appears whole or not at all."""
     with whole_file(path) as aside, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
         figure.savefig(aside, format="png", dpi=110)
 
 
 def confusion_figure(counts: np.ndarray, title: str) -> Figure:
-    """The matrix as shares of each true class beside the counts. `counts` is [7, 7], rows true."""
+    """Draws a confusion matrix twice: as shares of each true class, and as counts.
+
+    Args:
+        counts: the confusion matrix, integers [7, 7]; rows are true classes, columns are predicted classes.
+        title: the title of the figure.
+    """
     from matplotlib.figure import Figure
 
     true = counts.sum(axis=1, keepdims=True)

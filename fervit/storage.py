@@ -1,4 +1,4 @@
-"""Files on any file system that pyarrow opens: local paths and URIs (s3://, gs://, ...)."""
+"""Reads and writes files on any file system that pyarrow opens: local paths and URIs (s3://, gs://, ...)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from fervit.errors import UserError
 from fervit.files import first_line, whole_file
 
 OBJECT_STORES = ("s3", "gcs", "abfs")
-"""Where a file appears when its writing ends, and a rename is a copy."""
+"""File systems where a file appears when its writing ends, and where renaming a file copies it."""
 
 
 def is_uri(path: str) -> bool:
+    """Whether a path is a URI rather than a local path."""
     return "://" in path
 
 
 def child(folder: str, *names: str) -> str:
-    """The path or URI of what lies in a folder. A URI's `?options` stay at its end."""
+    """The path or URI of a file or folder inside a folder. The `?options` of a URI stay at its end."""
     if not is_uri(folder):
         return "/".join([folder.rstrip("/") or "/", *names]) if folder != "/" else "/" + "/".join(names)
     base, question, options = folder.partition("?")
@@ -40,7 +41,7 @@ def name_of(folder: str) -> str:
 
 
 def sibling(folder: str, name: str) -> str:
-    """The path or URI of what lies beside a folder."""
+    """The path or URI of a file or folder beside a folder."""
     if not is_uri(folder):
         return str(Path(folder).absolute().parent / name)
     base, question, options = folder.partition("?")
@@ -48,15 +49,15 @@ def sibling(folder: str, name: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """A path that tasks elsewhere understand."""
+    """The absolute form of a path, which processes with other working directories understand. URIs stay as they are."""
     return path if is_uri(path) else str(Path(path).absolute())
 
 
 def locate(path: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and the path on it.
+    """Finds the file system of a path or URI, and the path on it.
 
     Raises:
-        UserError: a URI of no known kind, or one that carries a password.
+        UserError: the kind of URI is not known, it carries a password or key, or the path is not UTF-8.
     """
     try:
         path.encode()
@@ -74,19 +75,25 @@ def locate(path: str) -> tuple[pafs.FileSystem, str]:
 
 
 def cannot_write(folder: str, error: OSError) -> str:
-    """Why a file could not be written, and what to do."""
+    """Says why a file could not be written, and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{folder}: the disk is full; free some space, then the same command goes on where it stopped"
     return f"{folder}: cannot be written to ({first_line(error)}); see to it, then start the same command again"
 
 
 def child_of(inner: str, *names: str) -> str:
-    """A path on a file system, below `inner`."""
+    """The path of a file or folder inside a folder, on one file system."""
     return str(PurePosixPath(inner, *names))
 
 
 def write_whole(filesystem: pafs.FileSystem, path: str, write: Callable[[IO[bytes]], Any]) -> None:
-    """Writes a file that appears whole or not at all, with the folders above it."""
+    """Writes a file that appears whole or not at all. Missing parent folders are made.
+
+    Args:
+        filesystem: the file system.
+        path: the path of the file there.
+        write: writes the content into the binary file that it is given.
+    """
     if isinstance(filesystem, pafs.LocalFileSystem):
         with whole_file(Path(path)) as aside, aside.open("wb") as file:
             write(file)
@@ -107,7 +114,7 @@ def write_whole(filesystem: pafs.FileSystem, path: str, write: Callable[[IO[byte
 
 @contextmanager
 def naming(path: str, what: str) -> Iterator[None]:
-    """Turns what pyarrow finds wrong with a file into one line for the user: `<path>: <what> (<why>)`."""
+    """Turns exceptions of pyarrow into a UserError of one line: `<path>: <what> (<why>)`."""
     try:
         yield
     except (pa.ArrowException, KeyError, OSError) as error:
@@ -115,7 +122,7 @@ def naming(path: str, what: str) -> Iterator[None]:
 
 
 def _carries_secret(uri: str) -> bool:
-    """A user or password before the bucket (a secret may hold a slash), or keys among the options."""
+    """Whether a URI has a user or password before the bucket (a secret may hold a slash), or keys among its options."""
     parts = urlsplit(uri)
     if parts.scheme in ("s3", "gs", "gcs"):
         return "@" in parts.netloc or ":" in parts.netloc or bool(re.search(r"(access|secret)_key|token", parts.query))

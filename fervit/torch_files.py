@@ -1,4 +1,4 @@
-"""Reading PyTorch files that others have made: untrusted input."""
+"""Reads PyTorch files of others, which are untrusted."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from fervit.files import first_line, recognise_download
 from fervit.numpy_pickles import SAFE_GLOBALS
 
 HEAD_BYTES = 512
+StateDict = dict[str, Any]
+"""What `state_dict()` of a module, an optimizer or a scheduler returns: names -> tensors and plain values."""
 
 
 def load_untrusted(path: Path, *, mmap: bool = False) -> Any:
-    """What `torch.save` wrote, on the CPU; nothing in the file is executed.
+    """Reads what `torch.save` wrote, onto the CPU. Nothing in the file is executed.
 
     Args:
-        path: the file, in torch's zip format or the one before torch 1.6.
-        mmap: map tensors to the file rather than read them, where its format allows (zip). They must then be copied
-            before anyone may replace the file.
+        path: the file, in the zip format of PyTorch or in the format before PyTorch 1.6.
+        mmap: whether to memory-map tensors rather than read them, which the zip format allows. They must then be
+            copied before the file may be replaced.
 
     Raises:
-        UserError: it is no PyTorch file, is cut off, or holds something other than tensors and plain values.
+        UserError: the file is no PyTorch file, is cut off, or holds something other than tensors and plain values.
     """
     wrong = _recognise(path)
     if wrong:
         raise UserError(f"{path}: {wrong}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols, of no use to a user
+            warnings.simplefilter("ignore")  # about pickle protocols, which do not concern users
             with torch.serialization.safe_globals(SAFE_GLOBALS):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except Exception as error:  # torch and pickle raise a dozen kinds on bytes that they did not write
@@ -41,7 +43,7 @@ def load_untrusted(path: Path, *, mmap: bool = False) -> Any:
 
 
 def _recognise(path: Path) -> str:
-    """What is wrong with a file that its first bytes give away; "" for nothing."""
+    """Says what is wrong with a file, as far as its first bytes and its end show it; "" if nothing is."""
     wrong = recognise_download(path)
     if wrong:
         return wrong
@@ -59,6 +61,7 @@ def _recognise(path: Path) -> str:
 
 
 def _explain(error: Exception) -> str:
+    """Says what is wrong with a file that `torch.load` refuses."""
     text = str(error)
     if isinstance(error, EOFError) or "unexpected EOF" in text or "Ran out of input" in text:
         return "is cut off: it ends in the middle of its data; download it again"

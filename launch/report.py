@@ -1,30 +1,7 @@
 """Writes report.html: one page, in one file, that shows what a sweep, a training run or an evaluation found."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from fervit.cli import Parser, run
-
-
-def main() -> None:
-    parser = Parser(description=__doc__)
-    parser.add_argument(
-        "folder", type=Path, help="of a sweep or a run in experiments/, or what launch/evaluate.py wrote"
-    )
-    parser.add_argument(
-        "--evaluation", type=Path, metavar="DIR", help="what evaluate.py wrote for it; left out: evaluation/ in it"
-    )
-    parser.add_argument(
-        "--data_root", help="the faces, to show those that the model gets wrong; left out: where encode.py found them"
-    )
-    args = parser.parse()
-
-    from fervit.report.write import write_report
-
-    path = write_report(args.folder, evaluation=args.evaluation, data_root=args.data_root)
-    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in any browser")
-
+from fervit.cli import run
+from fervit.commands.report import main
 
 if __name__ == "__main__":
     run(main)

@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,6 +23,7 @@ from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.cluster.connection import connect
 from fervit.cluster.nodes import Cluster
 from fervit.emotions import EMOTIONS
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.latents import LatentSet
 from fervit.latents.schema import schema, table
 from fervit.training.config import TrainConfig
@@ -43,7 +44,7 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 GRAFANA = ROOT / "clusters" / "grafana" / "fervit.json"
 CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=1, heads=2, mlp_dim=16, epochs=5, lr=3e-3)
 """Of a small model of the synthetic codes."""
-ENCODER = {"encoder": "synthetic", "checkpoint_sha256": "", "seq_len": SEQ_LEN, "latent_dim": LATENT_DIM}
+ENCODER = EncoderFingerprint(encoder="synthetic", checkpoint_sha256="", seq_len=SEQ_LEN, latent_dim=LATENT_DIM)
 
 
 class Ended(NamedTuple):
@@ -172,12 +173,12 @@ def latent_set(per_class: int, seed: int = 0, path: str = "memory", noise: float
         labels=labels.astype(np.int64),
         image_ids=ids,
         sha256=[f"{seed}-{i}" for i in ids],
-        encoder=dict(ENCODER),
+        encoder=ENCODER,
     )
 
 
 def write_latents(
-    folder: Path, latents: LatentSet, rows: np.ndarray | slice = slice(None), encoder: dict[str, Any] | None = None
+    folder: Path, latents: LatentSet, rows: np.ndarray | slice = slice(None), encoder: EncoderFingerprint | None = None
 ) -> None:
     """One Parquet file of a split."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Model cards: what a model is, what it reached, on which data, and how to use it.
+"""Model cards say what a model is, which scores it reached on which data, and how to use it.
 
-Mitchell et al., "Model cards for model reporting" (FAT* 2019).
+Paper: Mitchell et al., "Model cards for model reporting" (FAT* 2019).
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from collections.abc import Sequence
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.emotions import EMOTIONS
+from fervit.encoders.fingerprint import EncoderFingerprint
 
 HEADER = ["---", "library_name: fervit", "tags: [facial-expression-recognition, stylegan, w-plus]", "---"]
 METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss")
 
 
 def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Sequence[str] = ()) -> str:
-    """Markdown with the header that model hubs read.
+    """Writes a model card in Markdown, with the header that model hubs read.
 
     Args:
         checkpoint: the model.
-        title: of the card.
-        results: lines of Markdown.
-        params: "name value" of the hyperparameters that were chosen.
+        title: the title of the card.
+        results: the lines of the section on results, in Markdown.
+        params: the hyperparameters that a search has chosen, each as "name value".
     """
     lines = [
         *HEADER,
@@ -36,9 +37,7 @@ def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Seq
         "",
         "## Made from",
         "",
-        f"- encoder: {checkpoint.encoder.get('encoder', 'not named by the checkpoint')}, checkpoint sha256 "
-        f"{checkpoint.encoder.get('checkpoint_sha256') or '-'}"
-        + (" (UNTRAINED random weights: not a result)" if checkpoint.encoder.get("untrained") else ""),
+        f"- encoder: {_encoder(checkpoint.encoder)}",
         *(f"- {split} latents: sha256 {digest}" for split, digest in checkpoint.data.items()),
         *([f"- hyperparameters: {', '.join(params)}"] if params else []),
         "- all hyperparameters: config.json here",
@@ -49,15 +48,24 @@ def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Seq
 
 
 def card_of_run(checkpoint: Checkpoint) -> str:
-    """The card of a model of which only its checkpoint is known."""
+    """Writes the card of a model of which only the checkpoint is known."""
     known = {name: checkpoint.metrics[name] for name in METRICS if name in checkpoint.metrics}
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "not named"
     results = [f"On its validation split, which chose epoch {checkpoint.epoch}, so optimistic: {metrics}."]
     return card(checkpoint, "LatentViT", results)
 
 
+def _encoder(encoder: EncoderFingerprint | None) -> str:
+    """The encoder in the words of the card."""
+    if encoder is None:
+        return "not named by the checkpoint, checkpoint sha256 -"
+    warning = " (UNTRAINED random weights: not a result)" if encoder.untrained else ""
+    return f"{encoder.encoder}, checkpoint sha256 {encoder.checkpoint_sha256 or '-'}{warning}"
+
+
 def _use(checkpoint: Checkpoint) -> list[str]:
-    kind = checkpoint.encoder.get("encoder", "psp")
+    """The section that shows how to use the model."""
+    kind = checkpoint.encoder.encoder if checkpoint.encoder else "psp"
     encoder = 'encoder_type="demo"' if kind == "demo" else f'encoder_model="{kind}_ffhq_encode.pt"'
     return [
         "## Use",

@@ -1,4 +1,4 @@
-"""Trained models on disk: `best_model.pt`, and the folder `best/` that a sweep exports."""
+"""Reads and writes trained models: `best_model.pt`, and the folder `best/` that a sweep exports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,58 +15,62 @@ import torch
 from torch import Tensor
 
 from fervit.emotions import EMOTIONS
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.files import first_line, recognise_download, whole_file
 from fervit.model import LatentViT
 from fervit.parsing import build
-from fervit.torch_files import load_untrusted
+from fervit.torch_files import StateDict, load_untrusted
 from fervit.training.config import MODEL_FIELDS, TrainConfig
 from fervit.version import __version__
 
 BEST_MODEL, WEIGHTS, MODEL_CONFIG = "best_model.pt", "model.safetensors", "config.json"
-CONTENT: dict[str, Any] = {
-    "model_state_dict": dict,
-    "config": dict,
-    "epoch": int | float,
-    "metrics": dict,
-    "encoder": dict,
-    "data": dict,
+CONTENT: dict[str, tuple[type, ...]] = {
+    "model_state_dict": (dict,),
+    "config": (dict,),
+    "epoch": (int, float),
+    "metrics": (dict,),
+    "encoder": (dict,),
+    "data": (dict,),
 }
-OPTIONAL: dict[str, Any] = {"metrics": {}, "encoder": {}, "data": {}}
-"""What checkpoints of earlier runs lack."""
+"""The keys of a checkpoint file and the types that their values may have."""
+OPTIONAL = ("metrics", "encoder", "data")
+"""The keys that checkpoints of earlier LatentViT scripts may lack."""
 OF_DDP = "module."
-"""What DistributedDataParallel puts before the weights' names."""
+"""The prefix that DistributedDataParallel puts before the names of weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A trained model with what it takes to use it and to say where it comes from."""
+    """A trained model, with all that is needed to use it and to trace where it comes from."""
 
     model_state_dict: dict[str, Tensor]
+    """The weights of LatentViT by name."""
     config: TrainConfig
+    """The hyperparameters of the model and of its training."""
     epoch: int
-    """The epoch, from 1, after which the model stood like this."""
+    """The number of the epoch, from 1, at whose end the model had these weights."""
     metrics: dict[str, float]
-    """Of that epoch, on the validation split."""
-    encoder: dict[str, Any]
-    """Fingerprint of the encoder whose codes it was trained on; empty where that is not known."""
+    """The metrics of that epoch on the validation split."""
+    encoder: EncoderFingerprint | None
+    """The fingerprint of the encoder whose codes it was trained on; None if the file does not name it."""
     data: dict[str, str]
-    """Fingerprints of the splits: train, val."""
+    """The fingerprints (`LatentSet.fingerprint`) of the splits "train" and "val"."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights and their names: equal for equal weights, in whatever file they stand."""
+        """The SHA-256 of the weights and their names. It does not depend on the format of the file."""
         return fingerprint_of_weights(self.model_state_dict)
 
     def model(self) -> LatentViT:
-        """The model in eval mode."""
+        """Builds the model with these weights, in eval mode."""
         model = LatentViT(**self.config.model())
         model.load_state_dict(self.model_state_dict)
         return model.eval()
 
 
 def fingerprint_of_weights(weights: dict[str, Tensor]) -> str:
-    """SHA-256 of weights and their names."""
+    """Computes the SHA-256 of weights and their names."""
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {list(value.shape)} {value.dtype}".encode())
@@ -74,14 +79,17 @@ def fingerprint_of_weights(weights: dict[str, Tensor]) -> str:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes `path`, whole or not at all. Only tensors, numbers, text and dicts: loads with `weights_only=True`."""
+    """Writes a checkpoint file, whole or not at all.
+
+    It holds only tensors, numbers, text and dicts, so that it loads with `weights_only=True`.
+    """
     content = {
         "model_state_dict": checkpoint.model_state_dict,
         "config": {"model": checkpoint.config.model(), "training": checkpoint.config.to_json()},
         "epoch": checkpoint.epoch,
         "metrics": checkpoint.metrics,
         "labels": list(EMOTIONS),
-        "encoder": checkpoint.encoder,
+        "encoder": checkpoint.encoder.to_json() if checkpoint.encoder else {},
         "data": checkpoint.data,
         "fervit_version": __version__,
     }
@@ -90,17 +98,16 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads what `save_checkpoint` or `export` wrote, or a checkpoint of an earlier LatentViT run, in either format of
-    torch.save.
+    """Reads a checkpoint that `save_checkpoint`, `export` or an earlier LatentViT script wrote.
 
-    An earlier run's file says nothing of its data and encoder; `encoder` and `data` are then empty. The file is
-    untrusted: nothing in it is executed.
+    A file of an earlier script does not name its data and encoder: `encoder` is then None and `data` is empty. The file
+    is untrusted: nothing in it is executed.
 
     Args:
         path: a best_model.pt or model.safetensors, or the folder of an export, a run or a sweep.
 
     Raises:
-        UserError: no such file, or not a checkpoint of LatentViT.
+        UserError: there is no such file, or it is not a checkpoint of LatentViT.
     """
     path = checkpoint_in(path)
     content = _exported(path) if path.suffix == ".safetensors" else load_untrusted(path)
@@ -108,7 +115,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: is no checkpoint of LatentViT (it holds no dict)")
     for key, kind in CONTENT.items():
         value = content.get(key)
-        if not isinstance(OPTIONAL.get(key) if value is None else value, kind):
+        if not (value is None and key in OPTIONAL) and not isinstance(value, kind):
             raise UserError(f"{path}: is no checkpoint of LatentViT ('{key}' is missing or of another type)")
     weights = {str(name).removeprefix(OF_DDP): value for name, value in content["model_state_dict"].items()}
     _check(content, weights, path)
@@ -117,19 +124,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
         config=_config(content, weights, path),
         epoch=int(content["epoch"]),
         metrics={str(k): float(v) for k, v in (content.get("metrics") or {}).items() if _is_finite(v)},
-        encoder=content.get("encoder") or {},
+        encoder=_encoder(content.get("encoder"), path),
         data={str(k): str(v) for k, v in (content.get("data") or {}).items() if isinstance(v, str)},
     )
     try:
         checkpoint.model()
-    except Exception as error:  # whatever the weights are, they are not this model's
+    except Exception as error:  # whatever is wrong, these are not the weights of this model
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: its weights do not fit its own configuration ({reason})") from None
     return checkpoint
 
 
-def _check(content: dict[str, Any], weights: dict[str, Any], path: Path) -> None:
-    """Refuses what the types alone do not tell."""
+def _check(content: StateDict, weights: StateDict, path: Path) -> None:
+    """Refuses values that have the right type but are not valid."""
     if not _is_finite(content["epoch"]):
         raise UserError(f"{path}: is no checkpoint of LatentViT (its epoch is {content['epoch']})")
     labels = content.get("labels")
@@ -142,15 +149,28 @@ def _check(content: dict[str, Any], weights: dict[str, Any], path: Path) -> None
             raise UserError(f"{path}: its weights {name} are not finite numbers; the training diverged, take another")
 
 
+def _encoder(content: Mapping[str, object] | None, path: Path) -> EncoderFingerprint | None:
+    """The fingerprint in a checkpoint; None if the file does not name the encoder."""
+    if not content:
+        return None
+    try:
+        return EncoderFingerprint.from_json(content)
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: is no checkpoint of LatentViT ('encoder' is no fingerprint of an encoder)") from None
+
+
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def checkpoint_in(path: Path) -> Path:
-    """The file of weights that a path means: itself, or the best one of a folder.
+    """Finds the file of weights that a path stands for.
+
+    Args:
+        path: a file, or the folder of an export, a run or a sweep.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such file, or no model in the folder.
     """
     if path.is_dir():
         for name in (WEIGHTS, BEST_MODEL, f"checkpoints/{BEST_MODEL}", f"best/{WEIGHTS}", f"best/{BEST_MODEL}"):
@@ -162,8 +182,8 @@ def checkpoint_in(path: Path) -> Path:
     return path
 
 
-def _exported(path: Path) -> dict[str, Any]:
-    """model.safetensors with the config.json beside it, as `save_checkpoint` would have written them."""
+def _exported(path: Path) -> StateDict:
+    """Reads model.safetensors and the config.json beside it into the form that `save_checkpoint` writes."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -187,8 +207,8 @@ def _exported(path: Path) -> dict[str, Any]:
     return {**config, "model_state_dict": weights, "config": {"training": config.get("training")}}
 
 
-def _config(content: dict[str, Any], weights: dict[str, Any], path: Path) -> TrainConfig:
-    """The hyperparameters. An earlier run's sizes are read off its weights, as its script may name them otherwise."""
+def _config(content: StateDict, weights: StateDict, path: Path) -> TrainConfig:
+    """The hyperparameters. Sizes of an earlier script's model are read off its weights, since names may differ."""
     given, where = content["config"], f"{path}: config"
     if "fervit_version" in content:
         return build(TrainConfig, given.get("training"), where)
@@ -199,7 +219,8 @@ def _config(content: dict[str, Any], weights: dict[str, Any], path: Path) -> Tra
     return build(TrainConfig, {**known, **_sizes(weights, path)}, f"{where}.model")
 
 
-def _sizes(weights: dict[str, Any], path: Path) -> dict[str, int]:
+def _sizes(weights: StateDict, path: Path) -> dict[str, int]:
+    """The sizes of LatentViT that the shapes of its weights tell."""
     layers = {match[1] for name in weights if (match := re.match(r"transformer\.layers\.(\d+)\.", name))}
     try:
         embed_dim, latent_dim = weights["input_proj.weight"].shape

@@ -1,9 +1,8 @@
-"""A trained model as a folder that others can use: safetensors, config.json, a model card, on request ONNX."""
+"""Exports a trained model as a folder that others can use: safetensors, config.json, a model card, optionally ONNX."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,16 +10,20 @@ import torch
 from fervit.checkpoints.checkpoint import BEST_MODEL, MODEL_CONFIG, WEIGHTS, Checkpoint, save_checkpoint
 from fervit.emotions import EMOTIONS
 from fervit.errors import JobError, UserError
-from fervit.files import first_line, whole_file, write_json
+from fervit.files import JsonObject, first_line, whole_file, write_json
 from fervit.version import __version__
 
 ONNX_FILE, CARD_FILE = "model.onnx", "README.md"
 ONNX_TOLERANCE = 1e-4
-"""Largest difference of a logit."""
+"""The largest difference of a logit that an ONNX file may show."""
 
 
 def check_free(folder: Path) -> None:
-    """Raises UserError if a folder holds something that an export would mix with or overwrite."""
+    """Checks that a folder is empty or does not exist, so that an export overwrites nothing.
+
+    Raises:
+        UserError: the folder is not empty.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"--output_dir {folder}: is not empty; an export gets a folder of its own, give a new one")
 
@@ -41,7 +44,7 @@ def export(checkpoint: Checkpoint, folder: Path) -> None:
             "training": checkpoint.config.to_json(),
             "epoch": checkpoint.epoch,
             "metrics": checkpoint.metrics,
-            "encoder": checkpoint.encoder,
+            "encoder": checkpoint.encoder.to_json() if checkpoint.encoder else {},
             "data": checkpoint.data,
             "weights_sha256": checkpoint.fingerprint,
             "fervit_version": __version__,
@@ -49,12 +52,12 @@ def export(checkpoint: Checkpoint, folder: Path) -> None:
     )
 
 
-def preprocessing(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What happens to a picture before the encoder sees it."""
+def preprocessing(checkpoint: Checkpoint) -> JsonObject:
+    """Describes, for config.json, how a picture is prepared for the encoder."""
     return {
         "alignment": "FFHQ: eyes and mouth corners to fixed places (Karras et al., 2019)",
         "color": "RGB",
-        "size": checkpoint.encoder.get("size", 256),
+        "size": checkpoint.encoder.input_size if checkpoint.encoder else 256,
         "resample": "bilinear",
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
@@ -63,14 +66,14 @@ def preprocessing(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def export_onnx(checkpoint: Checkpoint, path: Path) -> float:
-    """Writes the model as ONNX, codes float32 [n, seq_len, latent_dim] -> logits [n, 7], n free.
+    """Writes the model as ONNX. It maps codes, float32 [n, seq_len, latent_dim], to logits [n, 7], for any n.
 
     Returns:
-        The largest difference of a logit between onnxruntime and the model, on random codes.
+        The largest difference of a logit between onnxruntime and the model on random codes.
 
     Raises:
-        UserError: the packages for it are not installed.
-        JobError: onnxruntime does not give what the model gives; nothing is written.
+        UserError: the packages for ONNX are not installed.
+        JobError: onnxruntime cannot run the model or gives other logits; nothing is written.
     """
     try:
         import onnxruntime

@@ -1,1 +1,1 @@
-"""Ray clusters: joining one, its nodes, the folder that they share, and notices that a node will be taken away."""
+"""Joins Ray clusters, describes their nodes, checks their shared folder, and handles the preemption of nodes."""

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a local one, with Ray's chatter in a file."""
+"""Joins a Ray cluster or starts a local one, and sends Ray's own messages to a file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,26 @@ from fervit.errors import JobError, UserError
 from fervit.files import first_line
 
 CONNECT_S = 10.0
+"""The time in seconds within which a Ray must accept a connection."""
 
 
 @contextmanager
 def connect(address: str | None, log: Path) -> Iterator[Cluster]:
-    """Joins the Ray at `address` (or RAY_ADDRESS, or one started on this machine); without one, starts a local Ray.
+    """Connects this process to a Ray cluster while the block runs.
 
-    A Ray that this process is connected to already is used as it is and left running. Ray's own messages go to the
-    file `log`.
+    It joins the cluster at `address`, or at RAY_ADDRESS, or the one that was started on this machine. If there is none,
+    it starts a local Ray. A Ray that this process is connected to already is used and left running.
+
+    Args:
+        address: host:port of the cluster, or None.
+        log: the file that Ray's own messages are written to.
+
+    Yields:
+        The cluster.
 
     Raises:
         UserError: there is no Ray at `address`.
+        JobError: a local Ray could not be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -43,13 +52,23 @@ def connect(address: str | None, log: Path) -> Iterator[Cluster]:
                 ray.shutdown()
 
 
+def would_join(address: str | None) -> bool:
+    """Whether `connect` would use a Ray that is there already, rather than start one for this process alone."""
+    import ray
+    from ray._private.services import find_bootstrap_address
+
+    given = address or os.environ.get("RAY_ADDRESS")
+    return given is not None or ray.is_initialized() or _listens(find_bootstrap_address(None))
+
+
 def _init(address: str | None) -> None:
+    """Joins the cluster at an address, or starts a local Ray."""
     import ray
     from ray._private.services import find_bootstrap_address
 
     given = address or os.environ.get("RAY_ADDRESS")
     if given is None and not _listens(find_bootstrap_address(None)):
-        address = "local"  # Ray would wait for one that was killed, of which a file still speaks
+        address = "local"  # a file may still name a Ray that was killed, for which Ray would wait
     elif not _listens(given):
         raise UserError(
             f"--address {given}: nothing listens there; start Ray with `ray start --head`, or leave the address (and "
@@ -68,7 +87,7 @@ def _init(address: str | None) -> None:
 
 
 def _listens(address: str | None) -> bool:
-    """Whether a connection to host:port can be made; of other forms (auto, local, ray://...) Ray itself has to say."""
+    """Whether a connection to host:port can be made. For other forms (auto, local, ray://...) Ray itself finds out."""
     host, colon, port = (address or "").rpartition(":")
     if not colon or "/" in host or not port.isdigit():
         return address is not None
@@ -80,7 +99,7 @@ def _listens(address: str | None) -> bool:
 
 
 def cluster_nodes() -> tuple[Node, ...]:
-    """Of the Ray that this process is connected to: those that are there, then those that may join."""
+    """The nodes of the cluster that this process is connected to: the running ones, then those that may join."""
     import ray
 
     alive = [node for node in ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster: those that are up, and those that its autoscaler may add."""
+"""The nodes of a Ray cluster: those that are running, and those that its autoscaler may add."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from dataclasses import dataclass
 import yaml
 
 NODE_GROUP = "ray.io/node-group"
-"""Label with a node's type in the YAML of `ray up`."""
+"""The label of a Ray node that names its type in the YAML of `ray up`."""
 NODE_TYPES = "FERVIT_NODE_TYPES"
+"""The environment variable that lists the types of nodes that an autoscaler may add (see `may_join`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What one machine of the cluster offers to tasks."""
+    """A machine of the cluster, with what it offers to tasks."""
 
     address: str
+    """Its IP address; for a node that has yet to join, its type and a number."""
     cpus: float
     gpus: float
     gpu_type: str | None = None
-    """As Ray names it, such as H100."""
+    """The type of its GPUs as Ray names it, such as H100."""
     node_id: str = ""
+    """Ray's id of the node."""
     there: bool = True
-    """False for one that an autoscaler would start if something waited for it."""
+    """Whether the node is running. If not, an autoscaler would start it for a task that waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +34,11 @@ class Cluster:
     """A Ray cluster that this process is connected to."""
 
     nodes: tuple[Node, ...]
-    """Those that are there, then those that its autoscaler may add."""
+    """The running nodes, then those that its autoscaler may add."""
     dashboard: str | None
-    """Its address, such as http://127.0.0.1:8265."""
+    """The address of its dashboard, such as http://127.0.0.1:8265."""
     started_here: bool
-    """A local Ray of this process, which ends with it."""
+    """Whether it is a local Ray that this process has started, and that ends with it."""
 
     def __str__(self) -> str:
         n = len(self.there)
@@ -44,37 +47,39 @@ class Cluster:
 
     @property
     def watch(self) -> str:
-        """How to see the dashboard, which listens on the head's loopback alone."""
+        """How the user gets to the dashboard, which listens only on the loopback address of the head node."""
         if len(self.nodes) == 1:
             return f"{self.dashboard}"
         return f"{self.dashboard} on the head (`ray dashboard CLUSTER.yaml` brings it to your machine)"
 
     @property
     def there(self) -> tuple[Node, ...]:
-        """The nodes that are up now."""
+        """The nodes that are running."""
         return tuple(node for node in self.nodes if node.there)
 
     @property
     def cpus(self) -> float:
+        """The CPUs of all nodes, including those that may join."""
         return sum(node.cpus for node in self.nodes)
 
     @property
     def gpus(self) -> float:
+        """The GPUs of all nodes, including those that may join."""
         return sum(node.gpus for node in self.nodes)
 
 
 def may_join(alive: Mapping[str, int], types: str) -> Iterator[Node]:
-    """The nodes that an autoscaler may add.
+    """Yields the nodes that an autoscaler may add.
 
     Args:
-        alive: how many nodes of each type there are.
-        types: YAML or JSON, a type -> its `resources` and `max_workers`, as in the YAML of `ray up`; "" for none. Ray
-            itself tells nobody, so whoever starts the head says it in FERVIT_NODE_TYPES, which jobs inherit.
+        alive: the number of running nodes of each type.
+        types: YAML or JSON that maps each type to its `resources` and `max_workers`, as in the YAML of `ray up`; "" for
+            none. Ray does not publish them, so whoever starts the head sets FERVIT_NODE_TYPES, which jobs inherit.
     """
     for name, group in (yaml.safe_load(types) or {}).items():
         resources = group.get("resources", {})
         if not resources.get("CPU") and not resources.get("GPU"):
-            continue  # it brings nothing that could be used
+            continue  # no task could run on it
         for i in range(alive.get(name, 0), group.get("max_workers", 0)):
             yield Node(
                 address=f"{name} {i}",
@@ -86,5 +91,6 @@ def may_join(alive: Mapping[str, int], types: str) -> Iterator[Node]:
 
 
 def gpu_type(resources: Mapping[str, float]) -> str | None:
+    """The type of the GPUs among the resources of a Ray node, such as H100; None without GPUs."""
     prefix = "accelerator_type:"
     return next((name.removeprefix(prefix) for name in resources if name.startswith(prefix)), None)

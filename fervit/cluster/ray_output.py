@@ -1,11 +1,11 @@
-"""Sends what Ray writes (its C++ code, its Python loggers, its messages to drivers) to a file."""
+"""Sends the output of Ray (of its C++ code, its Python loggers, and its messages to drivers) to a file."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,9 +13,12 @@ from typing import Any, TextIO
 
 @contextmanager
 def descriptor_to(path: Path) -> Iterator[TextIO]:
-    """Makes file descriptor 2, to which Ray's C++ writes, the file `path`, and yields that file.
+    """Redirects file descriptor 2, to which Ray's C++ code writes, to a file while the block runs.
 
-    `sys.stderr` goes on writing to where descriptor 2 led before: our own messages and progress still reach the user.
+    `sys.stderr` still writes to the previous target of the descriptor, so that fervit's own messages reach the user.
+
+    Yields:
+        The file at `path`, opened for appending.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()
@@ -23,7 +26,7 @@ def descriptor_to(path: Path) -> Iterator[TextIO]:
     file = path.open("a", encoding="utf-8", buffering=1)
     with _closed_whatever_happens(file), os.fdopen(os.dup(2), "w", buffering=1) as to_terminal:
         os.dup2(file.fileno(), 2)
-        if _fileno(python_stderr) == 2:  # not in a notebook, where Python's stderr leads elsewhere
+        if _fileno(python_stderr) == 2:  # false in a notebook, where Python's stderr is no descriptor
             sys.stderr = to_terminal
         try:
             yield file
@@ -36,7 +39,7 @@ def descriptor_to(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _closed_whatever_happens(file: TextIO) -> Iterator[None]:
-    """A log that cannot be written (the disk is full) must not hide what happened."""
+    """Closes a log. If it cannot be written since the disk is full, that must not hide another exception."""
     try:
         yield
     finally:
@@ -46,7 +49,7 @@ def _closed_whatever_happens(file: TextIO) -> Iterator[None]:
 
 @contextmanager
 def loggers_to(file: TextIO) -> Iterator[None]:
-    """Ray's Python loggers write to `file` and nowhere else. Ray sets some of them up when a library is imported."""
+    """Makes Ray's Python loggers write to a file and nowhere else while the block runs."""
     import ray.data  # noqa: F401  (its import adds a handler that writes to the terminal)
 
     handler = logging.StreamHandler(file)
@@ -66,21 +69,21 @@ def loggers_to(file: TextIO) -> Iterator[None]:
 
 @contextmanager
 def messages_to(file: TextIO) -> Iterator[None]:
-    """What the cluster tells its drivers (a worker died, a node is gone) is written to `file`, not printed.
+    """Writes messages of the cluster to its drivers (such as that a worker died) to a file rather than printing them.
 
-    The death of this machine's own node ends the driver at once, so that is told in a line.
+    If Ray's node on this machine dies, the driver ends at once, so an error message of one line is printed.
     """
     from ray._private import worker
 
-    told = False
+    reported = False
 
-    def write(data: dict[str, Any], ignore_prefix: bool) -> None:
-        nonlocal told
+    def write(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        nonlocal reported
         text = "\n".join(data["lines"])
         with suppress(OSError):
             file.write(f"{text}\n")
-        if "Raylet is terminated" in text and not told:
-            told = True
+        if "Raylet is terminated" in text and not reported:
+            reported = True
             print(  # noqa: T201
                 f"error: Ray's node on this machine was killed or ran out of memory (see {file.name}); start the same "
                 "command again",
@@ -96,6 +99,7 @@ def messages_to(file: TextIO) -> Iterator[None]:
 
 
 def _fileno(stream: TextIO) -> int | None:
+    """The file descriptor of a stream; None if it has none."""
     try:
         return stream.fileno()
     except (OSError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""Whether all nodes of a cluster see one folder. A disk of each node's own would scatter what a job writes."""
+"""Checks that all nodes of a cluster share a folder, since jobs would otherwise write to the disk of each node."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fervit.errors import UserError
 from fervit.files import first_line
 
 WAIT_S = 60.0
+"""The time in seconds within which a node must answer."""
 WAY_OUT = (
     "start the command in a folder that all nodes share under one path (NFS, EFS, Filestore; FERVIT_SHARE in the "
     "cluster's YAML)"
@@ -21,19 +22,19 @@ WAY_OUT = (
 def check_shared(
     nodes: Sequence[Node], folder: Path | None, also: Callable[[], str] = lambda: "", way_out: str = WAY_OUT
 ) -> dict[str, str]:
-    """Has every node write into the folder and looks whether that is seen here.
+    """Lets every running node write a file into the folder, and checks that it appears on this machine.
 
     Args:
-        nodes: of the cluster that this process is connected to; those that are not there yet are passed over.
-        folder: which jobs on any node will write to; None for no folder.
-        also: run on each node as well; "" or what it finds.
-        way_out: what the user is told to do.
+        nodes: the nodes of the cluster that this process is connected to. Those that have yet to join are skipped.
+        folder: the folder that jobs on any node will write to; None for no folder.
+        also: a function to run on each node as well, which returns what it finds, or "".
+        way_out: the advice of the error message.
 
     Returns:
-        A node's address -> what `also` found there; nodes where it found nothing are left out.
+        What `also` found, by the address of the node. Nodes where it found nothing are left out.
 
     Raises:
-        UserError: a node cannot write to the folder, or what it wrote is not seen here.
+        UserError: a node does not answer, cannot write to the folder, or writes where this machine cannot see it.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -63,6 +64,7 @@ def check_shared(
 
 
 def _answer(task: Any, node: Node) -> tuple[str, str]:
+    """Waits for the result of `_look` on a node."""
     import ray
 
     try:
@@ -77,7 +79,7 @@ def _answer(task: Any, node: Node) -> tuple[str, str]:
 
 
 def _look(probe: Path | None, also: Callable[[], str]) -> tuple[str, str]:
-    """("" or why the file could not be written, what `also` says)."""
+    """Writes a file and runs `also`; returns why the file could not be written, or "", and what `also` found."""
     try:
         if probe is not None:
             probe.write_text("a node can write here\n")

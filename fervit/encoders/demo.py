@@ -1,4 +1,4 @@
-"""The demo encoder: pSp's network, narrow, at 64 x 64, with fixed random weights. For the demo and the tests only.
+"""The demo encoder: a narrow pSp network for 64 x 64 pixels with fixed random weights, for the demo and the tests only.
 
 Random weights in a network this deep would keep little of a picture but its colours. So the residual branches are weak,
 the heads' LeakyReLUs work in their linear part (large biases), and every BatchNorm is set to the statistics of smooth
@@ -22,10 +22,12 @@ RESIDUAL_GAIN, PRELU_SLOPE, HEAD_BIAS = 0.3, 0.6, 6.0
 
 
 def demo_network() -> tuple[GradualStyleEncoder, Tensor, str]:
-    """The network in eval mode, its average latent [18, 512] negated (so that codes are centred), and a SHA-256.
+    """Builds the network in eval mode.
 
-    The hash covers the random weights, not the statistics derived from them, which differ in the last bits between
-    machines.
+    Returns:
+        The network, the negated mean of its codes [18, 512], which centres the codes when it is added, and the SHA-256
+        of the random weights. The hash leaves out BatchNorm's statistics, which are computed from the weights and
+        differ in the last bits between machines.
     """
     generator = torch.Generator().manual_seed(SEED)
     network = GradualStyleEncoder(width=WIDTH, size=SIZE)
@@ -63,7 +65,7 @@ def _draw_weights(network: GradualStyleEncoder, generator: torch.Generator) -> N
 
 
 def _smooth_pictures(generator: torch.Generator, n: int = 32) -> Tensor:
-    """[n, 3, SIZE, SIZE] in [-1, 1]: noise at five scales."""
+    """Draws random pictures [n, 3, SIZE, SIZE] in [-1, 1], the sum of noise at five scales."""
     total = torch.zeros(n, 3, SIZE, SIZE)
     for side in (2, 4, 8, 16, 32):
         coarse = torch.randn(n, 3, side, side, generator=generator)

@@ -1,7 +1,7 @@
-"""IR-SE-50: the residual network with squeeze-and-excite below pSp's style heads.
+"""IR-SE-50, the residual network with squeeze-and-excite that computes the features of pSp's style heads.
 
 Papers: He et al., "Identity Mappings in Deep Residual Networks" (2016); Hu et al., "Squeeze-and-Excitation Networks"
-(2018); Deng et al., "ArcFace" (2019), which puts them together. The names of the parameters are those of the official
+(2018); Deng et al., "ArcFace" (2019), which combines them. The parameters have the names that they have in the official
 pSp and e4e checkpoints.
 """
 
@@ -25,15 +25,17 @@ class SqueezeExcite(nn.Module):
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x_bchw: Tensor) -> Tensor:
+        """[batch, channels, h, w] -> the same shape."""
         return x_bchw * self.gate(x_bchw)
 
     def gate(self, x_bchw: Tensor) -> Tensor:
+        """The factor of each channel, in (0, 1): [batch, channels, h, w] -> [batch, channels, 1, 1]."""
         gate_bc11: Tensor = self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x_bchw)))))
         return gate_bc11
 
 
 class Bottleneck(nn.Module):
-    """One residual block; the stride sits on its second convolution, and nothing follows the sum."""
+    """One residual block. Its second convolution has the stride, and no activation follows the sum."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -53,18 +55,19 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x_bchw: Tensor) -> Tensor:
+        """[batch, channels in, h, w] -> [batch, channels out, h / stride, w / stride]."""
         residual: Tensor = self.res_layer(x_bchw)
         total: Tensor = residual + self.shortcut_layer(x_bchw)
         return total
 
 
 def stem(width: int) -> nn.Sequential:
-    """RGB to `width` channels at full resolution."""
+    """Builds the first layers, which map RGB to `width` channels at full resolution."""
     return nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width))
 
 
 def body(width: int) -> nn.Sequential:
-    """The 24 residual blocks; each of the four groups halves the resolution in its first block."""
+    """Builds the 24 residual blocks in four groups. The first block of each group halves the resolution."""
     blocks = []
     for wide_in, wide_out, n in GROUPS:
         blocks.append(Bottleneck(wide_in * width, wide_out * width, stride=2))

@@ -1,4 +1,6 @@
-"""The official checkpoints of pSp and e4e: what they hold, checked, and the part that is wanted in memory.
+"""The official checkpoints of pSp and e4e: checks what a file holds and loads the part of it that is wanted.
+
+A file holds
 
     {"state_dict": {"encoder.*": ..., "decoder.*": ...}, "latent_avg": [n_styles, 512], "opts": {...}}
 
@@ -24,27 +26,27 @@ from fervit.encoders.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.stylegan2 import Decoder
 from fervit.errors import UserError
-from fervit.torch_files import load_untrusted
+from fervit.torch_files import StateDict, load_untrusted
 
 NETWORKS: dict[str, type[GradualStyleEncoder]] = {"psp": GradualStyleEncoder, "e4e": Encoder4Editing}
 OFFICIAL_FILES = {"psp": "psp_ffhq_encode.pt", "e4e": "e4e_ffhq_encode.pt"}
 OPTIONS = ("encoder_type", "input_nc", "label_nc", "dataset_type", "learn_in_w", "start_from_latent_avg")
-"""Those that decide what codes mean; the others are the bookkeeping of a training."""
+"""The options that decide what codes mean. The others only describe the training of the encoder."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PLAIN = (str, int, float, bool, type(None))
 GENERATOR_SIZES = {18: 1024, 16: 512, 14: 256}
-"""Styles of a StyleGAN2 generator -> side of its pictures."""
+"""The number of styles of a StyleGAN2 generator -> the side of its pictures in pixels."""
 
 
 class OfficialCheckpoint:
-    """One checkpoint file. Its tensors are mapped, not read, where the format allows.
+    """One checkpoint file. Its tensors are memory-mapped, not read, where the format allows that.
 
     Args:
         kind: "psp" or "e4e".
         path: the file.
 
     Raises:
-        UserError: there is no such file, or it is not one of that kind; the text says why.
+        UserError: there is no such file, or it is not a checkpoint of that kind; the text says why.
     """
 
     def __init__(self, kind: str, path: Path) -> None:
@@ -71,9 +73,9 @@ class OfficialCheckpoint:
         self.latent_avg = self._latent_avg(content.get("latent_avg"), options)
 
     def encoder(self, dtype: torch.dtype) -> nn.Module:
-        """The network in its fast form (`fervit.encoders.fuse`), without the average latent.
+        """Loads the network in its fast form (`fervit.encoders.fuse`), without the average latent.
 
-        The weights are taken over a part at a time, so that memory never holds them twice.
+        The weights are converted a few layers at a time, so that memory never holds them twice.
         """
         network = self._skeleton()
         for names, weights in self._chunks([name for name, _ in _parts(network)], "encoder."):
@@ -81,14 +83,14 @@ class OfficialCheckpoint:
                 part = network.get_submodule(name)
                 self._fill(part, _part(weights, f"{name}."), f"encoder.{name}.")
                 fuse(part, dtype)
-            del weights, part  # with the last tensor goes the mapping
+            del weights, part  # the memory mapping is closed with its last tensor
         return network
 
     def decoder(self) -> Decoder:
-        """The StyleGAN2 generator that the encoder was trained for, in float32.
+        """Loads the StyleGAN2 generator that the encoder was trained for, in float32.
 
         Raises:
-            UserError: the file holds none, or not of the encoder's size.
+            UserError: the file holds no generator, or one that does not fit the encoder's number of styles.
         """
         weights = _part(self._read()["state_dict"], "decoder.")
         if not weights:
@@ -100,10 +102,11 @@ class OfficialCheckpoint:
         return decoder.eval().requires_grad_(False)
 
     def sha256(self) -> str:
+        """The SHA-256 of the whole file, in hexadecimal."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Mapping[str, Any]:
         try:
             content = load_untrusted(self.path, mmap=True)
         except UserError as error:
@@ -150,7 +153,7 @@ class OfficialCheckpoint:
     def _check_tensors(
         self, found: Mapping[str, Any], expected: Mapping[str, Tensor], prefix: str = "encoder."
     ) -> None:
-        """Keys, shapes and dtypes, strictly."""
+        """Refuses tensors whose names, shapes or types differ from those of the network."""
         for what, names in (("lacks", expected.keys() - found.keys()), ("has", found.keys() - expected.keys())):
             if names:
                 rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -169,7 +172,7 @@ class OfficialCheckpoint:
                 )
 
     def _latent_avg(self, average: Any, options: Mapping[str, Any]) -> Tensor:
-        """[n_styles, 512]: what is added to the network's output; zeros where it was trained without."""
+        """The average latent [n_styles, 512]: what is added to the output of the network, or zeros if nothing is."""
         if not _true(options.get("start_from_latent_avg", True)):
             return torch.zeros(self.n_styles, 512)
         if average is None:
@@ -192,10 +195,10 @@ class OfficialCheckpoint:
         module.load_state_dict(weights, strict=True, assign=True)
 
     def _chunks(self, names: list[str], prefix: str, size: int = 4) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
-        """A few parts of the network at a time, each chunk from a mapping of its own.
+        """Yields the names and weights of a few layers at a time, each time from a new memory mapping of the file.
 
-        The pages of a mapping that were read count as this process's memory until the mapping goes. A file of the old
-        format cannot be mapped: it is read once, and what was taken over is let go.
+        The pages of a mapping that were read count as memory of this process until the mapping is closed. A file in
+        the old format of torch.save cannot be mapped: it is read once, and its tensors are freed as they are yielded.
         """
         if zipfile.is_zipfile(self.path):
             for i in range(0, len(names), size):
@@ -210,13 +213,13 @@ class OfficialCheckpoint:
         return UserError(f"--encoder_model {self.path}: {text}")
 
 
-def _part(weights: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
-    """The entries whose keys begin with `prefix`, without it."""
+def _part(weights: Mapping[Any, Any], prefix: str) -> StateDict:
+    """The entries whose keys begin with `prefix`, under keys without the prefix."""
     return {key[len(prefix) :]: value for key, value in weights.items() if str(key).startswith(prefix)}
 
 
 def _parts(network: GradualStyleEncoder) -> Iterator[tuple[str, nn.Module]]:
-    """The network in pieces of at most some 130 MB."""
+    """Yields the names and modules of pieces of the network, each of at most about 130 MB."""
     for name, child in network.named_children():
         if isinstance(child, nn.ModuleList):
             yield from ((f"{name}.{i}", head) for i, head in enumerate(child))
@@ -225,7 +228,7 @@ def _parts(network: GradualStyleEncoder) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _finite(value: Tensor) -> bool:
-    """Whether all numbers are. The sum answers nearly always, and makes no second tensor of the size."""
+    """Whether all numbers are finite. A finite sum proves it without a second tensor of the same size."""
     return not value.is_floating_point() or math.isfinite(value.sum()) or bool(value.isfinite().all())
 
 
@@ -239,7 +242,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """Some published files hold numbers as text."""
+    """Converts text to a number, since some published files hold numbers as text; other values stay as they are."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
 
 
@@ -248,7 +251,7 @@ def _true(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A name out of the file, fit for one line."""
+    """A value from the file as printable text of at most 80 characters, fit for a message of one line."""
     return "".join(c if c.isprintable() else "?" for c in str(value)[:80])
 
 

@@ -1,7 +1,7 @@
-"""For the CPU: the style heads' convolutions with weights in oneDNN's own layout, and the LeakyReLU inside them.
+"""A faster form of the style heads on a CPU: weights in oneDNN's own layout, and LeakyReLU fused into convolutions.
 
-oneDNN would otherwise lay out 0.5 GB of weights anew for each batch. The operators are those that torch.compile uses;
-where this PyTorch lacks them, or for another device, the network stays as it is.
+oneDNN would otherwise convert the layout of 0.5 GB of weights for each batch. The operators are those that
+torch.compile uses; if this PyTorch lacks them, or on another device, the network stays as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fervit.encoders.psp import StyleHead
 
 
 def pack(network: nn.Module) -> None:
-    """Replaces each convolution of the heads and the LeakyReLU behind it, in place."""
+    """Replaces each convolution of the style heads and the LeakyReLU behind it by a `PackedConv`, in place."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return
     in_bfloat16 = any(weight.dtype == torch.bfloat16 for weight in network.parameters())
@@ -29,7 +29,7 @@ def pack(network: nn.Module) -> None:
 
 
 class PackedConv(nn.Module):
-    """A convolution and a LeakyReLU in one pass. The layout is chosen for the shape of the first input."""
+    """A convolution and a LeakyReLU in one pass. The weights' layout is chosen for the shape of the first input."""
 
     def __init__(self, conv: nn.Conv2d, negative_slope: float) -> None:
         super().__init__()
@@ -40,8 +40,9 @@ class PackedConv(nn.Module):
         self._negative_slope = negative_slope
 
     def forward(self, x_bchw: Tensor) -> Tensor:
+        """[batch, channels in, h, w] -> [batch, channels out, h / stride, w / stride]."""
         weight = self._weight
-        if weight is not None:  # threads may come here together: each packs, and any of the results will do
+        if weight is not None:  # several threads may pack at the same time; they compute the same result
             self._packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, list(x_bchw.shape))
             self._weight = None
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(

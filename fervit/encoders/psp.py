@@ -1,7 +1,7 @@
 """pSp's GradualStyleEncoder: a feature pyramid over IR-SE-50 and one small network for each of StyleGAN's styles.
 
 Paper: Richardson et al., "Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation" (CVPR 2021). Written
-from the network's description; the names of the parameters are those of the official checkpoints.
+from the network's description; the parameters have the names that they have in the official checkpoints.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from fervit.encoders.irse50 import body, stem
 
 COARSE, MEDIUM = 3, 7
-"""Styles 0..2 read the coarse level of the pyramid, 3..6 the medium one, the others the fine one."""
+"""Styles 0..2 read the coarse level of the feature pyramid, 3..6 the medium level, and the others the fine level."""
 FINE_TAP, MEDIUM_TAP = 6, 20
-"""The blocks whose outputs are the fine and the medium level; the coarse one is the last block's."""
+"""The blocks whose outputs are the fine and the medium level. The output of the last block is the coarse level."""
 
 
 class EqualLinear(nn.Module):
-    """A linear layer whose stored weight has unit variance and is scaled when used (Karras et al., 2018)."""
+    """A linear layer whose stored weight has unit variance and is scaled when it is used (Karras et al., 2018)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -30,11 +30,12 @@ class EqualLinear(nn.Module):
         self.scale = 1 / math.sqrt(in_features)
 
     def forward(self, x_bi: Tensor) -> Tensor:
+        """[batch, features in] -> [batch, features out]."""
         return F.linear(x_bi, self.weight * self.scale, self.bias)
 
 
 class StyleHead(nn.Module):
-    """map2style: halves a square of features down to one vector, then maps it linearly to a style."""
+    """The paper's map2style: halves a square of features down to one vector, then maps it linearly to a style."""
 
     def __init__(self, channels: int, side: int, style_dim: int) -> None:
         super().__init__()
@@ -45,16 +46,17 @@ class StyleHead(nn.Module):
         self.linear: nn.Module = EqualLinear(channels, style_dim)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
+        """[batch, channels, side, side] -> [batch, style_dim]."""
         vector_bc11: Tensor = self.convs(x_bchw)
         style_bd: Tensor = self.linear(vector_bc11.flatten(1))
         return style_bd
 
 
 class GradualStyleEncoder(nn.Module):
-    """[batch, 3, size, size] in [-1, 1] -> [batch, n_styles, style_dim], without the average latent.
+    """Maps images [batch, 3, size, size] in [-1, 1] to codes [batch, n_styles, style_dim] without the average latent.
 
     Args:
-        n_styles: 18 for a 1024 x 1024 generator, 16 for 512, 14 for 256.
+        n_styles: 18 for a generator of 1024 x 1024 pixels, 16 for 512 x 512, 14 for 256 x 256.
         width: channels of the stem; the pyramid has eight times as many. 64 in the official checkpoints.
         size: the input's side in pixels; 256 in the official checkpoints.
         style_dim: length of a style.
@@ -76,6 +78,11 @@ class GradualStyleEncoder(nn.Module):
         self.latlayer2 = nn.Conv2d(2 * width, pyramid, 1)
 
     def forward(self, images_bchw: Tensor) -> Tensor:
+        """Images [batch, 3, size, size] in [-1, 1] -> codes [batch, n_styles, style_dim].
+
+        Raises:
+            ValueError: the images have another shape.
+        """
         if images_bchw.shape[1:] != (3, self.size, self.size):
             raise ValueError(f"images must be [n, 3, {self.size}, {self.size}], but got {list(images_bchw.shape)}")
         x = self.input_layer(images_bchw)

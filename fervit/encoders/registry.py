@@ -1,15 +1,15 @@
-"""Encoders by name. `load_encoder("psp", checkpoint)` is all that other rooms need."""
+"""The registry of encoders: `load_encoder("psp", checkpoint)` gives the encoder of a name."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fervit.encoders.demo import demo_network
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.fuse import fuse
 from fervit.encoders.official import NETWORKS, OfficialCheckpoint
 from fervit.encoders.psp import GradualStyleEncoder
@@ -20,28 +20,16 @@ KINDS = (*NETWORKS, "demo")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncoderFingerprint:
-    """What identifies the codes of an encoder. Codes of two fingerprints never stand in one folder."""
-
-    encoder: str
-    checkpoint_sha256: str
-    seq_len: int
-    latent_dim: int
-    size: int
-    """Side of the input in pixels."""
-    precision: str = "float32"
-    untrained: bool = False
-    """The weights are random: for the demo and the tests only."""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 class Encoder(nn.Module):
-    """An encoder in eval mode, in its fast form, with its average latent.
+    """An encoder in eval mode, in its fast form (`fervit.encoders.fuse`), with its average latent.
 
-    [n, 3, size, size] RGB in [-1, 1] -> W+ codes [n, seq_len, latent_dim] float32, average included.
+    It maps RGB images [n, 3, size, size] in [-1, 1] to W+ codes [n, seq_len, latent_dim] in float32, with the average
+    latent added.
+
+    Args:
+        network: maps images to codes without the average latent.
+        latent_avg: the average latent [seq_len, latent_dim].
+        fingerprint: what identifies the codes; its precision is the type that the network computes in.
     """
 
     latent_avg: Tensor
@@ -51,14 +39,15 @@ class Encoder(nn.Module):
         self.network = network
         self.register_buffer("latent_avg", latent_avg)
         self.fingerprint = fingerprint
-        self.dtype = PRECISIONS[fingerprint.precision]
+        self.dtype = PRECISIONS[fingerprint.precision or "float32"]
         self.eval().requires_grad_(False)
 
     def forward(self, images_bchw: Tensor) -> Tensor:
+        """RGB images [batch, 3, size, size] in [-1, 1] -> W+ codes [batch, seq_len, latent_dim] in float32."""
         images = images_bchw.to(self.dtype, memory_format=torch.channels_last)
         if not images.is_cuda:
             return torch.as_tensor(self.network(images).float() + self.latent_avg)
-        # PyTorch lets float32 convolutions round to TF32 (10 bits) unless it is told not to.
+        # PyTorch lets float32 convolutions round to TF32 (10 bits) unless that is switched off.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             return torch.as_tensor(self.network(images).float() + self.latent_avg)
 
@@ -66,16 +55,17 @@ class Encoder(nn.Module):
 def load_encoder(
     kind: str, checkpoint: str | Path | None = None, device: str = "cpu", precision: str = "float32"
 ) -> Encoder:
-    """The encoder of a kind, in eval mode.
+    """Loads the encoder of a kind, in eval mode.
 
     Args:
         kind: "psp", "e4e", or "demo" for the untrained network of the demo and the tests.
         checkpoint: the official file (`psp_ffhq_encode.pt`, `e4e_ffhq_encode.pt`); None for "demo".
-        device: where its weights go.
-        precision: "float32", or "bfloat16": twice as fast and more, with codes about 1.5 % off (relative L2).
+        device: the device that its weights are moved to.
+        precision: "float32", or "bfloat16", which is at least twice as fast and changes codes by about 1.5 % (relative
+            L2 error).
 
     Raises:
-        UserError: no such kind, or a file that is missing or is not that encoder's checkpoint.
+        UserError: there is no such kind, or the file is missing or is not that encoder's checkpoint.
     """
     if precision not in PRECISIONS:
         raise UserError(f"--precision {precision}: there is no such precision; known are {', '.join(PRECISIONS)}")
@@ -89,10 +79,12 @@ def load_encoder(
 
 
 def fingerprint_of(kind: str, checkpoint: str | Path | None = None) -> EncoderFingerprint:
-    """The fingerprint of `load_encoder(kind, checkpoint)` in float32. The file is checked, its weights are not kept.
+    """Finds the fingerprint of `load_encoder(kind, checkpoint)` in float32 without keeping the weights in memory.
+
+    Every weight of the file is checked.
 
     Raises:
-        UserError: as `load_encoder`.
+        UserError: for the same reasons as in `load_encoder`.
     """
     if kind == "demo":
         return _demo(checkpoint)[2]
@@ -102,10 +94,11 @@ def fingerprint_of(kind: str, checkpoint: str | Path | None = None) -> EncoderFi
 
 
 def load_decoder(kind: str, checkpoint: str | Path | None) -> Decoder:
-    """The StyleGAN2 generator inside an encoder's checkpoint: codes [n, n_styles, 512] -> pictures in [-1, 1].
+    """Loads the StyleGAN2 generator of an encoder's checkpoint, which maps codes [n, n_styles, 512] to pictures.
 
     Raises:
-        UserError: as `load_encoder`; the demo encoder and some files have no decoder.
+        UserError: for the same reasons as in `load_encoder`, or the checkpoint holds no decoder. The demo encoder has
+            none.
     """
     if kind == "demo":
         raise UserError("--encoder_type demo: has no decoder, so codes cannot be shown; leave --reconstruct out")
@@ -113,7 +106,11 @@ def load_decoder(kind: str, checkpoint: str | Path | None) -> Decoder:
 
 
 def open_checkpoint(kind: str, checkpoint: str | Path | None) -> OfficialCheckpoint:
-    """The checked file of an official encoder."""
+    """Opens and checks the checkpoint file of an official encoder.
+
+    Raises:
+        UserError: there is no such kind, or the file is missing or is not that encoder's checkpoint.
+    """
     if kind not in NETWORKS:
         raise UserError(f"--encoder_type {kind}: there is no such encoder; known are {', '.join(KINDS)}")
     if checkpoint is None:
@@ -128,6 +125,8 @@ def _fingerprint(official: OfficialCheckpoint) -> EncoderFingerprint:
         seq_len=official.n_styles,
         latent_dim=STYLE_DIM,
         size=GradualStyleEncoder.SIZE,
+        precision="float32",
+        untrained=False,
     )
 
 
@@ -141,6 +140,7 @@ def _demo(checkpoint: str | Path | None) -> tuple[GradualStyleEncoder, Tensor, E
         seq_len=18,
         latent_dim=STYLE_DIM,
         size=network.size,
+        precision="float32",
         untrained=True,
     )
     return network, average, fingerprint

@@ -1,4 +1,4 @@
-"""Runs an encoder over many pictures: batches side by side on a CPU, a captured graph on a GPU."""
+"""Runs an encoder over many pictures: several batches at a time on a CPU, a captured CUDA graph on a GPU."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from fervit.encoders.pack import pack
 from fervit.encoders.registry import Encoder
 
 MAX_WORKERS = 8
-"""Batches at once on a CPU; each holds some 0.3 GB of activations at batch 4 and full size."""
+"""The number of batches at a time on a CPU; each has about 0.3 GB of activations at batch size 4 and 256 pixels."""
 WARM_UP = 3
-"""Eager runs before a capture: cuDNN chooses its algorithms in them."""
+"""The number of eager runs before a capture, in which cuDNN chooses its algorithms."""
 
 
 class EncoderRunner:
-    """uint8 RGB pictures [n, size, size, 3] -> codes float32 [n, seq_len, latent_dim] on the CPU, average included.
+    """Maps uint8 RGB pictures [n, size, size, 3] to float32 codes [n, seq_len, latent_dim] on the CPU.
 
-    The last batch is filled up, so that the network only ever sees one shape: a picture's code is then the same, bit
-    for bit, whatever stands beside it in its batch.
+    The codes include the average latent. The last batch is filled up, so that the network only ever sees one shape: the
+    code of a picture is then the same, bit for bit, whatever other pictures are in its batch.
 
-    On a CPU each of several workers takes a batch with its share of the threads. Threads that share a batch wait for
-    each other at every layer, and all of them for the one that another process has interrupted.
+    On a CPU several workers encode a batch each, with their share of the threads. Threads that share a batch would wait
+    for each other at every layer, and all of them for the one that another process has interrupted.
 
     Args:
-        encoder: on the CPU or a GPU; the runner takes it over.
-        batch_size: pictures that go through the network at once.
-        threads: to compute with on a CPU; None for as many as torch takes.
+        encoder: an encoder on the CPU or a GPU. On a CPU its layers are replaced in place by faster ones.
+        batch_size: the number of pictures in a batch.
+        threads: the number of threads to compute with on a CPU; None for as many as PyTorch uses.
     """
 
     def __init__(self, encoder: Encoder, batch_size: int, threads: int | None = None) -> None:
@@ -68,18 +68,21 @@ class EncoderRunner:
 
 
 def encode_pixels(encoder: Encoder, pixels_nhwc: Tensor) -> Tensor:
-    """uint8 [n, size, size, 3] -> codes. As pSp has it: (x / 255 - 0.5) / 0.5."""
+    """Encodes uint8 RGB pictures [n, size, size, 3] into codes [n, seq_len, latent_dim].
+
+    Pixels are scaled as in pSp: (x / 255 - 0.5) / 0.5.
+    """
     codes: Tensor = encoder(pixels_nhwc.permute(0, 3, 1, 2).float() / 127.5 - 1)
     return codes
 
 
 class _Graph:
-    """The encoder on a GPU for one batch size: captured once, replayed for each batch; eager where that fails."""
+    """The encoder on a GPU, captured for one batch size and replayed for each batch. It runs eagerly if that fails."""
 
     def __init__(self, encoder: Encoder, batch_size: int) -> None:
         self._encoder = encoder
-        self._lock = threading.Lock()  # one call at a time owns the input
-        size, device = encoder.fingerprint.size, encoder.latent_avg.device
+        self._lock = threading.Lock()  # only one call at a time may use the input tensor
+        size, device = encoder.fingerprint.input_size, encoder.latent_avg.device
         self._input_nhwc = torch.zeros(batch_size, size, size, 3, dtype=torch.uint8, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
         with torch.inference_mode(), torch.cuda.device(device):
@@ -97,7 +100,7 @@ class _Graph:
         return self._graph is not None
 
     def __call__(self, pixels_nhwc: Tensor) -> Tensor:
-        """On the GPU; nothing here waits for it."""
+        """uint8 pictures [n, size, size, 3] on the GPU -> codes on the GPU, without waiting for the GPU to finish."""
         batch = len(self._input_nhwc)
         codes = torch.empty(len(pixels_nhwc), *self._output.shape[1:], device=pixels_nhwc.device)
         with self._lock, torch.inference_mode(), torch.cuda.device(pixels_nhwc.device):

@@ -1,10 +1,10 @@
-"""StyleGAN2's generator from W+ codes to pictures (its synthesis network), in plain PyTorch.
+"""StyleGAN2's synthesis network, which generates pictures from W+ codes, in plain PyTorch.
 
-Paper: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020), config F. Written from its
-arithmetic; the names of the parameters are those of the decoders inside the official pSp and e4e checkpoints.
+Paper: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020), config F. Written from the
+paper's arithmetic; the parameters have the names that they have in the official pSp and e4e checkpoints.
 
-Modulation scales the channels that go into a shared convolution, and demodulation those that come out of it: the same
-as weights of each sample's own, without making them.
+Modulation scales the input channels of a convolution that all samples share, and demodulation scales its output
+channels. This equals a convolution with weights of each sample's own, without computing those weights.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ EPSILON = 1e-8
 
 
 def channels_at(side: int) -> int:
-    """Feature channels at a resolution: 512 up to 64 x 64, then half as many at each doubling (config F)."""
+    """The number of feature channels at a resolution: 512 up to 64 x 64, then half as many at each doubling."""
     return min(512, 32768 // side)
 
 
 class Decoder(nn.Module):
-    """W+ codes [batch, n_styles, 512] -> pictures [batch, 3, size, size], nominally in [-1, 1], with the stored noise.
+    """Maps W+ codes [batch, n_styles, 512] to pictures [batch, 3, size, size], using the noise that the file stores.
 
     Args:
-        size: side of the pictures in pixels, a power of two; n_styles is 2 log2(size) - 2.
+        size: the side of the pictures in pixels, a power of two; n_styles is 2 log2(size) - 2.
     """
 
     def __init__(self, *, size: int = 1024) -> None:
         super().__init__()
         sides = [2**i for i in range(3, int(math.log2(size)) + 1)]
-        # From z to w. Codes go in after it; it is here because the checkpoints have it.
+        # The mapping network from z to w, which W+ codes do not pass through. The checkpoints hold its weights.
         self.style = nn.Sequential(nn.Identity(), *(nn.Linear(STYLE_DIM, STYLE_DIM) for _ in range(MAPPING_LAYERS)))
         self.input = ConstantInput(channels_at(4))
         self.conv1 = StyledConv(channels_at(4), channels_at(4))
@@ -52,6 +52,11 @@ class Decoder(nn.Module):
         self.size = size
 
     def forward(self, codes_bnd: Tensor) -> Tensor:
+        """W+ codes [batch, n_styles, 512] -> RGB pictures [batch, 3, size, size], nominally in [-1, 1].
+
+        Raises:
+            ValueError: the codes have another shape.
+        """
         if codes_bnd.shape[1:] != (self.n_styles, STYLE_DIM):
             raise ValueError(f"codes must be [n, {self.n_styles}, {STYLE_DIM}], but got {list(codes_bnd.shape)}")
         styles = codes_bnd.unbind(dim=1)
@@ -75,7 +80,7 @@ class ConstantInput(nn.Module):
 
 
 class Blur(nn.Module):
-    """Holds the 4 x 4 FIR kernel, stored with the gain of an up-sampling by two."""
+    """Holds the 4 x 4 FIR kernel. The stored kernel includes the gain of an up-sampling by two."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,6 +103,10 @@ class ModulatedConv(nn.Module):
         self.demodulate, self.upsample = demodulate, upsample
 
     def forward(self, x_bchw: Tensor, style_bd: Tensor) -> Tensor:
+        """Features [batch, channels in, h, w] and styles [batch, 512] -> [batch, channels out, h, w].
+
+        With up-sampling the output is 2h x 2w.
+        """
         scale_bi = F.linear(style_bd, self.modulation.weight / math.sqrt(STYLE_DIM), self.modulation.bias)
         weight_oikk = self.weight[0] * self.gain
         x = x_bchw * scale_bi[:, :, None, None]
@@ -113,7 +122,7 @@ class ModulatedConv(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """Modulated 3 x 3 convolution, noise, bias, leaky ReLU with gain sqrt(2)."""
+    """A modulated 3 x 3 convolution followed by noise, a bias, and a leaky ReLU with gain sqrt(2)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, upsample: bool = False) -> None:
         super().__init__()
@@ -122,12 +131,16 @@ class StyledConv(nn.Module):
         self.activate = Bias(out_channels)
 
     def forward(self, x_bchw: Tensor, style_bd: Tensor, noise_11hw: Tensor) -> Tensor:
+        """Features [batch, channels in, h, w] and styles [batch, 512] -> [batch, channels out, h, w].
+
+        With up-sampling the output is 2h x 2w.
+        """
         x = self.conv(x_bchw, style_bd) + self.noise.weight * noise_11hw + self.activate.bias[:, None, None]
         return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
 class ToRGB(nn.Module):
-    """Features to RGB, added to the up-sampled picture so far."""
+    """Converts features to RGB and adds them to the picture of the resolution before, up-sampled."""
 
     def __init__(self, in_channels: int, *, upsample: bool) -> None:
         super().__init__()
@@ -137,6 +150,7 @@ class ToRGB(nn.Module):
             self.upsample = Blur()
 
     def forward(self, x_bchw: Tensor, style_bd: Tensor, picture_b3hw: Tensor | None) -> Tensor:
+        """Features [batch, channels, h, w] and the picture [batch, 3, h / 2, w / 2] before -> [batch, 3, h, w]."""
         rgb: Tensor = self.conv(x_bchw, style_bd) + self.bias
         if picture_b3hw is None:
             return rgb
@@ -144,25 +158,29 @@ class ToRGB(nn.Module):
 
 
 class Weight(nn.Module):
+    """Holds `n` factors under the name that the checkpoints give them."""
+
     def __init__(self, n: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(n))
 
 
 class Bias(nn.Module):
+    """Holds `n` biases under the name that the checkpoints give them."""
+
     def __init__(self, n: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(n))
 
 
 def fir(x_bchw: Tensor, kernel_kk: Tensor, padding: int) -> Tensor:
-    """Each channel filtered with one (symmetric) kernel."""
+    """Filters each channel of [b, c, h, w] with the same symmetric kernel [k, k]."""
     channels = x_bchw.shape[1]
     return F.conv2d(x_bchw, kernel_kk.expand(channels, 1, -1, -1), padding=padding, groups=channels)
 
 
 def upsample_by_two(x_bchw: Tensor, kernel_kk: Tensor) -> Tensor:
-    """Zeros between the pixels, then the FIR filter: [b, c, h, w] -> [b, c, 2h, 2w]."""
+    """Inserts zeros between the pixels and applies the FIR filter: [b, c, h, w] -> [b, c, 2h, 2w]."""
     channels = x_bchw.shape[1]
     weight = kernel_kk.expand(channels, 1, -1, -1)
     return F.conv_transpose2d(x_bchw, weight, stride=2, padding=1, groups=channels)

@@ -1,1 +1,1 @@
-"""The encoding job: from an index of faces to W+ codes in Parquet, on Ray Data."""
+"""The encoding job: turns an index of faces into W+ codes in Parquet, on Ray Data."""

@@ -1,27 +1,25 @@
-"""`_errors.jsonl`: the faces of a split that could not be encoded, with the reason."""
+"""`_errors.jsonl` lists the faces of a split that could not be encoded, with the reasons."""
 
 from __future__ import annotations
 
-import json
 import time
 
 import pyarrow.fs as pafs
 
+from fervit.json_lines import rows_of, text_of
 from fervit.storage import child_of, locate, naming, write_whole
 
 ERRORS_FILE = "_errors.jsonl"
-
-
 WRITE_EVERY_S = 5.0
-"""At most, while a job runs."""
+"""The files are written at most this often while a job runs, in seconds."""
 
 
 class FailureLog:
     """Collects the failures of a running job and keeps each split's file up to date.
 
     Args:
-        folders: of each split.
-        before: for each split, the failures that stay in its file.
+        folders: the folder of each split's latents.
+        before: for each split, the failures of earlier jobs that stay in its file: image_id -> reason.
     """
 
     def __init__(self, folders: dict[str, str], before: dict[str, dict[str, str]]) -> None:
@@ -33,6 +31,7 @@ class FailureLog:
         """image_id and reason of the first failure of this job."""
 
     def add(self, split: str, image_id: str, reason: str) -> None:
+        """Adds a failure, and writes the files if that is due."""
         self.first = self.first or (image_id, reason)
         self._failures[split][image_id] = reason
         self._changed.add(split)
@@ -40,6 +39,7 @@ class FailureLog:
             self.write()
 
     def write(self) -> None:
+        """Writes the files of the splits whose failures have changed since they were written last."""
         for split in sorted(self._changed):
             write_failures(self._folders[split], self._failures[split])
         self._changed.clear()
@@ -47,32 +47,28 @@ class FailureLog:
 
 
 def read_failures(folder: str) -> dict[str, str]:
-    """image_id -> reason. A line that is none of ours is passed over: its face is then tried again."""
+    """Reads the failures of a split: image_id -> reason.
+
+    Lines that cannot be read are left out, so that their faces are tried again.
+    """
     filesystem, path = _file_in(folder)
     with naming(path, "cannot be read"):
         if not filesystem.get_file_info(path).is_file:
             return {}
         with filesystem.open_input_stream(path) as stream:
-            lines = stream.readall().decode("utf-8", "replace").split("\n")
-    failures = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-            failures[str(row["image_id"])] = str(row["reason"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return failures
+            content = stream.readall()
+    rows = rows_of(content, path, damaged="skip")
+    return {str(row["image_id"]): str(row["reason"]) for row in rows if "image_id" in row and "reason" in row}
 
 
 def write_failures(folder: str, failures: dict[str, str]) -> None:
-    """Replaces the file, whole or not at all; without failures there is none."""
+    """Replaces the file of a split, whole or not at all. Without failures it is deleted."""
     filesystem, path = _file_in(folder)
     if not failures:
         if filesystem.get_file_info(path).is_file:
             filesystem.delete_file(path)
         return
-    rows = [{"image_id": name, "reason": failures[name]} for name in sorted(failures)]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = text_of({"image_id": name, "reason": failures[name]} for name in sorted(failures))
     write_whole(filesystem, path, lambda file: file.write(text.encode()))
 
 

@@ -1,7 +1,8 @@
-"""Import of the files that earlier scripts wrote: one `<emotion>_<name>.pt` a face.
+"""Imports codes that earlier scripts wrote into one file `<emotion>_<name>.pt` for each face.
 
-Each holds {"latent": [18, 512], "label": int, "img_path": str}. They are untrusted: nothing in them is executed. The
-emotion is that of the name, since numbers were Kaggle's in some scripts and alphabetical in others.
+Each file holds {"latent": [18, 512], "label": int, "img_path": str}. The files are untrusted: nothing in them is
+executed. The emotion is taken from the name of the file, since the numbers are Kaggle's in files of some scripts and
+alphabetical in those of others.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, SPLITS
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.stages import Columns, names_of
 from fervit.errors import UserError
 from fervit.images.face_index import SCHEMA, FaceIndex
@@ -25,14 +26,16 @@ from fervit.images.pictures import pixels_sha256, read_picture, reason_of, resiz
 UNKNOWN = "unknown"
 STYLES, STYLE_DIM = (14, 16, 18), 512
 SIZE = 256
-"""Side of what pSp and e4e took, to which a picture is resized for its hash."""
+"""The side of the input of pSp and e4e in pixels, to which a picture is resized before it is hashed."""
 
 
 def index_pt(folder: str) -> FaceIndex:
-    """The files of DIR/{train,val,test} or, as one split, of DIR itself; image_id is `<split>/<emotion>/<name>`.
+    """Lists the .pt files of a folder with subfolders train, val and test, or of a folder that is one split itself.
+
+    The image_id of a file is `<split>/<emotion>/<name>`.
 
     Raises:
-        UserError: no such folder, or no such file in it.
+        UserError: there is no such folder, it holds no .pt file, or two files have the same image_id.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -64,40 +67,43 @@ def index_pt(folder: str) -> FaceIndex:
     return FaceIndex(root=folder, kind="pt", table=table, filesystem=pafs.LocalFileSystem(), one_split=not splits)
 
 
-def fingerprint_of_pt(index: FaceIndex, kind: str | None, checkpoint_sha256: str) -> dict[str, Any]:
-    """The fingerprint for an import; the shape is that of the first file that can be read.
+def fingerprint_of_pt(index: FaceIndex, kind: str | None, checkpoint_sha256: str) -> EncoderFingerprint:
+    """Makes the fingerprint of imported codes. Their shape is that of the first file that can be read.
 
     Args:
         index: from `index_pt`.
-        kind: the encoder that made the codes, if the user knows it.
-        checkpoint_sha256: of its checkpoint, "" if unknown.
+        kind: the encoder that made the codes, or None if the user does not name it.
+        checkpoint_sha256: the SHA-256 of its checkpoint, or "" if it is not known.
 
     Raises:
-        UserError: not one file can be read.
+        UserError: none of the files can be read.
     """
     reason = ""
     for source in index.table["source"].to_pylist():
         try:
             seq_len, latent_dim = _load(source)[0].shape
-        except Exception as error:  # whatever is wrong with one file, another may do
+        except Exception as error:  # another file may be readable
             reason = reason or reason_of(error)
             continue
-        return {
-            "encoder": kind or UNKNOWN,
-            "checkpoint_sha256": checkpoint_sha256,
-            "seq_len": seq_len,
-            "latent_dim": latent_dim,
-            "size": SIZE,
-            "precision": "float32",
-            "untrained": False,
-            "imported": True,
-        }
+        return EncoderFingerprint(
+            encoder=kind or UNKNOWN,
+            checkpoint_sha256=checkpoint_sha256,
+            seq_len=seq_len,
+            latent_dim=latent_dim,
+            size=SIZE,
+            precision="float32",
+            untrained=False,
+            imported=True,
+        )
     raise UserError(f"--from_pt {index.root}: not one file can be read; the first: {reason}")
 
 
-def load_block(block: pa.Table, fingerprint: dict[str, Any]) -> Columns:
-    """Rows of an index -> their codes, float16 [n, seq_len, latent_dim]; a file that cannot be used has an `error`."""
-    shape = (fingerprint["seq_len"], fingerprint["latent_dim"])
+def load_block(block: pa.Table, fingerprint: EncoderFingerprint) -> Columns:
+    """Reads the codes of n rows of an index: the column `latent`, float16 [n, seq_len, latent_dim].
+
+    A file that cannot be used has its reason in the column `error`, which is "" for the others.
+    """
+    shape = (fingerprint.seq_len, fingerprint.latent_dim)
     codes = np.zeros((len(block), *shape), np.float16)
     sha256, errors = [], []
     for i, (source, label) in enumerate(zip(block["source"].to_pylist(), block["label"].to_pylist(), strict=True)):
@@ -128,7 +134,7 @@ def load_block(block: pa.Table, fingerprint: dict[str, Any]) -> Columns:
 
 
 def _load(path: str) -> tuple[np.ndarray, int | None, str]:
-    """The code [seq_len, latent_dim], its label if that is a number, and its picture's path or ""."""
+    """Reads the code [seq_len, latent_dim], its label or None, and the path of its picture or ""."""
     import torch
 
     from fervit.torch_files import load_untrusted
@@ -155,11 +161,11 @@ def _load(path: str) -> tuple[np.ndarray, int | None, str]:
 
 
 def _hash(code: np.ndarray, picture: str) -> str:
-    """Of the picture's pixels where it is still there, as for faces that fervit encodes; else of the code itself."""
+    """The SHA-256 of the picture's pixels if it can be read, as for faces that fervit encodes, else of the code."""
     if picture and Path(picture).is_file():
         try:
             pixels = resize(read_picture(pafs.LocalFileSystem(), str(Path(picture).absolute())), SIZE)
             return pixels_sha256(pixels)
-        except Exception:  # whatever is wrong with the picture, the code is good
+        except Exception:  # the picture is broken, but the code is good
             pass
     return "code:" + hashlib.sha256(code.tobytes()).hexdigest()

@@ -1,8 +1,8 @@
-"""The encoding job: faces -> W+ codes in Parquet, on Ray Data.
+"""The encoding job, which turns faces into W+ codes in Parquet on Ray Data.
 
 Pictures are decoded in CPU tasks, encoded by a pool of actors that hold the network, and written by CPU tasks, so that
-an actor never waits for a disk. A part file appears whole or not at all, and the same job again encodes only what no
-part holds yet.
+an actor never waits for a disk. A part file appears whole or not at all. The same job, run again, encodes only the
+faces that no part file holds yet.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,36 +27,39 @@ from fervit.encoding.stages import EncoderActor, decode_block, write_block
 from fervit.errors import JobError, UserError
 from fervit.files import first_line
 from fervit.latents.parts import drop_duplicates
-from fervit.progress import Progress
+from fervit.progress import Progress, Say
 from fervit.storage import absolute, cannot_write, is_uri
 
 START_S = 600
-"""Within which encoders have to start on nodes that are there."""
+"""The time in seconds within which all encoders have to start, on nodes that are running."""
 IMPORT_ROWS = 512
-"""Codes in one part file of an import."""
+"""The number of codes in one part file of an import."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeSummary:
+    """What an encoding job has done."""
+
     done: int
-    """Faces encoded by this job."""
+    """The number of faces that this job encoded."""
     failed: int
-    """Faces that this job could not encode."""
+    """The number of faces that this job could not encode."""
     seconds: float
+    """The duration of the job."""
     hosts: dict[str, int]
-    """Faces that each machine encoded."""
+    """The number of faces that each machine encoded."""
 
 
 def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str]) -> None:
-    """Makes sure that every node sees what it reads and writes; of URIs that is not in doubt.
+    """Checks that every node sees the paths that it reads and writes. URIs are not checked.
 
     Args:
-        cluster: that this process is connected to.
-        latent_out: folder or URI of the codes.
-        inputs: paths or URIs of what tasks read.
+        cluster: the cluster that this process is connected to.
+        latent_out: the folder or URI of the codes.
+        inputs: the paths or URIs that tasks read.
 
     Raises:
-        UserError: a node does not.
+        UserError: a node does not see one of the paths.
     """
     if len(cluster.nodes) == 1:
         return
@@ -75,23 +77,26 @@ def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str]) -> No
 
 
 def _missing(paths: Sequence[str]) -> str:
+    """The first path that does not exist on this machine, or ""."""
     return next((path for path in paths if not Path(path).exists()), "")
 
 
-def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary:
-    """Encodes (or imports) the faces of a plan on the Ray that this process is connected to.
+def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None = print) -> EncodeSummary:
+    """Encodes or imports the faces of a plan on the Ray cluster that this process is connected to.
 
     Args:
         plan: from `plan_encoding`.
         placement: from `place`; None for an import, which needs no encoder.
+        say: where progress goes; see `Progress`.
 
     Raises:
-        JobError: not one face of the index has a code, neither from before nor now; the disk is full; or an actor could
-            not load its encoder. What was written stays, and the same call goes on from there.
+        JobError: no face of the index has a code, neither from an earlier job nor from this one; the disk is full; an
+            actor cannot load its encoder; or Ray has lost a part of the job. What was written stays, and the same call
+            continues from there.
     """
     started = time.monotonic()
     meter = _Meter(plan.latent_out) if len(plan) else None
-    progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import")
+    progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import", say=say)
     failures = FailureLog(plan.folders, plan.failures)
     hosts: Counter[str] = Counter()
     try:
@@ -133,10 +138,10 @@ def encode_faces(plan: EncodePlan, placement: Placement | None) -> EncodeSummary
 
 
 class _Meter:
-    """What the job tells Prometheus; Ray exports it with `ray_` before the names.
+    """The Prometheus metrics of the job. Ray exports them with the prefix `ray_`.
 
     Args:
-        folder: of the codes, which every metric carries.
+        folder: the folder of the codes, which becomes a tag of each metric.
     """
 
     def __init__(self, folder: str) -> None:
@@ -162,43 +167,44 @@ def _refuse_nothing(plan: EncodePlan, failures: FailureLog) -> None:
 
 
 def _is_loss(error: Exception) -> bool:
-    """Whether a process or a node died, rather than code of ours failed."""
+    """Whether the error says that a process or a node died, rather than that a task raised an exception."""
     from ray.exceptions import RayError, RayTaskError
 
     return isinstance(error, RayError) and not isinstance(error, RayTaskError)
 
 
 def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[dict[str, str]]]:
-    """Runs the job and yields, for each block, its rows' image_id, split, error and what ends the job ("" for none)."""
+    """Runs the job and yields the rows of each block as `write_block` returns them."""
     import ray
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # Else the encoder that starts first gets all that a small job has. What must join or be freed is not waited for.
+    # Wait until all encoders run, since the first one would otherwise get all blocks of a small job. Machines
+    # that have yet to join and resources that have yet to be freed are not waited for.
     context.wait_for_min_actors_s = START_S if placement is not None and _all_can_start(placement) else -1
     fingerprint = plan.fingerprint
-    helper: dict[str, Any] = {"batch_size": None, "num_cpus": HELPER_CPUS}
-    from_arrow: dict[str, Any] = {**helper, "batch_format": "pyarrow"}
+    helper = partial(ray.data.Dataset.map_batches, batch_size=None, num_cpus=HELPER_CPUS)
     if placement is None:
         dataset = ray.data.from_arrow(_blocks(plan.index.table, IMPORT_ROWS))
-        dataset = dataset.map_batches(load_block, fn_kwargs={"fingerprint": fingerprint}, **from_arrow)
+        dataset = helper(dataset, load_block, fn_kwargs={"fingerprint": fingerprint}, batch_format="pyarrow")
     else:
         assert plan.encoder is not None
-        fingerprint = {**fingerprint, "precision": placement.precision}
+        fingerprint = replace(fingerprint, precision=placement.precision)
         blocks = _blocks(plan.index.table, placement.part_rows)
         dataset = ray.data.from_arrow(blocks)
-        dataset = dataset.map_batches(
+        dataset = helper(
+            dataset,
             decode_block,
             fn_kwargs={
                 "kind": plan.index.kind,
                 "filesystem": plan.index.filesystem,
-                "size": fingerprint["size"],
+                "size": fingerprint.input_size,
             },
-            **from_arrow,
+            batch_format="pyarrow",
         )
-        # The public `map_batches` refuses whole blocks on a GPU, and with a number of rows Ray bundles small blocks, of
-        # two splits, too. `map_groups` passes whole blocks to GPUs by the same call.
+        # The public `map_batches` refuses whole blocks on a GPU. With a number of rows in their place, Ray would bundle
+        # small blocks, even those of two splits. `map_groups` passes whole blocks to GPUs by the same internal call.
         dataset = dataset.map_batches_internal(
             EncoderActor,
             fn_constructor_kwargs={
@@ -214,14 +220,18 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
             num_gpus=placement.gpus or None,
             compute=ray.data.ActorPoolStrategy(size=min(placement.actors, len(blocks))),
         )
-    dataset = dataset.map_batches(
-        write_block, fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint}, batch_format="numpy", **helper
+    dataset = helper(
+        dataset,
+        write_block,
+        fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint},
+        batch_format="numpy",
     )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield batch.to_pylist()
 
 
 def _all_can_start(placement: Placement) -> bool:
+    """Whether the running nodes have the free resources for all actors."""
     import ray
 
     free = ray.available_resources()
@@ -230,7 +240,7 @@ def _all_can_start(placement: Placement) -> bool:
 
 
 def _blocks(rows: pa.Table, size: int) -> list[pa.Table]:
-    """Tables of at most `size` rows, each of one split."""
+    """Divides rows into tables of at most `size` rows, each of one split."""
     blocks = []
     for split in pc.unique(rows["split"]).to_pylist():
         of_split = rows.filter(pc.equal(rows["split"], split))

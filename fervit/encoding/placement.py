@@ -1,57 +1,52 @@
-"""Where the encoders of a job run: how many, on which hardware, with which batch size and precision. No Ray."""
+"""Chooses where the encoders of a job run: how many, on which hardware, with which batch size and precision. No Ray."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fervit.cluster.nodes import Cluster
+from fervit.cluster.nodes import Cluster, Node
 from fervit.encoding.plan import EncodePlan
 from fervit.errors import UserError
 from fervit.hardware import cpu_has_bfloat16, device_of
 
 PARTS_AN_ACTOR = 4
-"""At least, where several encode side by side."""
-
-
+"""Where several actors encode side by side, each gets at least this many part files to make."""
 HELPER_CPUS = 0.5
-"""Of a CPU, for a task that decodes or writes."""
-
-
+"""The CPUs that a task takes that decodes pictures or writes codes."""
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
-
-
 PART_ROWS = {"cpu": 32, "cuda": 512}
-"""Faces in one part file, about: some 15 s of a full-size network's work on a small CPU."""
-
-
+"""The approximate number of faces in a part file: about 15 s of work of a full-size network on a small CPU."""
 PART_ROWS_DEMO = 128
-
-
 WITHOUT_BFLOAT16 = ("K80", "P4", "P100", "T4", "V100")
 """GPUs that have to emulate bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where the encoders run, and how."""
+    """Where the encoders run, and how. Ray calls the processes that hold an encoder actors."""
 
     device: str
     """"cpu" or "cuda"."""
     actors: int
+    """The number of encoders side by side."""
     cpus: float
-    """Of an actor."""
+    """The CPUs that Ray reserves for each actor."""
     gpus: float
-    """Of an actor."""
+    """The GPUs that Ray reserves for each actor; less than one for a share of a GPU."""
     threads: int
-    """Of an actor that computes on the CPU."""
+    """The threads that each actor computes with on a CPU."""
     batch_size: int
+    """The number of faces that go through the network at once."""
     part_rows: int
+    """The number of faces in a part file."""
     precision: str
+    """"float32" or "bfloat16"."""
     reason: str
-    """Why that precision."""
+    """Why it is that precision, for the user."""
     all_there: bool = True
-    """No node has to join first."""
+    """Whether all nodes are running, so that none has to join the cluster first."""
 
     def __str__(self) -> str:
         where = f"{self.gpus:g} GPU each" if self.gpus else f"CPU, {self.threads} threads each"
@@ -67,52 +62,31 @@ def place(
     gpus_per_actor: float | None = None,
     batch_size: int | None = None,
 ) -> Placement:
-    """Finds room for the encoders.
+    """Chooses where the encoders of a job run, and how.
 
     Args:
         plan: from `plan_encoding`.
-        cluster: what there is.
-        actors: encoders side by side; None for one a GPU, or one a node on CPUs, if there is work for so many.
-        gpus_per_actor: share of a GPU; None for one where the cluster has any, else 0.
+        cluster: the nodes that are running or may join.
+        actors: the number of encoders side by side; None for one on each GPU, or one on each node without GPUs, as far
+            as there is work for so many.
+        gpus_per_actor: the GPUs of each actor, possibly a share of one; None for one if the cluster has any, else 0.
         batch_size: faces that go through the network at once; None for a default that suits the hardware.
 
     Raises:
-        UserError: the actors can never be placed.
+        UserError: the cluster can never hold these actors.
     """
-    from fervit.encoders.runner import MAX_WORKERS
-
-    largest = max(node.gpus for node in cluster.nodes)
-    gpus = min(1.0, largest) if gpus_per_actor is None else gpus_per_actor
-    if not 0 <= gpus <= largest:
-        raise UserError(f"--gpus_per_actor {gpus:g}: the largest node has {largest:g} GPUs; ask for no more")
-    if gpus > 1 and gpus != int(gpus):
-        raise UserError(f"--gpus_per_actor {gpus:g}: must be a share of one GPU or a whole number of them")
+    gpus = _gpus_per_actor(cluster, gpus_per_actor)
     device = device_of(gpus)
     batch_size = batch_size or BATCH_SIZE[device]
     worthwhile = max(1, len(plan) // (PARTS_AN_ACTOR * batch_size))
     if gpus:
-        most, there = (
-            sum(int(node.gpus) * int(1 / gpus) if gpus <= 1 else int(node.gpus / gpus) for node in nodes)
-            for nodes in (cluster.nodes, cluster.there)
-        )
-        actors = actors or min(most, max(there, worthwhile))  # no machine joins for a handful of faces
-        if actors > most:
-            raise UserError(f"--actors {actors}: the cluster has room for {most} with {gpus:g} GPU each; ask for fewer")
+        actors = _actors_on_gpus(cluster, gpus, actors, worthwhile)
     nodes = [node for node in cluster.nodes if node.cpus]
     if not nodes:
         raise UserError("the cluster has no CPUs, and no machine with some can join; see `ray status`")
     actors = actors or min(len(nodes), worthwhile)
-    # Rounded down: what is left on a node must hold a task that decodes, or nothing would ever start.
-    a_node = -(-actors // len(nodes))
-    cpus = min(1, math.floor((min(node.cpus for node in nodes) - HELPER_CPUS) / a_node * 100) / 100)
-    if cpus <= 0:
-        raise UserError(f"--actors {actors}: the cluster has {cluster.cpus:g} CPUs; ask for fewer actors")
+    cpus = _cpus_per_actor(cluster, nodes, actors)
     threads = max(1, int(min(cluster.cpus / actors, max(node.cpus for node in cluster.nodes))))
-    wanted = PART_ROWS_DEMO if plan.fingerprint.get("untrained") and device == "cpu" else PART_ROWS[device]
-    # Whole batches, and on a CPU one for each that runs side by side.
-    together = batch_size * (min(threads, MAX_WORKERS) if device == "cpu" else 1)
-    if actors > 1:  # parts for all of them, so that none stands idle for long at the end
-        wanted = min(wanted, -(-len(plan) // (PARTS_AN_ACTOR * actors)))
     precision, reason = choose_precision(plan, cluster, device)
     return Placement(
         device=device,
@@ -121,7 +95,7 @@ def place(
         gpus=gpus,
         threads=threads,
         batch_size=batch_size,
-        part_rows=-(-wanted // together) * together,
+        part_rows=_part_rows(plan, device, actors, threads, batch_size),
         precision=precision,
         reason=reason,
         all_there=len(cluster.there) == len(cluster.nodes),
@@ -129,14 +103,64 @@ def place(
 
 
 def choose_precision(plan: EncodePlan, cluster: Cluster, device: str) -> tuple[str, str]:
-    chosen: str | None = plan.fingerprint.get("precision")
+    """Chooses "float32" or "bfloat16": what the user asked for, what the folder holds, or what the hardware suits.
+
+    Returns:
+        The precision, and the reason for it in a few words.
+    """
     if plan.encoder is not None and plan.encoder.precision:
         return plan.encoder.precision, "as asked for"
-    if chosen:
-        return chosen, "as the codes that are there"
+    if plan.fingerprint.precision:
+        return plan.fingerprint.precision, "as the codes that are there"
     if device == "cuda":
         old = sorted({node.gpu_type for node in cluster.nodes if node.gpu_type in WITHOUT_BFLOAT16})
         return ("float32", f"{old[0]} has no bfloat16") if old else ("bfloat16", "the GPU's fast format")
     if cpu_has_bfloat16():
         return "bfloat16", "this CPU has it; --precision float32 is exact and takes twice as long"
     return "float32", "this CPU has no bfloat16"
+
+
+def _gpus_per_actor(cluster: Cluster, asked: float | None) -> float:
+    """The GPUs of each actor, checked against the largest node."""
+    largest = max(node.gpus for node in cluster.nodes)
+    gpus = min(1.0, largest) if asked is None else asked
+    if not 0 <= gpus <= largest:
+        raise UserError(f"--gpus_per_actor {gpus:g}: the largest node has {largest:g} GPUs; ask for no more")
+    if gpus > 1 and gpus != int(gpus):
+        raise UserError(f"--gpus_per_actor {gpus:g}: must be a share of one GPU or a whole number of them")
+    return gpus
+
+
+def _actors_on_gpus(cluster: Cluster, gpus: float, asked: int | None, worthwhile: int) -> int:
+    """The number of actors with `gpus` GPUs each; `worthwhile` is how many the job has work for."""
+    most, running = (_room(nodes, gpus) for nodes in (cluster.nodes, cluster.there))
+    actors = asked or min(most, max(running, worthwhile))  # a few faces do not make a machine join
+    if actors > most:
+        raise UserError(f"--actors {actors}: the cluster has room for {most} with {gpus:g} GPU each; ask for fewer")
+    return actors
+
+
+def _room(nodes: Sequence[Node], gpus: float) -> int:
+    """The number of actors with `gpus` GPUs each that fit on some nodes."""
+    return sum(int(node.gpus) * int(1 / gpus) if gpus <= 1 else int(node.gpus / gpus) for node in nodes)
+
+
+def _cpus_per_actor(cluster: Cluster, nodes: Sequence[Node], actors: int) -> float:
+    """The CPUs that Ray reserves for each actor, at most one."""
+    # It is rounded down, since each node must keep room for a task that decodes, or nothing would ever start.
+    actors_a_node = -(-actors // len(nodes))
+    cpus = min(1, math.floor((min(node.cpus for node in nodes) - HELPER_CPUS) / actors_a_node * 100) / 100)
+    if cpus <= 0:
+        raise UserError(f"--actors {actors}: the cluster has {cluster.cpus:g} CPUs; ask for fewer actors")
+    return cpus
+
+
+def _part_rows(plan: EncodePlan, device: str, actors: int, threads: int, batch_size: int) -> int:
+    """The number of faces in a part file: whole batches, and on a CPU one for each batch that runs side by side."""
+    from fervit.encoders.runner import MAX_WORKERS
+
+    wanted = PART_ROWS_DEMO if plan.fingerprint.untrained and device == "cpu" else PART_ROWS[device]
+    at_once = batch_size * (min(threads, MAX_WORKERS) if device == "cpu" else 1)
+    if actors > 1:  # small enough that all actors have work until shortly before the end
+        wanted = min(wanted, -(-len(plan) // (PARTS_AN_ACTOR * actors)))
+    return -(-wanted // at_once) * at_once

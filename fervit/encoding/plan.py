@@ -1,55 +1,55 @@
-"""What an encoding job has to do and where it will run: found out before the first face is opened. No Ray."""
+"""The plan of an encoding job, made before the first face is opened: which faces still need a code. No Ray."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fervit.emotions import SPLITS
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.failures import read_failures
 from fervit.errors import JobError, UserError
 from fervit.images.face_index import FaceIndex
 from fervit.latents.parts import drop_duplicates, encoder_in, leftovers, read_split
 from fervit.storage import absolute, cannot_write, child
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderChoice:
-    """Which encoder, as the user named it; every actor loads it for itself."""
+    """The encoder that the user has named. Every actor loads it for itself."""
 
     kind: str
+    """"psp", "e4e" or "demo"."""
     checkpoint: str | None = None
+    """The path of its checkpoint; None for the demo encoder."""
     precision: str | None = None
-    """None: what the folder's codes have, else what the hardware is good at."""
+    """None takes the precision of the codes that the folder holds, or else the one that is fast on the hardware."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodePlan:
-    """Faces to encode."""
+    """What an encoding job has to do."""
 
     index: FaceIndex
-    """Of the faces that have no code yet."""
+    """The faces that have no code yet."""
     latent_out: str
+    """The folder or URI of the codes."""
     encoder: EncoderChoice | None
-    """None: the sources hold codes already (an import)."""
-    fingerprint: dict[str, Any]
-    """Of the encoder; its precision is None until the hardware is known (`place`)."""
+    """The encoder, or None for an import, whose sources hold codes already."""
+    fingerprint: EncoderFingerprint
+    """The fingerprint of the codes. Its precision is None until `place` chooses one that suits the hardware."""
     present: int
-    """Faces of the index that have a code."""
+    """The number of faces that have a code already."""
     failed_before: int
-    """Faces of the index that failed in an earlier job and are left out of this one."""
+    """The number of faces that failed in an earlier job and are left out of this one."""
     folders: dict[str, str]
-    """Where the parts of each split go."""
+    """The folder of each split's part files."""
     failures: dict[str, dict[str, str]]
-    """For each split, the reasons of earlier failures that stay."""
+    """For each split, the failures of earlier jobs that stay in its list: image_id -> reason."""
     leftovers: tuple[str, ...]
-    """Half files of a killed job."""
+    """Unfinished files of a killed job."""
 
     def __len__(self) -> int:
         return len(self.index.table)
@@ -59,7 +59,7 @@ def plan_encoding(
     index: FaceIndex,
     latent_out: str,
     encoder: EncoderChoice | None,
-    fingerprint: dict[str, Any],
+    fingerprint: EncoderFingerprint,
     *,
     retry_errors: bool = False,
 ) -> EncodePlan:
@@ -67,13 +67,14 @@ def plan_encoding(
 
     Args:
         index: the faces.
-        latent_out: folder or URI; a folder a split is made in it, unless the index is of one split.
-        encoder: what will encode them; None if the index is of codes.
-        fingerprint: of the codes to be; its precision is None if the folder or the hardware is to decide.
-        retry_errors: take faces that failed before, too.
+        latent_out: a folder or URI. Each split gets a folder in it, unless the index is of one split.
+        encoder: the encoder that will encode the faces; None if the index is of codes.
+        fingerprint: the fingerprint of the new codes. Its precision is None if the folder or the hardware is to decide.
+        retry_errors: whether to try faces again that failed in an earlier job.
 
     Raises:
         UserError: `latent_out` holds codes of another encoder, or files that are no latents.
+        JobError: duplicate rows of a killed job cannot be removed.
     """
     latent_out = absolute(latent_out)
     folders = {split: latent_out if index.one_split else child(latent_out, split) for split in index.splits()}
@@ -81,60 +82,90 @@ def plan_encoding(
         found = None if split in folders else encoder_in(child(latent_out, split))
         if found is not None:
             fingerprint = _joined(fingerprint, found, child(latent_out, split))
-    failures, kept, present, failed_before = {}, [], 0, 0
+    plans = {}
     for split, folder in folders.items():
-        found, columns = read_split(folder, ["image_id"])
-        if found is not None and pc.count_distinct(columns["image_id"]).as_py() < len(columns):
-            try:
-                drop_duplicates(folder)
-            except OSError as error:
-                raise JobError(cannot_write(folder, error)) from None
-            found, columns = read_split(folder, ["image_id"])
+        found, ids = _encoded_ids(folder)
         if found is not None:
             fingerprint = _joined(fingerprint, found, folder)
-        rows = index.of_split(split)
-        ids = columns["image_id"].cast(pa.string()).combine_chunks()
-        rows, encoded = _split_rows(rows, ids)
-        present += len(encoded)
-        known = read_failures(folder)
-        for name in ids.filter(pc.is_in(ids, value_set=pa.array(list(known), pa.string()))).to_pylist():
-            del known[name]  # encoded since
-        if not retry_errors:
-            rows, failed = _split_rows(rows, pa.array(list(known), pa.string()))
-            failed_before += len(failed)
-        else:
-            for name in rows["image_id"].to_pylist():
-                known.pop(name, None)
-        failures[split] = known
-        kept.append(rows)
+        plans[split] = _plan_split(index.of_split(split), ids, read_failures(folder), retry_errors=retry_errors)
     return EncodePlan(
-        index=index.with_table(pa.concat_tables(kept)),
+        index=index.with_table(pa.concat_tables([plan.rows for plan in plans.values()])),
         latent_out=latent_out,
         encoder=encoder,
         fingerprint=fingerprint,
-        present=present,
-        failed_before=failed_before,
+        present=sum(plan.present for plan in plans.values()),
+        failed_before=sum(plan.failed_before for plan in plans.values()),
         folders=folders,
-        failures=failures,
+        failures={split: plan.failures for split, plan in plans.items()},
         leftovers=tuple(path for folder in folders.values() for path in leftovers(folder)),
     )
 
 
-def _joined(wanted: dict[str, Any], found: dict[str, Any], folder: str) -> dict[str, Any]:
-    """The fingerprint for a folder that holds codes already; refuses codes of another one."""
-    if wanted.get("precision") is None:
-        wanted = {**wanted, "precision": found["precision"]}
+@dataclass(frozen=True, kw_only=True)
+class _SplitPlan:
+    """What an encoding job has to do for one split; the fields are those of `EncodePlan`."""
+
+    rows: pa.Table
+    present: int
+    failed_before: int
+    failures: dict[str, str]
+
+
+def _plan_split(rows: pa.Table, encoded: pa.Array, failures: dict[str, str], *, retry_errors: bool) -> _SplitPlan:
+    """Chooses the rows of a split that need a code.
+
+    Args:
+        rows: the faces of the split.
+        encoded: the image ids that have a code.
+        failures: the failures of earlier jobs: image_id -> reason.
+        retry_errors: whether to try faces again that failed in an earlier job.
+    """
+    rows, present = _split_rows(rows, encoded)
+    failed_before_encoded = pc.is_in(encoded, value_set=pa.array(list(failures), pa.string()))
+    encoded_since = set(encoded.filter(failed_before_encoded).to_pylist())
+    failures = {name: reason for name, reason in failures.items() if name not in encoded_since}
+    failed_before = 0
+    if retry_errors:
+        tried_again = set(rows["image_id"].to_pylist())
+        failures = {name: reason for name, reason in failures.items() if name not in tried_again}
+    else:
+        rows, failed = _split_rows(rows, pa.array(list(failures), pa.string()))
+        failed_before = len(failed)
+    return _SplitPlan(rows=rows, present=len(present), failed_before=failed_before, failures=failures)
+
+
+def _encoded_ids(folder: str) -> tuple[EncoderFingerprint | None, pa.Array]:
+    """The fingerprint in a split's folder, or None if it is empty, and the ids with a code. Removes duplicate rows."""
+    found, columns = read_split(folder, ["image_id"])
+    if found is not None and pc.count_distinct(columns["image_id"]).as_py() < len(columns):
+        try:
+            drop_duplicates(folder)
+        except OSError as error:
+            raise JobError(cannot_write(folder, error)) from None
+        found, columns = read_split(folder, ["image_id"])
+    return found, columns["image_id"].cast(pa.string()).combine_chunks()
+
+
+def _joined(wanted: EncoderFingerprint, found: EncoderFingerprint, folder: str) -> EncoderFingerprint:
+    """The fingerprint of new codes for a folder that holds codes already.
+
+    Raises:
+        UserError: the folder holds codes of another encoder.
+    """
+    if wanted.precision is None:
+        wanted = replace(wanted, precision=found.precision)
     if found != wanted:
-        different = [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
+        now, there = wanted.to_json(), found.to_json()
+        different = [key for key in {**now, **there} if there.get(key) != now.get(key)]
         raise UserError(
-            f"{folder}: holds codes of another encoder ({', '.join(f'{k} {found.get(k)}' for k in different)}; now "
-            f"{', '.join(f'{k} {wanted.get(k)}' for k in different)}); codes of two encoders never mix: choose "
+            f"{folder}: holds codes of another encoder ({', '.join(f'{k} {there.get(k)}' for k in different)}; now "
+            f"{', '.join(f'{k} {now.get(k)}' for k in different)}); codes of two encoders never mix: choose "
             "another --latent_out"
         )
     return wanted
 
 
 def _split_rows(rows: pa.Table, ids: pa.Array) -> tuple[pa.Table, pa.Table]:
-    """The rows whose image_id is not among `ids`, and those whose is."""
+    """Divides rows into those whose image_id is not among `ids` and those whose image_id is."""
     known = pc.is_in(rows["image_id"], value_set=ids)
     return rows.filter(pc.invert(known)), rows.filter(known)

@@ -1,4 +1,4 @@
-"""A sheet of faces beside what their codes say: whether encoding works on these pictures."""
+"""Draws faces beside the pictures that the generator makes of their codes, to show whether encoding works on them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ PAIRS_A_ROW = 4
 
 
 def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, str], decoder: Decoder, n: int) -> str:
-    """Draws `n` faces, spread over the index, each beside its code's picture, and returns where the sheet is.
+    """Writes a sheet of n faces, evenly spread over the index, each beside the picture of its code.
 
     Args:
         index: the faces.
-        latent_out: folder or URI for the sheet.
-        folders: of each split's codes.
-        decoder: of the encoder's checkpoint.
-        n: how many; fewer where there are fewer codes.
+        latent_out: the folder or URI that the sheet is written into.
+        folders: the folder of each split's codes.
+        decoder: the generator, from the encoder's checkpoint.
+        n: the number of faces; fewer are drawn if there are fewer codes.
+
+    Returns:
+        The path or URI of the sheet.
 
     Raises:
         JobError: no face of the index has a code.
@@ -44,7 +47,7 @@ def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, 
     for row, code_nd in _chosen(index, folders, n):
         try:
             face = resize(index.read(row["source"]), SIDE)
-        except Exception:  # gone or broken since it was encoded
+        except Exception:  # the picture was removed or damaged since it was encoded
             continue
         with torch.inference_mode():
             picture = decoder(torch.from_numpy(code_nd.astype(np.float32))[None].to(device))
@@ -59,14 +62,14 @@ def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, 
 
 
 def to_pixels(picture_13hw: torch.Tensor, side: int) -> np.ndarray:
-    """A decoder's output [1, 3, h, w], nominally in [-1, 1], as uint8 [side, side, 3]: means of pixels, truncated."""
+    """A generated picture [1, 3, h, w], nominally in [-1, 1] -> uint8 [side, side, 3], averaged and rounded down."""
     small = F.adaptive_avg_pool2d(picture_13hw.float(), side)[0]
     pixels = ((small + 1) / 2).clamp(0, 1).mul(255).to(torch.uint8)
     return pixels.permute(1, 2, 0).cpu().numpy()
 
 
 def _chosen(index: FaceIndex, folders: dict[str, str], n: int) -> Iterator[tuple[dict[str, str], np.ndarray]]:
-    """Rows of the index with their codes, evenly spread over those that have one."""
+    """Yields n rows of the index with their codes, evenly spread over the rows that have a code."""
     rows = []
     for split, folder in folders.items():
         _, columns = read_split(folder, ["image_id"])

@@ -1,14 +1,15 @@
-"""What happens to a block of faces on its way: decoded, encoded, written. Plain functions; Ray Data calls them."""
+"""The stages that a block of faces goes through, which Ray Data calls: it is decoded, encoded, and written."""
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.plan import EncoderChoice
 from fervit.errors import UserError
 from fervit.files import first_line
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from fervit.encoders.runner import EncoderRunner
 
 Columns = dict[str, np.ndarray]
+"""A block of n rows: the name of each column -> its values [n, ...]."""
 
 
 def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem, size: int) -> Columns:
-    """Rows of an index -> their pixels, uint8 [n, size, size, 3]; a face that cannot be read has an `error`."""
+    """Reads the pictures of n rows of an index: the column `pixels`, RGB uint8 [n, size, size, 3].
+
+    A face that cannot be read has its reason in the column `error`, which is "" for the others.
+    """
     pixels = np.zeros((len(block), size, size, 3), np.uint8)
     errors = []
     for i, source in enumerate(block["source"].to_pylist()):
@@ -39,7 +44,7 @@ def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem,
 
 
 def names_of(block: pa.Table) -> Columns:
-    """image_id, split and label of each row."""
+    """The columns image_id, split and label of a block."""
     return {
         "image_id": _objects(block["image_id"].to_pylist()),
         "split": _objects(block["split"].to_pylist()),
@@ -48,18 +53,20 @@ def names_of(block: pa.Table) -> Columns:
 
 
 class EncoderActor:
-    """Holds the network; turns blocks of pixels into codes.
+    """The actor that holds the encoder and turns blocks of pixels into blocks of codes.
+
+    If the encoder cannot be loaded, every block gets the reason in a column `fatal`.
 
     Args:
-        encoder: which one; its precision is set.
-        fingerprint: what it must turn out to be, on this machine too.
-        batch_size: faces that go through the network at once.
+        encoder: the encoder to load, with its precision set.
+        fingerprint: the fingerprint that the encoder must have on this machine, too.
+        batch_size: the number of faces that go through the network at once.
         device: "cpu" or "cuda".
-        threads: to compute with, on the CPU.
+        threads: the number of threads to compute with on a CPU.
     """
 
     def __init__(
-        self, encoder: EncoderChoice, fingerprint: dict[str, Any], batch_size: int, device: str, threads: int
+        self, encoder: EncoderChoice, fingerprint: EncoderFingerprint, batch_size: int, device: str, threads: int
     ) -> None:
         from fervit.encoders.registry import load_encoder
         from fervit.encoders.runner import EncoderRunner
@@ -67,7 +74,7 @@ class EncoderActor:
         self.failure, self.host = "", socket.gethostname()
         try:
             loaded = load_encoder(encoder.kind, encoder.checkpoint, device, encoder.precision or "float32")
-            if loaded.fingerprint.to_json() != fingerprint:
+            if loaded.fingerprint != fingerprint:
                 raise UserError(f"--encoder_model {encoder.checkpoint}: is another file here than where the job began")
             self.runner: EncoderRunner = EncoderRunner(loaded, batch_size, threads)
         except UserError as error:
@@ -96,13 +103,20 @@ class EncoderActor:
         return block
 
 
-def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, Any]) -> Columns:
-    """Writes a part file for each split of a block, and returns image_id, split and error of each row, and the host
-    that encoded it.
+def write_block(block: Columns, folders: dict[str, str], fingerprint: EncoderFingerprint) -> Columns:
+    """Writes a part file for each split of a block, and returns what happened to each row.
 
-    A block is of one split unless Ray bundles blocks, and a face never goes to another split's folder. A part is named
-    after the ids in it, so a block that Ray encodes twice replaces its own files. What ends the whole job is told in
-    the column `fatal`: of an exception Ray Data would leave a long text.
+    A block belongs to one split unless Ray bundles blocks; each face is written into the folder of its own split. A
+    part is named after the ids in it, so that a block that Ray encodes twice replaces its own files.
+
+    Args:
+        block: the rows with their codes, from `EncoderActor` or `load_block`.
+        folders: the folder of each split.
+        fingerprint: the fingerprint of the codes.
+
+    Returns:
+        The columns image_id, split, error, host (the machine that encoded the row) and fatal. What must end the whole
+        job is reported in `fatal` rather than raised, since Ray Data would surround an exception with a long text.
     """
     splits = block["split"].astype(object)
     fatal = block["fatal"][0] if "fatal" in block else ""
@@ -120,8 +134,8 @@ def write_block(block: Columns, folders: dict[str, str], fingerprint: dict[str, 
     }
 
 
-def _write_rows(rows: Columns, folder: str, fingerprint: dict[str, Any]) -> None:
-    """Writes the part file of some rows, without those that have an error."""
+def _write_rows(rows: Columns, folder: str, fingerprint: EncoderFingerprint) -> None:
+    """Writes the part file of the rows that have no error."""
     good = rows["error"] == ""
     if good.any():
         ids, sha256 = (rows[name][good].tolist() for name in ("image_id", "sha256"))

@@ -1,1 +1,1 @@
-"""How good a trained model is: metrics, figures, the evaluation of one checkpoint."""
+"""Measures how good a trained model is: metrics, figures, the evaluation of a checkpoint, comparisons of several."""

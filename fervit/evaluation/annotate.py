@@ -1,4 +1,4 @@
-"""A picture with what the model says of it."""
+"""Draws a picture together with the prediction for it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fervit.evaluation.predictor import Prediction
 from fervit.files import whole_file
 
 SMALLEST = 256
-"""Width in pixels below which a picture is enlarged, so that the text fits."""
+"""The width in pixels to which smaller pictures are enlarged, so that the text fits."""
 ROW = 18
 BAR, BACK, INK = (42, 127, 186), (244, 246, 248), (27, 31, 36)
 
 
 def save_annotated(pixels: np.ndarray, prediction: Prediction, path: Path) -> None:
-    """Writes a PNG: the picture with the face framed, and a bar for each emotion below.
+    """Writes a PNG of the picture with a frame around the face, and below it a bar for each emotion.
 
     Args:
-        pixels: uint8 [h, w, 3].
-        prediction: of that picture.
-        path: of the PNG, written whole or not at all.
+        pixels: the picture, RGB uint8 [h, w, 3].
+        prediction: the prediction for that picture.
+        path: the path of the PNG, which appears whole or not at all.
     """
     picture = Image.fromarray(pixels)
     scale = max(1.0, SMALLEST / picture.width)

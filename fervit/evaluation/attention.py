@@ -1,4 +1,4 @@
-"""Which styles of a code a LatentViT looks at."""
+"""Finds out which styles of a code a LatentViT attends to."""
 
 from __future__ import annotations
 
@@ -12,33 +12,41 @@ from fervit.model import LatentViT
 from fervit.model.attention_recorder import record_attention
 
 FLAT = 1.5
-"""Attention is flat when a face's strongest style has, on average, less than this many times the share of an even one.
-Untrained models reach 1.0 to 1.4, trained ones 2 to 10 (measured)."""
+"""Attention is called flat if the strongest style of a face has, on average, less than this multiple of an even share.
+Untrained models reach 1.0 to 1.4 and trained models 2 to 10, as measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMaps:
-    """Of n faces. What the head reads is the class token, or with `pooling: mean` the mean of the styles' tokens."""
+    """The attention of a model for n faces.
+
+    The head of the model reads the class token, or with pooling "mean" the mean of the styles' tokens.
+    """
 
     rollout: np.ndarray
-    """float32 [n, seq_len]: the share of each style in what the head reads; rows sum to 1. Attention rollout (Abnar
-    and Zuidema, 2020, "Quantifying attention flow in transformers"): heads averaged, half of each layer's matrix is the
-    residual branch."""
+    """The share of each style in what the head reads, float32 [n, seq_len]; rows sum to 1.
+
+    It is the attention rollout of Abnar and Zuidema, "Quantifying attention flow in transformers" (ACL 2020): heads are
+    averaged, and the residual connection counts for half of each layer.
+    """
     cosine: np.ndarray
-    """float32 [n, seq_len], -1..1: cosine similarity of each style's last token with what the head reads."""
+    """The cosine similarity, -1..1, of each style's token after the last layer with what the head reads, float32 [n,
+    seq_len]."""
     between: np.ndarray
-    """float32 [n, 1 + seq_len, 1 + seq_len]: attention averaged over layers and heads; row i: what token i attends to,
-    token 0 is the class token."""
+    """The attention between tokens, averaged over layers and heads, float32 [n, 1 + seq_len, 1 + seq_len].
+
+    Row i holds what token i attends to. Token 0 is the class token.
+    """
 
     @property
     def peaks(self) -> np.ndarray:
-        """float32 [n]: how many times an even share each face's strongest style has."""
+        """The share of each face's strongest style, in multiples of an even share, float32 [n]."""
         peaks: np.ndarray = self.rollout.max(axis=1) * self.rollout.shape[1]
         return peaks
 
 
 def attend(model: LatentViT, codes: np.ndarray, batch_size: int = 32) -> AttentionMaps:
-    """Runs a model in eval mode over codes [n, seq_len, latent_dim] and watches its attention."""
+    """Runs a model in eval mode on codes [n, seq_len, latent_dim] and records its attention."""
     parts = [_attend(model, codes[start : start + batch_size]) for start in range(0, len(codes), batch_size)]
     rollout, cosine, between = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return AttentionMaps(rollout=rollout, cosine=cosine, between=between)

@@ -1,4 +1,4 @@
-"""Several models side by side, and which of their differences are more than noise."""
+"""Compares several models and tests which of their differences are significant."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SIGNIFICANT = 1 - CONFIDENCE
 
 
 def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int = 32) -> Contender:
-    """A run, a sweep, a checkpoint, or what launch/evaluate.py wrote.
+    """Reads a model to compare.
 
     Args:
-        path: the folder or file.
+        path: a run, a sweep, a checkpoint, or a folder that launch/evaluate.py wrote.
         latents: the rows to predict now; None takes the predictions of an earlier evaluation, if there are any.
-        batch_size: rows in a forward pass.
+        batch_size: the number of rows in a forward pass.
 
     Raises:
-        UserError: it is none of these, or cannot read these rows.
+        UserError: the path is none of these, or the model cannot read these rows.
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such run; give folders of experiments/, checkpoints, or evaluations")
@@ -47,16 +47,21 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
         return Contender(name=name, validation={}, predictions=found)
     checkpoint = load_checkpoint(weights)
     if found is not None and found.checkpoint != checkpoint.fingerprint:
-        found = None  # of a model that stood there before
+        found = None  # these are predictions of a model that was there before
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
     return Contender(name=name, validation=checkpoint.metrics, predictions=found)
 
 
 def compare(contenders: Sequence[Contender]) -> list[Compared]:
-    """Rows in the order of macro-F1, the best first; those without predictions last.
+    """Compares models by macro-F1.
 
-    The reference is the best of those on the same rows as most; others are marked "other rows".
+    The models that were evaluated on the most common rows are compared with the best of them. Models evaluated on
+    other rows are marked "other rows".
+
+    Returns:
+        A row for each model: the compared ones with the best first, then those on other rows, then those without
+        predictions.
     """
     with_predictions = [c for c in contenders if c.predictions is not None]
     fingerprints = [c.predictions.latents for c in with_predictions if c.predictions is not None]
@@ -80,6 +85,7 @@ def compare(contenders: Sequence[Contender]) -> list[Compared]:
 
 
 def _standing(best: Predictions, rival: Predictions, p: float, behind: tuple[float, float]) -> Standing:
+    """How a rival compares to the best, given the p-value and the interval of the difference of macro-F1."""
     lead = int((rival.predicted == rival.labels).sum()) - int((best.predicted == best.labels).sum())
     if p < SIGNIFICANT and lead > 0:
         return "more accurate"
@@ -87,7 +93,10 @@ def _standing(best: Predictions, rival: Predictions, p: float, behind: tuple[flo
 
 
 def mcnemar(one: Predictions, other: Predictions) -> float:
-    """Exact p-value that two models are right equally often on the same rows (McNemar, 1947)."""
+    """Computes the exact p-value of the hypothesis that two models are right equally often (McNemar, 1947).
+
+    The predictions must be for the same rows.
+    """
     right, other_right = one.predicted == one.labels, other.predicted == other.labels
     only_one, only_other = int((right & ~other_right).sum()), int((~right & other_right).sum())
     if only_one + only_other == 0:
@@ -96,7 +105,7 @@ def mcnemar(one: Predictions, other: Predictions) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm, 1979)."""
+    """Corrects p-values for the number of tests (Holm, 1979). The order is kept."""
     corrected, highest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(np.argsort(p_values, kind="stable")):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
@@ -105,7 +114,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def f1_behind(best: Predictions, other: Predictions, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the difference of two macro-F1 on the same rows, which are drawn anew for both together."""
+    """Computes the 95 % interval of the best model's macro-F1 minus the other's on the same rows.
+
+    The rows are resampled for both models together.
+
+    Args:
+        best: the predictions of the best model.
+        other: the predictions of the other model.
+        seed: the seed of the resampling.
+    """
     k, n = NUM_EMOTIONS, len(best.labels)
     cells = np.bincount((best.labels * k + best.predicted) * k + other.predicted, minlength=k**3)
     drawn = np.random.default_rng(seed).multinomial(n, cells / n, size=RESAMPLES).reshape(-1, k, k, k)
@@ -144,7 +161,7 @@ def _row(
 
 
 def _name_of(path: Path) -> str:
-    """That of its run where there is one: files are called best_model.pt everywhere, folders best or evaluation."""
+    """The name of a model: the run's name rather than generic names such as best_model.pt, best or evaluation."""
     if path.parent.name in ("checkpoints", "best"):
         return path.parents[1].name
     generic = path.is_file() or path.name.startswith(("best", "evaluation", "eval_results"))
@@ -152,7 +169,7 @@ def _name_of(path: Path) -> str:
 
 
 def _earlier_predictions(path: Path) -> Predictions | None:
-    """Of the latest evaluation in a folder, or of the folder itself."""
+    """The predictions of the latest evaluation in a folder, or of a folder that is an evaluation itself."""
     if not path.is_dir():
         return None
     folder = path if (path / RESULTS_FILE).is_file() else latest_evaluation(path)

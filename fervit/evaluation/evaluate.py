@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +16,11 @@ from fervit.evaluation import figures
 from fervit.evaluation.attention import FLAT, attend
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
+from fervit.evaluation.results import Copies, EvaluatedCheckpoint, EvaluationResults, MeanAttention, Scores
 from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusion, describe
 from fervit.files import write_json
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
-from fervit.latents.schema import same_encoder
 from fervit.model import LatentViT
 from fervit.plotting import draw_confusion_matrix
 from fervit.storage import absolute
@@ -34,30 +33,40 @@ MEAN_ATTENTION_FILE = "attention_mean.png"
 SAMPLE_FILE = "attention_sample_{}.png"
 SAMPLES = 5
 ATTENTION_FACES = 100
-"""Of each class, at most, whose attention is averaged."""
+"""The attention of at most this many faces of each class is averaged."""
 FLAT_REMARK = "attention is flat: nearly even over the W+ layers, as in a model that has hardly been trained"
 SEEN = {"val": "NOT unseen: these faces chose the model", "train": "NOT unseen: the model was trained on these faces"}
-"""What is said of rows that had a part in the training."""
-BRIEF = ("n", "accuracy", "f1_macro", "f1_weighted", "balanced_accuracy")
+"""The warnings for rows that took part in the training."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
+    """What an evaluation found. `repr` gives it on one line, as a notebook shows it."""
+
     split: str
-    """"test", or "val" where there is no test split: then the number is not of unseen data."""
-    metrics: dict[str, Any]
-    """What evaluation_results.json holds."""
+    """"test", or "val" if there is no test split, in which case the metrics are not of unseen data."""
+    metrics: EvaluationResults
+    """The content of evaluation_results.json."""
     output_dir: Path
+    """The folder that the files were written into."""
+
+    def __repr__(self) -> str:
+        brief = ", ".join(f"{name} {self.metrics[name]:.3f}" for name in ("accuracy", "f1_macro"))
+        return f"Evaluation({self.split}: {self.metrics['n']} faces, {brief}, output_dir={str(self.output_dir)!r})"
 
 
 def predict(checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32) -> np.ndarray:
-    """Probabilities, float32 [n, 7], in the order of the rows."""
+    """Predicts the probabilities of the emotions, float32 [n, 7], in the order of the rows.
+
+    Raises:
+        UserError: the codes have another shape than the model's, or come from another encoder.
+    """
     check_fit(checkpoint, latents)
     return probabilities_of(checkpoint.model(), latents.codes, batch_size)
 
 
 def probabilities_of(model: torch.nn.Module, codes: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """float32 [n, 7] of codes [n, seq_len, latent_dim]."""
+    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, 7]."""
     with torch.inference_mode():
         parts = [
             model(torch.from_numpy(codes[start : start + batch_size].astype(np.float32))).softmax(dim=1)
@@ -67,7 +76,17 @@ def probabilities_of(model: torch.nn.Module, codes: np.ndarray, batch_size: int 
 
 
 def predictions_of(checkpoint: Checkpoint, latents: LatentSet, split: str, batch_size: int = 32) -> Predictions:
-    """What a model says of rows that it can read, with the fingerprints of both."""
+    """Predicts the rows of a split.
+
+    Args:
+        checkpoint: the model.
+        latents: the rows.
+        split: the name of the rows.
+        batch_size: the number of rows in a forward pass.
+
+    Raises:
+        UserError: the codes have another shape than the model's, or come from another encoder.
+    """
     return Predictions(
         image_ids=latents.image_ids,
         labels=latents.labels,
@@ -89,31 +108,28 @@ def evaluate(
     training_sha256: Collection[str] | None = None,
     faces: FaceFinder | None = None,
 ) -> Evaluation:
-    """Writes results, predictions and pictures into `output_dir`, evaluation_results.json last.
+    """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
 
     Args:
         checkpoint: the model.
         latents: the rows to evaluate on.
-        output_dir: made if it is not there.
+        output_dir: the folder for the files, which is made if it does not exist.
         split: the name of the rows in results and pictures.
-        batch_size: rows in a forward pass.
-        samples: faces whose attention is drawn, over all classes.
-        training_sha256: of the pictures that the model was trained on, to find copies of them; None if not at hand.
-        faces: where the pictures can be found, if they are at hand.
+        batch_size: the number of rows in a forward pass.
+        samples: the number of faces whose attention is drawn, spread over the classes.
+        training_sha256: the hashes of the pictures that the model was trained on, to find copies of them among the
+            rows; None if they are not at hand.
+        faces: finds the pictures of the rows; None if they are not at hand.
 
     Raises:
-        UserError: the rows are of another shape or another encoder than the model's.
+        UserError: the codes have another shape than the model's, or come from another encoder.
     """
     predictions = predictions_of(checkpoint, latents, split, batch_size)
     labels, predicted = predictions.labels, predictions.predicted
     metrics, counts = describe(labels, predicted), confusion(labels, predicted)
     intervals, calibration = bootstrap_intervals(counts), calibrate(labels, predictions.probabilities)
     seen = next((name for name, known in checkpoint.data.items() if known == predictions.latents), None)
-    title = f"{split}: accuracy {metrics['accuracy']:.3f}, macro-F1 {metrics['f1_macro']:.3f}, {len(latents)} faces"
-    if seen is not None:
-        title += f", {SEEN.get(seen, seen)}"
-    if latents.encoder.get("untrained"):
-        title += " (untrained demo encoder)"
+    title = _title(split, metrics, seen, latents)
     predictions.write(output_dir / PREDICTIONS_FILE)
     draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
     figures.draw_class_metrics(metrics["classification_report"], intervals, title, output_dir / CLASSES_FILE)
@@ -121,7 +137,7 @@ def evaluate(
     model = checkpoint.model()
     attention = _mean_attention(model, latents, batch_size, split, output_dir)
     _draw_samples(model, latents, predictions, samples, faces, output_dir)
-    results = {
+    results: EvaluationResults = {
         "split": split,
         "seen": seen,
         **metrics,
@@ -129,42 +145,62 @@ def evaluate(
         "intervals_95": intervals,
         "copies_of_training": _copies(latents, predicted, training_sha256),
         "attention": attention,
-        "checkpoint": {
-            "fingerprint": predictions.checkpoint,
-            "epoch": checkpoint.epoch,
-            "validation": checkpoint.metrics,
-            "data": checkpoint.data,
-        },
+        "checkpoint": _evaluated_checkpoint(checkpoint, predictions),
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
-        "encoder": latents.encoder,
+        "encoder": latents.encoder.to_json(),
     }
     write_json(output_dir / RESULTS_FILE, results)
     return Evaluation(split=split, metrics=results, output_dir=output_dir)
 
 
+def _title(split: str, metrics: Scores, seen: str | None, latents: LatentSet) -> str:
+    """The title of the pictures: the main metrics, and what makes them optimistic or meaningless."""
+    title = f"{split}: accuracy {metrics['accuracy']:.3f}, macro-F1 {metrics['f1_macro']:.3f}, {len(latents)} faces"
+    if seen is not None:
+        title += f", {SEEN.get(seen, seen)}"
+    if latents.encoder.untrained:
+        title += " (untrained demo encoder)"
+    return title
+
+
+def _evaluated_checkpoint(checkpoint: Checkpoint, predictions: Predictions) -> EvaluatedCheckpoint:
+    return {
+        "fingerprint": predictions.checkpoint,
+        "epoch": checkpoint.epoch,
+        "validation": checkpoint.metrics,
+        "data": checkpoint.data,
+    }
+
+
 def latest_evaluation(folder: Path) -> Path | None:
-    """The last of evaluation/, evaluation_2/, ... in a folder that holds results; None without one."""
+    """Finds the last of evaluation/, evaluation_2/, ... in a folder that holds results; None if there is none."""
     found = [path for path in folder.glob("evaluation*") if (path / RESULTS_FILE).is_file()]
     return max(found, key=lambda path: (len(path.name), path.name), default=None)
 
 
-def _copies(latents: LatentSet, predicted: np.ndarray, training: Collection[str] | None) -> dict[str, Any] | None:
-    """How many rows show a picture that the model was trained on, and the metrics without them; None if not known."""
+def _copies(latents: LatentSet, predicted: np.ndarray, training: Collection[str] | None) -> Copies | None:
+    """Counts the rows that show a training picture, and computes the metrics without them; None if not known."""
     if training is None:
         return None
     known = {digest for digest in training if digest}
     copy = np.array([digest in known for digest in latents.sha256])
-    without = None
+    without: Scores | None = None
     if copy.any() and not copy.all():
         of_others = describe(latents.labels[~copy], predicted[~copy])
-        without = {name: of_others[name] for name in BRIEF}
+        without = {
+            "n": of_others["n"],
+            "accuracy": of_others["accuracy"],
+            "f1_macro": of_others["f1_macro"],
+            "f1_weighted": of_others["f1_weighted"],
+            "balanced_accuracy": of_others["balanced_accuracy"],
+        }
     return {"n": int(copy.sum()), "without_copies": without}
 
 
 def _mean_attention(
     model: LatentViT, latents: LatentSet, batch_size: int, split: str, output_dir: Path
-) -> dict[str, Any]:
-    """Draws the mean rollout of each class; returns it."""
+) -> MeanAttention:
+    """Draws and returns the mean attention rollout of each class."""
     classes, peaks = {}, []
     for label, emotion in enumerate(EMOTIONS):
         rows = np.flatnonzero(latents.labels == label)
@@ -191,7 +227,7 @@ def _draw_samples(
     faces: FaceFinder | None,
     output_dir: Path,
 ) -> None:
-    """Attention pictures of faces spread over the classes; those of an earlier evaluation go."""
+    """Draws the attention for faces spread over the classes. Pictures of an earlier evaluation are deleted."""
     for path in output_dir.glob(SAMPLE_FILE.format("*")):
         path.unlink()
     by_class = np.argsort(latents.labels, kind="stable")
@@ -215,27 +251,26 @@ def _draw_samples(
 
 
 def find_pictures(faces: FaceFinder | None, latents: LatentSet, rows: Sequence[int]) -> list[np.ndarray | None]:
-    """uint8 [size, size, 3] of some rows, None for those that are not at hand."""
+    """Reads the pictures of some rows, uint8 [size, size, 3] each; None for a picture that cannot be found."""
     if faces is None:
         return [None] * len(rows)
     return faces.find([latents.image_ids[row] for row in rows], [latents.sha256[row] for row in rows])
 
 
 def check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
-    """Raises UserError unless a model can read these codes."""
+    """Checks that a model can read these codes.
+
+    Raises:
+        UserError: the codes have another shape than the model's, or come from another encoder.
+    """
     expected = (checkpoint.config.seq_len, checkpoint.config.latent_dim)
     if latents.codes.shape[1:] != expected:
         raise UserError(
             f"{latents.path}: holds codes of {latents.codes.shape[1]} x {latents.codes.shape[2]}, but the model takes "
             f"{expected[0]} x {expected[1]}; encode with the encoder that the model was trained on"
         )
-    if checkpoint.encoder and not same_encoder(latents.encoder, checkpoint.encoder):
+    if checkpoint.encoder is not None and not latents.encoder.same_codes(checkpoint.encoder):
         raise UserError(
-            f"{latents.path}: its codes come from encoder {encoder_name(latents.encoder)}, the model was trained on "
-            f"codes of {encoder_name(checkpoint.encoder)}; encode with that one"
+            f"{latents.path}: its codes come from encoder {latents.encoder}, the model was trained on codes of "
+            f"{checkpoint.encoder}; encode with that one"
         )
-
-
-def encoder_name(encoder: dict[str, Any]) -> str:
-    """Such as "psp (0123456789ab)", of a fingerprint."""
-    return f"{encoder.get('encoder')} ({str(encoder.get('checkpoint_sha256') or '')[:12] or 'no checkpoint'})"

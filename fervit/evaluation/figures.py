@@ -1,10 +1,10 @@
-"""Pictures of an evaluation: class metrics, confidence, attention."""
+"""Draws the pictures of an evaluation: class metrics, confidence, attention, and comparisons of models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,15 +20,15 @@ RIGHT, WRONG, ROLLOUT, COSINE = "#2a7fba", "#d1603d", "#2a7fba", "#8a8a8a"
 
 
 def draw_class_metrics(
-    report: Mapping[str, Any], intervals: Mapping[str, Sequence[float]], title: str, path: Path
+    report: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Sequence[float]], title: str, path: Path
 ) -> None:
-    """Bars of precision, recall and F1 of each class, F1 with its interval.
+    """Draws bars of precision, recall and F1 for each class, and the interval of F1.
 
     Args:
         report: scikit-learn's classification report.
-        intervals: [low, high] of `f1_<emotion>`.
-        title: above the picture.
-        path: of the PNG.
+        intervals: the interval [low, high] of each `f1_<emotion>`.
+        title: the title of the picture.
+        path: the path of the PNG.
     """
     from matplotlib.figure import Figure
 
@@ -53,7 +53,15 @@ def draw_class_metrics(
 def draw_confidence(
     labels: np.ndarray, probabilities: np.ndarray, calibration: Calibration, title: str, path: Path
 ) -> None:
-    """How sure the model is where it is right and where it is wrong, beside a reliability diagram."""
+    """Draws histograms of the confidence of right and wrong predictions, and a reliability diagram.
+
+    Args:
+        labels: the true classes, integers [n].
+        probabilities: the predictions, float [n, 7].
+        calibration: from `calibrate`.
+        title: the title of the picture.
+        path: the path of the PNG.
+    """
     from matplotlib.figure import Figure
 
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
@@ -91,16 +99,16 @@ def draw_attention(
     face: np.ndarray | None = None,
     remark: str = "",
 ) -> None:
-    """What one face's prediction looked at: the styles above, from token to token below.
+    """Draws the attention of the model for one face: to each style, and between tokens.
 
     Args:
-        rollout: [seq_len], shares.
-        cosine: [seq_len], similarities.
-        between: [1 + seq_len, 1 + seq_len].
-        title: truth, prediction, confidence.
-        path: of the PNG.
-        face: uint8 [h, w, 3], where it can be found.
-        remark: below the title, such as that the attention is flat.
+        rollout: the share of each style [seq_len], a row of `AttentionMaps.rollout`.
+        cosine: the similarity of each style [seq_len], a row of `AttentionMaps.cosine`.
+        between: the attention between tokens [1 + seq_len, 1 + seq_len].
+        title: the title of the picture: truth, prediction, confidence.
+        path: the path of the PNG.
+        face: the picture of the face, uint8 [h, w, 3]; None if it cannot be found.
+        remark: a line below the title, such as that the attention is flat.
     """
     from matplotlib.figure import Figure
 
@@ -128,7 +136,13 @@ def draw_attention(
 
 
 def draw_mean_attention(rollouts: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
-    """Mean rollout of each class, `rollouts` emotion -> [seq_len]."""
+    """Draws the mean attention rollout of each class.
+
+    Args:
+        rollouts: the mean rollout [seq_len] of each emotion.
+        title: the title of the picture.
+        path: the path of the PNG.
+    """
     from matplotlib.figure import Figure
 
     values = np.array(list(rollouts.values()))
@@ -148,6 +162,7 @@ def draw_mean_attention(rollouts: Mapping[str, Sequence[float]], title: str, pat
 
 
 def _bars(axes: Axes, values: np.ndarray, name: str, color: str) -> None:
+    """Draws a bar for each W+ layer."""
     axes.bar(range(1, len(values) + 1), values, color=color)
     axes.set_xticks(range(1, len(values) + 1))
     axes.tick_params(labelsize=8)
@@ -158,11 +173,11 @@ def _bars(axes: Axes, values: np.ndarray, name: str, color: str) -> None:
 
 
 def draw_comparison(rows: Sequence[Compared], path: Path) -> None:
-    """Accuracy and macro-F1 of each model with their intervals; what ties with the best has the best's colour.
+    """Draws the accuracy and the macro-F1 of each model with their intervals, in the colour of its standing.
 
     Args:
-        rows: of models that were evaluated, the best first.
-        path: of the PNG.
+        rows: the models that were evaluated, the best first.
+        path: the path of the PNG.
     """
     from matplotlib.figure import Figure
 

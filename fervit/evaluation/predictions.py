@@ -1,4 +1,4 @@
-"""predictions.parquet: what a model said of each face, in a form that any reader of Parquet opens."""
+"""predictions.parquet holds the prediction of a model for each face. Any reader of Parquet opens it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ FILE = "predictions.parquet"
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Of the rows of one split, in the order of their image ids."""
+    """The predictions of a model for the rows of a split, sorted by image id."""
 
     image_ids: list[str]
     labels: np.ndarray
-    """int64 [n]."""
+    """The true classes 0..6, int64 [n]."""
     probabilities: np.ndarray
-    """float32 [n, 7]."""
+    """The predicted probabilities of the classes, float32 [n, 7]."""
     split: str
     latents: str
-    """Fingerprint of the rows: equal for predictions on the same rows."""
+    """The fingerprint of the rows (`LatentSet.fingerprint`), which is equal for predictions on the same rows."""
     checkpoint: str
-    """Fingerprint of the model."""
+    """The fingerprint of the model (`Checkpoint.fingerprint`)."""
 
     @property
     def predicted(self) -> np.ndarray:
-        """int64 [n]; of equally probable classes the first."""
+        """The most probable class of each row, int64 [n]; the first of equally probable ones."""
         classes: np.ndarray = self.probabilities.argmax(axis=1)
         return classes
 
     def write(self, path: Path) -> None:
-        """Columns image_id, label, predicted, probabilities (seven float32)."""
+        """Writes a Parquet file, whole or not at all.
+
+        Its columns are image_id, label, predicted, and probabilities (seven float32).
+        """
         probabilities = pa.FixedSizeListArray.from_arrays(pa.array(self.probabilities.ravel()), NUM_EMOTIONS)
         columns = {
             "image_id": pa.array(self.image_ids, pa.string()),
@@ -55,7 +58,11 @@ class Predictions:
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """Raises UserError if there are none, or the file was not written by `write`."""
+        """Reads what `write` wrote.
+
+        Raises:
+            UserError: there is no such file, or `write` has not written it.
+        """
         if not path.is_file():
             raise UserError(f"{path}: there are no predictions; `python launch/evaluate.py` writes them")
         with naming(str(path), "holds no predictions that can be read"):

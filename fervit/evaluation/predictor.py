@@ -1,11 +1,10 @@
-"""From a picture to an emotion: a trained LatentViT with the encoder that its codes come from."""
+"""Predicts the emotion in a picture with a trained LatentViT and the encoder that its codes come from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.fs as pafs
@@ -17,38 +16,40 @@ from fervit.emotions import EMOTIONS
 from fervit.encoders.registry import Encoder, load_encoder
 from fervit.encoders.runner import EncoderRunner
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import encoder_name, probabilities_of
+from fervit.evaluation.evaluate import probabilities_of
+from fervit.files import JsonObject
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.pictures import read_picture, reason_of, resize
-from fervit.latents.schema import same_encoder
 
 BATCH_SIZE = {"cpu": 4, "cuda": 64}
 AT_ONCE = 256
-"""Pictures in memory."""
+"""The number of pictures that are held in memory at a time."""
 Picture = str | Path | np.ndarray
+"""The path of a picture, or its RGB pixels, uint8 [h, w, 3]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a model says of one picture."""
+    """The prediction of a model for one picture."""
 
     name: str
-    """The path, or the place in the list of an array."""
+    """The path of the picture, or "picture <i>" for the i-th one of a list if it was given as pixels."""
     label: str = ""
     """The most probable emotion; "" if the picture could not be read."""
     confidence: float = 0.0
-    """Its probability."""
+    """The probability of that emotion."""
     probabilities: dict[str, float]
-    """Of all seven; empty if the picture could not be read."""
+    """The probability of each of the seven emotions; empty if the picture could not be read."""
     box: tuple[float, ...] | None = None
-    """Of the face in the picture, x, y, width, height in pixels, where it was looked for."""
+    """The frame of the face in pixels: x, y, width, height. None without a face detector."""
     faces: int | None = None
-    """How many there are in the picture, where they were looked for; the largest counts."""
+    """The number of faces in the picture, of which the largest is taken. None without a face detector."""
     error: str = ""
-    """Why there is no prediction."""
+    """Why there is no prediction; "" if there is one."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
+        """The prediction as launch/predict.py prints it, with rounded numbers."""
         found = {"label": self.label, "confidence": round(self.confidence, 6)}
         found |= {"probabilities": {name: round(value, 6) for name, value in self.probabilities.items()}}
         looked = {} if self.box is None else {"box": [round(v, 1) for v in self.box], "faces": self.faces}
@@ -62,16 +63,16 @@ def load(
     encoder_type: str | None = None,
     face_detector: str | Path | None = None,
 ) -> TrainedModel:
-    """A trained LatentViT, ready to call, in eval mode.
+    """Loads a trained LatentViT in eval mode, ready to be called.
 
     Args:
-        path: a `best/` folder, an export, a run, or a `best_model.pt`, also of an earlier LatentViT run.
-        encoder_model: the encoder's checkpoint, to predict from pictures.
-        encoder_type: psp, e4e or demo; None for the one that the model names.
-        face_detector: YuNet's ONNX file, to find and align faces in pictures that are not aligned.
+        path: a `best/` folder, an export, a run, or a `best_model.pt`, including those of earlier LatentViT scripts.
+        encoder_model: the checkpoint of the encoder, which predicting from pictures takes.
+        encoder_type: "psp", "e4e" or "demo"; None for the encoder that the model names.
+        face_detector: the ONNX file of YuNet, with which faces are found and aligned in pictures that are not aligned.
 
     Raises:
-        UserError: a file is missing or not what it should be, or the encoder is not the one of the model's codes.
+        UserError: a file is missing or is not what it should be, or the model was trained on codes of another encoder.
 
     Example:
         model = fervit.load("experiments/demo_20260102_030405/best")
@@ -86,37 +87,48 @@ def load(
 
 
 def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encoder_type: str | None) -> Encoder:
-    """The encoder of a model's codes, on a GPU if there is one.
+    """Loads the encoder that a model was trained on, on a GPU if there is one.
+
+    Args:
+        checkpoint: the model.
+        encoder_model: the checkpoint of the encoder; None for the demo encoder.
+        encoder_type: "psp", "e4e" or "demo"; None for the encoder that the model names.
 
     Raises:
-        UserError: it is another encoder than the one that the model was trained on.
+        UserError: the file is not a checkpoint of that encoder, or the model was trained on codes of another encoder.
     """
     trained_on = checkpoint.encoder
-    kind = encoder_type or str(trained_on.get("encoder") or "psp")
-    if trained_on and kind != trained_on.get("encoder"):
-        raise UserError(
-            f"--encoder_type {kind}: the model was trained on codes of {encoder_name(trained_on)}; give that encoder"
-        )
+    kind = encoder_type or (trained_on.encoder if trained_on else "psp")
+    if trained_on and kind != trained_on.encoder:
+        raise UserError(f"--encoder_type {kind}: the model was trained on codes of {trained_on}; give that encoder")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder = load_encoder(kind, encoder_model, device, str(trained_on.get("precision") or "float32"))
-    found = encoder.fingerprint.to_json()
-    if trained_on and not same_encoder(found, trained_on):
+    precision = (trained_on and trained_on.precision) or "float32"
+    encoder = load_encoder(kind, encoder_model, device, precision)
+    found = encoder.fingerprint
+    if trained_on and not found.same_codes(trained_on):
         raise UserError(
-            f"--encoder_model {encoder_model}: is {encoder_name(found)}, but the model was trained on codes of "
-            f"{encoder_name(trained_on)}; give the checkpoint with that SHA-256"
+            f"--encoder_model {encoder_model}: is {found}, but the model was trained on codes of {trained_on}; give "
+            "the checkpoint with that SHA-256"
         )
     expected = (checkpoint.config.seq_len, checkpoint.config.latent_dim)
-    if (encoder.fingerprint.seq_len, encoder.fingerprint.latent_dim) != expected:
+    if (found.seq_len, found.latent_dim) != expected:
         raise UserError(
-            f"--encoder_model {encoder_model}: gives codes of {encoder.fingerprint.seq_len} x "
-            f"{encoder.fingerprint.latent_dim}, but the model takes {expected[0]} x {expected[1]}; give the encoder "
-            "that it was trained on"
+            f"--encoder_model {encoder_model}: gives codes of {found.seq_len} x {found.latent_dim}, but the model "
+            f"takes {expected[0]} x {expected[1]}; give the encoder that it was trained on"
         )
     return encoder
 
 
 class TrainedModel(torch.nn.Module):
-    """W+ codes [n, 18, 512], tensor or array, -> logits [n, 7]; with `labels` and fingerprints of encoder and data."""
+    """A trained LatentViT. It maps W+ codes [n, 18, 512], a tensor or an array, to logits [n, 7].
+
+    Its `labels` name the classes; `config`, `encoder` and `data` are those of its checkpoint.
+
+    Args:
+        checkpoint: the model.
+        encoder: the encoder, which predicting from pictures takes.
+        detector: the face detector, for pictures that are not aligned.
+    """
 
     def __init__(
         self, checkpoint: Checkpoint, encoder: Encoder | None = None, detector: FaceDetector | None = None
@@ -128,19 +140,23 @@ class TrainedModel(torch.nn.Module):
         self._detector, self._runner, self._size = detector, None, 0
         if encoder is not None:
             device = encoder.latent_avg.device.type
-            self._runner, self._size = EncoderRunner(encoder, BATCH_SIZE[device]), encoder.fingerprint.size
+            self._runner, self._size = EncoderRunner(encoder, BATCH_SIZE[device]), encoder.fingerprint.input_size
         self.eval()
 
     def forward(self, codes_nld: Tensor | np.ndarray) -> Tensor:
+        """W+ codes [n, seq_len, latent_dim] of any float type -> logits [n, 7]."""
         codes = codes_nld if isinstance(codes_nld, Tensor) else torch.tensor(codes_nld)
         logits: Tensor = self.network(codes.float())
         return logits
 
     def predict(self, pictures: Picture | Iterable[Picture]) -> list[Prediction]:
-        """The emotion in each picture: a path, or RGB pixels uint8 [h, w, 3].
+        """Predicts the emotion in each picture.
 
-        Pictures must be aligned as FFHQ's are, unless the model was loaded with a face detector. One that cannot be
-        read, or has no face, has an `error` instead of a label.
+        Pictures must be aligned as those of FFHQ are, unless the model was loaded with a face detector. If a picture
+        cannot be read or shows no face, its prediction has an `error` instead of a label.
+
+        Args:
+            pictures: one picture or several, each a path or RGB pixels, uint8 [h, w, 3].
 
         Raises:
             UserError: the model was loaded without an encoder.
@@ -163,7 +179,7 @@ class TrainedModel(torch.nn.Module):
         ]
         if not good:
             return predictions
-        # As codes are stored: a face has the same prediction here and in an evaluation.
+        # Codes are rounded as in files, so that a face gets the same prediction here and in an evaluation.
         codes = self._runner(np.stack([faces[i].pixels for i in good])).numpy().astype(np.float16)
         for i, row in zip(good, probabilities_of(self.network, codes), strict=True):
             predictions[i] = Prediction(
@@ -177,7 +193,7 @@ class TrainedModel(torch.nn.Module):
         return predictions
 
     def _prepare(self, picture: Picture) -> _Prepared:
-        """The face of a picture, at the encoder's size."""
+        """Reads a picture and cuts out its face, at the size of the encoder's input."""
         try:
             pixels = picture if isinstance(picture, np.ndarray) else read_pixels(picture)
             if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -186,12 +202,14 @@ class TrainedModel(torch.nn.Module):
                 return _Prepared(pixels=resize(pixels, self._size))
             aligned = find_and_align(pixels, self._detector, self._size)
             return _Prepared(pixels=aligned.pixels, box=tuple(map(float, aligned.box)), faces=aligned.faces)
-        except Exception as error:  # whatever is wrong with one picture must not stop the others
+        except Exception as error:  # a picture that cannot be read must not stop the others
             return _Prepared(pixels=np.empty(0), error=reason_of(error))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
+    """A picture at the size of the encoder's input, or the error that it has."""
+
     pixels: np.ndarray
     box: tuple[float, ...] | None = None
     faces: int | None = None
@@ -199,7 +217,7 @@ class _Prepared:
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
-    """RGB, uint8 [h, w, 3], of a local picture."""
+    """Reads a local picture into RGB pixels, uint8 [h, w, 3]."""
     return read_picture(pafs.LocalFileSystem(), str(path))
 
 

@@ -1,15 +1,15 @@
-"""Metrics of predictions, by scikit-learn; calibration and bootstrap intervals beside them."""
+"""Metrics of predictions, computed by scikit-learn, with their bootstrap intervals and the calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix, f1_score, recall_score
 
 from fervit.emotions import EMOTIONS, NUM_EMOTIONS
+from fervit.evaluation.results import DetailedScores
 from fervit.training.metrics import f1_of_classes, metrics_of_counts
 
 LABELS = list(range(NUM_EMOTIONS))
@@ -17,10 +17,12 @@ CALIBRATION_BINS = 15
 RESAMPLES, CONFIDENCE = 2000, 0.95
 
 
-def describe(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """Accuracy, F1, balanced accuracy and scikit-learn's classification report, of int arrays [n] with values 0..6.
+def describe(labels: np.ndarray, predicted: np.ndarray) -> DetailedScores:
+    """Computes the metrics of predictions.
 
-    A class that is neither true nor predicted anywhere does not count towards f1_macro.
+    Args:
+        labels: the true classes 0..6, integers [n].
+        predicted: the predicted classes 0..6, integers [n].
     """
     report = classification_report(
         labels, predicted, labels=LABELS, target_names=EMOTIONS, output_dict=True, zero_division=0
@@ -39,21 +41,21 @@ def describe(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """int [7, 7], rows true, columns predicted."""
+    """Counts the confusion matrix [7, 7] of classes 0..6; rows are true classes, columns are predicted classes."""
     matrix: np.ndarray = confusion_matrix(labels, predicted, labels=LABELS)
     return matrix
 
 
 def bootstrap_intervals(counts: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
-    """95 % percentile intervals [low, high] of the metrics, and of each class's F1 as `f1_<emotion>`.
+    """Computes 95 % percentile intervals [low, high] of the metrics, and of the F1 of each class as `f1_<emotion>`.
 
-    Rows are drawn anew with replacement (Efron, 1979). These metrics depend on the confusion matrix alone, so its cells
-    are drawn instead, from the multinomial distribution that this gives them. The interval is of the faces that were
-    drawn, for this one model; it does not hold what another seed of the training would change.
+    Rows are resampled with replacement (Efron, "Bootstrap methods", 1979). Since these metrics depend on the confusion
+    matrix alone, its cells are resampled from the multinomial distribution that follows from this. An interval covers
+    the choice of the faces for this one model. It does not cover what another seed of the training would change.
 
     Args:
-        counts: int [7, 7], rows true.
-        seed: of the drawing.
+        counts: the confusion matrix, integers [7, 7]; rows are true classes.
+        seed: the seed of the resampling.
     """
     n = int(counts.sum())
     drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=RESAMPLES)
@@ -66,7 +68,7 @@ def bootstrap_intervals(counts: np.ndarray, seed: int = 0) -> dict[str, list[flo
 
 
 def percentile_interval(values: Sequence[float]) -> list[float]:
-    """[low, high] that hold 95 % of resampled values between them."""
+    """Computes the interval [low, high] that holds the central 95 % of resampled values."""
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(values, [tail, 100 - tail]).tolist()
     return [low, high]
@@ -74,24 +76,26 @@ def percentile_interval(values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How far confidence says how often a prediction is right (Guo et al., 2017, "On calibration of modern neural
-    networks"), over 15 bins of equal width."""
+    """The confidence and the accuracy of predictions in 15 bins of equal width.
+
+    Paper: Guo et al., "On calibration of modern neural networks" (ICML 2017).
+    """
 
     counts: np.ndarray
-    """int [bins]: predictions whose confidence lies in a bin."""
+    """The number of predictions whose confidence lies in each bin, integers [bins]."""
     confidence: np.ndarray
-    """float [bins]: their mean confidence; 0 where there are none."""
+    """The mean confidence in each bin, float [bins]; 0 in an empty bin."""
     accuracy: np.ndarray
-    """float [bins]: the share of them that is right."""
+    """The share of correct predictions in each bin, float [bins]; 0 in an empty bin."""
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: the mean distance of the two, each bin weighted by its predictions."""
+        """The expected calibration error: the mean distance of confidence and accuracy, weighted by the counts."""
         return float((self.counts * np.abs(self.confidence - self.accuracy)).sum() / self.counts.sum())
 
 
 def calibrate(labels: np.ndarray, probabilities: np.ndarray) -> Calibration:
-    """Of labels [n] and probabilities [n, 7]."""
+    """Computes the calibration of probabilities [n, 7] for true classes [n]."""
     confidence = probabilities.max(axis=1).astype(float)
     right = (probabilities.argmax(axis=1) == labels).astype(float)
     bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)

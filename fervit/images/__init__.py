@@ -1,1 +1,1 @@
-"""Faces in: class folders, Kaggle's fer2013.csv, and generated demo faces."""
+"""Reads faces from class folders and from Kaggle's fer2013.csv, aligns them, and draws demo faces."""

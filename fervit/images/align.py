@@ -1,6 +1,7 @@
-"""Cuts a face out of a picture as FFHQ's faces were; the encoders know faces that are cut out so.
+"""Cuts a face out of a picture as the faces of FFHQ were cut out, which the encoders were trained on.
 
-Karras et al., "A style-based generator architecture for generative adversarial networks" (CVPR 2019), appendix C.
+Paper: Karras et al., "A style-based generator architecture for generative adversarial networks" (CVPR 2019),
+appendix C.
 """
 
 from __future__ import annotations
@@ -17,19 +18,26 @@ from fervit.images.detector import FaceDetector, Landmarks
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
+    """A face that was cut out of a picture."""
+
     pixels: np.ndarray
-    """uint8 [size, size, 3]."""
+    """The aligned face, RGB uint8 [size, size, 3]."""
     box: np.ndarray
-    """Of the face in the picture: x, y, width, height."""
+    """The frame of the face in the picture, in pixels: x, y, width, height."""
     faces: int
-    """How many there are in the picture; the largest was taken."""
+    """The number of faces in the picture, of which the largest was taken."""
 
 
 def find_and_align(pixels: np.ndarray, detector: FaceDetector, size: int = 256) -> Aligned:
-    """The largest face of a picture, RGB uint8 [h, w, 3].
+    """Finds the largest face of a picture and cuts it out.
+
+    Args:
+        pixels: the picture, RGB uint8 [h, w, 3].
+        detector: the face detector.
+        size: the side of the aligned face in pixels.
 
     Raises:
-        ValueError: there is no face.
+        ValueError: no face was found.
     """
     found = detector.find(pixels)
     if not found:
@@ -38,8 +46,16 @@ def find_and_align(pixels: np.ndarray, detector: FaceDetector, size: int = 256) 
 
 
 def align(pixels: np.ndarray, face: Landmarks, size: int = 256) -> np.ndarray:
-    """uint8 [size, size, 3]: eyes level, at FFHQ's place and scale; what lies outside the picture is mirrored and
-    blurred."""
+    """Cuts out a face with level eyes, at the position and scale of FFHQ. The outside of the picture is mirrored.
+
+    Args:
+        pixels: the picture, RGB uint8 [h, w, 3].
+        face: the landmarks of the face.
+        size: the side of the result in pixels.
+
+    Returns:
+        The aligned face, RGB uint8 [size, size, 3].
+    """
     quad = corners(face)
     side = float(np.hypot(*(quad[3] - quad[0])))
     picture = Image.fromarray(pixels)
@@ -68,7 +84,10 @@ def align(pixels: np.ndarray, face: Landmarks, size: int = 256) -> np.ndarray:
 
 
 def corners(face: Landmarks) -> np.ndarray:
-    """float [4, 2]: top left, bottom left, bottom right, top right of the square that is cut out."""
+    """Computes the square that is cut out: its corners (x, y) in pixels, float [4, 2].
+
+    Their order is top left, bottom left, bottom right, top right.
+    """
     eyes = (face.left_eye + face.right_eye) / 2
     between_eyes = face.right_eye - face.left_eye
     to_mouth = (face.left_mouth + face.right_mouth) / 2 - eyes
@@ -80,12 +99,12 @@ def corners(face: Landmarks) -> np.ndarray:
 
 
 def _padded(pixels: np.ndarray, pad: np.ndarray, sigma: float) -> np.ndarray:
-    """Mirrored at the rims, which fade into a blurred picture and then into its median colour.
+    """Extends a picture by mirroring it. The rims fade into a blurred picture and then into its median colour.
 
     Args:
-        pixels: uint8 [h, w, 3].
-        pad: left, top, right, bottom.
-        sigma: of the blur.
+        pixels: the picture, uint8 [h, w, 3].
+        pad: the width of the rims in pixels: left, top, right, bottom.
+        sigma: the standard deviation of the blur in pixels.
     """
     left, top, right, bottom = pad
     image = np.pad(pixels.astype(np.float32), ((top, bottom), (left, right), (0, 0)), "reflect")

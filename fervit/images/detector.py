@@ -1,6 +1,7 @@
 """Finds faces and their landmarks with YuNet.
 
-Wu, Peng and Yu, "YuNet: A tiny millisecond-level face detector" (Machine Intelligence Research, 2023), run by OpenCV.
+Paper: Wu, Peng and Yu, "YuNet: A tiny millisecond-level face detector" (Machine Intelligence Research, 2023).
+OpenCV runs the network.
 """
 
 from __future__ import annotations
@@ -15,35 +16,36 @@ from fervit.errors import UserError
 from fervit.files import first_line, recognise_download
 
 SCORE, OVERLAP, CANDIDATES = 0.6, 0.3, 5000
-"""Lowest score of a face, highest overlap of two, boxes that are looked at before overlapping ones are dropped."""
+"""The lowest score of a face, the highest overlap of two faces, and the number of boxes that are compared for overlap.
+"""
 SIDES = (320, 1280)
-"""Pictures are scaled so that their longer side lies between these: smaller faces than some 10 pixels are not found."""
+"""Pictures are scaled so that their longer side is between these. Faces of fewer than about 10 pixels are not found."""
 RIM = 0.3
-"""Of the longer side, added around a picture in which no face is found: one may fill it to the edges."""
+"""If no face is found, this share of the longer side is added around the picture, since a face may fill it entirely."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Landmarks:
-    """Of one face, in pixels of the picture, (x, y) each; left and right as seen in the picture."""
+    """The landmarks of a face: points (x, y) in pixels of the picture. Left and right are as seen in the picture."""
 
     left_eye: np.ndarray
     right_eye: np.ndarray
     left_mouth: np.ndarray
     right_mouth: np.ndarray
     box: np.ndarray
-    """x, y, width, height."""
+    """The frame of the face in pixels: x, y, width, height."""
     score: float
-    """0..1."""
+    """How sure the detector is, 0..1."""
 
 
 class FaceDetector:
-    """YuNet.
+    """The face detector YuNet.
 
     Args:
-        model: its ONNX file, such as face_detection_yunet_2023mar.onnx of OpenCV's model zoo.
+        model: the ONNX file of YuNet, such as face_detection_yunet_2023mar.onnx of OpenCV's model zoo.
 
     Raises:
-        UserError: no such file, or it is no YuNet.
+        UserError: there is no such file, or it does not hold YuNet.
     """
 
     def __init__(self, model: str | Path) -> None:
@@ -66,7 +68,7 @@ class FaceDetector:
             raise UserError(f"--face_detector {path}: is no YuNet that OpenCV reads ({first_line(error)})") from None
 
     def find(self, pixels: np.ndarray) -> list[Landmarks]:
-        """The faces of a picture, RGB uint8 [h, w, 3], the largest first."""
+        """Finds the faces of a picture, RGB uint8 [h, w, 3], the largest first."""
         found = self._detect(pixels)
         if not found:
             rim = round(RIM * max(pixels.shape))
@@ -88,8 +90,11 @@ class FaceDetector:
 
 
 def _landmarks(row: np.ndarray) -> Landmarks:
-    """Of a row of YuNet: box, then right eye, left eye, nose, right and left corner of the mouth as the person has
-    them, then the score."""
+    """Reads a row of YuNet's output.
+
+    It holds the frame, then right eye, left eye, nose, right and left corner of the mouth, with left and right as seen
+    by the person, then the score.
+    """
     points = row[4:14].reshape(5, 2)
     return Landmarks(
         left_eye=points[0],
@@ -102,6 +107,7 @@ def _landmarks(row: np.ndarray) -> Landmarks:
 
 
 def _moved(face: Landmarks, by: float) -> Landmarks:
+    """Moves landmarks to the right and down by some pixels."""
     return Landmarks(
         left_eye=face.left_eye + by,
         right_eye=face.right_eye + by,

@@ -1,4 +1,4 @@
-"""The index of a set of faces: a row a face, with where its pixels are."""
+"""The index of a set of faces: a table with a row for each face that says where its pixels are."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from fervit.errors import UserError
 from fervit.images.pictures import read_picture
 
 SourceKind = Literal["file", "kaggle", "pt"]
-"""A picture, a row of Kaggle's CSV, or a code that an earlier script wrote."""
-
-
+"""A row of the index is a picture file, a row of Kaggle's CSV, or a code in a .pt file of an earlier script."""
 SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -31,26 +29,31 @@ SCHEMA = pa.schema(
 
 
 class Face(NamedTuple):
+    """A face with its pixels."""
+
     image_id: str
     split: str
     label: int
     pixels: np.ndarray
-    """RGB, uint8 [height, width, 3]."""
+    """The RGB pixels, uint8 [height, width, 3]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceIndex:
-    """The faces of a data root, a row each (`SCHEMA`), in a fixed order."""
+    """The faces of a data root, in a fixed order."""
 
     root: str
+    """The data root, as the user named it."""
     kind: SourceKind
     table: pa.Table
+    """A row for each face, with the columns of `SCHEMA`."""
     filesystem: pafs.FileSystem
+    """The file system that the sources are on."""
     one_split: bool = False
-    """The root is one split (class folders), not a folder of splits."""
+    """Whether the root is one split (a folder of class folders) rather than a folder of splits."""
 
     def splits(self) -> list[str]:
-        """The splits that have faces, in the usual order."""
+        """The splits that have faces: train, val, test, then others."""
         present = set(self.table["split"].to_pylist())
         return sorted(present, key=lambda split: SPLITS.index(split) if split in SPLITS else len(SPLITS))
 
@@ -59,25 +62,28 @@ class FaceIndex:
         return self.table.filter(pc.equal(self.table["split"], split))
 
     def counts(self, split: str) -> np.ndarray:
-        """int64 [7]: faces a class. Rows whose class is unknown (-1) do not count."""
+        """Counts the faces of each class of a split, int64 [7], without rows whose class is unknown (-1)."""
         labels = self.of_split(split)["label"].to_numpy()
         counts: np.ndarray = np.bincount(labels[labels >= 0], minlength=len(EMOTIONS))
         return counts
 
     def stream(self) -> Iterator[Face]:
-        """Every face with its pixels, decoded as it is asked for."""
+        """Yields every face with its pixels, which are decoded one face at a time."""
         for batch in self.table.to_batches(max_chunksize=256):
             for row in batch.to_pylist():
                 yield Face(row["image_id"], row["split"], row["label"], self.read(row["source"]))
 
     def read(self, source: str) -> np.ndarray:
-        """RGB pixels, uint8 [height, width, 3], of one row."""
+        """Reads the RGB pixels of a row, uint8 [height, width, 3], from its `source`; raises as `read_source`."""
         return read_source(self.kind, self.filesystem, source)
 
     def limited(self, limit: int | None) -> FaceIndex:
-        """At most `limit` faces, every class of every split keeping its share (at least one face each).
+        """Chooses at most `limit` faces. Every class of every split keeps its share, and at least one face.
 
-        The choice depends on the image ids alone: a larger limit keeps what a smaller one chose, up to rounding.
+        The choice depends on the image ids alone: a larger limit keeps what a smaller one chose, except for rounding.
+
+        Raises:
+            UserError: the limit is smaller than the number of classes over all splits.
         """
         if limit is None or limit >= len(self.table):
             return self
@@ -92,11 +98,15 @@ class FaceIndex:
         return self.with_table(self.table.take(rows))
 
     def with_table(self, table: pa.Table) -> FaceIndex:
-        """The same root with other rows."""
+        """The index of the same data root with other rows."""
         return replace(self, table=table)
 
     def check_classes(self) -> None:
-        """Raises UserError if a split lacks one of the seven emotions."""
+        """Checks that every split has all emotions.
+
+        Raises:
+            UserError: a split lacks one of the seven emotions.
+        """
         for split in self.splits():
             missing = without_faces(self.counts(split))
             if missing:
@@ -107,7 +117,12 @@ class FaceIndex:
 
 
 def read_source(kind: SourceKind, filesystem: pafs.FileSystem, source: str) -> np.ndarray:
-    """RGB pixels, uint8 [height, width, 3], of one row of an index.
+    """Reads the RGB pixels of a row of an index, uint8 [height, width, 3].
+
+    Args:
+        kind: the kind of the index.
+        filesystem: the file system of the index.
+        source: the `source` of the row.
 
     Raises:
         OSError, ValueError, Image.DecompressionBombError: the picture cannot be read.
@@ -120,7 +135,7 @@ def read_source(kind: SourceKind, filesystem: pafs.FileSystem, source: str) -> n
 
 
 def _groups(table: pa.Table) -> list[np.ndarray]:
-    """The rows of each class of each split, each group in an order that depends on the image ids only."""
+    """The numbers of the rows of each class of each split, in an order that depends on the image ids only."""
     rank = np.array([hashlib.sha256(name.encode()).digest()[:8] for name in table["image_id"].to_pylist()])
     order = np.argsort(rank, kind="stable")
     keys = np.char.add(table["split"].to_numpy().astype(str), table["label"].to_numpy().astype(str))
@@ -128,7 +143,7 @@ def _groups(table: pa.Table) -> list[np.ndarray]:
 
 
 def _shares(sizes: np.ndarray, limit: int) -> np.ndarray:
-    """Splits `limit` over groups in proportion to their sizes, at least 1 each (largest remainders)."""
+    """Divides `limit` among groups in proportion to their sizes, at least 1 each, by the largest remainders."""
     exact = sizes * (limit / sizes.sum())
     kept: np.ndarray = np.maximum(1, np.floor(exact).astype(int))
     by_remainder = np.argsort(-(exact - kept), kind="stable")

@@ -1,6 +1,7 @@
-"""Kaggle's fer2013.csv: columns emotion, pixels, Usage (Goodfellow et al., 2013).
+"""Kaggle's fer2013.csv, which holds 35,887 grey faces of 48 x 48 pixels in the columns emotion, pixels and Usage.
 
-35,887 grey faces of 48 x 48. Kaggle's order of the emotions is not fervit's: `fervit.emotions` has the mapping.
+Paper: Goodfellow et al., "Challenges in Representation Learning" (2013). Kaggle's order of the emotions is not that of
+fervit; `fervit.emotions` has the mapping.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test
 
 
 def index_csv(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex:
-    """The rows of fer2013.csv or fer2013.csv.gz, named `row-00000` on (the header does not count).
+    """Lists the rows of fer2013.csv or fer2013.csv.gz. The first row below the header has the image_id `row-00000`.
 
     Args:
-        root: as the user named it.
-        filesystem: where it lies.
-        path: of the file, there.
+        root: the path or URI of the file, as the user named it.
+        filesystem: the file system that the file is on.
+        path: the path of the file on that file system.
+
+    Raises:
+        UserError: the file is no CSV, lacks a column, or has a row with an unknown emotion or Usage.
     """
     options = pa.csv.ConvertOptions(column_types={"pixels": pa.large_string()})
     try:

@@ -1,4 +1,4 @@
-"""The pictures that codes were made from, where they are still at hand."""
+"""Finds the pictures that codes were made from, if they still exist."""
 
 from __future__ import annotations
 
@@ -13,28 +13,36 @@ from fervit.images.pictures import pixels_sha256, resize
 
 
 class FaceFinder:
-    """Finds faces by the name and the hash that stand with their codes.
+    """Finds faces by the image ids and the hashes that are stored with their codes.
 
     Args:
-        data_root: what `launch/encode.py` was given.
-        size: side of the encoder's input in pixels, at which the hash was taken.
+        data_root: the data root that `launch/encode.py` was given.
+        size: the side of the encoder's input in pixels, at which pictures were hashed.
 
     Raises:
-        UserError: there are no faces.
+        UserError: there are no faces in the data root.
     """
 
     def __init__(self, data_root: str, size: int) -> None:
         self._index, self._size = open_faces(data_root), size
 
     def find(self, image_ids: Sequence[str], sha256: Sequence[str]) -> list[np.ndarray | None]:
-        """For each face its picture, uint8 [size, size, 3]; None if it is not there or has changed since."""
+        """Reads the picture of each face, RGB uint8 [size, size, 3].
+
+        Args:
+            image_ids: the image ids of the faces.
+            sha256: the hash of each face.
+
+        Returns:
+            A picture for each face; None if it is missing or has changed since it was encoded.
+        """
         table = self._index.table
         rows = table.filter(pc.is_in(table["image_id"], value_set=pa.array(image_ids, pa.string()))).to_pylist()
-        found: dict[str, np.ndarray] = {}  # two splits may have an id in common, but not one picture's hash
+        found: dict[str, np.ndarray] = {}  # by hash, since two splits may have an image id in common
         for row in rows:
             try:
                 pixels = resize(self._index.read(row["source"]), self._size)
-            except Exception:  # a picture that cannot be read any more is not at hand, whatever ails it
+            except Exception:  # a picture that can no longer be read counts as missing
                 continue
             found[pixels_sha256(pixels)] = pixels
         return [found.get(digest) for digest in sha256]

@@ -1,4 +1,4 @@
-"""Class folders: train/val/test/<emotion>/*.png|jpg, or the class folders of one split, on any file system."""
+"""Lists the pictures of class folders, <split>/<emotion>/*.png or those of one split, on any file system."""
 
 from __future__ import annotations
 
@@ -19,41 +19,31 @@ from fervit.storage import child_of, naming
 
 
 class Entry(NamedTuple):
-    """Something below the root: its path from there, `/` between parts."""
+    """A folder or a picture below the data root, with its path from there, whose parts are separated by `/`."""
 
     path: str
     is_folder: bool
 
 
 def index_folder(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex:
-    """Every picture below the class folders, sorted by path. Hidden files and folders are passed over.
+    """Lists all pictures in the class folders, sorted by path. Hidden files and folders are left out.
 
     Args:
-        root: as the user named it.
-        filesystem: where it lies.
-        path: of the folder, there.
+        root: the data root, as the user named it.
+        filesystem: the file system that it is on.
+        path: the path of the data root on that file system.
+
+    Raises:
+        UserError: a folder is named after neither a split nor an emotion, or the data root cannot be listed.
     """
     if isinstance(filesystem, pafs.LocalFileSystem):
         entries = sorted(_local_entries(Path(path)))
-        path = str(Path(path).absolute())  # tasks stand elsewhere
+        path = str(Path(path).absolute())  # tasks have other working directories
         name_of_split = Path(path).resolve().name
     else:
         entries = sorted(_remote_entries(root, filesystem, path))
         name_of_split = PurePosixPath(path).name
-    top = [entry.path for entry in entries if entry.is_folder and "/" not in entry.path]
-    splits = [name for name in top if name in SPLITS]
-    one_split = not splits and any(name.lower() in EMOTIONS for name in top)
-    if top and not splits and not one_split:
-        raise UserError(
-            f"--data_root {root}: has '{top[0]}' but no train, val or test folder and no folder named after an emotion "
-            f"({', '.join(EMOTIONS)}); {nearest(top[0], (*SPLITS, *EMOTIONS))}"
-        )
-    for name in top if splits else ():
-        if name not in SPLITS:
-            raise UserError(
-                f"--data_root {root}: '{name}' stands beside {splits[0]} but is no split; splits are "
-                f"{', '.join(SPLITS)} ({nearest(name.lower(), SPLITS)}): rename or move it"
-            )
+    one_split = _is_one_split(root, [entry.path for entry in entries if entry.is_folder and "/" not in entry.path])
     rows: list[tuple[str, str, int, str]] = []
     for entry in entries:
         parts = PurePosixPath(entry.path).parts
@@ -68,7 +58,30 @@ def index_folder(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex
     return FaceIndex(root=root, kind="file", table=table, filesystem=filesystem, one_split=one_split)
 
 
+def _is_one_split(root: str, top: list[str]) -> bool:
+    """Whether the data root is a folder of class folders rather than of splits, by the folders at its top.
+
+    Raises:
+        UserError: the folders are neither, or one of them is no split.
+    """
+    splits = [name for name in top if name in SPLITS]
+    one_split = not splits and any(name.lower() in EMOTIONS for name in top)
+    if top and not splits and not one_split:
+        raise UserError(
+            f"--data_root {root}: has '{top[0]}' but no train, val or test folder and no folder named after an emotion "
+            f"({', '.join(EMOTIONS)}); {nearest(top[0], (*SPLITS, *EMOTIONS))}"
+        )
+    for name in top if splits else ():
+        if name not in SPLITS:
+            raise UserError(
+                f"--data_root {root}: '{name}' stands beside {splits[0]} but is no split; splits are "
+                f"{', '.join(SPLITS)} ({nearest(name.lower(), SPLITS)}): rename or move it"
+            )
+    return one_split
+
+
 def _check_emotion(root: str, folder: str, name: str) -> None:
+    """Raises UserError if a class folder is not named after an emotion."""
     if name.lower() not in EMOTIONS:
         raise UserError(
             f"{root.rstrip('/')}/{folder}: '{name}' is not one of the seven emotions ({', '.join(EMOTIONS)}); "
@@ -77,7 +90,7 @@ def _check_emotion(root: str, folder: str, name: str) -> None:
 
 
 def _local_entries(folder: Path, prefix: str = "", above: frozenset[Path] = frozenset()) -> Iterator[Entry]:
-    """Folders and pictures, links followed; a link that leads to a folder above itself is not."""
+    """Yields folders and pictures. Links are followed, unless they lead to a folder above themselves."""
     resolved = folder.resolve()
     if resolved in above:
         return
@@ -88,7 +101,7 @@ def _local_entries(folder: Path, prefix: str = "", above: frozenset[Path] = froz
                 continue
             try:
                 is_folder, special = item.is_dir(), not item.is_file() and Path(item.path).exists()
-            except OSError:  # a link that leads to itself: said when it is read
+            except OSError:  # a link to itself, which is reported when it is read
                 is_folder = special = False
             if is_folder:
                 yield Entry(readable(path), is_folder=True)
@@ -98,6 +111,7 @@ def _local_entries(folder: Path, prefix: str = "", above: frozenset[Path] = froz
 
 
 def _remote_entries(root: str, filesystem: pafs.FileSystem, path: str) -> Iterator[Entry]:
+    """Yields folders and pictures of a file system that is not local."""
     with naming(f"--data_root {root}", "cannot be listed"):
         infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
     folders: set[str] = set()
@@ -117,10 +131,10 @@ def _is_picture(name: str) -> bool:
 
 
 def _source(root: str, path: str) -> str:
-    """The picture's path on its file system; "" for a name that is not UTF-8, which pyarrow cannot hold."""
+    """The path of a picture on its file system, or "" if its name is not UTF-8, which pyarrow cannot store."""
     return child_of(root, path) if path == readable(path) else ""
 
 
 def readable(path: str) -> str:
-    """A name with bytes that are not UTF-8 as text: `caf\\xe9.png`."""
+    """A name as text, with escapes such as `caf\\xe9.png` for bytes that are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What faces a data root holds, before any picture is opened."""
+"""Finds out which faces a data root holds, before any picture is opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from fervit.storage import locate, naming
 
 
 def open_faces(data_root: str) -> FaceIndex:
-    """The index of a folder of class folders or of Kaggle's fer2013.csv (also gzipped), local or a URI.
+    """Lists the faces of a data root.
+
+    Args:
+        data_root: a folder of splits or of class folders, or Kaggle's fer2013.csv, gzipped or not; a path or a URI.
 
     Raises:
         UserError: there is no such path, it holds no picture, or it is laid out in a way that fervit does not know.

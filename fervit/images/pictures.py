@@ -1,4 +1,4 @@
-"""One picture: from a file to pixels, and from pixels to the size an encoder takes."""
+"""Reads pictures into pixels, resizes them to the size of an encoder's input, and hashes them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def read_picture(filesystem: pafs.FileSystem, path: str) -> np.ndarray:
-    """The picture as RGB, uint8 [height, width, 3], turned upright as its EXIF orientation says.
+    """Reads a picture into RGB pixels, uint8 [height, width, 3], turned upright by its EXIF orientation.
 
-    Grey pictures of 16 bits are scaled to eight; transparency is dropped, as pSp drops it.
+    Grey pictures of 16 bits are scaled to 8 bits. Transparency is dropped, as in pSp.
+
+    Args:
+        filesystem: the file system that the picture is on.
+        path: its path there.
 
     Raises:
-        OSError, ValueError, Image.DecompressionBombError: whatever PIL finds wrong with the file.
+        OSError, ValueError, Image.DecompressionBombError: PIL cannot read the file.
     """
     if not path:
         raise ValueError("the file's name is not UTF-8: rename it")
@@ -41,31 +45,37 @@ def read_picture(filesystem: pafs.FileSystem, path: str) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [h, w, 3] -> uint8 [size, size, 3], PIL's area-aware bilinear; the aspect ratio is not kept, as in pSp."""
+    """Resizes pixels, uint8 [h, w, 3] -> uint8 [size, size, 3].
+
+    It uses PIL's bilinear filter, which averages when it shrinks. The aspect ratio is not kept, as in pSp.
+    """
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def pixels_sha256(pixels: np.ndarray) -> str:
-    """The hash that stands with a face's code: of its pixels at the encoder's size."""
+    """Computes the hash that is stored with a face's code: the SHA-256 of its pixels at the size of the encoder's
+    input.
+    """
     return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
 def reason_of(error: Exception) -> str:
-    """Why a face failed: our own words, or those of a library with the kind of its error."""
+    """Says why a face failed: in fervit's words, or in those of a library with the kind of its error."""
     text = str(error).replace("\n", " ")
     return text if type(error) in (ValueError, UserError) else f"{type(error).__name__}: {text}"
 
 
 SIDE = 48
+"""The side of a face of fer2013.csv in pixels."""
 
 
 def parse_pixels(text: str) -> np.ndarray:
-    """The grey values "70 80 82 ..." of a row as RGB, uint8 [48, 48, 3].
+    """Parses the grey values "70 80 82 ..." of a row of fer2013.csv into RGB pixels, uint8 [48, 48, 3].
 
     Raises:
-        ValueError: not 2,304 numbers of 0..255.
+        ValueError: the text is not 2,304 numbers in 0..255.
     """
     values = np.array(text.split(), dtype=np.int64)
     if values.size != SIDE * SIDE:

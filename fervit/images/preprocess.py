@@ -1,15 +1,13 @@
-"""Pictures in, faces cut out as FFHQ's were, in class folders that `launch/encode.py` reads."""
+"""Cuts the faces out of pictures as for FFHQ, into class folders that `launch/encode.py` reads."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
-from typing import Any
 
 from PIL import Image
 
@@ -19,36 +17,42 @@ from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.face_index import FaceIndex
 from fervit.images.pictures import SUFFIXES, reason_of
+from fervit.json_lines import text_of
 from fervit.progress import Progress
 
 ERRORS_FILE = "_errors.jsonl"
 AT_ONCE = 256
-"""Rows whose sources are in memory."""
+"""The number of rows whose sources are held in memory at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessed:
+    """The numbers of pictures that `preprocess` has handled."""
+
     done: int
+    """The number of faces that were written."""
     present: int
-    """Faces that an earlier command had written."""
+    """The number of faces that an earlier command had written."""
     failed: int
+    """The number of pictures without a face, or that cannot be read."""
     several: int
-    """Pictures with more than one face, of which the largest was taken."""
+    """The number of pictures with more than one face, of which the largest was taken."""
 
 
 def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: int = 256) -> Preprocessed:
-    """Writes `output_dir/<split>/<emotion>/<name>.png`; what is there already is left as it is.
+    """Writes the aligned face of each picture as `output_dir/<split>/<emotion>/<name>.png`.
 
-    A picture without a face, or that cannot be read, stands with the reason in `output_dir/<split>/_errors.jsonl`.
+    Faces that an earlier call has written are left as they are. Pictures without a face and pictures that cannot be
+    read are listed with the reason in `output_dir/<split>/_errors.jsonl`.
 
     Args:
         index: the pictures.
-        output_dir: made if it is not there.
-        detector_model: YuNet's ONNX file.
-        size: side of the faces in pixels.
+        output_dir: the folder for the faces, which is made if it does not exist.
+        detector_model: the ONNX file of YuNet.
+        size: the side of the faces in pixels.
 
     Raises:
-        UserError: the detector's model is missing or is none.
+        UserError: the file of the detector is missing or does not hold YuNet.
     """
     threads = os.cpu_count() or 1
     detectors: SimpleQueue[FaceDetector] = SimpleQueue()
@@ -59,12 +63,12 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
     present = several = 0
     errors: dict[str, list[dict[str, str]]] = {split: [] for split in index.splits()}
 
-    def work(row: dict[str, Any], path: Path) -> tuple[int, str]:
-        """Faces in the picture, and what went wrong."""
+    def work(source: str, path: Path) -> tuple[int, str]:
+        """Writes the face of a picture; returns the number of faces in it, and the error or ""."""
         detector = detectors.get()
         try:
-            aligned = find_and_align(index.read(row["source"]), detector, size)
-        except Exception as error:  # whatever is wrong with one picture must not stop the others
+            aligned = find_and_align(index.read(source), detector, size)
+        except Exception as error:  # a picture that cannot be read must not stop the others
             return 0, reason_of(error)
         finally:
             detectors.put(detector)
@@ -77,7 +81,8 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
             tasks = [(row, output_dir / names[row["image_id"], row["split"]]) for row in batch.to_pylist()]
             missing = [(row, path) for row, path in tasks if not path.is_file()]
             present += len(tasks) - len(missing)
-            for (row, _), (faces, error) in zip(missing, pool.map(lambda task: work(*task), missing), strict=True):
+            results = pool.map(lambda task: work(task[0]["source"], task[1]), missing)
+            for (row, _), (faces, error) in zip(missing, results, strict=True):
                 several += faces > 1
                 progress.add(int(not error), failed=int(bool(error)))
                 if error:
@@ -87,12 +92,15 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
         path = output_dir / split / ERRORS_FILE
         path.unlink(missing_ok=True)
         if lines:
-            write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+            write_text(path, text_of(lines))
     return Preprocessed(done=progress.done, present=present, failed=progress.failed, several=several)
 
 
 def _names(index: FaceIndex) -> dict[tuple[str, str], str]:
-    """(image_id, split) -> path below the output folder, each once; a suffix stays where two collide."""
+    """The path of each face below the output folder: (image_id, split) -> path.
+
+    No two faces have the same path: a picture's suffix is kept where two would be equal without it.
+    """
     columns = [index.table[name].to_pylist() for name in ("image_id", "split", "label")]
     rows: list[tuple[tuple[str, str], str, str]] = []
     for image_id, split, label in zip(*columns, strict=True):

@@ -1,4 +1,4 @@
-"""W+ codes: their Parquet schema and `LatentSet`, a split in memory."""
+"""W+ codes: their Parquet files, and `LatentSet`, the codes of a split in memory."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""A split of latents in memory."""
+"""The latents of a split in memory."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fervit.emotions import NUM_EMOTIONS, without_faces
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.latents.parts import read_split
 
@@ -19,28 +19,34 @@ COLUMNS = ["image_id", "label", "sha256", "latent"]
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSet:
-    """The rows of one split, in the order of their image ids, so that it does not matter which job wrote which file."""
+    """The rows of one split, sorted by image id, so that it does not matter which job wrote which file."""
 
     path: str
+    """The folder or URI that they were read from."""
     codes: np.ndarray
-    """W+ codes, float16 [n, seq_len, latent_dim]."""
+    """The W+ codes, float16 [n, seq_len, latent_dim]."""
     labels: np.ndarray
-    """int64 [n], 0..6 as in `fervit.emotions`."""
+    """The emotions, int64 [n], 0..6 in the order of `fervit.emotions`."""
     image_ids: list[str]
+    """The path of each picture below the data root."""
     sha256: list[str]
-    """Of the pixels that were encoded."""
-    encoder: dict[str, Any]
-    """The encoder's fingerprint."""
+    """The SHA-256 of the pixels that were encoded, for each picture."""
+    encoder: EncoderFingerprint
+    """The fingerprint of the encoder that made the codes."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @classmethod
     def read(cls, path: str) -> LatentSet:
-        """Reads all Parquet files of `path`, a split's folder on any file system that pyarrow opens.
+        """Reads all Parquet files of a split.
+
+        Args:
+            path: the folder of the split, a local path or a URI.
 
         Raises:
-            UserError: no such folder, no rows, files of two encoders, labels outside 0..6, a code that is not finite.
+            UserError: there is no such folder, it has no rows or files of two encoders, an image id occurs twice, a
+                label is outside 0..6, or a code is not finite.
         """
         path = str(path)
         encoder, whole = read_split(path, COLUMNS)
@@ -77,19 +83,23 @@ class LatentSet:
 
     @property
     def counts(self) -> np.ndarray:
-        """int64 [7]: rows a class."""
+        """The number of rows of each class, int64 [7]."""
         return np.bincount(self.labels, minlength=NUM_EMOTIONS)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of ids, labels, picture hashes and encoder: equal for equal data, however it is laid out in files."""
-        digest = hashlib.sha256(repr(sorted(self.encoder.items())).encode())
+        """The SHA-256 of ids, labels, picture hashes and encoder, however the rows are divided into files."""
+        digest = hashlib.sha256(repr(sorted(self.encoder.to_json().items())).encode())
         for row in zip(self.image_ids, self.labels.tolist(), self.sha256, strict=True):
             digest.update(repr(row).encode())
         return digest.hexdigest()
 
     def check_classes(self) -> None:
-        """Raises UserError if one of the seven emotions has no row."""
+        """Checks that every class has a row.
+
+        Raises:
+            UserError: one of the seven emotions has no row.
+        """
         missing = without_faces(self.counts)
         if missing:
             raise UserError(
@@ -99,10 +109,14 @@ class LatentSet:
 
 
 def read_sha256(path: str, *, required: bool = True) -> list[str] | None:
-    """The picture hashes of a split, without its codes.
+    """Reads the SHA-256 of each picture of a split, without its codes.
+
+    Args:
+        path: the folder or URI of the split.
+        required: whether missing latents are an error; otherwise None is returned for them.
 
     Raises:
-        UserError: there are no latents, and they are `required`; else None is returned.
+        UserError: there are no latents although they are required.
     """
     encoder, columns = read_split(path, ["sha256"])
     if encoder is None and required:
@@ -111,13 +125,13 @@ def read_sha256(path: str, *, required: bool = True) -> list[str] | None:
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """The tensor column as one array [n, seq_len, latent_dim], without a copy where it is one chunk."""
+    """The tensor column as one array [n, seq_len, latent_dim], without a copy if the column is one chunk."""
     chunks = [chunk.to_numpy_ndarray() for chunk in column.chunks if len(chunk)]
     return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
 def _finite(codes: np.ndarray) -> bool:
-    """Whether no float16 is NaN or infinite: all bits of the exponent set. Ten times as fast as np.isfinite."""
+    """Whether all float16 are finite: NaN and infinity have all exponent bits set. Ten times as fast as np.isfinite."""
     exponent = np.uint16(0x7C00)
     bits = codes.view(np.uint16)
     return not any(((bits[i : i + 1024] & exponent) == exponent).any() for i in range(0, len(bits), 1024))

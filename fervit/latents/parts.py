@@ -1,4 +1,4 @@
-"""A split's folder of latents: its part files, on any file system that pyarrow opens."""
+"""The folder of a split: the Parquet part files with its latents, on any file system that pyarrow opens."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.latents.schema import encoder_of
 from fervit.storage import child_of, locate, naming, write_whole
 
 REMOTE_THREADS = 32
-"""For object stores, where waiting is most of the time."""
+"""The number of threads that read from an object store, where most of the time is spent waiting."""
 UNREADABLE = "holds no latents that can be read"
 
 _In = TypeVar("_In")
@@ -26,29 +27,31 @@ _Out = TypeVar("_Out")
 
 
 def list_parts(filesystem: pafs.FileSystem, folder: str) -> list[str]:
-    """The whole Parquet files of a split, sorted. Names that begin with `.` or `_` are not data."""
+    """The paths of the Parquet files of a split, sorted by name. Names that begin with `.` or `_` are not data."""
     names = _list(filesystem, folder)
     return [child_of(folder, name) for name in names if name.endswith(".parquet") and name[0] not in "._"]
 
 
 def leftovers(folder: str) -> list[str]:
-    """Local files that a killed job was writing aside."""
+    """The paths of unfinished files that a killed job left in a local folder; none for other file systems."""
     filesystem, inner = locate(folder)
     if not isinstance(filesystem, pafs.LocalFileSystem):
         return []
     return [child_of(inner, name) for name in _list(filesystem, inner) if name.startswith((".part-", "._errors"))]
 
 
-def encoder_in(folder: str) -> dict[str, Any] | None:
-    """The fingerprint of the encoder whose codes a split's folder holds, from the schemas alone; None without files.
+def encoder_in(folder: str) -> EncoderFingerprint | None:
+    """The fingerprint of the encoder whose codes the folder of a split holds, or None if it holds no files.
+
+    Only the schemas of the files are read.
 
     Raises:
-        UserError: a file is no Parquet of latents, or two files hold codes of different encoders.
+        UserError: a file is no Parquet file of latents, or two files hold codes of different encoders.
     """
     filesystem, inner = locate(folder)
     paths = list_parts(filesystem, inner)
 
-    def read(path: str) -> dict[str, Any]:
+    def read(path: str) -> EncoderFingerprint:
         with naming(path, UNREADABLE):
             schema = pq.read_schema(path, filesystem=filesystem)
         return encoder_of(schema, path)
@@ -56,10 +59,18 @@ def encoder_in(folder: str) -> dict[str, Any] | None:
     return _one_encoder(paths, _in_threads(filesystem, read, paths))
 
 
-def read_split(folder: str, columns: list[str]) -> tuple[dict[str, Any] | None, pa.Table]:
-    """The encoder's fingerprint (None without files) and columns of all parts, in the order of the parts' names.
+def read_split(folder: str, columns: list[str]) -> tuple[EncoderFingerprint | None, pa.Table]:
+    """Reads some columns of all part files of a split, in the order of the files' names.
 
-    Row groups are decoded by a thread each: pyarrow's own threads share out columns, and nearly all bytes are in one.
+    Each row group is decoded by a thread of its own. pyarrow would give each column a thread, but nearly all bytes are
+    in one column.
+
+    Args:
+        folder: the folder or URI of the split.
+        columns: the names of the columns to read.
+
+    Returns:
+        The encoder's fingerprint, or None if there are no files, and the table.
 
     Raises:
         UserError: a file is no whole Parquet file of latents, or two files hold codes of different encoders.
@@ -67,7 +78,7 @@ def read_split(folder: str, columns: list[str]) -> tuple[dict[str, Any] | None, 
     filesystem, inner = locate(folder)
     paths = list_parts(filesystem, inner)
 
-    def read_group(path: str, group: int) -> tuple[dict[str, Any], int, pa.Table]:
+    def read_group(path: str, group: int) -> tuple[EncoderFingerprint, int, pa.Table]:
         with naming(path, UNREADABLE), filesystem.open_input_file(path) as file:
             parquet = pq.ParquetFile(file)
             encoder = encoder_of(parquet.schema_arrow, path)
@@ -89,10 +100,17 @@ def read_split(folder: str, columns: list[str]) -> tuple[dict[str, Any] | None, 
 
 
 def write_part(part: pa.Table, folder: str, ids: Iterable[str]) -> None:
-    """Writes a part that appears whole or not at all. It is named after `ids`: written again, it replaces itself."""
+    """Writes a part file that appears whole or not at all.
+
+    Args:
+        part: the rows.
+        folder: the folder or URI of the split.
+        ids: texts that the name of the file is a hash of. A part that is written again under the same ids replaces
+            itself.
+    """
     filesystem, inner = locate(folder)
     name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
-    # Codes do not repeat: a dictionary of them makes files larger and reading four times slower.
+    # Codes do not repeat, so dictionary encoding would make files larger and reading four times slower.
     write_whole(
         filesystem,
         child_of(inner, f"part-{name}.parquet"),
@@ -101,9 +119,9 @@ def write_part(part: pa.Table, folder: str, ids: Iterable[str]) -> None:
 
 
 def drop_duplicates(folder: str) -> int:
-    """Removes rows whose image_id an earlier part holds too, and returns how many.
+    """Removes rows whose image_id is also in an earlier part file, and returns how many.
 
-    A job that was killed may have had a part in flight, which then appears after the next job has looked.
+    Such rows appear when a task of a killed job finishes its part after the next job has listed the folder.
     """
     filesystem, inner = locate(folder)
     paths = list_parts(filesystem, inner)
@@ -139,12 +157,12 @@ def _list(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     return sorted(info.base_name for info in infos if info.is_file)
 
 
-def _one_encoder(paths: list[str], encoders: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _one_encoder(paths: list[str], encoders: list[EncoderFingerprint]) -> EncoderFingerprint | None:
     for path, encoder in zip(paths, encoders, strict=True):
         if encoder != encoders[0]:
             raise UserError(
-                f"{path}: its codes come from encoder {encoder}, those before it from {encoders[0]}; codes of two "
-                "encoders never mix: encode into a folder of its own"
+                f"{path}: its codes come from encoder {encoder.to_json()}, those before it from "
+                f"{encoders[0].to_json()}; codes of two encoders never mix: encode into a folder of its own"
             )
     return encoders[0] if encoders else None
 

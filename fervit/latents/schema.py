@@ -1,22 +1,27 @@
-"""The latents on disk: Parquet that any reader opens, with the encoder's fingerprint in the schema."""
+"""The Parquet schema of latents, which any reader of Parquet opens. Its metadata is the encoder's fingerprint."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 
 VERSION = 1
 METADATA_KEY = b"fervit"
 
 
-def schema(encoder: dict[str, Any]) -> pa.Schema:
-    """The columns of design.md's "The latents on disk", with the encoder's fingerprint as metadata."""
-    shape = (encoder["seq_len"], encoder["latent_dim"])
+def schema(encoder: EncoderFingerprint) -> pa.Schema:
+    """The schema of codes of an encoder.
+
+    Its columns are image_id (the path of the picture below the data root), label (0..6), sha256 (of the pixels that
+    were encoded) and latent (the code, a float16 tensor [seq_len, latent_dim]). The metadata holds the version of this
+    format and the encoder's fingerprint.
+    """
+    shape = (encoder.seq_len, encoder.latent_dim)
     return pa.schema(
         [
             ("image_id", pa.string()),
@@ -24,20 +29,32 @@ def schema(encoder: dict[str, Any]) -> pa.Schema:
             ("sha256", pa.string()),
             ("latent", pa.fixed_shape_tensor(pa.float16(), shape)),
         ],
-        metadata={METADATA_KEY: json.dumps({"version": VERSION, **encoder})},
+        metadata={METADATA_KEY: json.dumps({"version": VERSION, **encoder.to_json()})},
     )
 
 
 def table(
     image_ids: list[str], labels: np.ndarray, sha256: list[str], codes: np.ndarray, schema: pa.Schema
 ) -> pa.Table:
-    """Rows to write. `codes` is [n, seq_len, latent_dim] of any float type."""
+    """Builds the table to write for n faces.
+
+    Args:
+        image_ids: the n ids.
+        labels: the emotions 0..6, integers [n].
+        sha256: the SHA-256 of each picture's pixels.
+        codes: the codes [n, seq_len, latent_dim] of any float type.
+        schema: from `schema`.
+    """
     latent = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(codes, np.float16))
     return pa.table([image_ids, labels.astype(np.int8), sha256, latent], schema=schema)
 
 
-def encoder_of(file_schema: pa.Schema, where: str) -> dict[str, Any]:
-    """The fingerprint in a file's schema, without the version.
+def encoder_of(file_schema: pa.Schema, where: str) -> EncoderFingerprint:
+    """Reads the fingerprint in the metadata of a file's schema.
+
+    Args:
+        file_schema: the schema of a Parquet file.
+        where: the path of the file, for messages.
 
     Raises:
         UserError: the schema is not that of fervit's latents, or its columns do not fit its fingerprint.
@@ -45,8 +62,8 @@ def encoder_of(file_schema: pa.Schema, where: str) -> dict[str, Any]:
     try:
         metadata = dict(json.loads((file_schema.metadata or {})[METADATA_KEY]))
         version = metadata.pop("version")
-        metadata.setdefault("precision", "float32")  # the first release had no other
-        expected = schema(metadata)
+        encoder = EncoderFingerprint.from_json({"precision": "float32", **metadata})  # files may lack the precision
+        expected = schema(encoder)
     except (KeyError, TypeError, ValueError):
         raise UserError(
             f"{where}: is Parquet but no latents of fervit (no 'fervit' metadata); encode with launch/encode.py"
@@ -58,13 +75,4 @@ def encoder_of(file_schema: pa.Schema, where: str) -> dict[str, Any]:
         if i < 0 or file_schema.field(i).type != column.type:
             found = file_schema.field(i).type if i >= 0 else "missing"
             raise UserError(f"{where}: column {column.name} must be {column.type}, but is {found}; encode again")
-    return metadata
-
-
-def same_encoder(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether codes of two fingerprints may be compared: precision and the way they came here do not matter."""
-    return _identity(one) == _identity(other)
-
-
-def _identity(encoder: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in encoder.items() if key not in ("precision", "imported")}
+    return encoder

@@ -1,4 +1,4 @@
-"""`_faces.json` beside the codes: where the pictures lay that they were made from, so that later they can be shown."""
+"""`_faces.json` beside the codes names the data root of their pictures, so that the pictures can be shown later."""
 
 from __future__ import annotations
 
@@ -19,33 +19,41 @@ FILE = "_faces.json"
 
 
 def write_source(latent_out: str, data_root: str) -> None:
-    """Notes the data root of an encoding job; the last job's stays."""
+    """Writes `_faces.json` for an encoding job. It replaces that of an earlier job."""
     filesystem, inner = locate(child(latent_out, FILE))
     content = json.dumps({"data_root": absolute(data_root)}).encode()
     write_whole(filesystem, inner, lambda file: file.write(content))
 
 
 def find_faces(latents: LatentSet, data_root: str | None = None) -> FaceFinder | None:
-    """Where the faces of a split can be looked up; None where they are not at hand.
+    """Opens the pictures of a split; None if the data root is not known or cannot be opened.
 
     Args:
         latents: the split.
-        data_root: of its pictures; None for the one that the encoding job noted.
+        data_root: the data root of its pictures; None for the one that `_faces.json` names.
 
     Raises:
         UserError: a data root was given, and there are no faces in it.
     """
-    return _finder(latents.path, latents.encoder.get("size"), data_root)
+    return _finder(latents.path, latents.encoder.size, data_root)
 
 
 def find_faces_of(split: str, image_ids: Sequence[str], data_root: str | None = None) -> list[np.ndarray | None]:
-    """The pictures of some rows of a split, uint8 [size, size, 3] each; None for one that is not at hand.
+    """Reads the pictures of some rows of a split.
+
+    Args:
+        split: the folder or URI of the split's latents.
+        image_ids: the rows.
+        data_root: the data root of the pictures; None for the one that `_faces.json` names.
+
+    Returns:
+        RGB pixels, uint8 [size, size, 3], for each row; None for a picture that cannot be found.
 
     Raises:
         UserError: there are no latents, or a data root was given and there are no faces in it.
     """
     encoder, rows = read_split(split, ["image_id", "sha256"])
-    finder = _finder(split, (encoder or {}).get("size"), data_root)
+    finder = _finder(split, encoder.size if encoder else None, data_root)
     if finder is None or encoder is None:
         return [None] * len(image_ids)
     wanted = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(image_ids, pa.string())))
@@ -61,7 +69,7 @@ def _finder(split: str, size: int | None, data_root: str | None) -> FaceFinder |
         return None
     try:
         return FaceFinder(noted, size)
-    except Exception:  # it has moved, or the disk is gone: pictures are a help, not a need
+    except Exception:  # the data root was moved or its disk removed; pictures are optional
         return None
 
 

@@ -1,4 +1,4 @@
-"""Attention maps of a model that knows nothing of being watched."""
+"""Records the attention maps of a model, which needs no code for it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from fervit.model.encoder_layer import SelfAttention
 
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the attention of each layer, first to last, while the block runs.
+    """Collects the attention maps of all layers while the block runs.
 
     Yields:
-        A list that each forward pass appends to: float32 [batch, heads, tokens, tokens] on the CPU, a layer each; row i
-        is what token i attends to and sums to 1. Token 0 is the class token.
+        A list to which each forward pass appends a map for each layer, first to last: float32 [batch, heads, tokens,
+        tokens] on the CPU. Row i of a map holds the attention of token i to all tokens and sums to 1. Token 0 is the
+        class token.
 
     Example:
         with record_attention(model) as maps:

@@ -1,4 +1,4 @@
-"""Dropout and stochastic depth whose masks do not depend on how a batch is spread over the ranks of a training."""
+"""Dropout and stochastic depth whose masks do not depend on how a batch is divided among the ranks of a training."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEVELS = 1 << 16
-"""On a CPU a probability is kept to one part in so many."""
+"""The number of steps that a probability is rounded to on a CPU."""
 
 
 @dataclass
 class Shard:
-    """Which rows of the global batch a process has. On a CPU each process draws the masks of all and uses its own."""
+    """The rows of the global batch that a process has. On a CPU each process draws the masks of all rows."""
 
     start: int = 0
+    """The position of the first row in the global batch."""
     total: int | None = None
-    """Rows of the global batch; None where the process has all."""
+    """The number of rows in the global batch; None if the process has all of them."""
 
 
 class Dropout(nn.Module):
-    """Sets numbers to zero with probability `p` and scales the others by 1 / (1 - p), while training.
+    """Sets numbers to zero with probability `p` and scales the others by 1 / (1 - p), during training only.
 
-    Paper: Srivastava et al. (JMLR 2014). On a CPU it takes 16 random bits a number, where `nn.Dropout`, which draws a
-    double for each, spends a fifth of a training step.
+    Paper: Srivastava et al., "Dropout" (JMLR 2014). On a CPU it draws 16 random bits for each number; `nn.Dropout`
+    draws a double, which would take a fifth of a training step.
     """
 
     def __init__(self, p: float, shard: Shard) -> None:
@@ -33,6 +34,7 @@ class Dropout(nn.Module):
         self.p, self.shard = p, shard
 
     def forward(self, x: Tensor) -> Tensor:
+        """[batch, ...] -> the same shape."""
         if not self.training or self.p == 0:
             return x
         if x.device.type != "cpu":
@@ -40,16 +42,18 @@ class Dropout(nn.Module):
         return x * keep_mask(x.shape, self.p, self.shard, x.dtype)
 
     def extra_repr(self) -> str:
+        """The text that PyTorch shows inside the parentheses of the module."""
         return f"p={self.p}"
 
 
 class DropPath(Dropout):
-    """Drops a residual branch [batch, ...] of whole rows with probability `p`, while training.
+    """Sets a residual branch to zero for whole rows of a batch, with probability `p`, during training only.
 
     Paper: Huang et al., "Deep Networks with Stochastic Depth" (ECCV 2016).
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """[batch, ...] -> the same shape."""
         if not self.training or self.p == 0:
             return x
         shape = torch.Size((len(x), *[1] * (x.dim() - 1)))
@@ -59,7 +63,14 @@ class DropPath(Dropout):
 
 
 def keep_mask(shape: torch.Size, p: float, shard: Shard, dtype: torch.dtype) -> Tensor:
-    """0 for what is dropped and 1 / (1 - p) for the rest, drawn from torch's generator of the CPU."""
+    """Draws a mask from torch's generator of the CPU: 0 for what is dropped, and 1 / (1 - p) for what is kept.
+
+    Args:
+        shape: the shape of the mask, [rows of this process, ...].
+        p: the probability of dropping, rounded to 1 / LEVELS.
+        shard: the rows of the global batch that this process has.
+        dtype: the type of the mask.
+    """
     rows, per_row = shape[0], shape[1:].numel()
     total = rows if shard.total is None else shard.total
     words = torch.empty((total * per_row + 3) // 4, dtype=torch.int64).random_(-(2**63), None)

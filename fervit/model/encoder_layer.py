@@ -1,4 +1,4 @@
-"""The layers of LatentViT: those of `nn.TransformerEncoderLayer`, by the same names, with options of later ViTs.
+"""The layers of LatentViT. They are those of `nn.TransformerEncoderLayer`, with the same names and newer options.
 
 Papers: Vaswani et al., "Attention Is All You Need" (2017), for the layer; Xiong et al., "On Layer Normalization in the
 Transformer Architecture" (ICML 2020), for pre-norm; Hendrycks and Gimpel (2016) for GELU.
@@ -19,10 +19,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, tokens [batch, tokens, dim] -> the same shape.
+    """Multi-head self-attention.
 
-    `fused` chooses between PyTorch's fused kernel and the readable path, which gives the same numbers and passes the
-    attention [batch, heads, tokens, tokens] through the module `attend`, where `record_attention` picks it up.
+    `fused` chooses between PyTorch's fused kernel and a readable path that gives the same numbers. The readable path
+    passes the attention [batch, heads, tokens, tokens] through the module `attend`, where `record_attention` reads it.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float, shard: Shard) -> None:
@@ -36,11 +36,12 @@ class SelfAttention(nn.Module):
         self.dropout = Dropout(dropout, shard)
 
     def forward(self, tokens_btd: Tensor) -> Tensor:
+        """[batch, tokens, dim] -> the same shape."""
         batch, tokens, dim = tokens_btd.shape
         qkv = F.linear(tokens_btd, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(batch, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         dropping = self.training and self.dropout.p > 0
-        if self.fused and not (dropping and q.device.type == "cpu"):  # there the kernel has no dropout of its own
+        if self.fused and not (dropping and q.device.type == "cpu"):  # the kernel would use another dropout
             mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout.p if dropping else 0.0)
         else:
             attention = self.attend(q @ k.transpose(-2, -1) / math.sqrt(dim // self.heads))
@@ -52,7 +53,7 @@ class SelfAttention(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention and a two-layer perceptron, each around a residual connection.
 
-    With `pre_norm` off and `activation` "relu" it computes what `nn.TransformerEncoderLayer` computes by default.
+    Without `pre_norm` and with the activation "relu" it computes what `nn.TransformerEncoderLayer` computes by default.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class EncoderLayer(nn.Module):
         self.dropout, self.drop_path = Dropout(dropout, shard), DropPath(drop_path, shard)
 
     def forward(self, tokens_btd: Tensor) -> Tensor:
+        """[batch, tokens, dim] -> the same shape."""
         x = tokens_btd
         if self.pre_norm:
             x = x + self._branch(self.self_attn(self.norm1(x)))

@@ -1,4 +1,4 @@
-"""LatentViT: each of the 18 styles of a W+ code is a token.
+"""LatentViT, a Vision Transformer in which each of the 18 styles of a W+ code is a token.
 
 Papers: Dosovitskiy et al., "An Image is Worth 16x16 Words" (ICLR 2021), for the class token and the learned positions;
 Vaswani et al., "Attention Is All You Need" (2017), for the encoder layers, which are post-norm with ReLU, PyTorch's
@@ -18,22 +18,22 @@ from fervit.model.encoder_layer import EncoderLayer
 
 
 class LatentViT(nn.Module):
-    """W+ codes [batch, seq_len, latent_dim] -> logits [batch, num_classes].
+    """Maps W+ codes [batch, seq_len, latent_dim] to logits [batch, num_classes].
 
     Args:
-        latent_dim: length of a style.
-        seq_len: styles in a code.
-        embed_dim: width of a token; a multiple of `heads`.
-        depth: encoder layers.
-        heads: attention heads a layer.
-        mlp_dim: width of the hidden layer of each encoder layer.
-        dropout: probability, in the encoder layers.
-        pre_norm: LayerNorm before attention and perceptron rather than after the sum.
+        latent_dim: the length of a style.
+        seq_len: the number of styles in a code.
+        embed_dim: the width of a token, a multiple of `heads`.
+        depth: the number of encoder layers.
+        heads: the number of attention heads in a layer.
+        mlp_dim: the width of the hidden layer of each encoder layer.
+        dropout: the probability of dropout in the encoder layers.
+        pre_norm: whether LayerNorm comes before attention and perceptron rather than after the sum.
         activation: "relu" or "gelu".
-        drop_path: probability of leaving out a residual branch in the last layer, falling to 0 in the first.
-        pooling: what the head reads: "cls", the class token, or "mean", the mean of the styles' tokens.
-        standardise: codes are standardised with the statistics that `set_statistics` was given.
-        num_classes: emotions.
+        drop_path: the probability of dropping a residual branch in the last layer; it falls to 0 in the first layer.
+        pooling: what the head reads, either "cls" (the class token) or "mean" (the mean of the styles' tokens).
+        standardise: whether codes are standardised with the statistics that `set_statistics` was given.
+        num_classes: the number of emotions.
     """
 
     code_mean: Tensor
@@ -81,17 +81,22 @@ class LatentViT(nn.Module):
                 for i in range(depth)
             )
         )
-        self.transformer = nn.ModuleDict({"layers": layers})  # earlier checkpoints name the weights so
+        self.transformer = nn.ModuleDict({"layers": layers})  # as the weights are named in earlier checkpoints
         self.mlp_head = nn.Sequential(nn.LayerNorm(embed_dim), nn.Linear(embed_dim, num_classes))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_emb, std=0.02)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """What `standardise` subtracts and divides by: float32 [seq_len, latent_dim] each."""
+        """Sets the mean and the standard deviation that codes are standardised with, float32 [seq_len, latent_dim]."""
         self.code_mean.copy_(mean)
         self.code_std.copy_(std)
 
     def forward(self, codes_nld: Tensor) -> Tensor:
+        """W+ codes [n, seq_len, latent_dim] -> logits [n, num_classes].
+
+        Raises:
+            ValueError: the codes have another shape.
+        """
         if codes_nld.shape[1:] != (self.seq_len, self.latent_dim):
             raise ValueError(f"codes must be [n, {self.seq_len}, {self.latent_dim}], but got {list(codes_nld.shape)}")
         if self.standardise:
@@ -104,6 +109,6 @@ class LatentViT(nn.Module):
 
 
 def count_weights(arguments: Mapping[str, Any]) -> int:
-    """How many numbers a LatentViT of these arguments learns; none of them is made."""
+    """Counts the parameters of a LatentViT with these arguments, without allocating them."""
     with torch.device("meta"):
         return sum(weight.numel() for weight in LatentViT(**arguments).parameters())

@@ -1,1 +1,1 @@
-"""report.html: one file that shows what a sweep, a run or an evaluation found. Reads what they left; starts nothing."""
+"""Writes report.html, one file that shows the results of a sweep, a run or an evaluation. It only reads files."""

@@ -1,4 +1,4 @@
-"""`python -m fervit.report FOLDER`: the report of a sweep that is running, at the lowest priority."""
+"""`python -m fervit.report FOLDER` writes the report of a sweep that is running, at the lowest priority."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from pathlib import Path
 from fervit.report.write import write_report
 
 os.nice(19)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the file being written aside is removed
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that an unfinished file is removed
 write_report(Path(sys.argv[1]), running=True)

@@ -1,9 +1,16 @@
-"""The first section: the best model, how good it is, what it ties with, what it costs."""
+"""The first section of the report: the best model, how good it is, what it ties with, and what it costs.
+
+"The guide" is the training guide of the original LatentViT scripts (see `TrainConfig`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from fervit.evaluation.results import Copies
 from fervit.model import count_weights
 from fervit.progress import clock
 from fervit.report.html import Card, Section, Table
@@ -16,6 +23,7 @@ GUIDE = "54.5 % accuracy on FER2013's test split with pSp codes, one seed, as pu
 
 
 def answer(story: Story) -> Section:
+    """The section that names the best model, how good it is, what it ties with, and what it costs."""
     section = Section(id="answer", title="The answer")
     chosen = story.chosen
     if chosen is None and story.evaluation is None:
@@ -24,16 +32,12 @@ def answer(story: Story) -> Section:
             section.texts.append("What went wrong stands below, under failures, and in failures.log of the sweep.")
         return section
     if story.evaluation is not None:
-        section.cards += _evaluation_cards(story)
+        section.cards += _evaluation_cards(story.evaluation, story.evaluated)
     if chosen is not None:
         section.cards += _validation_cards(story, chosen)
         section.texts.append(_sentence(story, chosen))
     section.cards += _cost_cards(story)
-    if story.state == "finished" and story.ties:
-        others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in story.ties)
-        section.notes.append(f"A tie within the noise of the seeds: {others}. Each may as well be the best.")
-    elif story.state == "finished" and len(story.confirmed) > 1:
-        section.notes.append("No other confirmed trial comes within the noise of the seeds.")
+    section.notes += _ties(story)
     if story.kind == "sweep":
         section.tables.append(_baselines(story))
         section.tables += _confirmation(story)
@@ -42,19 +46,39 @@ def answer(story: Story) -> Section:
                 "The guide's own configuration was not run in this sweep; a warm start in the space file runs it."
             )
     section.notes.append(f"To compare with: {GUIDE}. Only the same split and encoder make it comparable.")
-    if story.kind == "sweep" and story.evaluation is not None and story.evaluation["split"] == "test":
-        looks = "once, after the choice was frozen" if len(story.looks) == 1 else f"{len(story.looks)} times"
-        section.notes.append(f"The test split was opened {looks}." if story.looks else "No look at it is recorded.")
+    section.notes += _looks(story)
     return section
 
 
+def _ties(story: Story) -> list[str]:
+    """What the seeds of the confirmation cannot tell apart from the best model."""
+    if story.state != "finished":
+        return []
+    if story.ties:
+        others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in story.ties)
+        return [f"A tie within the noise of the seeds: {others}. Each may as well be the best."]
+    return ["No other confirmed trial comes within the noise of the seeds."] if len(story.confirmed) > 1 else []
+
+
+def _looks(story: Story) -> list[str]:
+    """How often the test split was opened."""
+    if story.kind != "sweep" or story.evaluation is None or story.evaluation["split"] != "test":
+        return []
+    if not story.looks:
+        return ["No look at it is recorded."]
+    looks = "once, after the choice was frozen" if len(story.looks) == 1 else f"{len(story.looks)} times"
+    return [f"The test split was opened {looks}."]
+
+
 def _nothing(story: Story) -> str:
+    """Why there is no best model."""
     if any(record.epochs for record in story.records):
         return "Every trial failed."
     return "No trial has finished an epoch yet." if story.state == "running" else "No trial finished an epoch."
 
 
 def _sentence(story: Story, chosen: TrialRecord) -> str:
+    """Names the best model and its hyperparameters."""
     best = chosen.best(story.metric)
     assert best is not None
     params = params_text(chosen.params)
@@ -65,29 +89,36 @@ def _sentence(story: Story, chosen: TrialRecord) -> str:
     return f"The best so far: {what} ({params})." if story.state != "finished" else f"The best: {what} ({params})."
 
 
-def _evaluation_cards(story: Story) -> list[Card]:
-    results = story.evaluation
-    assert results is not None
+def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
+    """The metrics of an evaluation.
+
+    Args:
+        results: the content of evaluation_results.json.
+        evaluated: the run that was evaluated, if that is not the chosen one.
+    """
     cards, intervals = [], results["intervals_95"]
-    split = results["split"] + (f", of {story.evaluated}" if story.evaluated else "")
+    split = results["split"] + (f", of {evaluated}" if evaluated else "")
     for name, words in (("f1_macro", "macro-F1"), ("accuracy", "accuracy")):
         low, high = intervals[name]
         cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", f"95 %: {low:.3f} to {high:.3f}"))
     cards.append(Card(f"calibration error, {split}", f"{results['ece']:.3f}", "ECE; 0 is perfect"))
-    copies = results["copies_of_training"]
-    if copies is None:
-        note = "copies of training faces were not looked for"
-    elif copies["n"]:
-        without = copies["without_copies"]
-        note = f"{copies['n']} are copies of training faces"
-        note += f"; without them macro-F1 {without['f1_macro']:.3f}" if without else ""
-    else:
-        note = "none is a copy of a training face"
-    cards.append(Card(f"faces, {split}", str(results["n"]), note))
+    cards.append(Card(f"faces, {split}", str(results["n"]), _about_copies(results["copies_of_training"])))
     return cards
 
 
+def _about_copies(copies: Copies | None) -> str:
+    """How many faces are copies of training faces, and the macro-F1 without them."""
+    if copies is None:
+        return "copies of training faces were not looked for"
+    if not copies["n"]:
+        return "none is a copy of a training face"
+    without = copies["without_copies"]
+    note = f"{copies['n']} are copies of training faces"
+    return f"{note}; without them macro-F1 {without['f1_macro']:.3f}" if without else note
+
+
 def _validation_cards(story: Story, chosen: TrialRecord) -> list[Card]:
+    """The metric on the validation split, in the search and with fresh seeds."""
     best = chosen.best(story.metric)
     assert best is not None
     name = story.metric.name
@@ -103,6 +134,7 @@ def _validation_cards(story: Story, chosen: TrialRecord) -> list[Card]:
 
 
 def _cost_cards(story: Story) -> list[Card]:
+    """The size of the model, the duration of its training, and its latency."""
     if not story.model:
         return []
     weights = count_weights(story.model)
@@ -117,23 +149,14 @@ def _cost_cards(story: Story) -> list[Card]:
 def _baselines(story: Story) -> Table:
     """The chosen trial beside the guide's configuration, other warm starts and the largest class."""
     name, rows = story.metric.name, []
-
-    def row(what: str, record: TrialRecord) -> list[str]:
-        best = record.best(story.metric)
-        value = f"{story.metric.value(best):.3f}" if best is not None else ""
-        epoch = str(best.epoch) if best is not None else ""
-        again = story.confirmation_of(record)
-        mean = [f"{again.mean:.3f}" if again is not None else ""] if story.confirmed else []
-        return [what, value, *mean, epoch, record.state, params_text(record.params)]
-
     if story.chosen is not None:
-        rows.append(row(f"the best, {label(story.chosen)}", story.chosen))
+        rows.append(_baseline(story, f"the best, {label(story.chosen)}", story.chosen))
     for record in story.records:
         start = story.warm_start(record)
         if story.is_guide(record):
-            rows.append(row(f"the guide's configuration, {label(record)}", record))
+            rows.append(_baseline(story, f"the guide's configuration, {label(record)}", record))
         elif start is not None:
-            rows.append(row(f"warm start {start} of the space file, {label(record)}", record))
+            rows.append(_baseline(story, f"warm start {start} of the space file, {label(record)}", record))
     if name == "f1_macro" and story.evaluation is not None:
         faces = np.array(story.evaluation["confusion_matrix"]).sum(axis=1)
         what = f"always the largest class (on {story.evaluation['split']})"
@@ -145,8 +168,18 @@ def _baselines(story: Story) -> Table:
     )
 
 
+def _baseline(story: Story, what: str, record: TrialRecord) -> list[str]:
+    """The row of a trial in the table of baselines."""
+    best = record.best(story.metric)
+    value = f"{story.metric.value(best):.3f}" if best is not None else ""
+    epoch = str(best.epoch) if best is not None else ""
+    again = story.confirmation_of(record)
+    mean = [f"{again.mean:.3f}" if again is not None else ""] if story.confirmed else []
+    return [what, value, *mean, epoch, record.state, params_text(record.params)]
+
+
 def _confirmation(story: Story) -> list[Table]:
-    """What each of the best reached again with fresh seeds."""
+    """The values of the best trials in the search and with fresh seeds."""
     rows = []
     for one in sorted(story.confirmed, key=lambda c: c.mean, reverse=story.metric.goal == "maximize"):
         best = one.record.best_value(story.metric)

@@ -1,11 +1,11 @@
-"""The faces that a model gets wrong, with their pictures where these are at hand."""
+"""The faces that a model gets wrong, with their pictures if these can be found."""
 
 from __future__ import annotations
 
 import base64
 import io
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,33 +16,45 @@ from fervit.evaluation.predictions import FILE, Predictions
 from fervit.latents.source import find_faces_of
 
 SHOWN = 24
+"""The number of faces that are shown at most."""
 SIDE = 96
+"""The side of a shown picture in pixels."""
 
 
 class Face(NamedTuple):
+    """A face that the model gets wrong."""
+
     image_id: str
     truth: str
     predicted: str
     confidence: float
     src: str
-    """The picture as a data URI; "" if it is not at hand."""
+    """The picture as a data URI, or "" if it cannot be found."""
 
     @property
     def alt(self) -> str:
+        """The text alternative of the picture."""
         return f"{self.image_id}: truth {self.truth}, predicted {self.predicted}, confidence {self.confidence:.2f}"
 
     @property
     def caption(self) -> str:
+        """The text below the picture."""
         return f"{self.truth}, taken for {self.predicted} ({self.confidence:.2f})"
 
 
-def wrong_faces(results: dict[str, Any], folder: Path, data_root: str | None) -> tuple[list[Face], int]:
-    """The mistakes that a model was surest of, and how many there are.
+def wrong_faces(latents: str, folder: Path, data_root: str | None) -> tuple[list[Face], int]:
+    """Finds the mistakes with the highest confidence.
 
     Args:
-        results: of the evaluation.
-        folder: of the evaluation, with its predictions.
-        data_root: of the faces; None for where encode.py found them.
+        latents: the folder or URI of the latents that were evaluated.
+        folder: the folder of the evaluation, with its predictions.
+        data_root: the data root of the pictures; None for the one that launch/encode.py read.
+
+    Returns:
+        At most `SHOWN` faces, and the number of all mistakes.
+
+    Raises:
+        UserError: a data root was given, and there are no faces in it.
     """
     if not (folder / FILE).is_file():
         return [], 0
@@ -52,7 +64,7 @@ def wrong_faces(results: dict[str, Any], folder: Path, data_root: str | None) ->
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:SHOWN]
     ids = [predictions.image_ids[row] for row in surest]
     try:
-        pictures = find_faces_of(results["latents"]["path"], ids, data_root)
+        pictures = find_faces_of(latents, ids, data_root)
     except UserError:
         if data_root is not None:
             raise

@@ -1,15 +1,19 @@
-"""What a section of the report is made of."""
+"""The parts that a section of the report is made of. The template page.html.jinja turns them into HTML."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import plotly.graph_objects as go
 
 from fervit.report.faces import Face
 from fervit.report.plots.plot import Plot
 
 
 class Card(NamedTuple):
+    """A number in large print, with its name above and a note below."""
+
     name: str
     value: str
     note: str = ""
@@ -17,37 +21,51 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
+    """A table of texts. If it is sortable, a click on a heading sorts it."""
+
     caption: str
     headings: list[str]
     rows: list[list[str]]
     sortable: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlacedPlot:
+    """A figure in its section."""
+
+    id: str
+    """The id of its HTML element."""
+    figure: go.Figure
+    alt: str
+    """The text alternative: what the figure shows."""
+    height: int
+    """The height in pixels."""
+    note: str
+    """A text that follows the text alternative in the caption."""
+    small: bool
+    """Whether it is placed beside other small figures where there is room."""
+
+
 @dataclass(kw_only=True)
 class Section:
+    """A section of the report. Its parts are shown in the order of the fields."""
+
     id: str
     title: str
     texts: list[str] = field(default_factory=list)
     cards: list[Card] = field(default_factory=list)
-    plots: list[dict[str, Any]] = field(default_factory=list)
+    plots: list[PlacedPlot] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
     blocks: list[tuple[str, str]] = field(default_factory=list)
-    """Each with the line above it."""
+    """Preformatted texts, each with the line above it."""
     notes: list[str] = field(default_factory=list)
-    """Below all else."""
+    """Remarks in small print."""
 
     def add(self, plot: Plot | None, note: str = "", *, small: bool = False) -> None:
-        """Takes a figure in; None is passed over. Small ones stand side by side where there is room."""
+        """Adds a figure; None adds nothing. The arguments are those of `PlacedPlot`."""
         if plot is not None:
             name = f"{self.id}-{len(self.plots) + 1}"
             self.plots.append(
-                {
-                    "id": name,
-                    "figure": plot.figure,
-                    "alt": plot.alt,
-                    "height": plot.height,
-                    "note": note,
-                    "small": small,
-                }
+                PlacedPlot(id=name, figure=plot.figure, alt=plot.alt, height=plot.height, note=note, small=small)
             )

@@ -1,4 +1,4 @@
-"""The report of a sweep while it runs."""
+"""Keeps the report of a running sweep up to date."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from pathlib import Path
 from fervit.search.records.sweep_folder import SweepFolder
 
 PAUSE_S = 60.0
-"""Between two reports, at least; and twenty times what the last one took, so that they cost little."""
+"""The shortest pause between two reports in seconds."""
 SHARE = 20
+"""The pause also lasts at least this many times as long as the last report took, so that reports cost little."""
 
 
 @contextmanager
 def live_report(folder: Path, pause_s: float = PAUSE_S) -> Iterator[None]:
-    """Writes report.html again and again while the block runs, in a process of its own.
+    """Writes report.html again and again while the block runs, each time in a process of its own.
 
-    Whatever goes wrong in it stays there: the report must never disturb the sweep.
+    Errors of these processes are ignored, since the report must never disturb the sweep.
 
     Args:
-        folder: of the sweep.
-        pause_s: seconds between two reports.
+        folder: the folder of the sweep.
+        pause_s: the shortest pause between two reports in seconds.
     """
     done = threading.Event()
     thread = threading.Thread(target=_keep_writing, args=(folder, pause_s, done), daemon=True)
@@ -50,7 +51,7 @@ def _keep_writing(folder: Path, pause_s: float, done: threading.Event) -> None:
 
 
 def write(folder: Path, done: threading.Event) -> None:
-    """One report, in a process of its own that ends when `done` is set."""
+    """Writes the report of a sweep in a process of its own, which is ended when `done` is set."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "fervit.report", str(folder)]
     quiet = subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""The sections about the chosen model on its evaluation split, and where everything comes from."""
+"""The sections about the chosen model on its evaluation split, and about the origin of all results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fervit.report.results import Story
 
 
 def model(story: Story) -> Section | None:
+    """The confusion matrix and the metrics of each class; None without an evaluation."""
     results = story.evaluation
     if results is None:
         return None
@@ -46,6 +47,7 @@ def model(story: Story) -> Section | None:
 
 
 def attention(story: Story) -> Section | None:
+    """The attention of the model to the styles of the codes; None without an evaluation."""
     if story.evaluation is None:
         return None
     attention = story.evaluation["attention"]
@@ -62,9 +64,10 @@ def attention(story: Story) -> Section | None:
 
 
 def wrong(story: Story, data_root: str | None) -> Section | None:
+    """The mistakes with the highest confidence; None if there are no mistakes or no predictions."""
     if story.evaluation is None or story.evaluation_dir is None:
         return None
-    faces, total = wrong_faces(story.evaluation, story.evaluation_dir, data_root)
+    faces, total = wrong_faces(story.evaluation["latents"]["path"], story.evaluation_dir, data_root)
     if not total:
         return None
     section = Section(id="wrong", title="What it gets wrong")
@@ -83,32 +86,9 @@ def wrong(story: Story, data_root: str | None) -> Section | None:
 
 
 def provenance(story: Story) -> Section:
+    """The data, the encoder, the versions, the hardware and the command that the results come from."""
     section, environment = Section(id="provenance", title="Made from"), story.environment
-    rows: list[list[str]] = []
-    for name, split in environment.get("data", {}).items():
-        rows.append(
-            [f"{name} latents", f"{split.get('rows')} faces, sha256 {split.get('sha256')}, {split.get('path')}"]
-        )
-    if story.evaluation is not None:
-        evaluated = story.evaluation["latents"]
-        if evaluated["fingerprint"] not in [split.get("sha256") for split in environment.get("data", {}).values()]:
-            rows.append([f"{story.evaluation['split']} latents", f"{story.evaluation['n']} faces, {evaluated['path']}"])
-        rows.append(["model, sha256 of the weights", str(story.evaluation["checkpoint"]["fingerprint"])])
-    encoder = story.encoder
-    if encoder:
-        rows.append(
-            ["encoder", ", ".join(f"{key} {value}" for key, value in encoder.items() if value not in ("", False))]
-        )
-    for name, version in environment.get("packages", {}).items():
-        rows.append([name, str(version)])
-    keys = ("python", "platform", "processor", "cpus", "seed")
-    rows += [[key, str(environment[key])] for key in keys if key in environment]
-    git = environment.get("git")
-    if git:
-        rows.append(["fervit's commit", git["commit"] + (" with changes" if git["changed"] else "")])
-    cluster = environment.get("cluster")
-    if cluster:
-        rows.append(["cluster", f"{cluster['nodes']} nodes, {cluster['cpus']:g} CPUs, {cluster['gpus']:g} GPUs"])
+    rows = [*_data(story), *_machine(story)]
     for i, look in enumerate(story.looks, start=1):
         rows.append([f"look {i} at the test split", f"{look['opened']}, trial {look['trial']}, epoch {look['epoch']}"])
     section.tables.append(Table(caption="Versions, data, hardware", headings=["", ""], rows=rows))
@@ -120,3 +100,33 @@ def provenance(story: Story) -> Section:
         written = yaml.safe_dump(story.space.to_json(), sort_keys=False, default_flow_style=None, width=110)
         section.blocks.append(("The space file, as it was resolved", written))
     return section
+
+
+def _data(story: Story) -> list[list[str]]:
+    """The rows about the latents, the model and the encoder."""
+    splits = story.environment.get("data", {})
+    rows = [
+        [f"{name} latents", f"{split.get('rows')} faces, sha256 {split.get('sha256')}, {split.get('path')}"]
+        for name, split in splits.items()
+    ]
+    if story.evaluation is not None:
+        evaluated = story.evaluation["latents"]
+        if evaluated["fingerprint"] not in [split.get("sha256") for split in splits.values()]:
+            rows.append([f"{story.evaluation['split']} latents", f"{story.evaluation['n']} faces, {evaluated['path']}"])
+        rows.append(["model, sha256 of the weights", str(story.evaluation["checkpoint"]["fingerprint"])])
+    known = ", ".join(f"{key} {value}" for key, value in story.encoder.items() if value not in ("", False))
+    return [*rows, ["encoder", known]] if story.encoder else rows
+
+
+def _machine(story: Story) -> list[list[str]]:
+    """The rows about versions and hardware."""
+    environment = story.environment
+    rows = [[name, str(version)] for name, version in environment.get("packages", {}).items()]
+    keys = ("python", "platform", "processor", "cpus", "seed")
+    rows += [[key, str(environment[key])] for key in keys if key in environment]
+    git, cluster = environment.get("git"), environment.get("cluster")
+    if git:
+        rows.append(["fervit's commit", git["commit"] + (" with changes" if git["changed"] else "")])
+    if cluster:
+        rows.append(["cluster", f"{cluster['nodes']} nodes, {cluster['cpus']:g} CPUs, {cluster['gpus']:g} GPUs"])
+    return rows

@@ -6,13 +6,13 @@ import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation
-from fervit.files import is_locked
+from fervit.files import JsonObject, is_locked
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
 from fervit.search.outcome.confirm import Confirmed, choose, confirmations
@@ -24,7 +24,6 @@ from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
-from fervit.training.epoch import EpochResult
 from fervit.training.objective import Metric
 
 RESULTS_KEYS = {"split", "seen", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
@@ -51,12 +50,12 @@ class Story:
     """Whose model is the best; None while no trial has an epoch."""
     confirmed: list[Confirmed] = field(default_factory=list)
     ties: list[Confirmed] = field(default_factory=list)
-    evaluation: dict[str, Any] | None = None
+    evaluation: JsonObject | None = None
     evaluation_dir: Path | None = None
-    environment: dict[str, Any] = field(default_factory=dict)
-    model: dict[str, Any] = field(default_factory=dict)
+    environment: JsonObject = field(default_factory=dict)
+    model: JsonObject = field(default_factory=dict)
     """Arguments of the chosen LatentViT."""
-    looks: list[dict[str, Any]] = field(default_factory=list)
+    looks: list[JsonObject] = field(default_factory=list)
     """At the test split."""
     evaluated: str = ""
     """The run that the evaluation is of, where that is not the chosen one."""
@@ -69,7 +68,7 @@ class Story:
         return list(self.space.parameters) if self.space is not None else []
 
     @property
-    def encoder(self) -> dict[str, Any]:
+    def encoder(self) -> JsonObject:
         """The fingerprint of the encoder; empty where it is not known."""
         return dict(self.environment.get("encoder") or (self.evaluation or {}).get("encoder") or {})
 
@@ -190,7 +189,7 @@ def _run(folder: Path, running: bool | None) -> Story:
     for path in (run.history, run.environment):
         if not path.is_file():
             raise UserError(f"{folder}: lacks {path.name}, which every run has; copy the whole folder of the run")
-    rows = [EpochResult.from_json(row) for row in read_history(run)]
+    rows = read_history(run)
     running = is_locked(folder) if running is None else running
     trial = TrialRecord(
         number=0,
@@ -274,11 +273,11 @@ def _marked(leaderboard: Path) -> tuple[int, int] | None:
     return (int(rows[0]["trial"]), int(rows[0]["seed"])) if rows else None
 
 
-def _seq_len(environment: dict[str, Any]) -> int:
+def _seq_len(environment: JsonObject) -> int:
     return int(environment.get("encoder", {}).get("seq_len", 18))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> JsonObject:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -14,15 +14,18 @@ from fervit.search.records.ranking import failures_by_kind, ranked
 from fervit.search.records.record import params_text, short
 
 SHOWN_TRIALS = 1000
+"""The number of trials that a table shows at most."""
 
 
 def curves(story: Story) -> Section | None:
+    """The learning curves; None before the first epoch."""
     section = Section(id="curves", title="Learning curves")
     section.add(curve_plots.curves(story), "A mark is where a trial ended; hover or tap it for its hyperparameters.")
     return section if section.plots else None
 
 
 def parameters(story: Story) -> Section | None:
+    """The importance of the hyperparameters, and the values of the trials over them; None without a search."""
     if story.space is None:
         return None
     section = Section(id="parameters", title="What mattered")
@@ -37,12 +40,14 @@ def parameters(story: Story) -> Section | None:
 
 
 def pareto(story: Story) -> Section | None:
+    """The Pareto front of the metric and its cost; None if the search has no second objective."""
     section = Section(id="pareto", title="Best at its cost")
     section.add(parameter_plots.pareto(story))
     return section if section.plots else None
 
 
 def trials(story: Story) -> Section | None:
+    """The table of all trials, the best first; None without trials of a search."""
     if story.space is None or not story.records:
         return None
     everything = [*story.records, *story.reruns]
@@ -70,6 +75,7 @@ def trials(story: Story) -> Section | None:
 
 
 def failures(story: Story) -> Section | None:
+    """The failed trials by kind and one by one; None without a search."""
     failed = [record for record in [*story.records, *story.reruns] if record.state == "failed"]
     if story.kind != "sweep":
         return None
@@ -103,6 +109,7 @@ def failures(story: Story) -> Section | None:
 
 
 def time(story: Story) -> Section | None:
+    """The time that training, validation and the rest took; None before the first epoch of a search."""
     if story.kind != "sweep":
         return None
     train_rows = story.environment.get("data", {}).get("train", {}).get("rows", 0)

@@ -1,4 +1,4 @@
-"""The sections of the report, in their order: the answer first."""
+"""The sections of the report in their order, and its title, subtitle and warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from fervit.search.records.ranking import counts_by_state
 
 
 def sections_of(story: Story, data_root: str | None = None) -> list[Section]:
-    """All sections that this story has something to say in."""
+    """Makes the sections of the report for which there are results, the answer first.
+
+    Args:
+        story: the results.
+        data_root: the data root of the pictures; None for the one that launch/encode.py read.
+    """
     found = [
         answer(story),
         curves(story),
@@ -27,11 +32,13 @@ def sections_of(story: Story, data_root: str | None = None) -> list[Section]:
 
 
 def title_of(story: Story) -> str:
+    """The title of the page."""
     what = {"sweep": "Sweep", "run": "Training run", "evaluation": "Evaluation"}[story.kind]
     return f"{what} {story.folder.name}"
 
 
 def subtitle_of(story: Story) -> str:
+    """The line below the title: how many trials there are, and whether they are still running."""
     if story.kind == "evaluation":
         return "The evaluation of one checkpoint."
     counts = counts_by_state(story.records)
@@ -45,6 +52,7 @@ def subtitle_of(story: Story) -> str:
 
 
 def warnings_of(story: Story) -> list[str]:
+    """What a reader must know before reading the results, such as that they are optimistic."""
     found = list(story.remarks)
     encoder = story.encoder
     if encoder.get("untrained"):

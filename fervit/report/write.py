@@ -1,16 +1,15 @@
-"""Writes report.html: one file that opens from disk and asks nothing of the network."""
+"""Writes report.html, one file that opens from disk and loads nothing from the network."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from fervit.files import write_text
+from fervit.files import JsonObject, write_text
 from fervit.report.html import Section
 from fervit.report.results import Story, read_story
 from fervit.report.sections import sections_of, subtitle_of, title_of, warnings_of
@@ -26,13 +25,14 @@ def write_report(
     """Writes `report.html` into a folder of results, whole or not at all, and returns its path.
 
     Args:
-        folder: of a sweep, a training run, or what launch/evaluate.py wrote.
-        evaluation: what launch/evaluate.py wrote for a run; left out, `evaluation/` in the folder.
-        data_root: the faces, to show those that the model gets wrong; left out, where encode.py found them.
-        running: whether the sweep or run goes on; None looks.
+        folder: the folder of a sweep or a training run, or one that launch/evaluate.py wrote.
+        evaluation: the folder that launch/evaluate.py wrote for a run; None for `evaluation/` in its folder.
+        data_root: the data root of the faces, to show those that the model gets wrong; None for the one that
+            launch/encode.py read.
+        running: whether the sweep or run is still running; None finds out by its lock.
 
     Raises:
-        UserError: the folder holds no results, or lacks a file.
+        UserError: the folder holds no results or lacks a file, or a file is damaged.
     """
     story = read_story(folder, evaluation=evaluation, running=running)
     path = folder / FILE
@@ -41,15 +41,15 @@ def write_report(
 
 
 def render(story: Story, sections: list[Section]) -> str:
-    """The page."""
+    """Renders the HTML of the report."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
-    figures: dict[str, Any] = {}
+    figures: dict[str, JsonObject] = {}
     for section in sections:
         for plot in section.plots:
-            figures[plot["id"]] = json.loads(plot["figure"].to_json())
-            figures[plot["id"]]["layout"].pop("template", None)
+            figures[plot.id] = json.loads(plot.figure.to_json())
+            figures[plot.id]["layout"].pop("template", None)
     return environment.get_template("page.html.jinja").render(
         title=title_of(story),
         subtitle=subtitle_of(story),

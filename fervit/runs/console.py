@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 from fervit.errors import JobError
+from fervit.json_lines import Row, read_new_rows
 from fervit.progress import clock
 from fervit.runs.folder import RunFolder
 
@@ -21,13 +21,19 @@ PATIENCE_S = 60.0
 
 
 class Job(Protocol):
-    """A training that goes on elsewhere."""
+    """A training that goes on in other processes."""
 
     error: BaseException | None
 
     @property
-    def running(self) -> bool: ...
-    def wait(self, seconds: float) -> None: ...
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+
+    def wait(self, seconds: float) -> None:
+        """Waits for its end, for so many seconds at most."""
+
+    def close(self) -> None:
+        """Ends what of it would not end with this command."""
 
 
 @dataclass
@@ -40,6 +46,7 @@ class Follower:
         batch_size: of all workers together.
         started: (what, Unix time) of each stage of the start so far, the command's first.
         say: prints a line.
+        engine: what starts the workers, as a stage of the start; "" if that takes no time.
     """
 
     folder: RunFolder
@@ -47,26 +54,38 @@ class Follower:
     batch_size: int
     started: list[tuple[str, float]]
     say: Callable[[str], None]
+    engine: str = "Ray Train"
     _read: int = 0
     _state: str = ""
     _message: str = ""
-    _row: dict[str, Any] | None = None
+    _row: Row | None = None
     _saved: int = 0
     _last: float = 0.0
     _waiting: bool = False
+    _leaving: bool = False
 
     def follow(self, start: Callable[[], Job]) -> str:
         """Starts the job and returns how it ended: "finished" or "stopped".
 
         Raises:
             JobError: it diverged, ran out of memory, or lost its workers too often.
-            KeyboardInterrupt: Ctrl-C ended it, with a message that says how to go on.
+            KeyboardInterrupt: Ctrl-C or a notice that the machine will be taken away ended it, with a message that
+                says how to go on.
         """
         try:
             job = start()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._interrupted()) from None
-        self.started.append(("Ray Train", time.time()))
+        if self.engine:
+            self.started.append((self.engine, time.time()))
+        try:
+            stopping = self._watch(job)
+        finally:
+            job.close()
+        return self._outcome(job, stopping)
+
+    def _watch(self, job: Job) -> bool:
+        """Shows the events until the end; returns whether Ctrl-C asked for it."""
         stopping = False
         while True:
             try:
@@ -85,9 +104,14 @@ class Follower:
                 stopping = True
                 self.folder.stop.touch()
                 self.say("stopping after this epoch; Ctrl-C again leaves at once")
+        return stopping
+
+    def _outcome(self, job: Job, stopping: bool) -> str:
         if self._message:
             kept = f"; the best model so far stays as {self.folder.best}" if self.folder.best.is_file() else ""
             raise JobError(self._message + kept)
+        if self._leaving and job.error is None:
+            raise KeyboardInterrupt(f"this machine is about to be taken away: {self._progress()}; {self._go_on()}")
         if not self._state:
             self._log(str(job.error))
             raise JobError(f"the training ended before its last epoch ({self._reason(job.error)}); {self._go_on()}")
@@ -95,21 +119,18 @@ class Follower:
             raise KeyboardInterrupt(self._interrupted())
         return self._state
 
-    def _events(self) -> Iterator[dict[str, Any]]:
+    def _events(self) -> list[Row]:
         """New whole lines of the events file."""
-        try:
-            with self.folder.events.open("rb") as file:
-                file.seek(self._read)
-                whole, newline, _ = file.read().rpartition(b"\n")
-        except FileNotFoundError:
-            return
-        self._read += len(whole) + len(newline)
-        yield from map(json.loads, whole.splitlines())
+        rows, self._read = read_new_rows(self.folder.events, self._read)
+        return rows
 
-    def _show(self, event: dict[str, Any]) -> None:
+    def _show(self, event: Row) -> None:
         kind = event["event"]
         if kind == "entered":
-            if any(name == "imports" for name, _ in self.started):
+            if self._leaving:
+                self._leaving = False
+                self.started = [("notice", self._last)]
+            elif any(name == "imports" for name, _ in self.started):
                 self.say("a worker was lost; the training goes on from the last saved epoch")
                 self.started = [("loss of a worker", self._last)]
             self.started += [("processes", event["time"]), ("imports", event["imported"])]
@@ -130,6 +151,9 @@ class Follower:
             self._last = time.time()
             self._saved = event["epoch"] if event["saved"] else self._saved
             self.say(self._line(event))
+        elif kind == "leaving":
+            self._saved, self._last, self._leaving = event["epoch"], time.time(), True
+            self.say(f"a machine of the training is about to be taken away; {self._progress()}")
         elif kind == "end":
             self._state = event["state"]
         else:
@@ -144,7 +168,7 @@ class Follower:
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent)
         self.say(f"first step after {first_step - stages[0][1]:.1f} s: {parts}")
 
-    def _line(self, row: dict[str, Any]) -> str:
+    def _line(self, row: Row) -> str:
         left = row["seconds"] * (self.epochs - row["epoch"])
         return (
             f"epoch {row['epoch']:>3}/{self.epochs}  loss {row['train_loss']:.3f}  val {row['val_loss']:.3f}  "
@@ -154,13 +178,16 @@ class Follower:
 
     def _short(self) -> bool:
         """Whether the epoch that runs now will soon be over, or must be, since the one before is not on disk."""
-        if self._row is None:
+        if self._row is None or self._leaving:
             return False
         remaining = self._row["seconds"] - (time.time() - self._last)
         return bool(remaining < SHORT_S or self._saved < self._row["epoch"])
 
     def _interrupted(self) -> str:
-        return f"interrupted: epoch {self._saved} of {self.epochs} is saved; {self._go_on()}"
+        return f"interrupted: {self._progress()}; {self._go_on()}"
+
+    def _progress(self) -> str:
+        return f"epoch {self._saved} of {self.epochs} is saved"
 
     def _go_on(self) -> str:
         return f"`python launch/train.py --resume {self.folder.path}` goes on from there; see {self.folder.ray_log}"
@@ -181,7 +208,9 @@ class Follower:
             file.write(text + "\n")
 
     def _tell_if_waiting(self) -> None:
-        """A cluster that is busy keeps the workers waiting, for as long as it likes."""
-        if not self._waiting and not self._read and time.time() - self.started[-1][1] > PATIENCE_S:
+        """Says so where a cluster is busy: it keeps workers waiting for as long as it likes."""
+        since = self._last if self._leaving else self.started[-1][1]
+        starting = self.engine and (self._leaving or not self._read)
+        if starting and not self._waiting and time.time() - since > PATIENCE_S:
             self._waiting = True
             self.say("waiting for the cluster to start the workers; is it busy? (`ray status` tells)")

@@ -8,16 +8,16 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from fervit.cluster.nodes import Cluster
+from fervit.files import JsonObject
 from fervit.latents import LatentSet
 from fervit.storage import absolute
 
 PACKAGES = ("fervit", "ray", "torch", "torchvision", "optuna", "numpy", "pyarrow", "pillow", "scikit-learn")
 
 
-def describe() -> dict[str, Any]:
+def describe() -> JsonObject:
     """For `environment.json`: Python, packages, machine, git commit of fervit's source, command line."""
     return {
         "python": platform.python_version(),
@@ -46,7 +46,7 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def _git() -> dict[str, Any] | None:
+def _git() -> JsonObject | None:
     """The commit of the checkout that fervit runs from and whether it has changes; None outside a checkout."""
     here = Path(__file__).resolve().parent
 
@@ -65,13 +65,13 @@ def _git() -> dict[str, Any] | None:
 
 def environment(
     cluster: Cluster, seed: int, train: LatentSet, val: LatentSet, fingerprints: dict[str, str]
-) -> dict[str, Any]:
+) -> JsonObject:
     """What environment.json says of a run or a sweep; `fingerprints` are those of train and val."""
     return {
         **describe(),
         "cluster": {"nodes": len(cluster.there), "cpus": cluster.cpus, "gpus": cluster.gpus},
         "seed": seed,
-        "encoder": train.encoder,
+        "encoder": train.encoder.to_json(),
         "data": {
             name: {"path": absolute(split.path), "rows": len(split), "sha256": fingerprints[name]}
             for name, split in (("train", train), ("val", val))

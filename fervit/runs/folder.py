@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from fervit.errors import JobError, UserError
-from fervit.files import locked, write_json
+from fervit.files import JsonObject, is_locked_file, locked, write_json
 from fervit.parsing import build
 from fervit.training.config import TrainConfig
+
+ENDING_S = 10.0
+"""Seconds that the process of a command that was killed is given to end."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,17 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
+        """All that the result of the run depends on (`RunRecord`)."""
         return self.path / "config.json"
 
     @property
     def environment(self) -> Path:
+        """Versions, hardware, seed, and fingerprints of the data."""
         return self.path / "environment.json"
 
     @property
     def summary(self) -> Path:
+        """How the run ended, and its best epoch."""
         return self.path / "experiment_summary.json"
 
     @property
@@ -41,18 +48,22 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
+        """The model of the best epoch."""
         return self.path / "checkpoints" / "best_model.pt"
 
     @property
     def last(self) -> Path:
+        """The state from which --resume goes on."""
         return self.path / "checkpoints" / "last.pt"
 
     @property
     def logs(self) -> Path:
+        """What TensorBoard reads."""
         return self.path / "logs"
 
     @property
     def ray_log(self) -> Path:
+        """What Ray and the training's processes wrote."""
         return self.path / "ray.log"
 
     @property
@@ -66,6 +77,11 @@ class RunFolder:
         return self.path / ".stop"
 
     @property
+    def process_lock(self) -> Path:
+        """Locked by the process that trains here, which may outlive the command that started it by a moment."""
+        return self.path / ".process.lock"
+
+    @property
     def finished(self) -> bool:
         """Whether the run has come to its end."""
         try:
@@ -73,13 +89,20 @@ class RunFolder:
         except (OSError, ValueError, KeyError):
             return False
 
-    def locked(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
         """Keeps a second command from training in this folder.
 
         Raises:
-            UserError: another command is at it.
+            UserError: another command, or a process that one has left behind, is at it.
         """
-        return locked(self.path, "run")
+        with locked(self.path, "run"):
+            deadline = time.monotonic() + ENDING_S
+            while is_locked_file(self.process_lock) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if is_locked_file(self.process_lock):
+                raise UserError(f"--resume {self.path}: a process of an earlier command still trains here; end it")
+            yield
 
     def remove_if_new(self) -> None:
         """Takes the folder away again if nothing has been done in it."""
@@ -96,13 +119,14 @@ class RunRecord:
     val: str
     data: dict[str, str]
     """Fingerprints of the two splits."""
-    encoder: dict[str, Any]
+    encoder: JsonObject
     recipe: str = "guide"
     workers: int = 1
     use_gpu: bool | None = None
     """None takes GPUs where there are some."""
 
     def write(self, folder: RunFolder) -> None:
+        """Writes config.json."""
         write_json(
             folder.config,
             {
@@ -159,7 +183,7 @@ def new_folder(name: str, root: Path = Path("experiments")) -> Path:
     raise JobError(f"{root / name}: a hundred runs of this name have started within a second")
 
 
-def differences(given: dict[str, Any], config: TrainConfig) -> list[str]:
+def differences(given: JsonObject, config: TrainConfig) -> list[str]:
     """ "lr 0.001, was 0.0001" for each hyperparameter that is given with another value than the configuration's."""
     saved = config.to_json()
     return [f"{name} {value}, was {saved[name]}" for name, value in given.items() if value != saved[name]]

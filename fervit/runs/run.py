@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fervit.cluster.nodes import Cluster
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
-from fervit.files import write_json
+from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
 from fervit.parsing import build
 from fervit.progress import clock
@@ -33,6 +32,7 @@ class Run:
 
     @property
     def config(self) -> TrainConfig:
+        """The hyperparameters."""
         return self.record.training
 
     def write(self, folder: RunFolder, cluster: Cluster) -> None:
@@ -47,7 +47,7 @@ class Run:
 
 
 def prepare(
-    given: dict[str, Any], recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
+    given: JsonObject, recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
 ) -> Run:
     """A new run: hyperparameters over the recipe's over the defaults, and the data, all checked.
 
@@ -63,7 +63,7 @@ def prepare(
         train=absolute(train),
         val=absolute(val),
         data={"train": splits[0].fingerprint, "val": splits[1].fingerprint},
-        encoder=splits[0].encoder,
+        encoder=splits[0].encoder.to_json(),
         recipe=recipe,
         workers=workers,
         use_gpu=use_gpu,
@@ -71,7 +71,7 @@ def prepare(
     return Run(record=record, train=splits[0], val=splits[1])
 
 
-def prepare_resume(folder: RunFolder, given: dict[str, Any], recipe: str | None, latents: dict[str, str | None]) -> Run:
+def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, latents: dict[str, str | None]) -> Run:
     """The run of a folder, to go on with.
 
     Args:
@@ -106,9 +106,10 @@ def prepare_resume(folder: RunFolder, given: dict[str, Any], recipe: str | None,
                 f"{split.path}: these are not the latents that {folder.path} began with, so it cannot go on to the "
                 "same result; bring those back, or start a new run"
             )
-    from fervit.runs.recorder import read_state
+    if folder.last.is_file():
+        from fervit.runs.state import load_state
 
-    read_state(folder)  # if it is damaged, that is said now
+        load_state(folder.last)  # if it is damaged, that is said now
     return Run(record=record, **splits)
 
 
@@ -138,11 +139,12 @@ def summary_lines(folder: RunFolder, run: Run) -> list[str]:
 
 def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     """What is said before the training starts."""
+    watch = f"{cluster.watch} | " if cluster.dashboard else ""
     counts = ", ".join(f"{name} {n}" for name, n in zip(EMOTIONS, run.train.counts, strict=True))
     return [
         f"run: {_short(folder.path)}",
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
-        f"watch: {cluster.watch} | tensorboard --logdir {_short(folder.logs)}",
+        f"watch: {watch}tensorboard --logdir {_short(folder.logs)}",
     ]
 
 

@@ -6,13 +6,13 @@ Both in one, so that after a kill between two files the best model and the state
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fervit.checkpoints.checkpoint import Checkpoint
-from fervit.files import whole_file
+from fervit.errors import UserError
+from fervit.files import JsonObject, whole_file
 from fervit.torch_files import load_untrusted
 from fervit.training.epoch import EpochResult
 from fervit.training.trainer import Trainer
@@ -25,23 +25,30 @@ def copy_weights(trainer: Trainer) -> Weights:
     return {name: value.clone() for name, value in trainer.evaluated.state_dict().items()}
 
 
-def save_state(path: Path, trainer: Trainer, best_weights: Weights, last: EpochResult | None = None) -> None:
-    """Writes all of it, with what the last epoch gave for a reader who may not have been told of it."""
-    row = last.to_json() if last else None
+def save_state(path: Path, trainer: Trainer, best_weights: Weights, last: EpochResult) -> None:
+    """Writes the state and the best weights, with the last epoch for a reader who may not have heard of it."""
     with whole_file(path) as aside:
-        torch.save({"trainer": trainer.state_dict(), "best_weights": best_weights, "last": row}, aside)
+        torch.save({"trainer": trainer.state_dict(), "best_weights": best_weights, "last": last.to_json()}, aside)
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """{"trainer": for `Trainer.load_state_dict`, "best_weights": ..., "last": fields of EpochResult or None}.
+def load_state(path: Path) -> JsonObject:
+    """Reads what `save_state` wrote.
+
+    Returns:
+        "trainer" for `Trainer.load_state_dict`, "best_weights", and "last": the fields of an EpochResult, or None in
+        files of earlier versions.
 
     Raises:
-        UserError: the file is damaged or not one of these.
-        KeyError: as above.
-        TypeError: as above.
+        UserError: the file is damaged or is no such file.
     """
-    state: dict[str, Any] = load_untrusted(path)
-    state["trainer"]["config"], state["best_weights"]
+    try:
+        state: JsonObject = load_untrusted(path)
+        state["trainer"]["config"], state["best_weights"]
+    except (UserError, KeyError, TypeError):
+        raise UserError(
+            f"{path}: is damaged, so the training cannot go on from its last epoch; remove the file to begin the "
+            "training again, or start a new one"
+        ) from None
     return state
 
 

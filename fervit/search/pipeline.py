@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ray import tune
 
@@ -15,7 +14,7 @@ from fervit.checkpoints.export import CARD_FILE, export
 from fervit.cluster.nodes import Cluster
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
-from fervit.files import write_text
+from fervit.files import JsonObject, write_text
 from fervit.latents.source import find_faces
 from fervit.progress import Say
 from fervit.runs.environment import environment
@@ -89,7 +88,7 @@ def run_sweep(
             front=pareto_front(records, space.metric),
             ended_because=choice.ended_because,
             verdict=verdict,
-            encoder=splits.train.encoder,
+            encoder=splits.train.encoder.to_json(),
             seconds=ledger.elapsed_seconds(),
         )
         write_text(files.best / CARD_FILE, model_card(result, checkpoint))
@@ -232,7 +231,7 @@ def _evaluate(
     return Verdict(evaluation=evaluation, looks=0)
 
 
-def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> dict[str, Any]:
+def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonObject:
     train, val = splits.train, splits.val
     fingerprints = {"train": train.fingerprint, "val": val.fingerprint}
     return environment(cluster, space.search.seed, train, val, fingerprints)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.simulated import Curve, VirtualClock, run_simulated
 from fervit.search.space.coordinates import coordinates
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import Params, SearchSpace
 from fervit.search.space.settings import Budget, Confirm
 from fervit.search.space.space_file import check_search
 
@@ -49,9 +49,10 @@ class Recording:
 
     @property
     def epochs(self) -> int:
+        """The epochs of all curves together."""
         return sum(len(record.epochs) for record in self.trials)
 
-    def nearest(self, params: dict[str, Any], given: Sequence[int]) -> int:
+    def nearest(self, params: Params, given: Sequence[int]) -> int:
         """The recorded trial nearest to `params` but for those that are given away."""
         distances = ((self.points - np.array(coordinates(self.space, params))) ** 2).sum(axis=1)
         distances[list(given)] = np.inf

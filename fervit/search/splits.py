@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fervit.errors import UserError
 from fervit.latents import LatentSet
 from fervit.latents.parts import encoder_in, read_split
-from fervit.latents.schema import same_encoder
 from fervit.search.space.search_space import SearchSpace
 from fervit.storage import child
 from fervit.training.compatibility import fit_to_data
@@ -41,7 +40,7 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
     fit_to_data(space.config(space.example()), train, val)
     test = child(latents, "test")
     encoder = encoder_in(test)
-    if encoder is not None and not same_encoder(encoder, train.encoder):
+    if encoder is not None and not encoder.same_codes(train.encoder):
         raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
     if encoder is not None:
         if len(read_split(test, ["image_id"])[1]) == 0:

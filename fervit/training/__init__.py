@@ -1,1 +1,1 @@
-"""How LatentViT is trained, an epoch at a time: configuration, data, step, optimizer, `Trainer`. No Ray, no files."""
+"""Trains LatentViT an epoch at a time: hyperparameters, data, step, optimizer and `Trainer`. No Ray, no files."""

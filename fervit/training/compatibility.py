@@ -1,4 +1,4 @@
-"""Whether latents and a configuration fit together."""
+"""Checks that latents and hyperparameters fit together."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import numpy as np
 from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.latents import LatentSet
-from fervit.latents.schema import same_encoder
 from fervit.training.config import TrainConfig
 
 
 def fit_to_data(config: TrainConfig, train: LatentSet, val: LatentSet) -> TrainConfig:
-    """The configuration with `seq_len` taken from the data where it is 0; refuses data that does not fit."""
+    """Takes `seq_len` from the data if it is 0, and checks that the data fits the configuration.
+
+    Raises:
+        UserError: the codes have another shape than the configuration says, or the splits come from two encoders.
+    """
     seq_len, latent_dim = train.codes.shape[1:]
     if config.seq_len == 0:
         config = replace(config, seq_len=seq_len)
@@ -23,7 +26,7 @@ def fit_to_data(config: TrainConfig, train: LatentSet, val: LatentSet) -> TrainC
             f"{train.path}: holds codes of {seq_len} x {latent_dim}, but seq_len is {config.seq_len} and latent_dim "
             f"{config.latent_dim}; set them to the data's (seq_len 0 takes what the data has)"
         )
-    if val.codes.shape[1:] != train.codes.shape[1:] or not same_encoder(val.encoder, train.encoder):
+    if val.codes.shape[1:] != train.codes.shape[1:] or not val.encoder.same_codes(train.encoder):
         raise UserError(
             f"{val.path}: its codes come from another encoder than those of {train.path}; encode both with one"
         )
@@ -31,7 +34,11 @@ def fit_to_data(config: TrainConfig, train: LatentSet, val: LatentSet) -> TrainC
 
 
 def check_splits(config: TrainConfig, train: LatentSet, val: LatentSet) -> None:
-    """Refuses splits without one of the emotions, and a batch that all the training rows cannot fill."""
+    """Checks that both splits have all emotions, and that the training rows fill a batch.
+
+    Raises:
+        UserError: they do not.
+    """
     for split in (train, val):
         split.check_classes()
     rows = len(choose_rows(train.labels, config.data_fraction, config.seed))
@@ -44,7 +51,16 @@ def check_splits(config: TrainConfig, train: LatentSet, val: LatentSet) -> None:
 
 
 def choose_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """int64 rows, in order: a share of each class, at least one row of every class that has one."""
+    """Draws a share of the rows of each class, at least one row of every class that has any.
+
+    Args:
+        labels: the classes, integers [n].
+        fraction: the share, in (0, 1].
+        seed: the seed of the draw.
+
+    Returns:
+        The numbers of the rows, int64, in ascending order.
+    """
     if fraction == 1:
         return np.arange(len(labels))
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The hyperparameters of a training: the one source of YAML keys and saved JSON."""
+"""The hyperparameters of a training, from which the flags, the YAML keys and the saved JSON are derived."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from fervit.files import JsonObject
 
 MODEL_FIELDS = (
     *("latent_dim", "seq_len", "embed_dim", "depth", "heads", "mlp_dim", "dropout"),
@@ -19,7 +21,13 @@ def _hyper(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Defaults are those of the guide that LatentViT comes from."""
+    """The hyperparameters of a training and of its model.
+
+    The defaults are those of the training guide of the original LatentViT scripts, which fervit calls "the guide".
+
+    Raises:
+        ValueError: a value breaks a rule of `RULES`, or `heads` does not divide `embed_dim`.
+    """
 
     latent_dim: int = _hyper(512, "length of a style")
     seq_len: int = _hyper(18, "styles in a code; 0 takes what the latents have")
@@ -65,11 +73,12 @@ class TrainConfig:
                 f"`embed_dim % heads == 0` must hold, but got embed_dim={self.embed_dim}, heads={self.heads}"
             )
 
-    def model(self) -> dict[str, Any]:
-        """The arguments of LatentViT."""
+    def model(self) -> JsonObject:
+        """The keyword arguments of LatentViT."""
         return {name: getattr(self, name) for name in MODEL_FIELDS}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
+        """All hyperparameters by name, as configuration files hold them."""
         return dataclasses.asdict(self)
 
 
@@ -97,5 +106,5 @@ RULES = {
 
 
 def heads_divide(embed_dim: int, heads: int) -> bool:
-    """The rule of multi-head attention: every head gets an equal part of a token."""
+    """Whether every attention head can get an equal part of a token, as multi-head attention requires."""
     return embed_dim % heads == 0

@@ -1,4 +1,4 @@
-"""Latents on the device of a training, and the batches of an epoch: gathered by index, no file and no loader."""
+"""Latents in the memory of the training's device, and the batches of an epoch, which are gathered by row numbers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,26 @@ from fervit.training.config import TrainConfig
 from fervit.training.ranks import Ranks
 
 SHARE_OF_FREE = 0.5
-"""Codes go to the GPU if they leave so much of its free memory to the training."""
+"""Codes are moved to the GPU if they take less than this share of its free memory."""
 CHUNK = 2048
+"""The number of codes that statistics are summed over at a time."""
 
 
 class DeviceLatents:
-    """A split on the device, float16 as on disk; trainers can share one. Codes too large for a GPU stay on the host."""
+    """The latents of a split on a device, in float16 as on disk. Several trainers can share one.
+
+    Codes that are too large for the memory of a GPU stay in the memory of the host.
+
+    Args:
+        latents: the split.
+        device: "cpu" or a CUDA device.
+    """
 
     def __init__(self, latents: LatentSet, device: str = "cpu") -> None:
         self.latents, self.device = latents, torch.device(device)
         with warnings.catch_warnings():
-            # The codes may be a read-only view of shared memory; torch has no such tensors and warns. Nothing writes.
+            # The codes may be a read-only view of shared memory. Torch has no read-only tensors and warns, but nothing
+            # writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             codes = torch.from_numpy(latents.codes)
             self.labels = torch.from_numpy(latents.labels).to(self.device)
@@ -36,21 +45,25 @@ class DeviceLatents:
 
     @cached_property
     def fingerprint(self) -> str:
+        """The fingerprint of the split (`LatentSet.fingerprint`)."""
         return self.latents.fingerprint
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 codes [n, seq_len, latent_dim] and labels [n] of some rows."""
+        """Gathers the codes, float32 [n, seq_len, latent_dim], and the labels, int64 [n], of n rows."""
         codes = self.codes[rows] if self.resident else self.codes[rows.cpu()].to(self.device)
         return codes.float(), self.labels[rows]
 
     def statistics(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, float32 [seq_len, latent_dim], of some rows; those of all rows are kept."""
+        """Computes the mean and the standard deviation of some rows, float32 [seq_len, latent_dim] each.
+
+        The result for all rows is cached.
+        """
         if len(rows) == len(self) and self._statistics is not None:
             return self._statistics
-        first = self.batch(rows[:1])[0][0]  # sums of what lies around 0 lose few digits
+        first = self.batch(rows[:1])[0][0]  # subtracted, so that sums lose few digits
         total, squares = (torch.zeros_like(first, dtype=torch.float64) for _ in range(2))
         for chunk in rows.split(CHUNK):
             centred = self.batch(chunk)[0] - first
@@ -58,7 +71,7 @@ class DeviceLatents:
             squares += centred.square_().sum(dim=0)
         mean = total / len(rows)
         deviation = (squares / len(rows) - mean.square()).clamp(min=0).sqrt()
-        floor = 1e-3 * deviation.mean().clamp(min=1e-6)  # a number that never changes stays near 0 when divided
+        floor = 1e-3 * deviation.mean().clamp(min=1e-6)  # constant numbers stay near 0
         statistics = (first + mean).float(), deviation.clamp(min=floor).float()
         if len(rows) == len(self):
             self._statistics = statistics
@@ -66,30 +79,31 @@ class DeviceLatents:
 
 
 class Batch(NamedTuple):
-    """A step's share of the training rows: those of the global batch that this rank has."""
+    """The part of a global batch that one rank computes in a step."""
 
     rows: Tensor
+    """The numbers of this rank's training rows, int64 [n]."""
     partners: Tensor
-    """Rows of the same global batch to mix with."""
+    """The rows of the same global batch that mixup mixes them with, int64 [n]."""
     mix: Tensor
-    """0-dim: the share of `rows` in the mixture, 1 for no mixture."""
+    """The share of `rows` in the mixture, a scalar; 1 for no mixture."""
     weight: Tensor
-    """0-dim: the class weights of the global batch, summed; the loss is divided by it."""
+    """The sum of the class weights over the global batch, a scalar. The loss is divided by it."""
     start: int
-    """Where the rank's rows begin in the global batch."""
+    """The position of this rank's first row in the global batch."""
     total: int
-    """Rows of the global batch."""
+    """The number of rows in the global batch."""
 
 
 def epoch_batches(config: TrainConfig, epoch: int, rows: Tensor, row_weights: Tensor, ranks: Ranks) -> Iterator[Batch]:
-    """The batches of an epoch. They depend on the seed and the epoch alone, and ranks share them out.
+    """Yields the batches of an epoch. They depend on the seed and the epoch alone, and are divided among the ranks.
 
     Args:
-        config: its batch size is that of all ranks together.
-        epoch: from 1.
-        rows: int64 [n], the training rows, on the device.
-        row_weights: float32 [n], the class weight of each.
-        ranks: who takes part.
+        config: the hyperparameters. The batch size is that of all ranks together.
+        epoch: the number of the epoch, from 1.
+        rows: the training rows, int64 [n], on the device.
+        row_weights: the class weight of each row, float32 [n].
+        ranks: the processes that train together.
     """
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     n, size = len(rows), config.batch_size

@@ -24,6 +24,7 @@ class EpochResult:
     samples_per_second: float
 
     def to_json(self) -> dict[str, Any]:
+        """The fields as a dict, for JSON."""
         return asdict(self)
 
     @classmethod

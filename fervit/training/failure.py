@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -75,3 +76,34 @@ SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_AL
 def is_out_of_memory(error: BaseException) -> bool:
     """Torch has a class for it on a GPU; of its CPU allocator and of the libraries only the text says so."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
+
+
+def failure_of(error: BaseException, batch_size: int, device: torch.device) -> Failure:
+    """The failure of a training, with advice where memory was short.
+
+    Args:
+        error: what the training raised.
+        batch_size: the batch size of all workers together.
+        device: the device that the training ran on.
+    """
+    failure = Failure.of(error)
+    if failure.kind != OUT_OF_MEMORY or isinstance(error, FailedError):
+        return failure  # another worker has given the advice already
+    message = f"on {_memory(device)} with batch_size {batch_size}: {failure.message[:140]}"
+    return replace(failure, message=f"{message}; try a smaller batch_size, or a smaller model")
+
+
+def _memory(device: torch.device) -> str:
+    """The name of a device with its total and its free memory."""
+    gib = 1024**3
+    try:
+        if device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(device)
+            name = torch.cuda.get_device_name(device)
+        else:
+            page = os.sysconf("SC_PAGE_SIZE")
+            total, free = (page * os.sysconf(f"SC_{kind}_PAGES") for kind in ("PHYS", "AVPHYS"))
+            name = "this machine"
+    except (RuntimeError, ValueError, OSError):  # the device is beyond answering, or this system does not count pages
+        return "this machine" if device.type == "cpu" else "the GPU"
+    return f"{name} ({total / gib:.0f} GiB, {free / gib:.1f} free)"

@@ -1,6 +1,6 @@
-"""Validation metrics from counts.
+"""Validation metrics that are computed from a confusion matrix.
 
-Counts can be summed over batches and over the ranks of a distributed run; metrics cannot.
+Confusion matrices can be summed over batches and over the ranks of a distributed run; metrics cannot.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import numpy as np
 
 
 def metrics_of_counts(confusion: np.ndarray) -> dict[str, float]:
-    """Metrics of a confusion matrix, as scikit-learn defines them (zero_division=0).
+    """Computes metrics of a confusion matrix, as scikit-learn defines them (zero_division=0).
 
     Args:
-        confusion: int [k, k], rows true, columns predicted.
+        confusion: integers [k, k]; rows are true classes, columns are predicted classes.
 
     Returns:
-        accuracy; f1_macro over the classes that are true or predicted anywhere; f1_weighted; balanced_accuracy over the
-        classes that have rows.
+        accuracy; f1_macro, over the classes that are true or predicted anywhere; f1_weighted; and balanced_accuracy,
+        over the classes that have rows.
     """
     hits = np.diag(confusion).astype(float)
     true = confusion.sum(axis=1)
@@ -32,17 +32,17 @@ def metrics_of_counts(confusion: np.ndarray) -> dict[str, float]:
 
 
 def f1_macro_of_counts(confusion: np.ndarray) -> float:
-    """The f1_macro of `metrics_of_counts` alone."""
+    """Computes the f1_macro of `metrics_of_counts` alone."""
     return _mean_of_present(f1_of_classes(confusion), confusion)
 
 
 def _mean_of_present(f1: np.ndarray, confusion: np.ndarray) -> float:
-    """Over the classes that are true or predicted anywhere."""
+    """The mean F1 over the classes that are true or predicted anywhere."""
     return float(f1[confusion.sum(axis=0) + confusion.sum(axis=1) > 0].mean())
 
 
 def f1_of_classes(confusion: np.ndarray) -> np.ndarray:
-    """float [k]: F1 of each class of a confusion matrix [k, k]; 0 for a class neither true nor predicted anywhere."""
+    """Computes the F1 of each class, float [k], of a confusion matrix [k, k]; 0 for a class that does not occur."""
     hits = np.diag(confusion).astype(float)
     either = confusion.sum(axis=1) + confusion.sum(axis=0)
     f1: np.ndarray = np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
@@ -50,7 +50,11 @@ def f1_of_classes(confusion: np.ndarray) -> np.ndarray:
 
 
 def majority_f1_macro(counts: np.ndarray) -> float:
-    """Macro-F1 of always answering with the largest of the classes, whose rows `counts` [k] gives."""
+    """Computes the macro-F1 of a model that always predicts the largest class.
+
+    Args:
+        counts: the number of rows of each class, integers [k].
+    """
     confusion = np.zeros((len(counts), len(counts)))
     confusion[:, np.argmax(counts)] = counts
     return metrics_of_counts(confusion)["f1_macro"]

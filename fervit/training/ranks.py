@@ -1,4 +1,4 @@
-"""The processes of one training, and what they count together."""
+"""The processes that train one model together, and sums over them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process of `world`. More than one needs torch's process group, which Ray Train sets up."""
+    """The number of this process among the `world` processes of a training.
+
+    If there is more than one, torch's process group must have been set up, which Ray Train does.
+    """
 
     rank: int = 0
     world: int = 1
 
     def sum(self, counts: Tensor) -> Tensor:
-        """The sum over all ranks, in place."""
+        """Sums a tensor over all ranks, in place, and returns it."""
         if self.world > 1:
             torch.distributed.all_reduce(counts)
         return counts

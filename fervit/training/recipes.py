@@ -1,12 +1,15 @@
-"""Named sets of hyperparameters. What a recipe does not name has TrainConfig's default, the guide's."""
+"""Recipes: named sets of hyperparameters. What a recipe does not name has the default of `TrainConfig`.
+
+The recipe "guide" is the training guide of the original LatentViT scripts, which the defaults are taken from.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from fervit.files import JsonObject
 
-RECIPES: dict[str, dict[str, Any]] = {
+RECIPES: dict[str, JsonObject] = {
     "guide": {},
-    # Measured against the guide's in benchmarks/README.md: better, with a sixtieth of the weights.
+    # It is better than the guide, with a sixtieth of the weights, as measured in benchmarks/README.md.
     "strong": {
         **{"standardise": True, "use_class_weights": True, "pre_norm": True, "activation": "gelu", "pooling": "mean"},
         **{"depth": 2, "embed_dim": 128, "heads": 4, "mlp_dim": 256},

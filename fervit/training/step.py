@@ -1,4 +1,4 @@
-"""One step: gather, augment, forward, backward, optimizer. Eager, or on a GPU replayed from a captured graph."""
+"""One training step: gather, augment, forward, backward, optimizer. On a GPU it is replayed from a CUDA graph."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from fervit.training.ranks import Ranks
 
 BATCH_TENSORS = ("rows", "partners", "mix", "weight")
 EAGER_STEPS = 3
-"""Steps before a capture: libraries choose their algorithms in them, and the optimizer makes its state."""
+"""The number of steps before a capture, in which libraries choose algorithms and the optimizer makes its state."""
 
 
 class Outcome(NamedTuple):
-    """Of a step, on the device: nothing waits for it."""
+    """The result of a step. Its tensors are on the device, so that the host need not wait for the step to finish."""
 
     loss: Tensor
-    """0-dim: this rank's part of the mean loss of the global batch."""
+    """This rank's part of the mean loss of the global batch, a scalar."""
     hits: Tensor
-    """0-dim int64: rows of this rank that were classified rightly by the pass that trained."""
+    """The number of this rank's rows that the forward pass classified correctly, an int64 scalar."""
 
 
 class TrainingStep:
     """Runs the steps of a training.
 
     Args:
-        model: what is trained.
-        optimizer: of its parameters.
+        model: the model to train.
+        optimizer: the optimizer of its parameters.
         config: the hyperparameters.
         data: the training split.
-        class_weights: float32 [classes].
-        statistics: mean and standard deviation of the training codes, [seq_len, latent_dim] each; None where no
+        class_weights: the weight of each class in the loss, float32 [classes].
+        statistics: the mean and the standard deviation of the training codes, [seq_len, latent_dim] each; None if no
             augmentation needs them.
-        dtype: of the matrix products.
-        ranks: who takes part.
-        capture: replay steps from a CUDA graph, where there is a GPU and one rank.
+        dtype: the type that matrix products are computed in.
+        ranks: the processes that train together.
+        capture: whether to replay steps from a CUDA graph, which takes a GPU and a single rank.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class TrainingStep:
 
     @property
     def captured(self) -> bool:
+        """Whether steps are replayed from a CUDA graph."""
         return self._graph is not None
 
     def __call__(self, batch: Batch) -> Outcome:
@@ -124,7 +125,7 @@ class TrainingStep:
         )
 
     def _augment(self, codes: Tensor, batch: Batch) -> Tensor:
-        """Noise and masked styles. On a CPU each rank draws for the whole batch and uses its rows."""
+        """Adds noise and masks styles. On a CPU each rank draws for the whole batch and uses its own rows."""
         config = self.config
         if not (config.latent_noise or config.latent_mask):
             return codes
@@ -147,7 +148,7 @@ class TrainingStep:
         self.optimizer.step()
 
     def _on_side_stream(self, batch: Batch) -> Outcome:
-        """What is captured later must have run on a stream of its own before; these are steps like all others."""
+        """Runs a step on a stream of its own, as PyTorch requires before a capture. It trains like any other step."""
         device = self.data.device
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
@@ -157,9 +158,9 @@ class TrainingStep:
         return outcome
 
     def _try_to_capture(self, batch: Batch) -> None:
-        """Captures a step, which does not run it. Where that fails, steps stay eager."""
+        """Captures a step without running it. If that fails, all steps run eagerly."""
         self._input = batch._replace(**{name: getattr(batch, name).clone() for name in BATCH_TENSORS})
-        self.optimizer.zero_grad(set_to_none=True)  # the captured backward pass then writes gradients of its own
+        self.optimizer.zero_grad(set_to_none=True)  # the captured backward pass allocates its own gradients
         graph = torch.cuda.CUDAGraph()
         before = copy.copy(self.optimizer.param_groups[0])
         try:
@@ -175,4 +176,5 @@ class TrainingStep:
 
 
 def model_on_gpu(model: nn.Module) -> bool:
+    """Whether the parameters of a model are on a GPU."""
     return next(model.parameters()).is_cuda

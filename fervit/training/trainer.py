@@ -1,11 +1,10 @@
-"""One training of LatentViT, an epoch at a time. Knows nothing of Ray, files or screens."""
+"""`Trainer` trains LatentViT an epoch at a time. It does not use Ray, files or the screen."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from fervit.emotions import NUM_EMOTIONS
 from fervit.hardware import cpu_has_bfloat16
 from fervit.model import LatentViT
+from fervit.torch_files import StateDict
 from fervit.training.compatibility import choose_rows, fit_to_data
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents, epoch_batches
@@ -28,22 +28,22 @@ from fervit.training.step import TrainingStep
 
 VALIDATION_BATCH = 512
 GAINS_FROM_BFLOAT16 = 64
-"""The narrowest tokens for which bfloat16 is faster on a CPU, its conversions included (measured)."""
+"""The smallest width of a token for which bfloat16 with its conversions is faster on a CPU, as measured."""
 
 
 class Trainer:
-    """Trains one configuration; `run_epoch` until `finished`.
+    """Trains a model with one set of hyperparameters: call `run_epoch` until `finished`.
 
-    The same configuration, data and hardware give the same numbers, also when the training was interrupted and went on
-    from `state_dict`, and the same curve (but for rounding) with any number of ranks.
+    The same configuration, data and hardware give the same numbers, even if the training is interrupted and continued
+    from `state_dict`. Any number of ranks gives the same curve, except for rounding.
 
     Args:
         config: the hyperparameters.
-        train: rows to learn from; the model lives on their device.
-        val: rows to measure on after each epoch.
+        train: the training split. The model is put on its device.
+        val: the validation split, on which the model is measured after each epoch.
         ranks: the processes that train together; each has all the latents.
-        metric: what `best` goes by.
-        capture: replay the steps from a CUDA graph where that is possible.
+        metric: the metric that decides which epoch is the best.
+        capture: whether to replay steps from a CUDA graph where that is possible.
 
     Raises:
         UserError: the latents do not fit the configuration or each other.
@@ -93,16 +93,16 @@ class Trainer:
             capture=capture,
         )
         self.on_first_step: Callable[[], None] | None = None
-        """Called once, after the first step that this process makes."""
+        """Is called once, after the first step of this process."""
         self.epoch = 0
         self.best: EpochResult | None = None
         """The epoch with the best value of the metric, the earliest of equal ones."""
         self.confusion = np.zeros((NUM_EMOTIONS, NUM_EMOTIONS), dtype=np.int64)
-        """Of the last epoch, on the validation split: rows true, columns predicted."""
+        """The confusion matrix [7, 7] of the last epoch on the validation split; rows are true classes."""
 
     @property
     def evaluated(self) -> LatentViT:
-        """The model that is measured and kept: the one trained, or the moving average of its weights."""
+        """The model that is measured and saved: the trained model, or the moving average of its weights."""
         model: LatentViT = self._average.model if self._average else self.model  # type: ignore[assignment]
         return model
 
@@ -113,20 +113,21 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
+        """Whether all epochs are done, or early stopping has ended the training."""
         patience = self.config.early_stop_patience
         stale = bool(patience and self.best and self.epoch - self.best.epoch >= patience)
         return self.epoch >= self.config.epochs or stale
 
     @property
     def improved(self) -> bool:
-        """Whether the last epoch is the best."""
+        """Whether the last epoch is the best one so far."""
         return self.best is not None and self.best.epoch == self.epoch
 
     def run_epoch(self) -> EpochResult:
-        """One pass over the training rows, then one over the validation rows.
+        """Trains on all training rows once, then measures the model on the validation split.
 
         Raises:
-            DivergedError: the loss is not a finite number any more.
+            DivergedError: the loss is no longer a finite number.
         """
         started = time.perf_counter()
         self.epoch += 1
@@ -152,10 +153,11 @@ class Trainer:
             self.best = result
         return result
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the training depends on; loads with `weights_only=True`.
+    def state_dict(self) -> StateDict:
+        """All that the rest of the training depends on. Once saved, it loads with `weights_only=True`.
 
-        What is random in an epoch follows from the seed and the epoch's number, so no generator needs to be kept.
+        Random numbers of an epoch depend on the seed and the number of the epoch only, so that no state of a generator
+        needs to be saved.
         """
         return {
             "config": self.config.to_json(),
@@ -168,8 +170,12 @@ class Trainer:
             "confusion": self.confusion.tolist(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from where another Trainer of the same configuration stood; before the first epoch of this one."""
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continues from the state of another Trainer. It must be called before the first epoch of this one.
+
+        Raises:
+            ValueError: the state has other hyperparameters.
+        """
         if state["config"] != self.config.to_json():
             raise ValueError("the state is of another configuration")
         self.epoch = state["epoch"]
@@ -182,14 +188,14 @@ class Trainer:
         self.confusion = np.array(state["confusion"])
 
     def _seed_epoch(self) -> None:
-        """On GPUs ranks draw for their own rows, each from a seed of its own; on CPUs all draw the same."""
+        """Seeds the generators: each rank on a GPU with a seed of its own, all ranks on CPUs with the same seed."""
         seed = self.config.seed * 1_000_003 + self.epoch
         torch.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed + 7_919_000_027 * self.ranks.rank)
 
     def _train_pass(self) -> tuple[float, float]:
-        """Mean loss and accuracy over the epoch, both from the same forward passes that trained."""
+        """Trains for an epoch; returns the mean loss and the accuracy of the forward passes that trained."""
         self.model.train()
         n, size = len(self._rows), self.config.batch_size
         n_steps = -(-n // size)
@@ -221,7 +227,7 @@ class Trainer:
 
     @torch.inference_mode()
     def _validation_pass(self) -> float:
-        """Mean cross-entropy; the confusion matrix goes to `confusion`. In float32, as evaluations of the model are."""
+        """Computes the mean cross-entropy and sets `confusion`, in float32 as in the evaluation of a finished model."""
         model = self.evaluated.eval()
         totals = torch.zeros(1 + NUM_EMOTIONS**2, dtype=torch.float64, device=self.device)
         rows = torch.arange(self.ranks.rank, len(self.val), self.ranks.world, device=self.device)
@@ -240,7 +246,7 @@ HINT = "try a lower lr, warmup_epochs 1 or grad_clip 1"
 
 
 def dtype_of(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """What the matrix products are computed in: as the configuration says, or what this hardware is fastest at."""
+    """The type that matrix products are computed in: as the configuration says, or as this hardware is fastest."""
     if config.precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.precision]
     if device.type == "cuda":
@@ -251,6 +257,13 @@ def dtype_of(config: TrainConfig, device: torch.device) -> torch.dtype:
 
 
 def class_weights(counts: np.ndarray) -> Tensor:
-    """float32 [7]: n / (7 * rows of the class), 0 for a class without rows; their mean over the rows is 1."""
+    """Computes weights that are inverse to the number of rows of each class; their mean over all rows is 1.
+
+    Args:
+        counts: the number of rows of each class, integers [7].
+
+    Returns:
+        The weights n / (7 * rows of the class), float32 [7]; 0 for a class without rows.
+    """
     weights = np.divide(counts.sum(), NUM_EMOTIONS * counts, out=np.zeros(len(counts)), where=counts > 0)
     return torch.from_numpy(weights).float()

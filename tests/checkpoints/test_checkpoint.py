@@ -132,7 +132,7 @@ def test_a_checkpoint_of_an_earlier_run_gives_the_same_logits(tmp_path: Path, zi
     }
     torch.save(content, tmp_path / "best_model.pt", _use_new_zipfile_serialization=zipped)
     loaded = load_checkpoint(tmp_path / "best_model.pt")
-    assert (loaded.epoch, loaded.metrics["f1_macro"], loaded.encoder) == (12, 0.5, {})
+    assert (loaded.epoch, loaded.metrics["f1_macro"], loaded.encoder) == (12, 0.5, None)
     codes = torch.randn(5, 18, 512)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.model()(codes), earlier(codes), rtol=0, atol=1e-5)

@@ -1,10 +1,16 @@
-"""launch/train.py on real Ray: what it leaves, how it goes on, and that no way of being killed changes the numbers."""
+"""launch/train.py in a process and on Ray: what it leaves, how it goes on, that no kill changes the numbers."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
+import tempfile
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +19,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fervit.cluster.nodes import Cluster
+from fervit.cluster.preemption import NOTICE
 from fervit.runs.folder import RunFolder
 from tests.conftest import Command, latent_set, write_latents, write_splits
-from tests.helpers.processes import Running, kill, launch
+from tests.helpers.processes import Running, alone, descendants, launch
 
 SMALL = (
     *("--latent_dim", "16", "--seq_len", "0", "--embed_dim", "16", "--depth", "2", "--heads", "2", "--mlp_dim", "16"),
@@ -142,7 +149,7 @@ def test_latents_that_cannot_be_trained_on_are_one_line(command: Command, latent
     latents.labels[0] = 7
     write_latents(labels_7, latents)
     other = latent_set(5, 1)
-    write_latents(tmp_path / "other", other, encoder={**other.encoder, "checkpoint_sha256": "0123"})
+    write_latents(tmp_path / "other", other, encoder=replace(other.encoder, checkpoint_sha256="0123"))
     for folder, message in (
         (no_sad, "has no face of sad"),
         (labels_7, "labels must lie in 0..6"),
@@ -198,12 +205,42 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_best(
     assert all(torch.equal(still["model_state_dict"][k], v) for k, v in kept["model_state_dict"].items())
 
 
-def test_out_of_memory_names_the_batch_and_the_memory(command: Command, cluster: Cluster, latents_folder: Path) -> None:
-    ended = command("train", *flags(latents_folder, "--mlp_dim", 10**12))
-    assert ended.status == 1
-    assert "out of memory on" in ended.err
-    assert "GiB" in ended.err
-    assert "with batch_size 32" in ended.err
+def test_out_of_memory_names_the_batch_and_the_memory(
+    command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
+) -> None:
+    args = flags(latents_folder, "--mlp_dim", 10**12)
+    ended = command("train", *args)
+    process = start(tmp_path, *args)
+    output, _ = process.communicate(timeout=120)
+    for status, text in ((ended.status, ended.err), (process.returncode, output)):
+        assert status == 1
+        assert "out of memory on" in text
+        assert "GiB" in text
+        assert "with batch_size 32" in text
+        assert "try a smaller batch_size" in text
+
+
+def test_without_a_ray_to_join_a_process_of_this_machine_trains(latents_folder: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, *flags(latents_folder, "--epochs", 2))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "watch: tensorboard --logdir experiments/" in output  # and no dashboard of a Ray that does not run
+    assert "1 x " in output
+    folder = only_run(tmp_path)
+    assert not (folder / "ray_train").exists()
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["cluster"]["nodes"] == 1
+    assert environment["training"]["workers"] == 1
+
+
+def test_a_gpu_that_is_not_there_is_refused_without_ray(cluster: Cluster, latents_folder: Path, tmp_path: Path) -> None:
+    if cluster.gpus:
+        pytest.skip("this machine has a GPU")
+    process = start(tmp_path, *flags(latents_folder, "--use_gpu"))
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert output == "error: --use_gpu: this machine has no GPU; leave it out to train on the CPU\n"
+    assert not list((tmp_path / "experiments").glob("*"))
 
 
 # What is killed below trains for some twenty seconds at least, so that it is killed in the middle.
@@ -222,9 +259,13 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> t
     return where / "latents", only_run(where)
 
 
-def start(where: Path, *args: str) -> Running:
-    """launch/train.py as a process of its own, with a Ray of its own."""
-    return launch("train", *args, cwd=where)
+WITH_RAY = ("--address", "local")
+"""Makes the command start a Ray of its own, where it would need none."""
+
+
+def start(where: Path, *args: str, **more: str) -> Running:
+    """launch/train.py as a process of its own, with `more` environment variables."""
+    return launch("train", *args, cwd=where, env=alone(**more))
 
 
 def wait_for_epoch(process: Running, epoch: int) -> None:
@@ -242,25 +283,43 @@ def assert_same_result(found: Path, expected: Path) -> None:
         assert torch.equal(states[0]["trainer"]["model"][name], weight), name
 
 
-WORKER = "RayTrainWorker"
+def training_process(command: Running) -> int:
+    """The id of the process that trains; 0 for none."""
+    for pid in descendants(command.pid):
+        with suppress(OSError):
+            if re.search(rb"RayTrainWorker|fervit\.runs\.process", Path(f"/proc/{pid}/cmdline").read_bytes()):
+                return pid
+    return 0
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 @pytest.mark.kills
 @pytest.mark.timeout(1800)
-def test_killed_and_resumed_a_run_ends_with_the_same_bits(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", [(), WITH_RAY], ids=["process", "ray"])
+def test_killed_and_resumed_a_run_ends_with_the_same_bits(
+    undisturbed: tuple[Path, Path], tmp_path: Path, engine: tuple[str, ...]
+) -> None:
     latents, expected = undisturbed
-    process = start(tmp_path, *flags(latents, *LONG))
+    process = start(tmp_path, *flags(latents, *LONG, *engine))
     wait_for_epoch(process, 3)
-    assert kill(WORKER, process)  # the command goes on by itself
+    os.kill(training_process(process), signal.SIGKILL)  # the command goes on by itself
     wait_for_epoch(process, 12)
+    trains = training_process(process)
     process.kill()
     process.ended()
     folder = only_run(tmp_path)
     saved = len(history(folder))
     assert 3 <= saved < 40
 
-    process = start(tmp_path, "--resume", str(folder))
+    process = start(tmp_path, "--resume", str(folder), *engine)
     wait_for_epoch(process, 20)
+    assert ended(trains)  # two processes never train in one folder
     process.interrupt()
     output = process.ended()
     assert process.returncode == 130, output
@@ -286,6 +345,71 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     output = process.ended()
     assert process.returncode == 0, output
     return where / "latents", only_run(where)
+
+
+@pytest.mark.kills
+@pytest.mark.timeout(1800)
+def test_a_process_that_dies_again_and_again_ends_the_run(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    process = start(tmp_path, *flags(undisturbed[0], *LONG))
+    wait_for_epoch(process, 1)
+    while process.returncode is None:
+        pid = training_process(process)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    output = process.ended()
+    assert process.returncode == 1, output
+    assert "(its process died 4 times, the last time of SIGKILL; if a worker was killed for want of memory" in output
+    assert "--resume" in output
+
+
+def give_notice(folder: Path) -> Path:
+    """Gives notice to the processes whose temporary folder this is, and to no others of this machine."""
+    notice = folder / NOTICE.name
+    notice.write_text(f"{time.time() + 600:.0f} a test\n")
+    return notice
+
+
+@pytest.mark.kills
+@pytest.mark.timeout(1800)
+def test_a_notice_ends_a_run_on_this_machine_and_resume_goes_on(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    latents, expected = undisturbed
+    process = start(tmp_path, *flags(latents, *LONG), TMPDIR=str(tmp_path))
+    wait_for_epoch(process, 3)
+    notice = give_notice(tmp_path)
+    output = process.ended()
+    assert process.returncode == 130, output
+    folder = only_run(tmp_path)
+    saved = len(history(folder))
+    assert f"this machine is about to be taken away: epoch {saved} of 40 is saved; `python" in output
+    assert json.loads((folder / "experiment_summary.json").read_text())["state"] == "stopped"
+    notice.unlink()
+
+    process = start(tmp_path, "--resume", str(folder), TMPDIR=str(tmp_path))
+    output = process.ended()
+    assert process.returncode == 0, output
+    assert f"going on after epoch {saved}" in output
+    assert_same_result(folder, expected)
+
+
+@pytest.mark.kills
+@pytest.mark.timeout(1800)
+def test_a_notice_moves_a_run_to_another_node(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    latents, expected = undisturbed
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="f") as short:  # Ray's sockets lie there, too
+        spare = json.dumps({"spare": {"resources": {"CPU": 1}, "max_workers": 1}})  # a node that may join
+        process = start(tmp_path, *flags(latents, *LONG, *WITH_RAY), TMPDIR=short, FERVIT_NODE_TYPES=spare)
+        wait_for_epoch(process, 3)
+        notice = give_notice(Path(short))
+        assert process.says("a machine of the training is about to be"), process.printed
+        said = next(line for line in process.lines if line.startswith("a machine of the training is about to be"))
+        notice.unlink()
+        output = process.ended()
+    assert process.returncode == 0, output
+    saved = int(said.split(" of 40")[0].rpartition(" ")[2])
+    assert f"going on after epoch {saved}" in output
+    assert "lost" not in output
+    assert_same_result(only_run(tmp_path), expected)
 
 
 @pytest.fixture
@@ -343,8 +467,11 @@ def test_an_error_in_a_worker_is_told_once_with_its_traceback_in_the_log(
     assert "Traceback" in (unfinished / "ray.log").read_text()
 
 
-def test_ctrl_c_before_the_first_epoch_says_how_to_go_on(latents_folder: Path, tmp_path: Path) -> None:
-    process = start(tmp_path, *flags(latents_folder, "--epochs", 1000))
+@pytest.mark.parametrize("engine", [(), WITH_RAY], ids=["process", "ray"])
+def test_ctrl_c_before_the_first_epoch_says_how_to_go_on(
+    latents_folder: Path, tmp_path: Path, engine: tuple[str, ...]
+) -> None:
+    process = start(tmp_path, *flags(latents_folder, "--epochs", 1000, *engine))
     assert process.says("watch:"), process.printed
     time.sleep(1)  # somewhere in its start
     process.interrupt()

@@ -62,7 +62,7 @@ def test_codes_keep_their_numbers_and_get_the_emotion_of_their_name(
             assert (prefix, emotion) == (split, EMOTIONS[label])
             content = torch.load(old_files / split / f"{emotion}_{name}.pt", weights_only=True)
             np.testing.assert_array_equal(code, content["latent"].numpy().astype(np.float16))
-    assert (latents.encoder["encoder"], latents.encoder["imported"]) == ("unknown", True)
+    assert (latents.encoder.encoder, latents.encoder.imported) == ("unknown", True)
     assert len(plan(old_files, out)) == 0
 
 

@@ -210,6 +210,6 @@ def test_a_checkpoint_that_is_another_file_where_the_actor_runs_is_told(
     demo_faces: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     to_do = plan(demo_faces / "test", tmp_path)
-    to_do = replace(to_do, fingerprint={**to_do.fingerprint, "checkpoint_sha256": "0" * 64})
+    to_do = replace(to_do, fingerprint=replace(to_do.fingerprint, checkpoint_sha256="0" * 64))
     with pytest.raises(JobError, match=r"an encoder could not start: .*another file here than where the job began"):
         encode_faces(to_do, place(to_do, cluster))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,7 +26,7 @@ def cluster(nodes: tuple[Node, ...]) -> Cluster:
 
 def plan(faces: Path, out: Path, precision: str | None = None) -> EncodePlan:
     choice = EncoderChoice(kind="demo", precision=precision)
-    fingerprint = {**demo_fingerprint(), "precision": precision}
+    fingerprint = replace(demo_fingerprint(), precision=precision)
     return plan_encoding(open_faces(str(faces)), str(out), choice, fingerprint)
 
 
@@ -86,14 +86,14 @@ def test_another_split_by_another_encoder_is_refused_too(demo_faces: Path, tmp_p
 
 
 def test_more_codes_get_the_precision_of_those_that_are_there(demo_faces: Path, tmp_path: Path) -> None:
-    fingerprint: dict[str, Any] = demo_fingerprint()
+    fingerprint = demo_fingerprint()
     there = latent_set(1)
-    encoder = {**fingerprint, "precision": "float32", "seq_len": 4, "latent_dim": 16}
+    encoder = replace(fingerprint, seq_len=4, latent_dim=16)
     write_latents(tmp_path / "test", there, encoder=encoder)
-    wanted = {**encoder, "precision": None}
+    wanted = replace(encoder, precision=None)
     index = open_faces(str(demo_faces))
     choice = EncoderChoice(kind="demo")
     again = plan_encoding(index, str(tmp_path), choice, wanted)
     assert place(again, cluster(GPUS)).precision == "float32"
     with pytest.raises(UserError, match=r"precision float32\); now precision bfloat16|precision float32; now"):
-        plan_encoding(index, str(tmp_path), choice, {**encoder, "precision": "bfloat16"})
+        plan_encoding(index, str(tmp_path), choice, replace(encoder, precision="bfloat16"))

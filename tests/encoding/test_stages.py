@@ -13,7 +13,7 @@ from tests.helpers.encoding import DEMO, demo_fingerprint
 
 
 def test_a_block_of_several_splits_is_written_into_the_folder_of_each(tmp_path: Path) -> None:
-    fingerprint = {**demo_fingerprint(), "precision": "float32"}
+    fingerprint = demo_fingerprint()
     splits = np.array(["val", "train", "test", "val", "train"], object)
     block = {
         "image_id": np.array([f"{split}/{i}.png" for i, split in enumerate(splits)], object),

@@ -189,6 +189,6 @@ def test_rows_of_another_shape_or_encoder_are_refused(checkpoint: Checkpoint) ->
     other = LatentSet(**{**vars(latents), "codes": latents.codes[:, :3]})
     with pytest.raises(UserError, match="holds codes of 3 x 16, but the model takes 4 x 16"):
         predict(checkpoint, other)
-    other = LatentSet(**{**vars(latents), "encoder": {**ENCODER, "encoder": "e4e"}})
+    other = LatentSet(**{**vars(latents), "encoder": replace(ENCODER, encoder="e4e")})
     with pytest.raises(UserError, match="its codes come from encoder e4e"):
         predict(checkpoint, other)

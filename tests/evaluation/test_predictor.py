@@ -146,9 +146,10 @@ def test_a_face_is_found_and_cut_out_when_asked(
 def test_another_encoder_is_refused_with_the_one_that_fits(
     model: Trained, command: Callable[..., Ended], tmp_path: Path
 ) -> None:
-    psp = {**model.checkpoint.encoder, "encoder": "psp", "checkpoint_sha256": "ab" * 32}
+    assert model.checkpoint.encoder is not None
+    psp = replace(model.checkpoint.encoder, encoder="psp", checkpoint_sha256="ab" * 32)
     save_checkpoint(replace(model.checkpoint, encoder=psp), tmp_path / "psp.pt")
-    other = {**model.checkpoint.encoder, "checkpoint_sha256": "cd" * 32}
+    other = replace(model.checkpoint.encoder, checkpoint_sha256="cd" * 32)
     save_checkpoint(replace(model.checkpoint, encoder=other), tmp_path / "other.pt")
     picture = pictures(model)[0]
     (tmp_path / "page.pt").write_text("<html>")

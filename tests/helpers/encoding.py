@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from fervit.cluster.nodes import Cluster
-from fervit.encoders.registry import EncoderFingerprint, fingerprint_of
+from fervit.encoders.fingerprint import EncoderFingerprint
+from fervit.encoders.registry import fingerprint_of
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
@@ -17,13 +17,9 @@ DEMO = EncoderChoice(kind="demo", precision="float32")
 
 
 @cache
-def _fingerprint() -> EncoderFingerprint:
-    return fingerprint_of("demo")  # runs the network: seconds
-
-
-def demo_fingerprint() -> dict[str, Any]:
-    """What the demo encoder's codes are marked with."""
-    return _fingerprint().to_json()
+def demo_fingerprint() -> EncoderFingerprint:
+    """What the demo encoder's codes are marked with. Found out once: it runs the network, for seconds."""
+    return fingerprint_of("demo")
 
 
 def plan(faces: Path, out: Path | str, retry_errors: bool = False) -> EncodePlan:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_a_split_without_a_class_names_it(tmp_path: Path) -> None:
 
 def test_codes_of_two_encoders_in_one_folder_are_refused(tmp_path: Path) -> None:
     write_latents(tmp_path, latent_set(1))
-    write_latents(tmp_path, latent_set(1), encoder={**ENCODER, "checkpoint_sha256": "abc"})
+    write_latents(tmp_path, latent_set(1), encoder=replace(ENCODER, checkpoint_sha256="abc"))
     with pytest.raises(UserError, match="two encoders never mix"):
         LatentSet.read(str(tmp_path))
 

@@ -41,7 +41,7 @@ ENVIRONMENT = {
     "command": ["launch/tune.py", "--space", "a space.yaml"],
     "cluster": {"nodes": 1, "cpus": 2.0, "gpus": 0},
     "seed": 3,
-    "encoder": ENCODER,
+    "encoder": ENCODER.to_json(),
     "data": {"train": {"path": "latents/train", "rows": 1000, "sha256": "ab" * 32}},
 }
 

@@ -27,6 +27,7 @@ class Elsewhere:
     interrupts: list[int] = field(default_factory=list)
     error: BaseException | None = None
     looks: int = -1
+    closed: bool = False
 
     @property
     def running(self) -> bool:
@@ -40,6 +41,9 @@ class Elsewhere:
         return False
 
     def wait(self, seconds: float) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def event(kind: str, **values: Any) -> str:
@@ -90,6 +94,28 @@ def test_a_lost_worker_is_said(tmp_path: Path) -> None:
     assert "a worker was lost; the training goes on from the last saved epoch" in said
     assert "going on after epoch 1" in said
     assert sum(line.startswith("model:") for line in said) == 2
+
+
+def test_a_training_that_leaves_a_machine_goes_on_elsewhere_or_says_how_to(tmp_path: Path) -> None:
+    leaving = event("leaving", epoch=1)
+    said, _ = follow(
+        tmp_path,
+        *(start_of_run(), epoch(1), leaving, start_of_run(1), epoch(2), epoch(3), event("end", state="finished")),
+    )
+    assert "a machine of the training is about to be taken away; epoch 1 of 3 is saved" in said
+    assert "going on after epoch 1" in said
+    assert not any("lost" in line for line in said)
+    with pytest.raises(KeyboardInterrupt, match=r"^this machine is about to be taken away: epoch 1 of 3 .*--resume"):
+        follow(tmp_path / "alone", start_of_run(), epoch(1), leaving)
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted: epoch 1 of 3 is saved"):  # nothing is trained by now
+        follow(tmp_path / "interrupted", start_of_run(), epoch(1), leaving, "", interrupts=[4])
+
+
+def test_a_training_is_ended_with_the_command(tmp_path: Path) -> None:
+    job = Elsewhere(RunFolder(tmp_path), [start_of_run(), epoch(1, seconds=900.0)], interrupts=[2])
+    with pytest.raises(KeyboardInterrupt):
+        Follower(job.folder, 3, 64, [("command", 100.0)], lambda line: None).follow(lambda: job)
+    assert job.closed
 
 
 def test_what_went_wrong_is_the_error(tmp_path: Path) -> None:

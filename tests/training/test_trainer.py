@@ -104,7 +104,7 @@ def test_latents_of_another_shape_or_encoder_are_refused() -> None:
     with pytest.raises(UserError, match="holds codes of 4 x 16, but seq_len is 18"):
         Trainer(replace(SMALL, seq_len=18), DeviceLatents(train), DeviceLatents(val))
     assert Trainer(replace(SMALL, seq_len=0), DeviceLatents(train), DeviceLatents(val)).config.seq_len == 4
-    val.encoder["checkpoint_sha256"] = "other"
+    val = replace(val, encoder=replace(val.encoder, checkpoint_sha256="other"))
     with pytest.raises(UserError, match="another encoder"):
         Trainer(SMALL, DeviceLatents(train), DeviceLatents(val))
 

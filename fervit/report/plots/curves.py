@@ -1,4 +1,4 @@
-"""Figures over time: learning curves, and which trial ran where."""
+"""Figures over time: the learning curves, and a timeline of the trials."""
 
 from __future__ import annotations
 
@@ -13,17 +13,38 @@ from fervit.report.results import Story
 from fervit.report.times import Times
 from fervit.search.records.ranking import counts_by_state
 from fervit.search.records.record import TrialRecord
+from fervit.training.objective import Metric
 
 LINE_POINTS = 30_000
-"""Points of all curves together; longer ones are thinned out, their ends stay."""
+"""The approximate number of points of all curves together. Longer curves are thinned out, but keep their ends."""
 
 
 def curves(story: Story) -> Plot | None:
-    """The metric of every trial, epoch by epoch, with what was stopped and when."""
+    """Draws the metric of every trial over its epochs, with marks where trials ended; None before the first epoch."""
     name, trials = story.metric.name, [record for record in story.records if record.epochs]
     if not trials:
         return None
     figure = go.Figure()
+    _add_lines(figure, trials, story.metric)
+    _add_ends(figure, trials, story)
+    counted = ", ".join(f"{n} {state}" for state, n in counts_by_state(trials).items())
+    alt = f"Learning curves of {len(trials)} trials ({counted})."
+    best = story.chosen.best(story.metric) if story.chosen is not None else None
+    if story.chosen is None or best is None:
+        alt += " None of them counts: all failed."
+    else:
+        if story.kind == "sweep":
+            _add_best(figure, story.chosen, story.metric)
+        else:
+            _add_losses(figure, story.chosen)
+        alt += f" The best, {label(story.chosen)}, reaches {name} {story.metric.value(best):.3f} at epoch {best.epoch}."
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(title=f"{name} on validation")
+    return Plot(figure=figure, alt=alt, height=480)
+
+
+def _add_lines(figure: go.Figure, trials: Sequence[TrialRecord], metric: Metric) -> None:
+    """Adds the curves of all trials: one line for each state, with a gap between trials."""
     step = max(1, sum(len(record.epochs) for record in trials) // LINE_POINTS)
     for state, color in COLORS.items():
         x: list[float | None] = []
@@ -32,7 +53,7 @@ def curves(story: Story) -> Plot | None:
         for record in (r for r in trials if r.state == state):
             rows = [row for i, row in enumerate(record.epochs) if i % step == 0 or i == len(record.epochs) - 1]
             x += [*(row.epoch for row in rows), None]
-            y += [*(story.metric.value(row) for row in rows), None]
+            y += [*(metric.value(row) for row in rows), None]
             texts += [f"trial {record.number}"] * (len(rows) + 1)
         if x:
             figure.add_scatter(
@@ -46,6 +67,10 @@ def curves(story: Story) -> Plot | None:
                 showlegend=False,
                 hovertemplate="%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>",
             )
+
+
+def _add_ends(figure: go.Figure, trials: Sequence[TrialRecord], story: Story) -> None:
+    """Adds a mark for the last epoch of each trial."""
     for state, color in COLORS.items():
         ends = [record for record in trials if record.state == state]
         if ends:
@@ -59,30 +84,22 @@ def curves(story: Story) -> Plot | None:
                 legendgroup=state,
                 hovertemplate="%{text}<extra></extra>",
             )
-    counted = ", ".join(f"{n} {state}" for state, n in counts_by_state(trials).items())
-    alt = f"Learning curves of {len(trials)} trials ({counted})."
-    best = story.chosen.best(story.metric) if story.chosen is not None else None
-    if story.chosen is None or best is None:
-        alt += " None of them counts: all failed."
-    elif story.kind == "sweep":
-        figure.add_scatter(
-            x=[row.epoch for row in story.chosen.epochs],
-            y=[story.metric.value(row) for row in story.chosen.epochs],
-            mode="lines",
-            line={"color": BEST, "width": 3},
-            name=f"the best, {label(story.chosen)}",
-            hovertemplate="the best<br>epoch %{x}: %{y:.4f}<extra></extra>",
-        )
-    else:
-        _add_losses(figure, story.chosen)
-    if story.chosen is not None and best is not None:
-        alt += f" The best, {label(story.chosen)}, reaches {name} {story.metric.value(best):.3f} at epoch {best.epoch}."
-    figure.update_xaxes(title="epoch")
-    figure.update_yaxes(title=f"{name} on validation")
-    return Plot(figure=figure, alt=alt, height=480)
+
+
+def _add_best(figure: go.Figure, record: TrialRecord, metric: Metric) -> None:
+    """Adds the curve of the best trial again, in a colour of its own."""
+    figure.add_scatter(
+        x=[row.epoch for row in record.epochs],
+        y=[metric.value(row) for row in record.epochs],
+        mode="lines",
+        line={"color": BEST, "width": 3},
+        name=f"the best, {label(record)}",
+        hovertemplate="the best<br>epoch %{x}: %{y:.4f}<extra></extra>",
+    )
 
 
 def _add_losses(figure: go.Figure, record: TrialRecord) -> None:
+    """Adds the training and the validation loss of a run, with an axis of their own."""
     for column, dash in (("train_loss", "dot"), ("val_loss", "solid")):
         figure.add_scatter(
             x=[row.epoch for row in record.epochs],
@@ -96,7 +113,7 @@ def _add_losses(figure: go.Figure, record: TrialRecord) -> None:
 
 
 def timeline(times: Times, story: Story) -> Plot:
-    """Which trial was in which slot."""
+    """Draws when each trial ran in which slot of the sweep."""
     figure = go.Figure()
     for state, color in COLORS.items():
         lanes = [lane for lane in times.lanes if lane.record.state == state]
@@ -120,4 +137,5 @@ def timeline(times: Times, story: Story) -> Plot:
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:
+    """float32 [n], NaN for None."""
     return np.array([np.nan if value is None else value for value in values], np.float32)

@@ -1,4 +1,4 @@
-"""How much each hyperparameter mattered."""
+"""Estimates the importance of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from fervit.search.space.search_space import SearchSpace
 
 TREES = 24
 FEWEST = 8
-"""Trials below which an importance would be a guess."""
+"""The number of trials below which an importance would be a guess."""
 
 
 def importances(records: Sequence[TrialRecord], space: SearchSpace) -> dict[str, float]:
-    """Shares of the variance of the best values that each parameter explains, the largest first; they sum to 1.
+    """Computes the share of the variance of the trials' best values that each hyperparameter explains.
 
-    fANOVA (Hutter, Hoos and Leyton-Brown, 2014), by Optuna, over all trials that have an epoch and did not fail, those
-    that were stopped included. Parameters that are searched under a condition only are left out. Empty with too few
-    trials, or if all values are equal.
+    It is Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing hyperparameter
+    importance", ICML 2014) over all trials that have an epoch and did not fail, including stopped ones.
+    Hyperparameters that are searched only under a condition are left out.
+
+    Returns:
+        The shares, which sum to 1, the largest first. Empty if there are too few trials or all values are equal.
     """
     names = [name for name in space.parameters if name not in space.when]
     distributions = {name: distribution_of(space.parameters[name]) for name in names}
@@ -51,7 +54,7 @@ def _trial(
     params: Mapping[str, object], value: float, distributions: Mapping[str, BaseDistribution]
 ) -> optuna.trial.FrozenTrial:
     kept = {name: params[name] for name in distributions}
-    for name, one in distributions.items():  # 1 stands for 1.0 in YAML
+    for name, one in distributions.items():  # YAML may say 1 for 1.0
         if isinstance(one, CategoricalDistribution):
             kept[name] = next(choice for choice in one.choices if choice == params[name])
     return optuna.trial.create_trial(params=kept, distributions=dict(distributions), value=value)

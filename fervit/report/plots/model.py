@@ -1,9 +1,8 @@
-"""Figures of one model: confusion matrix, classes, attention."""
+"""Figures of one model: the confusion matrix, the metrics of each class, the attention."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,7 +12,7 @@ from fervit.report.plots.plot import Plot
 
 
 def confusion(matrix: Sequence[Sequence[int]], split: str) -> Plot:
-    """Shares of each true class, with the counts."""
+    """Draws the confusion matrix [7][7], rows true, as shares of each true class, with the counts."""
     counts = np.array(matrix)
     true = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, true, out=np.zeros(counts.shape), where=true > 0)
@@ -38,8 +37,13 @@ def confusion(matrix: Sequence[Sequence[int]], split: str) -> Plot:
     return Plot(figure=figure, alt=f"Confusion matrix on {split}; share recognised of each class: {right}.", height=520)
 
 
-def classes(report: Mapping[str, Any], intervals: Mapping[str, Sequence[float]]) -> Plot:
-    """Precision, recall and F1 of each class."""
+def classes(report: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Sequence[float]]) -> Plot:
+    """Draws precision, recall and F1 of each class, and the 95 % interval of F1.
+
+    Args:
+        report: scikit-learn's classification report.
+        intervals: the interval [low, high] of each `f1_<emotion>`.
+    """
     figure = go.Figure()
     for name, color in (("precision", "#a6cbe3"), ("recall", "#5c9fcb"), ("f1-score", "#1f5f8b")):
         values = [report[emotion][name] for emotion in EMOTIONS]
@@ -61,7 +65,7 @@ def classes(report: Mapping[str, Any], intervals: Mapping[str, Sequence[float]])
 
 
 def attention(rollouts: Mapping[str, Sequence[float]]) -> Plot:
-    """Mean rollout of each class."""
+    """Draws the mean attention rollout [seq_len] of each emotion."""
     shares = np.array(list(rollouts.values()))
     layers = [str(i + 1) for i in range(shares.shape[1])]
     heat = go.Heatmap(

@@ -15,11 +15,11 @@ from fervit.search.records.record import TrialRecord, short
 from fervit.search.space.search_space import Range
 
 BANDS = 8
-"""Shades of the lines of parallel coordinates."""
+"""The number of shades of the lines in parallel coordinates."""
 
 
 def importance(shares: Mapping[str, float]) -> Plot | None:
-    """Bars of `importances`."""
+    """Draws the shares that `importances` gives as bars; None without shares."""
     if not shares:
         return None
     names = list(shares)[::-1]
@@ -41,39 +41,20 @@ def importance(shares: Mapping[str, float]) -> Plot | None:
 
 
 def parallel(story: Story) -> Plot | None:
-    """A line a trial over all parameters, the better the stronger; drawn as lines, which can be hovered and printed."""
+    """Draws parallel coordinates: a line for each trial over all hyperparameters, darker for better values.
+
+    The lines are a scatter plot, which can be hovered and printed. None with fewer than two trials.
+    """
     trials, values = _with_values(story)
     if len(trials) < 2:
         return None
-    assert story.space is not None
     axes = [*story.parameters, story.metric.name]
-    places, ticks = [], []
-    for name in axes:
-        column = values if name == story.metric.name else [record.params.get(name) for record in trials]
-        log = name in story.parameters and _is_log(story.space.parameters[name])
-        options = story.space.parameters[name].options() if name in story.parameters else None
-        heights, marks = _scaled(column, log, [str(option) for option in options or ()])
-        places.append(heights)
-        ticks.append(marks)
-    heights = np.array(places)  # [axes, trials]
+    scaled = [_axis(story, name, trials, values) for name in axes]
+    heights = np.array([heights_of_axis for heights_of_axis, _ in scaled])  # [axes, trials]
     order = np.argsort(values if story.metric.goal == "maximize" else -np.array(values), kind="stable")
     figure = go.Figure()
-    for band, rows in enumerate(np.array_split(order, min(BANDS, len(order)))):
-        shade = band / max(1, min(BANDS, len(order)) - 1)
-        x = np.tile([*range(len(axes)), np.nan], len(rows))
-        y = np.concatenate([[*heights[:, row], np.nan] for row in rows])
-        texts = [text for row in rows for text in [details(trials[row], story)] * (len(axes) + 1)]
-        figure.add_scatter(
-            x=x,
-            y=y,
-            text=texts if len(trials) <= 600 else None,
-            mode="lines",
-            line={"color": _shade(shade), "width": 1 + shade},
-            opacity=0.35 + 0.6 * shade,
-            showlegend=False,
-            hovertemplate="%{text}<extra></extra>",
-        )
-    for i, marks in enumerate(ticks):
+    _add_bands(figure, heights, order, [details(record, story) for record in trials])
+    for i, (_, marks) in enumerate(scaled):
         figure.add_shape(type="line", x0=i, x1=i, y0=0, y1=1, line={"width": 1, "color": "#888"}, layer="below")
         for height, text in marks:
             figure.add_annotation(
@@ -85,8 +66,47 @@ def parallel(story: Story) -> Plot | None:
     return Plot(figure=figure, alt=alt, height=460)
 
 
+def _axis(
+    story: Story, name: str, trials: Sequence[TrialRecord], values: Sequence[float]
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """The heights of the trials on the axis of a hyperparameter or the metric, and the marks of the axis."""
+    if name not in story.parameters:
+        return _scaled(values, False, [])
+    assert story.space is not None
+    distribution = story.space.parameters[name]
+    options = [str(option) for option in distribution.options() or ()]
+    return _scaled([record.params.get(name) for record in trials], _is_log(distribution), options)
+
+
+def _add_bands(figure: go.Figure, heights: np.ndarray, order: np.ndarray, labels: Sequence[str]) -> None:
+    """Adds the lines of all trials, in bands of one shade each.
+
+    Args:
+        figure: the figure.
+        heights: the height of each trial on each axis, [axes, trials].
+        order: the numbers of the trials, the worst first.
+        labels: the hover label of each trial.
+    """
+    axes, trials = heights.shape
+    for band, rows in enumerate(np.array_split(order, min(BANDS, len(order)))):
+        shade = band / max(1, min(BANDS, len(order)) - 1)
+        x = np.tile([*range(axes), np.nan], len(rows))
+        y = np.concatenate([[*heights[:, row], np.nan] for row in rows])
+        texts = [text for row in rows for text in [labels[row]] * (axes + 1)]
+        figure.add_scatter(
+            x=x,
+            y=y,
+            text=texts if trials <= 600 else None,
+            mode="lines",
+            line={"color": _shade(shade), "width": 1 + shade},
+            opacity=0.35 + 0.6 * shade,
+            showlegend=False,
+            hovertemplate="%{text}<extra></extra>",
+        )
+
+
 def slices(story: Story) -> list[Plot]:
-    """The best value of each trial over each parameter, a figure a parameter."""
+    """Draws a figure for each hyperparameter: the best value of each trial over it."""
     trials, values = _with_values(story)
     if len(trials) < 2:
         return []
@@ -121,7 +141,7 @@ def _slice(story: Story, name: str, trials: Sequence[TrialRecord], values: Seque
 
 
 def pareto(story: Story) -> Plot | None:
-    """What is best at its cost."""
+    """Draws the trials over their cost, and the Pareto front; None if the search has no second objective."""
     against = story.metric.against
     trials, values = _with_values(story)
     points = [(record, value) for record, value in zip(trials, values, strict=True) if record.cost is not None]
@@ -169,28 +189,43 @@ def _is_log(distribution: object) -> bool:
 
 
 def _scaled(column: Sequence[Any], log: bool, order: Sequence[str]) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Heights 0..1 of values on an axis, NaN where there is none, and the marks of the axis; names go by `order`."""
+    """Scales the values of an axis to heights 0..1.
+
+    Args:
+        column: the value of each trial, None if it has none.
+        log: whether numbers are scaled logarithmically.
+        order: the order of values that are names.
+
+    Returns:
+        The heights, NaN for None, and the marks of the axis as pairs of height and text.
+    """
     known = [value for value in column if value is not None]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known) and known:
-        scale = np.log10 if log else np.asarray
-        numbers = np.array([np.nan if value is None else scale(float(value)) for value in column], float)
-        low, high = np.nanmin(numbers), np.nanmax(numbers)
-        if high == low:
-            return np.where(np.isnan(numbers), np.nan, 0.5), [(0.5, short(known[0]))]
-        distinct = sorted(set(known))
-        marks = distinct if len(distinct) <= 6 else [10**x if log else x for x in np.linspace(low, high, 4)]
-        return (numbers - low) / (high - low), [
-            (float((scale(mark) - low) / (high - low)), short(float(mark) if len(distinct) > 6 else mark))
-            for mark in marks
-        ]
+        return _scaled_numbers(column, log, sorted(set(known)))
     names = list(dict.fromkeys([*order, *map(str, known)]))
     heights = {name: (i + 0.5) / len(names) for i, name in enumerate(names)}
     marks_of_names = [(height, name) for name, height in heights.items()]
     return np.array([np.nan if value is None else heights[str(value)] for value in column]), marks_of_names
 
 
+def _scaled_numbers(
+    column: Sequence[float | None], log: bool, distinct: Sequence[float]
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """`_scaled` for numbers, of which `distinct` are the different ones in ascending order."""
+    scale = np.log10 if log else np.asarray
+    numbers = np.array([np.nan if value is None else scale(float(value)) for value in column], float)
+    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    if high == low:
+        return np.where(np.isnan(numbers), np.nan, 0.5), [(0.5, short(distinct[0]))]
+    if len(distinct) <= 6:
+        marks = [(scale(mark), short(mark)) for mark in distinct]
+    else:
+        marks = [(scale(mark), short(float(mark))) for mark in (10**x if log else x for x in np.linspace(low, high, 4))]
+    return (numbers - low) / (high - low), [(float((place - low) / (high - low)), text) for place, text in marks]
+
+
 def _shade(share: float) -> str:
-    """From a light grey blue to a dark blue that both backgrounds bear."""
+    """A colour between light and dark blue for a share 0..1, readable on light and dark backgrounds."""
     light, dark = np.array([158, 190, 214]), np.array([16, 94, 160])
     red, green, blue = (light + share * (dark - light)).round().astype(int)
     return f"rgb({red},{green},{blue})"

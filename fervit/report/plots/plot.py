@@ -1,4 +1,4 @@
-"""What all figures of the report share. Colours of text and grid are set in the page, light or dark."""
+"""What all figures of the report share. The page sets the colours of text and grid, for light and dark displays."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ BEST = "#e0a100"
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
+    """A figure of the report."""
+
     figure: go.Figure
     alt: str
-    """What it shows, in words."""
+    """The text alternative: what the figure shows."""
     height: int = 420
+    """The height in pixels."""
 
 
 def details(record: TrialRecord, story: Story) -> str:
-    """A trial in a hover label."""
+    """The hover label of a trial, in HTML: its best value, its epochs and its hyperparameters."""
     best = record.best(story.metric)
     lines = [f"<b>{label(record)}</b>, {record.state}"]
     if best is not None:
@@ -35,5 +38,5 @@ def details(record: TrialRecord, story: Story) -> str:
 
 
 def label(record: TrialRecord) -> str:
-    """Such as "trial 3", or "trial 3, seed 43"."""
+    """The name of a trial, such as "trial 3", or "trial 3, seed 43" for a rerun with a fresh seed."""
     return f"trial {record.number}" if record.purpose == "search" else f"trial {record.number}, seed {record.seed}"

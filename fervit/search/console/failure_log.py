@@ -19,6 +19,7 @@ class FailureLog(Observer):
         self._path = path
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
+        """Appends the traceback of the trial's failure, if it has one."""
         if record.failure is not None and record.failure.details:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(f"{record.name}\n{record.failure.details}\n")

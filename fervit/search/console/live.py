@@ -28,6 +28,7 @@ class PlainScreen(Observer):
         self._say = say
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
+        """Prints a line: how the trial did, the best so far, the time gone and the time left."""
         metric, done, total = ledger.space.metric, ledger.n_ended, ledger.source.total
         line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
@@ -38,9 +39,11 @@ class PlainScreen(Observer):
         self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
 
     def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
+        """Prints that the trial goes on in another process."""
         self._say(_loss(record, why))
 
     def remark(self, text: str) -> None:
+        """Prints the remark."""
         self._say(text)
 
 
@@ -53,16 +56,20 @@ class LiveScreen(Observer):
         self.live = Live(get_renderable=self._picture, console=console, refresh_per_second=2)
 
     def changed(self, ledger: Ledger) -> None:
+        """Remembers the ledger, which the table is drawn from."""
         self._ledger = ledger
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
+        """Keeps the trial for the table."""
         self._ledger = ledger
         self._last = [*self._last, record][-MAX_ROWS:]
 
     def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
+        """Prints that the trial goes on in another process, above the table."""
         self.remark(_loss(record, why))
 
     def remark(self, text: str) -> None:
+        """Prints the remark above the table."""
         self.live.console.print(text, highlight=False)
 
     def _picture(self) -> Group:

@@ -23,6 +23,7 @@ class TensorBoard(Observer):
         self._writers: dict[str, SummaryWriter] = {}
 
     def epoch(self, ledger: Ledger, record: TrialRecord) -> None:
+        """Writes the scalars of the trial's last epoch."""
         last = record.epochs[-1]
         if record.name not in self._writers:
             config = ledger.space.config(record.params, record.seed)
@@ -30,6 +31,7 @@ class TensorBoard(Observer):
         log_epoch(self._writers[record.name], last.to_json())
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
+        """Writes the hyperparameters with the best value, and closes the trial's file."""
         writer = self._writers.pop(record.name, None)
         if writer is None:
             return
@@ -39,5 +41,6 @@ class TensorBoard(Observer):
         writer.close()
 
     def close(self) -> None:
+        """Closes the files of the trials that still run."""
         for writer in self._writers.values():
             writer.close()

@@ -24,6 +24,7 @@ class Confirmed:
 
     @property
     def mean(self) -> float:
+        """The mean over the fresh seeds."""
         return statistics.fmean(self.values)
 
     @property

@@ -75,7 +75,8 @@ def open_test(
         training_sha256=train.sha256,
         faces=find_faces(latents),
     )
-    looks[-1] |= {key: evaluation.metrics[key] for key in ("f1_macro", "accuracy", "n")}
+    metrics = evaluation.metrics
+    looks[-1] |= {"f1_macro": metrics["f1_macro"], "accuracy": metrics["accuracy"], "n": metrics["n"]}
     write_json(folder.sealed_test, {"looks": looks})
     remark = f"look {len(looks)} at the test split: a choice that knows the earlier result" if len(looks) > 1 else ""
     return Verdict(evaluation=evaluation, looks=len(looks), remark=remark)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -19,7 +18,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from fervit.search.records.ranking import with_best
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.coordinates import coordinates
-from fervit.search.space.search_space import Range, SearchSpace
+from fervit.search.space.search_space import Params, Range, SearchSpace
 
 CANDIDATES = 1000
 MAX_TRIALS = 200
@@ -55,10 +54,10 @@ def expected_gain(space: SearchSpace, records: Sequence[TrialRecord], noise: flo
     return float(gain.max() * spread)
 
 
-def _draw(space: SearchSpace, rng: np.random.Generator) -> dict[str, Any]:
+def _draw(space: SearchSpace, rng: np.random.Generator) -> Params:
     """A random configuration that can be built."""
     while True:
-        params: dict[str, Any] = {}
+        params: Params = {}
         for name, distribution in space.parameters.items():
             if not space.is_active(name, params):
                 continue

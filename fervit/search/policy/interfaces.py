@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from fervit.search.records.events import Params, Purpose
+from fervit.search.records.events import Purpose
 from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import Params
 from fervit.training.config import TrainConfig
 
 

@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from fervit.search.space.search_space import PAIR, Distribution, Range, SearchSpace, Values
+from fervit.search.space.search_space import PAIR, Distribution, Params, Range, SearchSpace, Values
 
 MAX_DRAWS = 100
 """Draws that may break a rule of the space before a pair of heads and embed_dim is chosen outright."""
@@ -38,11 +38,11 @@ class WithinRules(BaseSampler):
         self._inner, self._space, self._distributions = inner, space, dict(distributions)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All parameters, so that Optuna asks for them together."""
         return self._distributions
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
+        """Draws whole configurations until one keeps the rules of the space."""
         fixed = trial.system_attrs.get("fixed_params", {})
         if search_space.keys() <= fixed.keys():
             return {}
@@ -66,15 +66,19 @@ class WithinRules(BaseSampler):
         return pair == (fixed.get("embed_dim", pair[0]), fixed.get("heads", pair[1]))
 
     def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+        """Draws one parameter from the inner sampler."""
         return self._inner.sample_independent(study, trial, name, distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Tells the inner sampler that a trial begins."""
         self._inner.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
+        """Tells the inner sampler that a trial has ended."""
         self._inner.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
+        """Gives the inner sampler another seed."""
         self._inner.reseed_rng()
 
 
@@ -86,6 +90,7 @@ class JointTPE(TPESampler):
         self._joint = {name: distribution_of(d) for name, d in space.parameters.items()}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters with more than one value, all in one group."""
         if len(study.directions) > 1:  # there each parameter is drawn for itself
             return super().infer_relative_search_space(study, trial)
         return {name: distribution for name, distribution in self._joint.items() if not distribution.single()}

@@ -33,6 +33,7 @@ class SingleWriterJournal(JournalFileBackend):
         self._file = path.open("ab", buffering=0)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Writes Optuna's log records as lines of JSON."""
         self._file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
 
 

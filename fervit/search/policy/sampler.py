@@ -27,11 +27,11 @@ from fervit.search.policy.optuna_samplers import (
     sampler_for,
 )
 from fervit.search.policy.optuna_study import BoundedStudy, SingleWriterJournal
-from fervit.search.records.events import Event, Params, TrialEnded, TrialStarted
+from fervit.search.records.events import Event, TrialEnded, TrialStarted
 from fervit.search.records.history import History
 from fervit.search.records.ranking import best_values
 from fervit.search.records.record import TrialRecord
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import Params, SearchSpace
 from fervit.search.space.space_file import warm_start_params
 
 

@@ -48,10 +48,12 @@ class SearchSource:
 
     @property
     def total(self) -> int:
+        """How many trials there will be at most, with those that measure the noise of the seed."""
         return int(min(self._space.search.trials, self._sampler.size)) + self._n_noise
 
     @property
     def enough(self) -> str:
+        """Why no more trials are worth their time; "" while they are."""
         if self.noise is None or self.gain is None or self.gain >= self.noise:
             return ""
         name = self._space.metric.name
@@ -61,6 +63,7 @@ class SearchSource:
         )
 
     def ask(self) -> Planned | None:
+        """The next trial: one that measures the noise of the seed, if that is due, else one from the sampler."""
         if self._noise_plan:
             return self._noise_plan.pop(0)
         if self._asked + self._n_noise >= self.total or self.enough:
@@ -70,9 +73,11 @@ class SearchSource:
         return Planned(number, trial_name(number), params, self._space.config(params))
 
     def report(self, number: int, epoch: int, value: float) -> None:
+        """Passes a trial's best value so far on to the sampler."""
         self._sampler.report(number, epoch, value)
 
     def tell(self, record: TrialRecord) -> None:
+        """Passes the end of a trial on to the sampler, and weighs whether the search is worth going on."""
         if record.purpose == "search":
             value = record.best_value(self._space.metric)
             self._sampler.tell(record.number, outcome_of(record), value, record.cost)
@@ -123,11 +128,14 @@ class ConfirmSource:
         self.total = len(self._plan) + sum(record.purpose == "confirm" for record in known)
 
     def ask(self) -> Planned | None:
+        """The next rerun with a fresh seed; None where there is none left."""
         return self._plan.pop(0) if self._plan else None
 
-    def report(self, number: int, epoch: int, value: float) -> None: ...
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Does nothing: no sampler listens."""
 
-    def tell(self, record: TrialRecord) -> None: ...
+    def tell(self, record: TrialRecord) -> None:
+        """Does nothing: no sampler listens."""
 
 
 def rerun(space: SearchSpace, record: TrialRecord, i: int, purpose: Purpose) -> Planned:
@@ -138,4 +146,5 @@ def rerun(space: SearchSpace, record: TrialRecord, i: int, purpose: Purpose) -> 
 
 
 def trial_name(number: int) -> str:
+    """The name of a configuration's trial, such as trial_0003."""
     return f"trial_{number:04d}"

@@ -21,6 +21,7 @@ class NeverStops:
     """All trials run to their end."""
 
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
+        """Returns False: no trial is stopped."""
         return False
 
 
@@ -65,6 +66,7 @@ class _RaysRule:
         self._known: set[str] = set()
 
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
+        """Asks Ray Tune's scheduler whether the trial, which has just reported an epoch, is stopped."""
         scheduler, trial = self._brackets[self._bracket(record.number)], _Trial(record.name)
         if record.name not in self._known:
             self._known.add(record.name)

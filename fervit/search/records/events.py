@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fervit.json_lines import Row
+from fervit.search.space.search_space import Params
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import Failure
 
 TrialState = Literal["running", "finished", "stopped", "failed"]
 Purpose = Literal["search", "noise", "confirm"]
-Params = dict[str, Any]
-"""Hyperparameters by name, as JSON has them."""
 
 
 @dataclass(frozen=True, kw_only=True)

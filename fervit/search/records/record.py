@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fervit.search.records.events import Params, Purpose, TrialState
+from fervit.search.records.events import Purpose, TrialState
+from fervit.search.space.search_space import Params
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import Failure
 from fervit.training.objective import Metric

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from fervit.search.space.search_space import DEFAULTS, Range, SearchSpace
+from fervit.search.space.search_space import DEFAULTS, Params, Range, SearchSpace
 
 
-def coordinates(space: SearchSpace, params: dict[str, Any]) -> list[float]:
+def coordinates(space: SearchSpace, params: Params) -> list[float]:
     """A configuration as numbers between 0 and 1; one for each value of a list that is not of numbers."""
     whole = {**DEFAULTS, **space.fixed, **params}
     point: list[float] = []

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fervit.files import JsonObject
 from fervit.search.space.settings import Budget, Confirm, EarlyStopping, SearchSettings, TrialResources
 from fervit.training.config import TrainConfig, heads_divide
 from fervit.training.objective import Metric
 
-CONFIG_TYPES: dict[str, Any] = typing.get_type_hints(TrainConfig)
-DEFAULTS: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+Params = dict[str, Any]
+"""Hyperparameters by name, as JSON has them."""
+CONFIG_TYPES: Mapping[str, Any] = typing.get_type_hints(TrainConfig)
+DEFAULTS: Params = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
 PAIR = ("embed_dim", "heads")
 
 
@@ -26,9 +29,11 @@ class Values:
     values: tuple[Any, ...]
 
     def options(self) -> tuple[Any, ...]:
+        """All values."""
         return self.values
 
     def contains(self, value: Any) -> bool:
+        """Whether a value is one of the list."""
         return value in self.values
 
 
@@ -47,6 +52,7 @@ class Range:
         return range(int(self.min), int(self.max) + 1, self.step) if self.kind == "int" else None
 
     def contains(self, value: Any) -> bool:
+        """Whether a value lies in the range and on its steps."""
         in_range = isinstance(value, int | float) and self.min <= value <= self.max
         return in_range and (self.kind != "int" or (value - self.min) % self.step == 0)
 
@@ -67,7 +73,7 @@ class SearchSpace:
     """A parameter stands after those that its condition names."""
     when: dict[str, When] = field(default_factory=dict)
     """Parameter -> the values that others must have for it to be searched; else it has its default."""
-    fixed: dict[str, Any] = field(default_factory=dict)
+    fixed: Params = field(default_factory=dict)
     trial: TrialResources = field(default_factory=TrialResources)
     confirm: Confirm = field(default_factory=Confirm)
     budget: Budget = field(default_factory=Budget)
@@ -81,9 +87,9 @@ class SearchSpace:
         """Whether a parameter is searched, given those that stand before it."""
         return all(other in params and params[other] in values for other, values in self.when.get(name, {}).items())
 
-    def active(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def active(self, params: Mapping[str, Any]) -> Params:
         """`params` without those whose condition does not hold."""
-        kept: dict[str, Any] = {}
+        kept: Params = {}
         for name in self.parameters:
             if name in params and self.is_active(name, kept):
                 kept[name] = params[name]
@@ -108,6 +114,7 @@ class SearchSpace:
 
     @property
     def finite(self) -> bool:
+        """Whether every parameter has a finite number of values."""
         return all(distribution.options() is not None for distribution in self.parameters.values())
 
     def size(self) -> float:
@@ -125,11 +132,11 @@ class SearchSpace:
         left_out, pairs = self.pairs_left_out()
         return total * (pairs - left_out if set(PAIR).isdisjoint(deciding) else 1)
 
-    def configurations(self) -> Iterator[dict[str, Any]]:
+    def configurations(self) -> Iterator[Params]:
         """Every configuration of a finite space, each once; none whose model cannot be built."""
         return (params for params in self._choices(list(self.parameters)) if self.allowed(params))
 
-    def example(self) -> dict[str, Any]:
+    def example(self) -> Params:
         """Some configuration that keeps the rules."""
         first = {
             name: d.values[0] if isinstance(d, Values) else CONFIG_TYPES[name](d.min)
@@ -138,7 +145,7 @@ class SearchSpace:
         pair = next(self.buildable_pairs())
         return self.active(first) | dict(zip(PAIR, pair, strict=True))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The resolved space as the plain dict that a space file holds."""
         plain = dataclasses.asdict(self)
         del plain["when"]
@@ -154,7 +161,7 @@ class SearchSpace:
     def _pairs(self) -> Iterator[tuple[int, int]]:
         return itertools.product(self.values_of("embed_dim"), self.values_of("heads"))
 
-    def _choices(self, names: Sequence[str], chosen: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    def _choices(self, names: Sequence[str], chosen: Params | None = None) -> Iterator[Params]:
         """All choices of some finite parameters; one whose condition does not hold is left out of a choice."""
         chosen = chosen or {}
         if not names:
@@ -167,10 +174,10 @@ class SearchSpace:
         for value in self.parameters[name].options() or ():
             yield from self._choices(rest, {**chosen, name: value})
 
-    def _plain(self, name: str) -> dict[str, Any]:
+    def _plain(self, name: str) -> JsonObject:
         distribution = self.parameters[name]
         if isinstance(distribution, Values):
-            plain: dict[str, Any] = {"values": list(distribution.values)}
+            plain: JsonObject = {"values": list(distribution.values)}
         else:
             plain = {"distribution": distribution.kind, "min": distribution.min, "max": distribution.max}
             if distribution.kind == "int":

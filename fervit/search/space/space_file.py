@@ -11,12 +11,14 @@ from typing import Any, Literal
 import yaml
 
 from fervit.errors import UserError
+from fervit.files import JsonObject
 from fervit.parsing import build, check_keys, convert, nearest
 from fervit.search.space.search_space import (
     CONFIG_TYPES,
     DEFAULTS,
     PAIR,
     Distribution,
+    Params,
     Range,
     SearchSpace,
     Values,
@@ -50,8 +52,8 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
         raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must be a mapping with the keys name, parameters, ...; see search_spaces/vit.yaml")
-    for override in overrides:
-        _override(raw, override)
+    for text in overrides:
+        override(raw, text)
     return parse_space(raw, str(path))
 
 
@@ -73,7 +75,7 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
     for key in ("name", "parameters"):
         if raw.get(key) in (None, {}):
             raise UserError(f"{where}: the key '{key}' is missing or empty")
-    sections: dict[str, Any] = {
+    sections: JsonObject = {
         name: build(kind, {} if raw.get(name) is None else raw[name], f"{where}: {name}")
         for name, kind in (
             ("metric", Metric),
@@ -103,7 +105,7 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
 def _parameters(raw: Any, where: str) -> tuple[dict[str, Distribution], dict[str, When]]:
     """The distributions and the conditions, each parameter after those that its condition names."""
     parameters: dict[str, Distribution] = {}
-    when: dict[str, dict[str, Any]] = {}
+    when: dict[str, JsonObject] = {}
     _collect(raw, {}, f"{where}: parameters", parameters, when)
     checked: dict[str, When] = {
         name: {other: _condition(name, other, value, parameters, where) for other, value in conditions.items()}
@@ -125,7 +127,7 @@ def _collect(
     outer: Mapping[str, Any],
     where: str,
     parameters: dict[str, Distribution],
-    when: dict[str, dict[str, Any]],
+    when: dict[str, JsonObject],
 ) -> None:
     """Adds the parameters of a mapping, and of the groups `{when: ..., parameters: ...}` in it."""
     if not isinstance(raw, Mapping):
@@ -216,7 +218,7 @@ def _values(name: str, raw: Any, where: str) -> tuple[Any, ...]:
     return values
 
 
-def _fixed(raw: Any, parameters: Mapping[str, Distribution], where: str) -> dict[str, Any]:
+def _fixed(raw: Any, parameters: Mapping[str, Distribution], where: str) -> Params:
     if not isinstance(raw, Mapping):
         raise UserError(f"{where}: fixed: must be a mapping of hyperparameters, but got {raw!r}")
     check_keys(raw, CONFIG_TYPES, f"{where}: fixed")
@@ -314,25 +316,34 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
         raise UserError(f"{where}: heads do not divide embed_dim; embed_dim must be a multiple of heads")
 
 
-def warm_start_params(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
+def warm_start_params(space: SearchSpace, params: Mapping[str, Any]) -> Params:
     """A warm start with what it leaves out at the training default, where the space has that; the rest is sampled."""
     filled = {name: DEFAULTS[name] for name, d in space.parameters.items() if d.contains(DEFAULTS[name])}
     given = {name: convert(value, CONFIG_TYPES[name], name) for name, value in params.items()}
     return space.active({**filled, **given})
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
+def override(raw: JsonObject, setting: str) -> None:
+    """Sets one key in the plain dict of a space file.
+
+    Args:
+        raw: the dict; it is changed.
+        setting: such as "search.trials=16", the value as YAML.
+
+    Raises:
+        UserError: the setting is not of that form, or names a section that is none.
+    """
+    path, equals, text = setting.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise UserError(f"--set {override}: must be of the form a.b=value, such as search.trials=16")
+        raise UserError(f"--set {setting}: must be of the form a.b=value, such as search.trials=16")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML") from None
+        raise UserError(f"--set {setting}: the value is not valid YAML") from None
     for key in keys[:-1]:
         inner = raw.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise UserError(f"--set {override}: '{key}' is not a section of the space file")
+            raise UserError(f"--set {setting}: '{key}' is not a section of the space file")
         raw = inner
     raw[keys[-1]] = value

@@ -20,6 +20,7 @@ from fervit.search.space.settings import TrialResources
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.storage import child
 from fervit.training.config import TrainConfig
+from fervit.training.failure import PROCESS_DIED, Failure
 
 MEASURED_S = 3.0
 """Of training for each configuration that is measured."""
@@ -47,10 +48,10 @@ def _unreadable(latents: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long a configuration takes."""
+    """How long a configuration takes, or why it cannot be trained."""
 
     seconds_an_epoch: float
-    failure: str = ""
+    failure: Failure | None = None
 
 
 def measure_pace(configs: Sequence[TrainConfig], latents: SharedLatents, resources: TrialResources) -> list[Pace]:
@@ -64,7 +65,7 @@ def measure_pace(configs: Sequence[TrainConfig], latents: SharedLatents, resourc
         try:
             paces.append(ray.get(task))
         except ray.exceptions.RayError as error:
-            paces.append(Pace(seconds_an_epoch=0.0, failure=f"process died: {first_line(error)}"))
+            paces.append(Pace(seconds_an_epoch=0.0, failure=Failure(PROCESS_DIED, first_line(error))))
     return paces
 
 
@@ -72,16 +73,15 @@ def measure_pace(configs: Sequence[TrainConfig], latents: SharedLatents, resourc
 def _pace(config: TrainConfig, latents: SharedLatents, threads: int, device: str, memory_share: float) -> Pace:
     import torch
 
-    from fervit.search.workers.worker_group import describe
-    from fervit.training.data import DeviceLatents, epoch_batches
+    from fervit.runs.session import prepare_process
+    from fervit.training.data import epoch_batches
+    from fervit.training.failure import failure_of
     from fervit.training.ranks import ALONE
     from fervit.training.trainer import Trainer
 
-    torch.set_num_threads(threads)
-    if device == "cuda" and memory_share < 1:
-        torch.cuda.set_per_process_memory_fraction(memory_share)
+    splits = [ray.get(split) for split in latents]
     try:
-        train, val = (DeviceLatents(ray.get(ref), device) for ref in latents)
+        train, val = prepare_process(*splits, device=device, threads=threads, memory_share=memory_share)
         trainer = Trainer(config, train, val)
         trainer.model.train()
         rows = torch.arange(len(train), device=train.device)
@@ -94,7 +94,7 @@ def _pace(config: TrainConfig, latents: SharedLatents, threads: int, device: str
             if time.perf_counter() - began > MEASURED_S and len(times) > 2:
                 break
     except Exception as error:
-        return Pace(seconds_an_epoch=0.0, failure=describe(error))
+        return Pace(seconds_an_epoch=0.0, failure=failure_of(error, config.batch_size, torch.device(device)))
     steps = -(-len(train) // config.batch_size)
     forward = len(val) / len(train) / 3  # validation is a third of a step's arithmetic for each row
     return Pace(seconds_an_epoch=steps * statistics.median(times[1:] or times) * (1 + forward))

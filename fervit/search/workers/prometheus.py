@@ -33,9 +33,11 @@ class Metrics(Observer):
         self._ended_epochs = self._counted = 0
 
     def changed(self, ledger: Ledger) -> None:
+        """Updates the metrics."""
         self._update(ledger)
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
+        """Counts the trial under its state and, if it failed, its kind of failure."""
         if self._counts:
             self._counts[record.state] += 1
             self._ended_epochs += len(record.epochs)

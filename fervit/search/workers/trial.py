@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import gc
-import json
 import socket
 import statistics
 import time
-import traceback
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from fervit.checkpoints.checkpoint import BEST_MODEL, save_checkpoint
-from fervit.cluster.preemption import is_leaving
-from fervit.parsing import build
-from fervit.runs.state import Weights, checkpoint_of, copy_weights, save_state
-from fervit.search.records.sweep_folder import SweepFolder, TrialFolder
-from fervit.search.workers.worker_group import Setup, SharedLatents, Team, Worker, WorkerLostError, describe
-from fervit.training.config import TrainConfig
+from fervit.runs.session import NodeLeavingError, Session, SessionFiles
+from fervit.search.records.report import TrialReport
+from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.workers.task import TrialTask
+from fervit.search.workers.worker_group import Setup, SharedLatents, Team, Worker, WorkerLostError
 from fervit.training.epoch import EpochResult
-from fervit.training.failure import DivergedError
+from fervit.training.failure import DIVERGED, Failure, failure_of
 from fervit.training.objective import Metric
 from fervit.training.trainer import Trainer
-
-SHARE_FOR_SAVING = 0.02
-"""Of the time, at most, goes to saving what a trial needs to go on after its process dies."""
-STOP = ".stop"
-"""In the folder of a sweep: asks the trials to save after the epoch that they are in."""
-
-
-class NodeLeavingError(Exception):
-    """The trial's node is about to be taken away; the trial has saved and goes on elsewhere."""
 
 
 class LatentTrial(tune.Trainable):  # type: ignore[misc]
     """Trains the configuration `config["train"]`, a text of JSON; its files go to the folder `config["folder"]`.
 
-    Each `step` is an epoch and reports `EpochResult`'s fields and: `best_value`, the best value of the metric so far,
-    by which trials are compared; `finished`, whether it ran all its epochs; `saved`, the last epoch that it can go on
-    from; `again`, whether the epoch may have been reported before, as a trial that goes on begins with the one it was
-    saved after; `cost`, what the metric is weighed against; `failure`, "" or what went wrong, and its `details`. An
-    exception is such a failure and is not tried again; only the death of a process is.
+    Each `step` is an epoch and returns a `TrialReport` as a dict, or the trial's failure as one. An exception is such a
+    failure and is not tried again; only the death of a process is.
     """
 
     @classmethod
@@ -55,6 +38,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
     def setup(
         self, config: dict[str, Any], *, latents: SharedLatents, metric: Metric, device: str, threads: int
     ) -> None:
+        """Ray Tune calls this once in each process, with the first trial."""
         self._metric = metric
         self._setup = Setup(
             latents=latents,
@@ -65,14 +49,15 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         )
         self._team: Team | None = None
         self._worker: Worker | None = None
-        self._start(config)
+        self._start(TrialTask.from_tune(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial, in this same process."""
-        self._start(new_config)
+        self._start(TrialTask.from_tune(new_config))
         return True
 
     def step(self) -> dict[str, Any]:
+        """Trains one epoch and returns its `TrialReport` as a dict."""
         if not self._failure:
             try:
                 return self._epoch()
@@ -80,108 +65,92 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
                 raise  # it is started again, in new processes
             except Exception as error:
                 self._note(error)
-        return self._failed()
+        saved = self._worker.session.saved_epoch if self._worker and self._worker.session else 0
+        return TrialReport(saved=saved, cost=self._cost, failure=self._failure, started=self._started).to_tune()
 
     def cleanup(self) -> None:
+        """Ends the other workers of the trial and frees the memory of the device."""
         self._free()
         self._dissolve()
 
     @property
-    def _trainer(self) -> Trainer:
+    def _session(self) -> Session:
         assert self._worker is not None
-        assert self._worker.trainer is not None
-        return self._worker.trainer
+        assert self._worker.session is not None
+        return self._worker.session
 
-    def _start(self, config: dict[str, Any]) -> None:
+    @property
+    def _trainer(self) -> Trainer:
+        return self._session.trainer
+
+    def _start(self, task: TrialTask) -> None:
         self._started = time.time()
-        self._failure, self._details = "", ""
-        self._folder = Path(config["folder"])
-        self._best_weights: Weights = {}
-        self._untold: dict[str, Any] | None = None
-        self._saved_epoch, self._saved, self._saving = 0, time.monotonic(), 0.0
+        self._failure: Failure | None = None
+        self._folder = task.folder
+        self._unreported: EpochResult | None = None
         self._free()  # its memory goes before the next one's is taken
         self._cost: float | None = None
+        self._batch_size = task.train.batch_size
         try:
-            _check_shared(self._folder.parent.parent)
-            self._make_trainer(config)
+            _check_shared(self._folder.sweep)
+            self._begin(task)
         except WorkerLostError:
             raise
         except Exception as error:
             self._note(error)
 
-    def _make_trainer(self, config: dict[str, Any]) -> None:
+    def _begin(self, task: TrialTask) -> None:
         if self._worker is None:
             self._worker = Worker(self._setup)
-        hyperparameters, last = build(TrainConfig, json.loads(config["train"]), "trial"), TrialFolder(self._folder).last
-        if config["workers"] > 1 and self._team is None:
-            self._team = Team(self._worker, self._setup, config["workers"], config["resources"])
-        others = self._team.begin(hyperparameters, last) if self._team else []
+        folder = task.folder
+        files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)
+        if task.workers > 1 and self._team is None:
+            self._team = Team(self._worker, self._setup, task.workers, task.resources)
+        others = self._team.begin(task.train, files) if self._team else []
         with self._team.together(others) if self._team else nullcontext():
-            state = self._worker.start(hyperparameters, last)
-        if state is not None:
-            self._saved_epoch, self._best_weights = self._trainer.epoch, state["best_weights"]
-            self._untold = state["last"]
-            # The one there may be of a later epoch, which is now trained again.
-            save_checkpoint(checkpoint_of(self._trainer, self._best_weights), self._folder / BEST_MODEL)
+            self._unreported = self._worker.start(task.train, files)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
         elif self._metric.against == "latency_ms":
             self._cost = latency_ms(self._trainer)
 
     def _epoch(self) -> dict[str, Any]:
-        if self._untold is not None:  # saved, but the driver may have been killed before it heard of it
-            row, self._untold = self._untold, None
-            return {**row, **self._report(self._trainer.best), "again": True}
-        if self._is_leaving() and self._trainer.epoch == self._saved_epoch:
-            time.sleep(1)  # where there is no other node, it is begun again at once
-            raise NodeLeavingError(f"its node leaves; nothing is trained here after epoch {self._saved_epoch}")
+        if self._unreported is not None:  # saved; the driver may have been killed before it heard of it
+            result, self._unreported = self._unreported, None
+            return self._report(result, again=True)
+        session = self._session
         others = self._team.epoch() if self._team else []
         with self._team.together(others) if self._team else nullcontext():
-            result = self._trainer.run_epoch()
-        trainer = self._trainer
-        if trainer.improved:
-            self._best_weights = copy_weights(trainer)
-            save_checkpoint(checkpoint_of(trainer, self._best_weights), self._folder / BEST_MODEL)
-        leaving = self._is_leaving()
-        asked = leaving or (self._folder.parent.parent / STOP).exists()
-        started = time.monotonic()
-        if not trainer.finished and (asked or started - self._saved > self._saving / SHARE_FOR_SAVING):
-            save_state(TrialFolder(self._folder).last, trainer, self._best_weights, result)
-            self._saved_epoch, self._saved = trainer.epoch, time.monotonic()
-            self._saving = self._saved - started
-            if leaving:
-                raise NodeLeavingError(f"its node leaves; saved after epoch {trainer.epoch}")
-        return {**result.to_json(), **self._report(trainer.best, finished=trainer.finished)}
-
-    def _is_leaving(self) -> bool:
-        return is_leaving() or (self._team is not None and self._team.is_leaving())
+            trained = session.run_epoch()
+        if trained is None:
+            time.sleep(1)  # where there is no other node, it is begun again at once
+            raise NodeLeavingError(f"its node leaves; nothing is trained here after epoch {session.saved_epoch}")
+        if session.leaving:
+            raise NodeLeavingError(f"its node leaves; saved after epoch {session.saved_epoch}")
+        return self._report(trained)
 
     def _note(self, error: Exception) -> None:
-        """Why this trial has failed. Other ranks may wait for this one: they are given up."""
-        self._failure, self._details = describe(error), traceback.format_exc()
-        if not isinstance(error, DivergedError):
+        """Keeps why this trial has failed. Other ranks may wait for this one: they are given up."""
+        self._failure = failure_of(error, self._batch_size, torch.device(self._setup.device))
+        if self._failure.kind != DIVERGED:
             self._dissolve()
 
-    def _failed(self) -> dict[str, Any]:
-        return self._report(None, failure=self._failure, details=self._details)
-
-    def _report(
-        self, best: EpochResult | None, *, finished: bool = False, failure: str = "", details: str = ""
-    ) -> dict[str, Any]:
-        return {
-            "best_value": getattr(best, self._metric.name) if best else float("nan"),
-            "finished": finished,
-            "saved": self._saved_epoch,
-            "cost": self._cost,
-            "failure": failure,
-            "details": details,
-            "started": self._started,
-            "done": finished or bool(failure),
-        }
+    def _report(self, result: EpochResult, *, again: bool = False) -> dict[str, Any]:
+        session = self._session
+        best = session.trainer.best
+        return TrialReport(
+            epoch=result,
+            best_value=self._metric.value(best) if best else float("nan"),
+            finished=session.trainer.finished,
+            saved=session.saved_epoch,
+            again=again,
+            cost=self._cost,
+            started=self._started,
+        ).to_tune()
 
     def _free(self) -> None:
         if self._worker is not None:
-            self._worker.trainer = None
+            self._worker.session = None
             gc.collect()
             if self._worker.train.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -192,14 +161,14 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._team = None
 
 
-def _check_shared(sweep: Path) -> None:
-    """Of nodes that join later nobody has asked whether they see the sweep's folder.
+def _check_shared(sweep: SweepFolder) -> None:
+    """Makes sure that this node sees the sweep's folder, which was not checked if it joined after the start.
 
     Raises:
         OSError: this one does not.
     """
-    if not SweepFolder(sweep).journal.is_file():
-        raise OSError(f"{sweep} is not the sweep's folder on {socket.gethostname()}: all nodes have to share it")
+    if not sweep.journal.is_file():
+        raise OSError(f"{sweep.path} is not the sweep's folder on {socket.gethostname()}: all nodes have to share it")
 
 
 @torch.inference_mode()

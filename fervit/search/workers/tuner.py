@@ -7,7 +7,6 @@ lose the rungs of its schedulers and stumble over trials that ended after the la
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -26,11 +25,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fervit.cluster.connection import cluster_nodes
+from fervit.hardware import device_of
+from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
 from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import Budget, TrialResources
+from fervit.search.workers.task import TrialTask, resources_of
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
@@ -77,27 +79,20 @@ def run_trials(
     left = ledger.source.total - ledger.n_ended
     if left <= 0:
         return
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours to answer
-    os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # at the end, for an epoch that lasts longer
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # the journal is what a sweep is resumed from
     room = _Room(resources)
-    # As many may wait for a place: processes on all nodes start at once, and so do the nodes of an autoscaler.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.trials + 1)
+    _set_up_ray_tune(room)
+    folder.stop.unlink(missing_ok=True)
+    stopper = _Stopper(ledger, resources, folder.stop)
+    if stopper.stop_all():
+        return
     bound = tune.with_parameters(
         trainable,
         latents=latents,
         metric=ledger.space.metric,
-        device="cuda" if resources.gpus else "cpu",
+        device=device_of(resources.gpus),
         threads=max(1, int(resources.cpus)),
     )
     bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
-    stop_file = folder.stop
-    stop_file.unlink(missing_ok=True)
-    stopper = _Stopper(ledger, resources, stop_file)
-    if stopper.stop_all():
-        return
     tuner = tune.Tuner(
         bound,
         tune_config=tune.TuneConfig(
@@ -122,10 +117,21 @@ def run_trials(
     )
     with _answering_ctrl_c(stopper):
         tuner.fit()
-    stop_file.unlink(missing_ok=True)
+    folder.stop.unlink(missing_ok=True)
     if stopper.interrupted:
         raise KeyboardInterrupt
     ledger.end_all()  # Ray Tune says nothing of the trials that the stopper ended
+
+
+def _set_up_ray_tune(room: _Room) -> None:
+    """Sets what Ray Tune reads from the environment."""
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours to answer
+    os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # at the end, for an epoch that lasts longer
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # the journal is what a sweep is resumed from
+    # As many may wait for a place: processes on all nodes start at once, and so do the nodes of an autoscaler.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room.trials + 1)
 
 
 def _trial_name(trial: Trial) -> str:
@@ -155,8 +161,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._folder = folder
-        self._ledger, self._workers, self._stopper, self._room = ledger, resources.workers, stopper, room
-        self._resources = {"CPU": resources.cpus, "GPU": resources.gpus}
+        self._ledger, self._resources, self._stopper, self._room = ledger, resources, stopper, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         # One more than there is room for, to start as soon as another ends; more would be chosen knowing less.
@@ -165,13 +170,13 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
         if planned is None:
             # A trial that ends may yet bring another (the noise of the seed is measured on the way).
             return None if self._ledger.running else str(Searcher.FINISHED)
-        return {
-            "name": planned.name,
-            "folder": str(self._folder.trial(planned.name).path),
-            "train": json.dumps(planned.config.to_json()),  # one text: Ray Tune copies each value many times
-            "resources": self._resources,
-            "workers": self._workers,
-        }
+        return TrialTask(
+            name=planned.name,
+            folder=self._folder.trial(planned.name),
+            train=planned.config,
+            workers=self._resources.workers,
+            resources=resources_of(self._resources),
+        ).to_tune()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
 
@@ -190,8 +195,9 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
         self._ledger, self._stopper = ledger, stopper
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        stops = self._ledger.report(trial.config["name"], TrialReport.from_tune(result))
-        self._stopper.reported(trial.config["name"], result)
+        report = TrialReport.from_tune(result)
+        stops = self._ledger.report(_trial_name(trial), report)
+        self._stopper.reported(_trial_name(trial), report)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None: ...
@@ -206,19 +212,20 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if result.get("done"):  # by its own account: such a report does not come to the scheduler
-            self._ledger.report(trial.config["name"], TrialReport.from_tune(result))
-            self._stopper.reported(trial.config["name"], result)
+            report = TrialReport.from_tune(result)
+            self._ledger.report(_trial_name(trial), report)
+            self._stopper.reported(_trial_name(trial), report)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        record_ends = not self._stopper.interrupted or self._ledger.is_over(trial.config["name"])
+        record_ends = not self._stopper.interrupted or self._ledger.is_over(_trial_name(trial))
         if record_ends:
-            self._ledger.end(trial.config["name"])
+            self._ledger.end(_trial_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         if self._stopper.interrupted:
-            self._stopper.reported(trial.config["name"], {})
+            self._stopper.reported(_trial_name(trial))
             return
-        name, failure = trial.config["name"], _failure_of(_error_of(trial))
+        name, failure = _trial_name(trial), _failure_of(_error_of(trial))
         self._deaths[name] += failure.kind == PROCESS_DIED
         if failure.by_configuration or self._deaths[name] > self._max_failures:
             self._ledger.end(name, failure)
@@ -240,9 +247,10 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
-    def reported(self, name: str, result: dict[str, Any]) -> None:
-        """A trial has reported an epoch; after Ctrl-C also that it has saved."""
-        self._reports[name] = time.monotonic() + result.get("seconds", 0.0)  # when its next report is due
+    def reported(self, name: str, report: TrialReport | None = None) -> None:
+        """A trial has reported, or, without a report, has ended; after Ctrl-C it has also saved."""
+        seconds = report.epoch.seconds if report is not None and report.epoch is not None else 0.0
+        self._reports[name] = time.monotonic() + seconds  # when its next report is due
         if self.interrupted:
             self._waiting_for.discard(name)
 
@@ -284,6 +292,8 @@ def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
 
     def answer(number: int, frame: FrameType | None) -> None:
+        if stopper.interrupted and in_notebook():
+            raise KeyboardInterrupt  # the kernel and what the user has in it stay
         if stopper.interrupted:
             os._exit(130)  # Ray's processes end with their driver
         stopper.interrupt()

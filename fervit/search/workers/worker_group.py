@@ -7,10 +7,9 @@ starts in a tenth of a second; with Ray Train inside each trial it takes most of
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -19,20 +18,18 @@ import torch.distributed
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from fervit.cluster.preemption import is_leaving
 from fervit.files import first_line
 from fervit.latents import LatentSet
-from fervit.runs.state import load_state
+from fervit.runs.session import TRIAL, Session, SessionFiles, prepare_process
 from fervit.training.config import TrainConfig
-from fervit.training.data import DeviceLatents
 from fervit.training.epoch import EpochResult
-from fervit.training.failure import DivergedError, is_out_of_memory
+from fervit.training.failure import DIVERGED, FailedError, Failure, failure_of, is_out_of_memory
 from fervit.training.objective import Metric
 from fervit.training.ranks import Ranks
 from fervit.training.trainer import Trainer
 
 TIMEOUT = timedelta(minutes=5)
-"""Within which all ranks come to each exchange."""
+"""The time within which all ranks must come to each exchange."""
 
 
 class WorkerLostError(Exception):
@@ -47,6 +44,7 @@ class SharedLatents(NamedTuple):
 
     @classmethod
     def put(cls, train: LatentSet, val: LatentSet) -> SharedLatents:
+        """Puts both splits into the object store."""
         return cls(ray.put(train), ray.put(val))
 
 
@@ -58,20 +56,20 @@ class Setup(NamedTuple):
     device: str
     threads: int
     memory_share: float
-    """Of its GPU's memory, the most that it may take; 1 for no limit."""
+    """The largest share of its GPU's memory that a worker may take; 1 for no limit."""
 
 
 class Worker:
-    """One rank: the latents on its device, and the Trainer of the trial that runs."""
+    """One rank: the latents on its device, and the session of the trial that runs."""
 
     def __init__(self, setup: Setup) -> None:
-        torch.set_num_threads(setup.threads)
-        if setup.device == "cuda" and setup.memory_share < 1:
-            torch.cuda.set_per_process_memory_fraction(setup.memory_share)
-        self.train, self.val = (DeviceLatents(ray.get(ref), setup.device) for ref in setup.latents)
+        train, val = (ray.get(latents) for latents in setup.latents)
+        self.train, self.val = prepare_process(
+            train, val, device=setup.device, threads=setup.threads, memory_share=setup.memory_share
+        )
         self.metric = setup.metric
         self.ranks = Ranks()
-        self.trainer: Trainer | None = None
+        self.session: Session | None = None
 
     def join(self, address: str, rank: int, world: int) -> None:
         """Meets the other ranks."""
@@ -81,44 +79,40 @@ class Worker:
         )
         self.ranks = Ranks(rank, world)
 
-    def start(self, config: TrainConfig, state: Path) -> dict[str, Any] | None:
-        """A new trial, or one that goes on from the file `state`, whose content is returned."""
-        self.trainer = Trainer(config, self.train, self.val, ranks=self.ranks, metric=self.metric)
-        if not state.is_file():
-            return None
-        content = load_state(state)
-        self.trainer.load_state_dict(content["trainer"])
-        return content
+    def start(self, config: TrainConfig, files: SessionFiles) -> EpochResult | None:
+        """Begins a trial; returns the epoch after which it was saved, if it goes on from there."""
+        trainer = Trainer(config, self.train, self.val, ranks=self.ranks, metric=self.metric)
+        self.session = Session(trainer, files, TRIAL)
+        return self.session.restore()
 
-    def run_epoch(self) -> EpochResult:
-        assert self.trainer is not None
-        return self.trainer.run_epoch()
+    def run_epoch(self) -> EpochResult | None:
+        """The trial's next epoch, as `Session.run_epoch` has it."""
+        assert self.session is not None
+        return self.session.run_epoch()
 
 
 class _Member(Worker):
-    """A rank other than the first, as an actor. Its mistakes are returned, not raised."""
+    """A rank other than the first, as an actor. Its failures are returned instead of raised."""
 
     def ready(self) -> None:
         """Answers once the actor is made."""
 
-    def begin(self, config: TrainConfig, state: Path) -> str:
-        return self._guarded(lambda: self.start(config, state))
+    def begin(self, config: TrainConfig, files: SessionFiles) -> Failure | None:
+        return self._guarded(lambda: self.start(config, files), config)
 
-    def epoch(self) -> str:
-        return self._guarded(self.run_epoch)
+    def epoch(self) -> Failure | None:
+        assert self.session is not None
+        return self._guarded(self.run_epoch, self.session.trainer.config)
 
-    def is_leaving(self) -> bool:
-        return is_leaving()
-
-    def _guarded(self, work: Callable[[], Any]) -> str:
+    def _guarded(self, work: Callable[[], Any], config: TrainConfig) -> Failure | None:
         try:
             work()
-        except DivergedError as error:  # all ranks see it in the same epoch
-            return describe(error)
         except Exception as error:
-            torch.distributed.destroy_process_group()  # the others wait no longer
-            return describe(error)
-        return ""
+            failure = failure_of(error, config.batch_size, self.train.device)
+            if failure.kind != DIVERGED:  # which all ranks see in the same epoch
+                torch.distributed.destroy_process_group()  # the others wait no longer
+            return failure
+        return None
 
 
 class Team:
@@ -131,7 +125,7 @@ class Team:
         resources: of each, as Ray counts them.
     """
 
-    def __init__(self, first: Worker, setup: Setup, workers: int, resources: dict[str, float]) -> None:
+    def __init__(self, first: Worker, setup: Setup, workers: int, resources: Mapping[str, float]) -> None:
         group, member = get_current_placement_group(), ray.remote(_Member)
         self._members: list[Any] = [
             member.options(
@@ -153,41 +147,34 @@ class Team:
                 raise WorkerLostError(f"a worker of the trial could not start ({first_line(error)})") from None
             raise
 
-    def begin(self, config: TrainConfig, state: Path) -> list[Any]:
-        """The others make their Trainers; `meanwhile` waits for them."""
-        return [member.begin.remote(config, state) for member in self._members]
+    def begin(self, config: TrainConfig, files: SessionFiles) -> list[Any]:
+        """Has the others begin a trial; `together` waits for them."""
+        return [member.begin.remote(config, files) for member in self._members]
 
     def epoch(self) -> list[Any]:
-        """The others run an epoch."""
+        """Has the others run an epoch; `together` waits for them."""
         return [member.epoch.remote() for member in self._members]
 
     @contextmanager
     def together(self, others: list[Any]) -> Iterator[None]:
-        """While the first rank does its own part of what the others do.
+        """The block in which the first rank does its own part of what the others do.
 
         Raises:
             WorkerLostError: the process of another died.
-            MemberError: another rank failed, or the first one's own error.
+            FailedError: another rank failed; else the first one's own error is raised.
         """
         try:
             yield
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            said = self._gather(others, 30)  # what the first rank met may be another's doing
-            if said:
-                raise MemberError(said) from None
+            failure = self._gather(others, 30)  # what the first rank met may be another's doing
+            if failure:
+                raise FailedError(failure) from None
             raise
-        said = self._gather(others, None)
-        if said:
-            raise MemberError(said)
-
-    def is_leaving(self) -> bool:
-        """Whether the node of one of them has been given notice."""
-        try:
-            return any(ray.get([member.is_leaving.remote() for member in self._members]))
-        except ray.exceptions.RayError as error:
-            raise WorkerLostError(f"a worker of the trial died ({type(error).__name__})") from None
+        failure = self._gather(others, None)
+        if failure:
+            raise FailedError(failure)
 
     def dissolve(self) -> None:
         """Ends the processes of the others."""
@@ -198,30 +185,13 @@ class Team:
             torch.distributed.destroy_process_group()
 
     @staticmethod
-    def _gather(others: list[Any], timeout: float | None) -> str:
+    def _gather(others: list[Any], timeout: float | None) -> Failure | None:
         try:
-            return next((failure for failure in ray.get(others, timeout=timeout) if failure), "")
+            return next((failure for failure in ray.get(others, timeout=timeout) if failure), None)
         except ray.exceptions.GetTimeoutError:
-            return ""
+            return None
         except ray.exceptions.RayError as error:
             raise WorkerLostError(f"a worker of the trial died ({type(error).__name__})") from None
-
-
-class MemberError(Exception):
-    """Another rank's failure, as "kind: what"."""
-
-
-def describe(error: Exception) -> str:
-    """An exception of a training as "kind: what", in one line."""
-    if isinstance(error, MemberError):
-        text = str(error)
-    elif isinstance(error, DivergedError):
-        text = f"diverged: {error}"
-    elif is_out_of_memory(error):
-        text = f"out of memory: {error}"
-    else:
-        text = f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:300]
 
 
 def _free_port() -> int:

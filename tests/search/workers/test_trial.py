@@ -85,6 +85,9 @@ def test_when_two_trials_in_three_fail_the_sweep_ends_and_says_of_what(
     rows = leaderboard(folder)
     assert len(rows) == N_TRIALS
     assert all(row["epochs"] == "3" for row in rows if not row["failure"])
+    short = [row["failure"] for row in rows if row["failure"].startswith("out of memory: on this machine")]
+    assert len(short) == expected["out of memory"]
+    assert all("with batch_size 32: the allocator has no more; try a smaller batch_size" in text for text in short)
     log = (folder / "failures.log").read_text()
     assert log.count("ValueError: something that nobody thought of") == expected["ValueError"]
     assert "in _epoch" in log

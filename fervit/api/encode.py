@@ -1,0 +1,208 @@
+"""`fervit.encode`: faces into W+ codes in Parquet, on Ray Data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Literal
+
+from fervit.api.arguments import as_text, check_at_least
+from fervit.cluster.connection import connect
+from fervit.cluster.nodes import Cluster
+from fervit.encoders.official import NETWORKS
+from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
+from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
+from fervit.encoding.job import EncodeSummary, check_places, encode_faces
+from fervit.encoding.placement import Placement, place
+from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
+from fervit.encoding.reconstruct import write_reconstructions
+from fervit.errors import UserError
+from fervit.images.face_index import FaceIndex
+from fervit.images.index import open_faces
+from fervit.latents.source import write_source
+from fervit.progress import Say, silent
+from fervit.storage import absolute, is_uri
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeResult:
+    """What one call of `fervit.encode` did."""
+
+    latent_out: str
+    """The folder or URI of the codes, as it was given."""
+    done: int
+    """Faces encoded by this call."""
+    present: int
+    """Faces that had a code before."""
+    failed: int
+    """Faces that this call could not encode; the reasons stand in `_errors.jsonl` of each split."""
+    failed_before: int
+    """Faces that failed in an earlier call and were left out of this one; `retry_errors=True` tries them again."""
+    seconds: float
+    """Duration of the encoding itself."""
+    hosts: dict[str, int]
+    """Host name -> faces that this machine encoded."""
+    sheet: str | None = None
+    """The picture that `reconstruct` asked for."""
+
+
+def encode(
+    data_root: str | Path | None,
+    latent_out: str | Path,
+    *,
+    encoder_type: str | None = None,
+    encoder_model: str | Path | None = None,
+    precision: Literal["float32", "bfloat16"] | None = None,
+    batch_size: int | None = None,
+    actors: int | None = None,
+    gpus_per_actor: float | None = None,
+    limit: int | None = None,
+    retry_errors: bool = False,
+    allow_missing_classes: bool = False,
+    reconstruct: int | None = None,
+    from_pt: str | Path | None = None,
+    address: str | None = None,
+    say: Say | None = print,
+) -> EncodeResult:
+    """Encodes the faces that have no code yet; the same call again goes on where an earlier one was cut short.
+
+    Args:
+        data_root: folder {train,val,test}/<emotion>/*.png, one split, or fer2013.csv[.gz]; a path or URI.
+        latent_out: folder for the codes, one folder a split; a path or URI.
+        encoder_type: "psp" (which None means), "e4e", or "demo", which is untrained.
+        encoder_model: the encoder's checkpoint, such as pretrained_models/psp_ffhq_encode.pt.
+        precision: of the encoder's arithmetic; None takes that of the codes that are there, else the fast one.
+        batch_size: faces that go through the network at once; None for 4, on a GPU 64.
+        actors: encoders side by side; None for one a GPU, or one a node.
+        gpus_per_actor: share of a GPU that an encoder gets, 0 for the CPU; None for 1 if there are any.
+        limit: encode about this many faces, keeping the share of each class.
+        retry_errors: try pictures that failed before again.
+        allow_missing_classes: accept splits that lack an emotion.
+        reconstruct: draw this many faces beside what their codes say.
+        from_pt: with `data_root=None`, a folder of <emotion>_<name>.pt files of earlier scripts to import.
+        address: of a Ray cluster; None for RAY_ADDRESS, the Ray of this process or machine, or a new one.
+        say: is given each line of text; None for silence.
+
+    Returns:
+        How many faces were encoded, were there before, and failed.
+
+    Raises:
+        UserError: an argument or a file is not what it should be.
+        JobError: not one face could be encoded, or the disk is full.
+        KeyboardInterrupt: what was encoded stays.
+    """
+    check_at_least(1, {"batch_size": batch_size, "actors": actors, "limit": limit, "reconstruct": reconstruct})
+    source, old, model, out, tell = *map(as_text, (data_root, from_pt, encoder_model)), str(latent_out), say or silent
+    _check(source, old, reconstruct=reconstruct, precision=precision)
+    index = _index(source, old, limit, tell, allow_missing_classes=allow_missing_classes)
+    if old is not None:
+        plan = _plan_import(index, out, encoder_type, model, retry_errors=retry_errors)
+    else:
+        plan = _plan(index, out, encoder_type or "psp", model, precision, tell, retry_errors=retry_errors)
+    decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
+    placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
+    summary = _run(plan, placing, out, [path for path in (source, old, model) if path], address, say)
+    _tell_result(summary, plan, out, "encoded" if old is None else "imported", tell)
+    if source is not None:
+        write_source(plan.latent_out, source)
+    sheet = None
+    if decoder is not None and reconstruct:
+        sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, reconstruct)
+        tell(f"faces beside what their codes say: {sheet}")
+    return _result(summary, plan, out, sheet)
+
+
+def _check(source: str | None, old: str | None, *, reconstruct: int | None, precision: str | None) -> None:
+    """Refuses arguments that do not go together."""
+    if (source is None) == (old is None):
+        raise UserError("give either data_root, or from_pt=DIR to import codes")
+    if old is not None and (reconstruct or precision):
+        raise UserError("reconstruct and precision need the pictures; they do not go with from_pt")
+    if precision not in (None, *PRECISIONS):
+        raise UserError(f"precision: must be one of {', '.join(PRECISIONS)}, but got {precision!r}")
+
+
+def _index(
+    source: str | None, old: str | None, limit: int | None, tell: Say, *, allow_missing_classes: bool
+) -> FaceIndex:
+    """The faces, or the files to import."""
+    if old is not None:
+        index = index_pt(old).limited(limit)
+    else:
+        assert source is not None
+        index = open_faces(source).limited(limit)
+    if not allow_missing_classes:
+        index.check_classes()
+    for split in index.splits():
+        tell(f"{split}: {len(index.of_split(split))} {'files' if old else 'faces'}")
+    return index
+
+
+def _plan_import(index: FaceIndex, out: str, kind: str | None, model: str | None, *, retry_errors: bool) -> EncodePlan:
+    """What is to be imported; `kind` and `model` say which encoder made the codes, if the user knows."""
+    if kind not in (None, *NETWORKS):
+        raise UserError(f"--encoder_type {kind}: codes come from {' or '.join(NETWORKS)}")
+    if model and kind is None:
+        raise UserError("--encoder_model: needs --encoder_type, which encoder made the codes (psp or e4e)")
+    sha256 = open_checkpoint(kind, model).sha256() if model and kind else ""
+    fingerprint = fingerprint_of_pt(index, kind, sha256)
+    return plan_encoding(index, out, None, fingerprint, retry_errors=retry_errors)
+
+
+def _plan(
+    index: FaceIndex, out: str, kind: str, model: str | None, precision: str | None, tell: Say, *, retry_errors: bool
+) -> EncodePlan:
+    """What is to be encoded."""
+    if kind == "demo":
+        tell("encoder: demo, UNTRAINED random weights, for trying fervit out only")
+    choice = EncoderChoice(kind=kind, checkpoint=absolute(model) if model else None, precision=precision)
+    fingerprint = replace(fingerprint_of(kind, model), precision=precision)
+    return plan_encoding(index, out, choice, fingerprint, retry_errors=retry_errors)
+
+
+def _run(
+    plan: EncodePlan,
+    placing: Callable[[EncodePlan, Cluster], Placement],
+    out: str,
+    inputs: Sequence[str],
+    address: str | None,
+    say: Say | None,
+) -> EncodeSummary:
+    """The job itself."""
+    if len(plan) == 0:
+        return encode_faces(plan, None, say)  # only tidies up, and needs no Ray
+    with connect(address, Path(gettempdir() if is_uri(out) else out, "_ray.log")) as cluster:
+        check_places(cluster, out, inputs)
+        placement = placing(plan, cluster) if plan.encoder is not None else None
+        if placement is not None:
+            (say or silent)(f"running: {placement}")
+        return encode_faces(plan, placement, say)
+
+
+def _tell_result(summary: EncodeSummary, plan: EncodePlan, out: str, verb: str, tell: Say) -> None:
+    """What was done, on a line or some."""
+    rate = f" ({summary.done / summary.seconds:.3g} images/s)" if summary.done else ""
+    tell(
+        f"{verb} {summary.done} images in {summary.seconds:.0f} s{rate}, {plan.present} were there before, "
+        f"{summary.failed} failed; codes in {out}"
+    )
+    if len(summary.hosts) > 1:
+        tell("by machine: " + ", ".join(f"{host} {n}" for host, n in sorted(summary.hosts.items())))
+    if plan.failed_before:
+        tell(f"{plan.failed_before} failed in an earlier run and were left out; --retry_errors tries them again")
+
+
+def _result(summary: EncodeSummary, plan: EncodePlan, out: str, sheet: str | None) -> EncodeResult:
+    return EncodeResult(
+        latent_out=out,
+        done=summary.done,
+        present=plan.present,
+        failed=summary.failed,
+        failed_before=plan.failed_before,
+        seconds=summary.seconds,
+        hosts=summary.hosts,
+        sheet=sheet,
+    )

@@ -1,0 +1,122 @@
+"""`fervit.evaluate`: how good a trained LatentViT is on a split of codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from fervit.api.arguments import as_text, check_at_least
+from fervit.checkpoints.checkpoint import load_checkpoint
+from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation
+from fervit.evaluation.evaluate import evaluate as evaluate_rows
+from fervit.evaluation.results import EvaluationResults
+from fervit.latents import LatentSet
+from fervit.latents.latent_set import read_sha256
+from fervit.latents.source import find_faces
+from fervit.progress import Say, silent
+from fervit.storage import name_of, sibling
+
+
+def evaluate(
+    checkpoint_path: str | Path,
+    latent_test_dir: str | Path,
+    *,
+    output_dir: str | Path = "eval_results",
+    batch_size: int = 32,
+    visualize_samples: int = SAMPLES,
+    latent_train_dir: str | Path | None = None,
+    data_root: str | Path | None = None,
+    say: Say | None = print,
+) -> Evaluation:
+    """Evaluates a model on a split, and writes results, predictions and pictures.
+
+    Args:
+        checkpoint_path: best_model.pt of a run, the best/ folder of a sweep, or `.model` of what trained it.
+        latent_test_dir: folder or URI with the split's Parquet files.
+        output_dir: folder for results and pictures.
+        batch_size: codes in a forward pass.
+        visualize_samples: faces whose attention is drawn, over all classes.
+        latent_train_dir: latents that the model was trained on, to find copies of them in the split; None for train/
+            beside it.
+        data_root: the faces, to show them beside their attention; None for where they were encoded from.
+        say: is given each line of text; None for silence.
+
+    Returns:
+        The split's name, its metrics with 95 % intervals, and the folder of what was written.
+
+    Raises:
+        UserError: a file is missing or not what it should be, or the codes are of another encoder than the model's.
+
+    Example:
+        evaluation = fervit.evaluate("experiments/vit_20260102_030405/best", "latents/test")
+        evaluation.metrics["f1_macro"]
+    """
+    check_at_least(1, {"batch_size": batch_size})
+    check_at_least(0, {"visualize_samples": visualize_samples})
+    split, training, tell = str(latent_test_dir), as_text(latent_train_dir), say or silent
+    checkpoint = load_checkpoint(Path(checkpoint_path))
+    latents = LatentSet.read(split)
+    result = evaluate_rows(
+        checkpoint,
+        latents,
+        Path(output_dir),
+        split=name_of(split),
+        batch_size=batch_size,
+        samples=visualize_samples,
+        training_sha256=read_sha256(training or sibling(latents.path, "train"), required=training is not None),
+        faces=find_faces(latents, as_text(data_root)),
+    )
+    if not checkpoint.encoder:
+        tell("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
+    if latents.encoder.untrained:
+        tell("encoder: demo, UNTRAINED random weights, for trying fervit out only")
+    for line in summary_lines(result):
+        tell(line)
+    return result
+
+
+def summary_lines(evaluation: Evaluation) -> list[str]:
+    """What is said of an evaluation on one screen.
+
+    Args:
+        evaluation: its metrics and where they were written.
+
+    Returns:
+        The lines: metrics with intervals, a line an emotion, copies of training faces, and the files.
+    """
+    metrics = evaluation.metrics
+    lines = [f"{evaluation.split}: {metrics['n']} faces; values with 95 % intervals"]
+    if metrics["seen"] is not None:
+        lines.append(f"  {SEEN[metrics['seen']]}, so the numbers are optimistic")
+    accuracy, f1_macro = (_with_interval(metrics, name) for name in BRIEF)
+    lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, ECE {metrics['ece']:.3f}")
+    lines += [
+        f"  {emotion:<9} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
+        for emotion, row in list(metrics["classification_report"].items())[:7]
+    ]
+    lines.append(_copies(metrics))
+    if metrics["attention"]["flat"]:
+        lines.append(FLAT_REMARK)
+    folder = evaluation.output_dir
+    files = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return [*lines, f"written: {', '.join(files)}", f"to       {folder}"]
+
+
+BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")
+"""The metrics that are shown with their intervals."""
+
+
+def _with_interval(metrics: EvaluationResults, name: Literal["accuracy", "f1_macro"]) -> str:
+    low, high = metrics["intervals_95"][name]
+    return f"{metrics[name]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _copies(metrics: EvaluationResults) -> str:
+    copies = metrics["copies_of_training"]
+    if copies is None:
+        return "copies of training faces: not looked for; --latent_train_dir names the latents trained on"
+    line = f"copies of training faces: {copies['n']} of {metrics['n']}"
+    without = copies["without_copies"]
+    if without is None:
+        return line
+    return f"{line}; without them accuracy {without['accuracy']:.3f}, macro-F1 {without['f1_macro']:.3f}"

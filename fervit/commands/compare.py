@@ -1,0 +1,124 @@
+"""Compares what several runs, sweeps or checkpoints reached, and says which differences are more than noise."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fervit.cli import Parser, positive_int
+from fervit.errors import UserError
+
+if TYPE_CHECKING:
+    from fervit.evaluation.comparison import Compared, Contender
+
+
+def parser() -> Parser:
+    """The flags of `launch/compare.py`.
+
+    Returns:
+        The parser.
+    """
+    flags = Parser(description=__doc__)
+    flags.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, a sweep or an evaluation, or a checkpoint"
+    )
+    flags.add_argument(
+        "--latent_test_dir",
+        help="evaluate all on this split now; left out: what evaluate.py or the sweep said of each model",
+    )
+    flags.add_argument("--format", choices=("table", "csv", "json"), default="table", help="of what is printed")
+    flags.add_argument("--picture", type=Path, default=Path("comparison.png"), help="file for the picture")
+    flags.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
+    return flags
+
+
+def main() -> None:
+    """Runs the command with the flags of `sys.argv`.
+
+    Raises:
+        UserError: none of the paths holds a model, or one cannot read the rows.
+    """
+    flags = parser()
+    args = flags.parse()
+    if args.picture.suffix.lower() != ".png":
+        flags.error(f"--picture {args.picture}: is written as PNG; give it a name that ends in .png")
+
+    from fervit.evaluation.compare import compare, read_contender
+    from fervit.evaluation.figures import draw_comparison
+    from fervit.latents import LatentSet
+
+    latents = LatentSet.read(args.latent_test_dir) if args.latent_test_dir else None
+    contenders: list[Contender] = []
+    for path in args.runs:
+        try:
+            contenders.append(read_contender(path, latents, args.batch_size))
+        except UserError as error:
+            if len(args.runs) == 1 or not path.exists():
+                raise
+            _say(f"left out: {error}")
+    if not contenders:
+        raise UserError("none of these holds a model; give folders of experiments/, checkpoints, or evaluations")
+    rows = compare(contenders)
+    if args.format == "json":
+        print(json.dumps([row.to_json() for row in rows], indent=2))
+    elif args.format == "csv":
+        _csv(rows)
+    else:
+        _table(rows)
+    evaluated = [row for row in rows if row.accuracy is not None]
+    if len(evaluated) < len(rows):
+        _say("not evaluated: --latent_test_dir evaluates all on the same rows")
+    if evaluated:
+        draw_comparison(evaluated, args.picture)
+        _say(f"picture: {args.picture}")
+
+
+def _table(rows: list[Compared]) -> None:
+    def number(value: float | None, interval: tuple[float, float] | None = None) -> str:
+        if value is None:
+            return "-"
+        return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+
+    headings = ["", "validation macro-F1", "split", "n", "accuracy (95 %)", "macro-F1 (95 %)", "McNemar p", ""]
+    cells = [
+        [
+            row.name,
+            number(row.validation_f1_macro),
+            row.split or "-",
+            str(row.n or "-"),
+            number(row.accuracy, row.accuracy_95),
+            number(row.f1_macro, row.f1_macro_95),
+            "-" if row.p_mcnemar is None else f"{row.p_mcnemar:.3g}",
+            row.standing,
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in [headings, *cells]) for i in range(len(headings))]
+    for line in [headings, *cells]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if any(row.standing == "tie" for row in rows):
+        print("tie: within noise of the best, by McNemar's test (Holm-corrected) and a paired bootstrap of macro-F1")
+
+
+def _csv(rows: list[Compared]) -> None:
+    def flat(row: Compared) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in row.to_json().items():
+            if key.endswith("_95"):
+                low, high = value or ("", "")
+                found |= {f"{key}_low": low, f"{key}_high": high}
+            else:
+                found[key] = "" if value is None else value
+        return found
+
+    writer = csv.DictWriter(sys.stdout, list(flat(rows[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat(row) for row in rows)
+
+
+def _say(message: str) -> None:
+    """Beside the table, which alone goes to standard output."""
+    print(message, file=sys.stderr)

@@ -1,0 +1,65 @@
+"""Encodes faces into W+ codes (Parquet) with a StyleGAN encoder, on Ray Data."""
+
+from __future__ import annotations
+
+from fervit.cli import Parser, positive_int
+
+
+def parser() -> Parser:
+    """The flags of `launch/encode.py`.
+
+    Returns:
+        The parser.
+    """
+    flags = Parser(description=__doc__)
+    flags.add_argument(
+        "--data_root",
+        help="folder {train,val,test}/<emotion>/*.png, one split, or fer2013.csv[.gz]; a path or URI (s3://, gs://)",
+    )
+    flags.add_argument("--latent_out", required=True, help="folder for the codes, one folder a split; a path or URI")
+    flags.add_argument("--encoder_type", help="psp, e4e, or demo (untrained, for trying fervit out); left out: psp")
+    flags.add_argument("--encoder_model", help="the encoder's checkpoint, such as pretrained_models/psp_ffhq_encode.pt")
+    flags.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="of the encoder; left out: what the hardware is fast at"
+    )
+    flags.add_argument(
+        "--batch_size", type=positive_int, help="faces that go through the network at once; left out: 4, on a GPU 64"
+    )
+    flags.add_argument("--actors", type=positive_int, help="encoders side by side; left out: one a GPU, or one a node")
+    flags.add_argument(
+        "--gpus_per_actor",
+        type=float,
+        help="share of a GPU an encoder gets, 0 for the CPU; left out: 1 if there are any",
+    )
+    flags.add_argument("--retry_errors", action="store_true", help="try pictures that failed before again")
+    flags.add_argument(
+        "--reconstruct", type=positive_int, metavar="N", help="draw N faces beside what their codes say, as a sheet"
+    )
+    flags.add_argument(
+        "--from_pt", metavar="DIR", help="instead of encoding, import <emotion>_<name>.pt files of earlier scripts"
+    )
+    flags.add_argument(
+        "--limit", type=positive_int, help="encode about this many faces, keeping the share of each class"
+    )
+    flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack an emotion")
+    flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
+    return flags
+
+
+def main() -> None:
+    """Runs the command with the flags of `sys.argv`.
+
+    Raises:
+        UserError: a flag or a file is not what it should be.
+        JobError: not one face could be encoded.
+    """
+    flags = parser()
+    args = flags.parse()
+    if (args.data_root is None) == (args.from_pt is None):
+        flags.error("give either --data_root FACES, or --from_pt DIR to import codes")
+    if args.from_pt is not None and (args.reconstruct or args.precision):
+        flags.error("--reconstruct and --precision need the pictures; they do not go with --from_pt")
+
+    from fervit.api.encode import encode
+
+    encode(**vars(args))

@@ -1,0 +1,47 @@
+"""Evaluates a trained LatentViT on a split of latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fervit.cli import Parser, positive_int, whole_number
+
+
+def parser() -> Parser:
+    """The flags of `launch/evaluate.py`.
+
+    Returns:
+        The parser.
+    """
+    flags = Parser(description=__doc__)
+    flags.add_argument(
+        "--checkpoint_path", type=Path, required=True, help="best_model.pt of a run, or the best/ folder of a sweep"
+    )
+    flags.add_argument("--latent_test_dir", required=True, help="folder with the split's Parquet files")
+    flags.add_argument("--output_dir", type=Path, default=Path("eval_results"), help="folder for results and pictures")
+    flags.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
+    flags.add_argument(
+        "--visualize_samples", type=whole_number, default=5, help="faces whose attention is drawn, over all classes"
+    )
+    flags.add_argument(
+        "--latent_train_dir",
+        help="latents that the model was trained on, to find copies of them in the test split; left out: train/ beside "
+        "the test split",
+    )
+    flags.add_argument(
+        "--data_root", help="the faces, to show them beside their attention; left out: where encode.py found them"
+    )
+    return flags
+
+
+def main() -> None:
+    """Runs the command with the flags of `sys.argv`.
+
+    Raises:
+        UserError: a file is missing or not what it should be.
+    """
+    args = parser().parse()
+
+    from fervit.api.evaluate import evaluate
+
+    evaluate(**vars(args))

@@ -1,0 +1,129 @@
+"""Says which emotion a trained model sees in pictures of faces."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fervit.cli import Parser
+from fervit.errors import UserError
+
+if TYPE_CHECKING:
+    from fervit.evaluation.predictor import Prediction
+
+
+def parser() -> Parser:
+    """The flags of `launch/predict.py`.
+
+    Returns:
+        The parser.
+    """
+    flags = Parser(description=__doc__)
+    flags.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="pictures, or folders of them")
+    flags.add_argument(
+        "--checkpoint_path", type=Path, required=True, help="best_model.pt of a run, or the best/ folder of a sweep"
+    )
+    flags.add_argument("--encoder_model", help="the encoder's checkpoint: the one that the model was trained on")
+    flags.add_argument("--encoder_type", help="psp, e4e or demo; left out: the one that the model names")
+    flags.add_argument(
+        "--align", action="store_true", help="find the face and cut it out as FFHQ's are; needs --face_detector"
+    )
+    flags.add_argument("--face_detector", help="YuNet's ONNX file, face_detection_yunet_2023mar.onnx")
+    flags.add_argument("--format", choices=("table", "json"), default="table", help="of what is printed")
+    flags.add_argument("--save_pictures", type=Path, metavar="DIR", help="write the pictures with their predictions")
+    return flags
+
+
+def main() -> int:
+    """Runs the command with the flags of `sys.argv`.
+
+    Returns:
+        The exit status: 1 if a picture has no prediction, else 0.
+
+    Raises:
+        UserError: a file is missing or not what it should be.
+    """
+    flags = parser()
+    args = flags.parse()
+    if args.align and args.face_detector is None:
+        flags.error("--align: needs --face_detector, YuNet's ONNX file (0.2 MB, see third_party/README.md)")
+    if args.face_detector is not None and not args.align:
+        flags.error("--face_detector: goes with --align, which finds the face and cuts it out")
+    paths = _pictures(args.pictures)
+    if args.save_pictures is not None and any(p.resolve().is_relative_to(args.save_pictures.resolve()) for p in paths):
+        raise UserError(f"--save_pictures {args.save_pictures}: holds pictures that are read; give another folder")
+
+    from fervit.checkpoints.checkpoint import load_checkpoint
+    from fervit.evaluation.predictor import TrainedModel, open_encoder
+    from fervit.images.detector import FaceDetector
+
+    checkpoint = load_checkpoint(args.checkpoint_path)
+    detector = FaceDetector(args.face_detector) if args.align else None
+    model = TrainedModel(checkpoint, open_encoder(checkpoint, args.encoder_model, args.encoder_type), detector)
+    if not model.encoder:
+        _warn("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
+    elif model.encoder.untrained:
+        _warn("encoder: demo, UNTRAINED random weights, for trying fervit out only")
+    predictions = model.predict(paths)
+    if args.save_pictures is not None:
+        _save(predictions, paths, args.save_pictures)
+    if args.format == "json":
+        print(json.dumps([prediction.to_json() for prediction in predictions], indent=2))
+    else:
+        _table(predictions)
+    return 1 if any(prediction.error for prediction in predictions) else 0
+
+
+def _pictures(given: list[Path]) -> list[Path]:
+    from fervit.images.pictures import SUFFIXES
+
+    paths: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise UserError(f"{path}: holds no picture ({', '.join(SUFFIXES)})")
+            paths += inside
+        elif path.is_file():
+            paths.append(path)
+        else:
+            raise UserError(f"{path}: there is no such picture")
+    return paths
+
+
+def _table(predictions: list[Prediction]) -> None:
+    width = min(60, max(len(prediction.name) for prediction in predictions))
+    for prediction in predictions:
+        if prediction.error:
+            print(f"{prediction.name:<{width}}  -          {prediction.error}")
+            continue
+        others = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[1:3]
+        line = f"{prediction.name:<{width}}  {prediction.label:<9} {prediction.confidence:.2f}"
+        line += "   then " + ", ".join(f"{name} {share:.2f}" for name, share in others)
+        if prediction.faces is not None and prediction.faces > 1:
+            line += f"   (the largest of {prediction.faces} faces)"
+        print(line)
+
+
+def _save(predictions: list[Prediction], paths: list[Path], folder: Path) -> None:
+    from fervit.evaluation.annotate import save_annotated
+    from fervit.evaluation.predictor import read_pixels
+
+    taken: set[str] = set()
+    for prediction, path in zip(predictions, paths, strict=True):
+        if prediction.error:
+            continue
+        name, n = path.stem, 1
+        while name in taken:
+            n += 1
+            name = f"{path.stem}_{n}"
+        taken.add(name)
+        save_annotated(read_pixels(path), prediction, folder / f"{name}.png")
+    _warn(f"{len(taken)} annotated pictures in {folder}")
+
+
+def _warn(message: str) -> None:
+    """Beside the predictions, which alone go to standard output."""
+    print(message, file=sys.stderr)

@@ -1,0 +1,40 @@
+"""Writes report.html: one page, in one file, that shows what a sweep, a training run or an evaluation found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fervit.cli import Parser
+
+
+def parser() -> Parser:
+    """The flags of `launch/report.py`.
+
+    Returns:
+        The parser.
+    """
+    flags = Parser(description=__doc__)
+    flags.add_argument(
+        "folder", type=Path, help="of a sweep or a run in experiments/, or what launch/evaluate.py wrote"
+    )
+    flags.add_argument(
+        "--evaluation", type=Path, metavar="DIR", help="what evaluate.py wrote for it; left out: evaluation/ in it"
+    )
+    flags.add_argument(
+        "--data_root", help="the faces, to show those that the model gets wrong; left out: where encode.py found them"
+    )
+    return flags
+
+
+def main() -> None:
+    """Runs the command with the flags of `sys.argv`.
+
+    Raises:
+        UserError: the folder holds no results.
+    """
+    args = parser().parse()
+
+    from fervit.report.write import write_report
+
+    path = write_report(args.folder, evaluation=args.evaluation, data_root=args.data_root)
+    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in any browser")

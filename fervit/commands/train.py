@@ -1,0 +1,43 @@
+"""Trains one LatentViT, in a process of this machine or with Ray Train, and goes on with a run that was cut short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fervit.cli import Parser, add_fields, positive_int
+from fervit.training.config import TrainConfig
+from fervit.training.recipes import RECIPES
+
+
+def parser() -> Parser:
+    """The flags of `launch/train.py`.
+
+    Returns:
+        The parser.
+    """
+    flags = Parser(description=__doc__)
+    flags.add_argument("--latent_train_dir", help="folder with the training split's Parquet files")
+    flags.add_argument("--latent_val_dir", help="folder with the validation split's Parquet files")
+    flags.add_argument("--recipe", choices=list(RECIPES), help="a set of hyperparameters; flags override it")
+    flags.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run of this folder")
+    flags.add_argument("--workers", type=positive_int, help="processes that train together, by DDP (default: 1)")
+    flags.add_argument("--use_gpu", action="store_true", default=None, help="a GPU a worker; used anyway if there is")
+    flags.add_argument("--no_use_gpu", action="store_false", dest="use_gpu", default=None, help="train on the CPU")
+    flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or this machine")
+    add_fields(flags, TrainConfig, "hyperparameters")
+    return flags
+
+
+def main() -> None:
+    """Runs the command with the flags of `sys.argv`.
+
+    Raises:
+        UserError: a flag or the latents are not what they should be.
+        JobError: the training diverged, ran out of memory, or lost its workers too often.
+        KeyboardInterrupt: with a text that says how to go on.
+    """
+    args = parser().parse()
+
+    from fervit.api.train import train
+
+    train(**vars(args))

@@ -1,0 +1,75 @@
+"""Searches for the best LatentViT over a space of hyperparameters, on Ray Tune with Optuna."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from fervit.cli import Parser
+
+
+def parser() -> Parser:
+    """The flags of `launch/tune.py`.
+
+    Returns:
+        The parser.
+    """
+    flags = Parser(description=__doc__)
+    flags.add_argument(
+        "--space", type=Path, required=True, help="the search space file, such as search_spaces/vit.yaml"
+    )
+    flags.add_argument("--latents", default="latents", help="folder with train/, val/ and test/ latents")
+    flags.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=V",
+        help="override a key of the space file, such as search.trials=16; may be repeated",
+    )
+    flags.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="SWEEP",
+        help="go on with a sweep that was interrupted, or add trials to one that has ended: the folder given, or the "
+        "newest of this space; where there is none, a new one starts",
+    )
+    flags.add_argument(
+        "--dry_run", action="store_true", help="say what the sweep would do and take, without starting a trial"
+    )
+    flags.add_argument(
+        "--second_look",
+        action="store_true",
+        help="open the test split again where the choice has changed since it was opened; this is recorded",
+    )
+    flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
+    return flags
+
+
+def main() -> None:
+    """Runs the command with the flags of `sys.argv`.
+
+    Raises:
+        UserError: the space or the latents are not what they should be.
+        JobError: no trial finished.
+        KeyboardInterrupt: with a text that says how to go on.
+    """
+    args = parser().parse()
+
+    from fervit.api.tune import SweepInterrupted, dry_run, tune
+
+    given = {"overrides": args.set, "resume": _resume(args.resume), "address": args.address}
+    if args.dry_run:
+        dry_run(args.space, args.latents, **given)
+        return
+    try:
+        tune(args.space, args.latents, **given, second_look=args.second_look)
+    except SweepInterrupted as interrupt:
+        command = shlex.join(["python", *sys.argv]) + ("" if args.resume is not None else " --resume")
+        raise KeyboardInterrupt(interrupt.summary(command)) from None
+
+
+def _resume(given: str | None) -> bool | str:
+    """`--resume`, left out, bare, or with a folder, as `fervit.tune` takes it."""
+    return False if given is None else given or True

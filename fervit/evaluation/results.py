@@ -1,0 +1,88 @@
+"""The content of evaluation_results.json."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from fervit.files import JsonObject
+
+
+class Scores(TypedDict):
+    """The metrics of predictions on some rows."""
+
+    n: int
+    """The number of rows."""
+    accuracy: float
+    f1_macro: float
+    """The mean F1 of the classes that are true or predicted anywhere."""
+    f1_weighted: float
+    """The mean F1 of the classes, weighted by their rows."""
+    balanced_accuracy: float | None
+    """The mean recall of the classes that have rows; None if only one class has rows."""
+
+
+class DetailedScores(Scores):
+    """The metrics of predictions on some rows, for each class as well."""
+
+    classification_report: dict[str, dict[str, float]]
+    """scikit-learn's report: for each emotion its precision, recall, f1-score and support."""
+    confusion_matrix: list[list[int]]
+    """Counts [7][7]; rows are true classes, columns are predicted classes."""
+
+
+class Copies(TypedDict):
+    """The rows whose picture the model was trained on."""
+
+    n: int
+    """The number of these rows."""
+    without_copies: Scores | None
+    """The metrics of the other rows; None if all rows are such copies or none is."""
+
+
+class MeanAttention(TypedDict):
+    """The attention of the model, averaged over some faces of each class."""
+
+    flat: bool
+    """Whether attention is nearly even over the styles (see `fervit.evaluation.attention.FLAT`)."""
+    peak: float
+    """The mean over faces of the share of the strongest style, in multiples of an even share."""
+    rollout: dict[str, list[float]]
+    """The mean attention rollout [seq_len] of each emotion."""
+
+
+class EvaluatedCheckpoint(TypedDict):
+    """The model that was evaluated."""
+
+    fingerprint: str
+    """The SHA-256 of its weights."""
+    epoch: int
+    validation: dict[str, float]
+    """The metrics of that epoch on the validation split."""
+    data: dict[str, str]
+    """The fingerprints of its training and validation split."""
+
+
+class EvaluatedLatents(TypedDict):
+    """The rows that the model was evaluated on."""
+
+    path: str
+    fingerprint: str
+
+
+class EvaluationResults(DetailedScores):
+    """The content of evaluation_results.json."""
+
+    split: str
+    seen: str | None
+    """"train" or "val" if the model was trained on these rows or chosen by them, else None."""
+    ece: float
+    """The expected calibration error."""
+    intervals_95: dict[str, list[float]]
+    """The 95 % interval [low, high] of each metric, and of the F1 of each class as `f1_<emotion>`."""
+    copies_of_training: Copies | None
+    """None if the training pictures were not at hand."""
+    attention: MeanAttention
+    checkpoint: EvaluatedCheckpoint
+    latents: EvaluatedLatents
+    encoder: JsonObject
+    """The fingerprint of the encoder (`EncoderFingerprint.to_json`)."""

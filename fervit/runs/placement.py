@@ -1,0 +1,44 @@
+"""What a training gets of the hardware: of a cluster's, or of this machine's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fervit.cluster.nodes import Cluster
+from fervit.errors import UserError
+
+CPUS_BESIDE_A_GPU = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The processes of a training and what each of them gets."""
+
+    workers: int
+    """The number of processes."""
+    cpus: int
+    """The CPUs of each process, which are also its threads."""
+    gpu: bool
+    """Whether each process has a GPU of its own."""
+
+
+def place(cluster: Cluster, workers: int, use_gpu: bool | None) -> Workers:
+    """Shares the cluster out: a GPU a worker where there are some and `use_gpu` is not False, else all CPUs.
+
+    Raises:
+        UserError: the cluster has less than that.
+    """
+    where = "this cluster" if cluster.dashboard else "this machine"
+    if use_gpu and cluster.gpus < 1:
+        raise UserError(f"--use_gpu: {where} has no GPU; leave it out to train on the CPU")
+    gpu = cluster.gpus >= 1 if use_gpu is None else use_gpu
+    if gpu and workers > cluster.gpus:
+        raise UserError(f"--workers {workers}: the cluster has {cluster.gpus:g} GPUs, and each worker needs one")
+    if workers > cluster.cpus:
+        raise UserError(f"--workers {workers}: the cluster has {cluster.cpus:g} CPUs, and each worker needs one")
+    cpus = max(
+        n
+        for n in range(1, int(max(node.cpus for node in cluster.nodes)) + 1)
+        if n == 1 or sum(int(node.cpus // n) for node in cluster.nodes) >= workers
+    )
+    return Workers(workers=workers, cpus=min(cpus, CPUS_BESIDE_A_GPU) if gpu else cpus, gpu=gpu)

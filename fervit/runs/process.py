@@ -1,0 +1,185 @@
+"""A run in one process of this machine, without Ray: the process imports torch while the command reads the latents.
+
+The command hands the job over a pipe and follows the run's events. The process ends when the pipe is closed, so it
+never outlives the command. A process that dies is replaced; what ends the command itself is answered by `--resume`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from fervit.cluster.nodes import Cluster, Node
+from fervit.errors import JobError
+from fervit.hardware import device_of, usable_cpus
+from fervit.latents import LatentSet
+from fervit.runs.folder import RunFolder
+from fervit.runs.placement import Workers
+from fervit.training.config import TrainConfig
+
+MAX_FAILURES = 3
+"""Times that a run goes on by itself after the death of its process."""
+COMMAND = "import sys; sys.path[:] = {path!r}; from fervit.runs.process import serve; serve()"
+
+
+class WarmProcess:
+    """A Python process that imports what a training needs and then waits for a job."""
+
+    def __init__(self) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND.format(path=[entry for entry in sys.path if isinstance(entry, str)])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            process_group=0,  # Ctrl-C is the command's to answer
+        )
+        self._gpus: int | None = None
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs that torch sees; waits until torch is imported.
+
+        Raises:
+            JobError: the process has ended.
+        """
+        if self._gpus is None:
+            assert self._process.stdout is not None
+            line = self._process.stdout.readline()
+            if not line:
+                raise JobError(f"the training's process could not start ({self.last_words()}); start the command again")
+            self._gpus = int(json.loads(line)["gpus"])
+        return self._gpus
+
+    def machine(self) -> Cluster:
+        """This machine as a cluster of one node."""
+        node = Node(address="this machine", cpus=usable_cpus(), gpus=self.gpus)
+        return Cluster(nodes=(node,), dashboard=None, started_here=True)
+
+    def run(self, job: dict[str, Any]) -> int:
+        """Hands the job over, waits for the process to end, and returns its status, negative for a signal."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # the process may die, or have died
+            pickle.dump(job, self._process.stdin, protocol=5)
+            self._process.stdin.flush()
+        status = self._process.wait()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        return status
+
+    def last_words(self) -> str:
+        """The last line that the process wrote before it had a job; "no message" for none."""
+        self._process.wait()
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+        self._process.wait()
+
+
+class ProcessJob:
+    """A run in a process of this machine while the command follows its events.
+
+    Args:
+        process: the process that trains first; one that dies is replaced.
+        config: the hyperparameters.
+        train: the training split.
+        val: the validation split.
+        workers: as `place` found.
+        folder: the folder of the run.
+    """
+
+    def __init__(
+        self,
+        process: WarmProcess,
+        config: TrainConfig,
+        train: LatentSet,
+        val: LatentSet,
+        workers: Workers,
+        folder: RunFolder,
+    ) -> None:
+        for path in (folder.events, folder.stop):
+            path.unlink(missing_ok=True)
+        self.error: BaseException | None = None
+        """What ended the run other than its own code: its process died too often."""
+        self._process, self._closed = process, False
+        job = {
+            "config": config,
+            "folder": folder,
+            "threads": workers.cpus,
+            "device": device_of(float(workers.gpu)),
+            "latents": (train, val),
+        }
+        # Not in the main thread: Ctrl-C is answered there.
+        self._thread = threading.Thread(target=self._run, args=(job,), daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether a process trains or is being replaced."""
+        return self._thread.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        """Waits for the end, for so many seconds at most."""
+        self._thread.join(seconds)
+
+    def close(self) -> None:
+        """Ends the process at once if it still trains."""
+        self._closed = True
+        self._process.kill()
+        self._thread.join()
+
+    def _run(self, job: dict[str, Any]) -> None:
+        for deaths in range(MAX_FAILURES + 1):
+            if deaths:
+                self._process = WarmProcess()
+            if self._closed:
+                self._process.kill()
+            status = self._process.run(job)
+            if status == 0 or self._closed:
+                return
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        self.error = ChildProcessError(f"its process died {MAX_FAILURES + 1} times, the last time of {how}")
+
+
+def serve() -> None:
+    """What the process does: it imports, takes a job from its standard input, trains, and ends."""
+    import torch
+
+    answer = os.fdopen(os.dup(1), "w")
+    print(json.dumps({"gpus": torch.cuda.device_count()}), file=answer, flush=True)
+    from fervit.runs.worker import WorkerJob, run_on_worker
+
+    try:
+        job = pickle.load(sys.stdin.buffer)  # from the command that started this process, over a pipe of its own
+    except (EOFError, pickle.UnpicklingError):
+        return  # the command has ended
+    entered = time.time()
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    folder: RunFolder = job["folder"]
+    with folder.ray_log.open("a") as log, folder.process_lock.open("w") as lock:
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        own = WorkerJob(config=job["config"], folder=folder, threads=job["threads"], device=job["device"])
+        run_on_worker(own, *job["latents"], entered=entered, imported=entered)
+
+
+def _end_with_the_command() -> None:
+    """Ends this process once the pipe from the command is closed."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)

@@ -1,0 +1,73 @@
+"""The whole way in a real Jupyter kernel: functions, what they show, and what a cell's last value looks like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbclient
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
+
+CELLS = {
+    "faces": """
+from pathlib import Path
+
+import fervit
+from fervit.images.demo_faces import write_demo_faces
+write_demo_faces(Path("faces"), {"train": 4, "val": 2, "test": 1}, seed=0)""",
+    "encode": 'fervit.encode("faces", "latents", encoder_type="demo")  # with a Ray that it starts and stops itself',
+    "train": 'run = fervit.train("latents/train", "latents/val", recipe="strong", epochs=2)\nrun',
+    "ray": "import ray\nray.init(num_cpus=2, log_to_driver=False, configure_logging=False);",
+    "tune": """
+space = {
+    "name": "notebook",
+    "parameters": {"lr": {"distribution": "log_uniform", "min": 1e-4, "max": 1e-2}},
+    "fixed": {"embed_dim": 16, "heads": 2, "depth": 1, "mlp_dim": 16},
+    "search": {"trials": 2},
+    "early_stopping": {"max_epochs": 2, "grace_epochs": 1},
+}
+result = fervit.tune(space, "latents")  # on the Ray that is there, which stays
+assert ray.is_initialized()
+result""",
+    "evaluate": 'fervit.evaluate(result.model, "latents/test", say=None)',
+    "predict": """
+model = fervit.load(result.model, encoder_type="demo")
+[face.label for face in model.predict(sorted(Path("faces").rglob("*.png"))[:2])]""",
+    "help": "help(fervit.tune)",
+    "mistake": 'fervit.tune({**space, "search": {"trails": 2}}, "latents")',
+}
+
+
+def shown(cell: NotebookNode, kind: str) -> str:
+    """What a cell shows of a kind: "stdout", "stderr", "execute_result", or "display_data"."""
+    outputs = [each for each in cell.outputs if kind in (each.output_type, each.get("name"))]
+    return "".join(each.text if "text" in each else each.data["text/plain"] for each in outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_whole_way_in_a_notebook(tmp_path: Path) -> None:
+    notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in CELLS.values()])
+    settings = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=settings)
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="UserError") as error:
+        client.execute()  # the last cell shows how a mistake looks
+    assert "space: search: there is no key 'trails'; did you mean 'trials'?" in str(error.value)
+    cell = dict(zip(CELLS, notebook.cells, strict=True))
+    assert [name for name in CELLS if shown(cell[name], "stderr")] == []
+    assert "encoded 49 images" in shown(cell["encode"], "stdout")
+    assert "EncodeResult(latent_out='latents', done=49" in shown(cell["encode"], "execute_result")
+    assert shown(cell["train"], "stdout").count("\nepoch ") == 2
+    assert "state='finished', epochs=2" in shown(cell["train"], "execute_result")
+    lines, result = shown(cell["tune"], "stdout"), shown(cell["tune"], "execute_result")
+    assert "\x1b" not in lines  # no live table
+    assert "2/2" in lines
+    assert "Best: trial" in lines
+    assert result.startswith("SweepResult(notebook: 2 trials")
+    assert result.count("\n") < 8
+    assert shown(cell["evaluate"], "stdout") == ""
+    assert "Evaluation(test: 7 faces, accuracy" in shown(cell["evaluate"], "execute_result")
+    assert shown(cell["predict"], "execute_result").count("'") == 4
+    for words in ("space: str | pathlib", "overrides: keys of the space", "SweepResult"):
+        assert words in shown(cell["help"], "stdout")

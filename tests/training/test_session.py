@@ -1,0 +1,150 @@
+"""A session: when it saves, how it goes on, and what it does when asked to stop or given notice. No Ray."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fervit.cluster import preemption
+from fervit.errors import UserError
+from fervit.runs.session import RUN, TRIAL, Saving, Session, SessionFiles
+from fervit.training.config import TrainConfig
+from fervit.training.data import DeviceLatents
+from fervit.training.epoch import EpochResult
+from fervit.training.trainer import Trainer
+from tests.conftest import latent_set
+
+CONFIG = TrainConfig(
+    seq_len=4, latent_dim=16, embed_dim=8, depth=1, heads=2, mlp_dim=8, batch_size=32, lr=3e-3, epochs=6
+)
+TRAIN, VAL = DeviceLatents(latent_set(30)), DeviceLatents(latent_set(10, seed=1))
+RARELY = 1e-12
+"""A share of the time with which only the first epoch is saved without being asked for."""
+
+
+def session(folder: Path, saving: Saving = RUN) -> Session:
+    files = SessionFiles(best=folder / "best_model.pt", last=folder / "last.pt", stop=folder / ".stop")
+    return Session(Trainer(CONFIG, TRAIN, VAL), files, saving)
+
+
+def on_disk(folder: Path) -> tuple[int, int, dict[str, torch.Tensor]]:
+    """The epoch of the best model, the epoch of the state, and the best model's weights, which both must hold."""
+    best, last = (torch.load(folder / name, weights_only=True) for name in ("best_model.pt", "last.pt"))
+    return best["epoch"], last["trainer"]["epoch"], best["model_state_dict"]
+
+
+def without_clocks(epochs: list[EpochResult]) -> list[EpochResult]:
+    return [replace(epoch, seconds=0.0, samples_per_second=0.0) for epoch in epochs]
+
+
+def trained(one: Session) -> list[EpochResult]:
+    """The epochs up to the end, a notice or a request to stop."""
+    epochs = []
+    while not (one.trainer.finished or one.leaving or one.stopping):
+        result = one.run_epoch()
+        if result is not None:
+            epochs.append(result)
+    return epochs
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> list[EpochResult]:
+    trainer = Trainer(CONFIG, TRAIN, VAL)
+    return without_clocks([trainer.run_epoch() for _ in range(CONFIG.epochs)])
+
+
+@pytest.fixture
+def notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file by which this machine alone is given notice."""
+    monkeypatch.setattr(preemption, "NOTICE", tmp_path / "notice")
+    return tmp_path / "notice"
+
+
+@pytest.mark.parametrize("saving", [RUN, TRIAL])
+def test_a_notice_saves_and_leaves_and_the_training_goes_on_elsewhere(
+    tmp_path: Path, notice: Path, undisturbed: list[EpochResult], saving: Saving
+) -> None:
+    first = session(tmp_path, replace(saving, share=RARELY))
+    epochs = [first.run_epoch(), first.run_epoch()]
+    assert first.saved_epoch == 1
+    notice.write_text(f"{time.time() + 30:.0f} a test\n")
+    epochs.append(first.run_epoch())  # its last epoch was not on disk
+    assert first.leaving
+    assert first.saved_epoch == on_disk(tmp_path)[1] == 3
+
+    again = session(tmp_path, saving)
+    assert again.restore() == epochs[-1]
+    assert again.run_epoch() is None  # on the same machine nothing more is trained
+    assert again.leaving
+    notice.unlink()
+
+    elsewhere = session(tmp_path, saving)
+    elsewhere.restore()
+    epochs += trained(elsewhere)
+    assert without_clocks([epoch for epoch in epochs if epoch]) == undisturbed
+
+
+def test_a_notice_does_not_take_away_a_training_that_has_just_ended(tmp_path: Path, notice: Path) -> None:
+    one = session(tmp_path)
+    for _ in range(CONFIG.epochs - 1):
+        one.run_epoch()
+    one._files.last.unlink()
+    one.saved_epoch = 0
+    notice.write_text(f"{time.time() + 30:.0f} a test\n")
+    assert one.run_epoch() is not None
+    assert one.trainer.finished
+    assert not one.leaving
+
+
+def test_a_request_to_stop_saves(tmp_path: Path, undisturbed: list[EpochResult]) -> None:
+    first = session(tmp_path, replace(RUN, share=RARELY))
+    epochs = [first.run_epoch(), first.run_epoch()]
+    (tmp_path / ".stop").touch()
+    epochs.append(first.run_epoch())
+    assert first.stopping
+    assert first.saved_epoch == 3
+    (tmp_path / ".stop").unlink()
+    second = session(tmp_path)
+    second.restore()
+    epochs += trained(second)
+    assert without_clocks([epoch for epoch in epochs if epoch]) == undisturbed
+
+
+def test_the_best_model_and_the_state_are_of_one_history_whenever_it_is_killed(tmp_path: Path) -> None:
+    """A run writes both together; a trial's best model may be newer than its state, until it goes on."""
+    for name, saving in (("run", RUN), ("trial", TRIAL)):
+        folder = tmp_path / name
+        first = session(folder, replace(saving, share=RARELY))
+        while not (first.trainer.improved and first.trainer.epoch > 1):
+            first.run_epoch()
+        best, last, _ = on_disk(folder)
+        assert last == 1
+        assert best == (1 if name == "run" else first.trainer.epoch)
+        (folder / ".last.pt.cut_off").touch()  # what it was writing when it was killed
+
+        second = session(folder, saving)
+        second.restore()
+        best, last, weights = on_disk(folder)
+        assert (best, last) == (1, 1)
+        state = torch.load(folder / "last.pt", weights_only=True)
+        assert all(torch.equal(state["best_weights"][name], weight) for name, weight in weights.items())
+        assert not list(folder.glob(".*"))
+
+
+def test_only_runs_save_their_last_epoch(tmp_path: Path) -> None:
+    for name, saving, last in (("run", RUN, CONFIG.epochs), ("trial", TRIAL, 1)):
+        one = session(tmp_path / name, replace(saving, share=RARELY))
+        trained(one)
+        assert one.saved_epoch == last
+        assert one.trainer.best is not None
+        assert on_disk(tmp_path / name)[0] == one.trainer.best.epoch
+
+
+def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"last\.pt: is damaged"):
+        session(tmp_path).restore()
