@@ -68,7 +68,7 @@ class WarmProcess:
         return Cluster(nodes=(node,), dashboard=None, started_here=True)
 
     def run(self, job: dict[str, Any]) -> int:
-        """Sends the job to the process, waits for its end, and returns its exit status, which a signal makes negative."""
+        """Sends the job to the process, waits for its end, and returns its exit status, negative after a signal."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # the process may have died
             pickle.dump(job, self._process.stdin, protocol=5)

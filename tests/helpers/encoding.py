@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
-from fervit.encoders.registry import EncoderFingerprint, fingerprint_of
+from fervit.encoders.fingerprint import EncoderFingerprint
+from fervit.encoders.registry import fingerprint_of
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
@@ -17,7 +18,7 @@ DEMO = EncoderChoice(kind="demo", precision="float32")
 
 @cache
 def demo_fingerprint() -> EncoderFingerprint:
-    """What the demo encoder's codes are marked with; it runs the network, which takes seconds."""
+    """What the demo encoder's codes are marked with. Found out once: it runs the network, for seconds."""
     return fingerprint_of("demo")
 
 
