@@ -69,14 +69,22 @@ def test_another_policy_has_the_same_budget_and_stops_trials(recorded: Path) -> 
     assert 0 < found.best <= max(curve.epochs[-1].f1_macro for curve in recording.trials)
 
 
-def test_what_optunasearch_is_told_changes_what_it_suggests(recorded: Path) -> None:
-    recording = read_recording(recorded)
+def test_as_optunasearch_the_sampler_hears_that_stopped_trials_are_complete(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[SpaceSampler] = []
 
-    def bests(told: Told) -> list[tuple[float, int]]:
-        found = [
-            replay(recording, sampler="tpe", scheduler="asha", seed=seed, epochs=50, slots=SLOTS, told=told)
-            for seed in range(6)
-        ]
-        return [(one.best, one.trials) for one in found]
+    class Kept(SpaceSampler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
 
-    assert bests("fervit") != bests("optunasearch")
+    monkeypatch.setattr("fervit.search.replay.SpaceSampler", Kept)
+    ways: tuple[Told, ...] = ("fervit", "optunasearch")
+    for told in ways:
+        replay(read_recording(recorded), sampler="tpe", scheduler="asha", seed=2, epochs=45, slots=SLOTS, told=told)
+    ours, theirs = ({trial.state.name for trial in sampler.trials} for sampler in made)
+    assert ours == {"COMPLETE", "PRUNED"}
+    assert "PRUNED" not in theirs
+    reported = [max(trial.intermediate_values, default=0) for trial in made[1].trials]
+    assert max(reported) == 3  # the report that ends a trial is never passed on
