@@ -33,12 +33,12 @@ from fervit.search.records.events import EpochEnded, TrialEnded
 from fervit.search.space.space_file import parse_space
 
 SLOTS = 2
-"""Of each node."""
+"""The number of trials that run at once on each node."""
 ROUNDS = 5
-"""Trials that follow each other in a slot."""
+"""The number of trials that run one after the other in each slot."""
 SECONDS = 12.0
-"""From a trial's first report to its last; so long a slot is not free. All processes must have started within it, or
-fewer trials than slots are in flight."""
+"""The seconds from a trial's first report to its last. All processes must start within this time, since otherwise the
+first trials end before all slots have a trial."""
 STORE = 80 * 1024**2
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="from a trial's first report to its last")
     parser.add_argument("--parts", type=positive_int, help="measure the look at so many part files instead")
     args = parser.parse()
-    # A hundred processes that start on two cores take longer than Ray's minute, after which it would begin them anew.
+    # A hundred processes take longer than a minute to start on two cores, after which Ray would start them again.
     os.environ["RAY_worker_register_timeout_seconds"] = "900"  # noqa: SIM112  (Ray spells it so)
     if args.parts:
         parts(args.parts)
@@ -66,7 +66,7 @@ def space(slots: int) -> Any:
 
 
 def measure(nodes: int, seconds: float) -> Ran:
-    """A sweep on so many fake nodes."""
+    """Runs a sweep on this many fake nodes, and measures it."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -87,7 +87,7 @@ def measure(nodes: int, seconds: float) -> Ran:
 
 
 def parts(n: int) -> None:
-    """How long an encoding job that goes on looks at what is there, with parts of the size that GPUs write."""
+    """Measures how long a resumed encoding job reads the existing parts, which have the size that GPUs write."""
     rows, codes = PART_ROWS["cuda"], np.zeros((PART_ROWS["cuda"], 1, 1), np.float16)
     encoder = EncoderFingerprint(encoder="nothing", checkpoint_sha256="", seq_len=1, latent_dim=1)
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +128,8 @@ def report(nodes: int, ran: Ran) -> None:
         f"{100 * ran.cpu / ran.wall:.0f} % of a core)",
         flush=True,
     )
-    after = [wait for moment, wait in waits if moment > full]  # while processes start, they take the cores
+    # The time in which processes start is left out, since their imports take the cores.
+    after = [wait for moment, wait in waits if moment > full]
     if len(after) > 1:
         parts = statistics.quantiles(after, n=20)
         print(

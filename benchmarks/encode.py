@@ -35,7 +35,7 @@ from fervit.encoders.registry import Encoder
 from fervit.encoders.runner import EncoderRunner
 
 GFLOP_AN_IMAGE = 144.96
-"""Convolutions and linear layers of the plain form at 18 styles (torch.utils.flop_counter)."""
+"""The GFLOP of the convolutions and linear layers of the plain form, at 18 styles (by torch.utils.flop_counter)."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def random_network() -> GradualStyleEncoder:
-    """Full size; random weights that keep activations in range. Speed does not depend on them."""
+    """Makes a network of full size. Its random weights keep activations in range and do not change its speed."""
     network = GradualStyleEncoder().eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -110,7 +110,7 @@ def measure_network(plain: GradualStyleEncoder, batch_size: int, rounds: int, de
 
 
 def in_batches(network: nn.Module, pixels: np.ndarray, batch_size: int, *, tf32: bool = False) -> Tensor:
-    """The usual loop: a batch after the other, contiguous, eager."""
+    """Encodes one batch after the other in the usual loop, contiguous and eager."""
     device = next(network.parameters()).device
     codes = []
     with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=tf32):
@@ -132,7 +132,7 @@ def timed(form: Callable[[], Tensor], repeats: int, device: str) -> tuple[float,
 
 
 def gemm_rate(form: str, device: str) -> float:
-    """GFLOP/s of a large square matrix product in the format of a form."""
+    """Measures the GFLOP/s of a large square matrix product, in the number format of a form."""
     side = 2048 if device == "cpu" else 8192
     a = torch.randn(side, side, device=device).to(torch.bfloat16 if "bfloat16" in form else torch.float32)
     torch.backends.cuda.matmul.allow_tf32 = "TF32" in form

@@ -1,4 +1,4 @@
-"""Sweeps of trials that do nothing, to measure what surrounds them."""
+"""Runs sweeps of trials that do nothing, to measure the overhead of the driver and of Ray Tune."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from fervit.training.epoch import FIELDS
 
 
 class Ran(NamedTuple):
-    """A sweep that has ended."""
+    """The measurements of a sweep that has ended."""
 
     ledger: Ledger
     events: list[Event]
     cpu: float
-    """Seconds of the driver's processor."""
+    """The CPU seconds of the driver."""
     wall: float
 
 
@@ -35,9 +35,9 @@ def run_instant(space: SearchSpace, folder: Path, seconds: float = 0.0) -> Ran:
     """Runs a sweep whose trials do nothing on the Ray that this process is connected to.
 
     Args:
-        space: what is searched; its `max_epochs` says how often a trial reports.
-        folder: of the sweep.
-        seconds: between a trial's first report and its last.
+        space: the search space. Its `max_epochs` is the number of reports of a trial.
+        folder: the folder of the sweep.
+        seconds: the seconds between a trial's first report and its last.
     """
     folder.mkdir(exist_ok=True)
     files = SweepFolder(folder)
@@ -45,7 +45,7 @@ def run_instant(space: SearchSpace, folder: Path, seconds: float = 0.0) -> Ran:
     open_search(space, files, ledger)
     cpu, wall = time.process_time(), time.perf_counter()
     trainable = instant(space.early_stopping.max_epochs, seconds)
-    # Without latents, whose class would bring torch into each trial's process.
+    # There are no latents, since their class would import torch in the process of each trial.
     run_trials(ledger, files, cast(SharedLatents, None), TrialResources(), name="trials", trainable=trainable)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     ledger.close()
@@ -53,7 +53,7 @@ def run_instant(space: SearchSpace, folder: Path, seconds: float = 0.0) -> Ran:
 
 
 def instant(reports: int, seconds: float) -> type[tune.Trainable]:
-    """A trial that does nothing. Made here, so that its process imports neither torch nor fervit."""
+    """Makes the class of a trial that does nothing. As a local class, its process imports neither torch nor fervit."""
     fields = FIELDS
 
     class Instant(tune.Trainable):  # type: ignore[misc]

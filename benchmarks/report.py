@@ -38,7 +38,7 @@ def main() -> None:
         search = {"trials": args.trials, "sampler": "random", "warm_start": []}
         write_sweep(folder, trials=args.trials, epochs=args.epochs, search=search, early_stopping={"scheduler": "none"})
         finish(folder)
-        write_report(folder)  # imports
+        write_report(folder)  # a first call that imports modules
         started = time.perf_counter()
         page = write_report(folder)
         wrote = time.perf_counter() - started
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _draw(browser: Browser, path: Path) -> float:
-    """Seconds from the page's start until all figures stand."""
+    """Measures the seconds from the start of the page until all figures are drawn."""
     page = browser.new_page()
     page.goto(path.as_uri())
     page.wait_for_function("document.documentElement.dataset.drawn")

@@ -94,7 +94,7 @@ def _script(code: str, *args: str) -> float:
 
 
 def _train(latents: str, address: str | None) -> float:
-    """Seconds until the first step of a training, which is then ended."""
+    """Starts a training, ends it after its first step, and returns the seconds until that step."""
     command = [sys.executable, str(ROOT / "launch" / "train.py"), "--epochs", "1"]
     command += ["--latent_train_dir", f"{latents}/train", "--latent_val_dir", f"{latents}/val"]
     command += ["--address", address] if address else []

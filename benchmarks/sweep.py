@@ -109,7 +109,7 @@ def first_rows(latents: LatentSet, n: int) -> LatentSet:
 
 
 def measure_ours(space: SearchSpace, train: LatentSet, val: LatentSet, slots: int) -> float:
-    """Wall seconds of (c), the start of Ray included."""
+    """Measures the wall seconds of (c), including the start of Ray."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name, connect("local", Path(name) / "ray.log"):
         folder = Path(name)
@@ -152,7 +152,7 @@ def measure_ours(space: SearchSpace, train: LatentSet, val: LatentSet, slots: in
 
 
 def sequential(space: SearchSpace, train: LatentSet, val: LatentSet) -> tuple[float, int]:
-    """(a): wall seconds and epochs."""
+    """Runs (a), and returns its wall seconds and its epochs."""
     started = time.perf_counter()
     codes, labels = torch.from_numpy(train.codes).float(), torch.from_numpy(train.labels)
     held_out = DeviceLatents(val)
@@ -185,7 +185,7 @@ def suggestions(space: SearchSpace) -> Any:
 
 
 def plain_training(config: TrainConfig, codes: torch.Tensor, labels: torch.Tensor, val: DeviceLatents) -> Any:
-    """Macro-F1 on validation after each epoch of a float32 eager loop."""
+    """Trains in a float32 eager loop, and yields macro-F1 on validation after each epoch."""
     torch.manual_seed(config.seed)
     model: nn.Module = GuideViT(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
@@ -203,7 +203,7 @@ def plain_training(config: TrainConfig, codes: torch.Tensor, labels: torch.Tenso
 
 
 def stock(space: SearchSpace, train: LatentSet, val: LatentSet) -> float:
-    """(b): wall seconds of some trials."""
+    """Runs some trials of (b), and returns their wall seconds."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, connect("local", Path(folder) / "ray.log"):
         import ray
@@ -255,7 +255,7 @@ def stock(space: SearchSpace, train: LatentSet, val: LatentSet) -> float:
 
 
 def bookkeeping(trials: int) -> None:
-    """Trials of one report that do nothing: what the driver costs, and how it grows."""
+    """Measures the driver's time for trials that do nothing but report once, and how it grows with their number."""
     raw = {**SPACE, "search": {"sampler": "tpe", "trials": trials, "seed": 5}}
     space = parse_space({**raw, "early_stopping": {"max_epochs": 1, "grace_epochs": 1}}, "benchmark")
     with tempfile.TemporaryDirectory() as name, connect("local", Path(name) / "ray.log"):

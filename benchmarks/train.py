@@ -68,7 +68,7 @@ def main() -> None:
 
 
 class GuideViT(nn.Module):
-    """LatentViT of PyTorch's own encoder layers, as the guide has it."""
+    """LatentViT of PyTorch's own encoder layers, as in the training guide of the original LatentViT scripts."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def write_files(train: DeviceLatents, folder: Path) -> None:
 
 
 def guide_steps(config: TrainConfig, folder: Path, n: int, device: torch.device) -> Iterator[None]:
-    """(a), a step each time it is asked."""
+    """Yields after each training step of (a)."""
     model = GuideViT(config).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     loss_sum = hits = 0.0
@@ -125,7 +125,7 @@ def guide_steps(config: TrainConfig, folder: Path, n: int, device: torch.device)
 
 
 def plain_steps(config: TrainConfig, train: DeviceLatents, n: int, model: nn.Module | None = None) -> Iterator[None]:
-    """(b), a step each time it is asked."""
+    """Yields after each training step of (b)."""
     model = (GuideViT(config) if model is None else model).to(train.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     codes = train.codes[:n].to(train.device).float()
@@ -140,7 +140,7 @@ def plain_steps(config: TrainConfig, train: DeviceLatents, n: int, model: nn.Mod
 
 
 def our_steps(config: TrainConfig, train: DeviceLatents, val: DeviceLatents, n: int) -> Iterator[None]:
-    """(c), a step each time it is asked."""
+    """Yields after each training step of (c)."""
     trainer = Trainer(config, train, val)
     trainer.model.train()
     rows = torch.arange(n, device=train.device)
@@ -182,7 +182,7 @@ def measure(depth: int, train: DeviceLatents, val: DeviceLatents, folder: Path, 
 
 
 def seconds(steps: Iterator[None], n: int, device: torch.device) -> float:
-    """For n steps, after a few that do not count (a captured graph needs four)."""
+    """Measures the seconds of n steps, after a few that warm up (a captured graph needs four)."""
     for _ in islice(steps, WARM_UP if device.type == "cpu" else 10):
         pass
     if device.type == "cuda":
@@ -196,7 +196,7 @@ def seconds(steps: Iterator[None], n: int, device: torch.device) -> float:
 
 
 def matrix_rate(config: TrainConfig, dtype: torch.dtype, device: torch.device) -> float:
-    """FLOP/s of the largest matrix product of a step, the best of some."""
+    """Measures the FLOP/s of the largest matrix product of a step, and returns the best of several measurements."""
     tokens = config.batch_size * (config.seq_len + 1)
     a = torch.randn(tokens, config.embed_dim, device=device).to(dtype)
     b = torch.randn(config.embed_dim, config.mlp_dim, device=device).to(dtype)
@@ -214,7 +214,7 @@ def matrix_rate(config: TrainConfig, dtype: torch.dtype, device: torch.device) -
 
 
 def compare_accuracy(train: DeviceLatents, val: DeviceLatents, seeds: range, epochs: int) -> None:
-    """Best validation accuracy and macro-F1 of (b), whose training is (a)'s, and of (c), over some epochs."""
+    """Prints the best validation accuracy and macro-F1 of (b), which trains as (a) does, and of (c)."""
     scores: dict[str, list[tuple[float, float]]] = {"(b) plain": [], "(c) ours": []}
     for seed in seeds:
         config = TrainConfig(depth=2, epochs=epochs, seed=seed, scheduler="none")

@@ -34,7 +34,7 @@ TINY = TrainConfig(embed_dim=32, depth=1, heads=4, mlp_dim=32, batch_size=512, e
 
 
 class SameTrial:
-    """One configuration, again and again."""
+    """A source that plans the same configuration again and again."""
 
     purposes: tuple[Purpose, ...] = ("search",)
     enough = ""
@@ -52,8 +52,10 @@ class SameTrial:
 
 
 class MemoryWatch(threading.Thread):
-    """The most memory seen, in MiB: of each trial process its own and its view of shared memory, of the machine the
-    shared memory that there is."""
+    """Watches the memory, and keeps the largest values in MiB.
+
+    They are the own memory and the mapped shared memory of each trial process, and the shared memory of the machine.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -73,7 +75,7 @@ class MemoryWatch(threading.Thread):
                     self.own[pid] = max(self.own.get(pid, 0), _mebibytes(status, "RssAnon"))
                     self.view[pid] = max(self.view.get(pid, 0), _mebibytes(status, "RssShmem"))
                 except (OSError, KeyError):
-                    continue  # it has just ended
+                    continue  # the process has just ended
 
 
 def _mebibytes(path: Path, key: str) -> float:

@@ -1,4 +1,4 @@
-"""Shared by all tests: one local Ray, generated faces and their codes, small synthetic latents."""
+"""The fixtures of all tests: one local Ray, generated faces and their codes, and small synthetic latents."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 SEQ_LEN, LATENT_DIM = 4, 16
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-"""With which chromium starts headless and asks nothing of the network."""
+"""The flags with which chromium starts headless and without using the network."""
 GRAFANA = ROOT / "clusters" / "grafana" / "fervit.json"
 CONFIG = TrainConfig(seq_len=4, latent_dim=16, embed_dim=16, depth=1, heads=2, mlp_dim=16, epochs=5, lr=3e-3)
-"""Of a small model of the synthetic codes."""
+"""The hyperparameters of a small model for the synthetic codes."""
 ENCODER = EncoderFingerprint(encoder="synthetic", checkpoint_sha256="", seq_len=SEQ_LEN, latent_dim=LATENT_DIM)
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -56,14 +56,14 @@ class Ended(NamedTuple):
 
 
 Command = Callable[..., Ended]
-"""Runs a script of launch/: its name, then its arguments."""
+"""A function that runs a script of launch/, given its name and its arguments."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hides GPUs from all processes, unless the tests that need one are asked for, and lets Ray's have their share."""
+    """Hides GPUs from all processes, unless GPU tests are selected, and gives Ray's workers normal priority."""
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    # Ray's workers are nice: they get a thirtieth of what a busy process beside them gets. Tests would wait for long.
+    # Ray gives its workers a low priority (niceness), so that they would wait long for other busy processes.
     os.environ |= {"RAY_worker_niceness": "0"}
 
 
@@ -81,14 +81,14 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One local Ray for the whole session; commands that run in this process use it too."""
+    """The local Ray of the whole session, which the commands that run in this process also use."""
     with connect("local", tmp_path_factory.mktemp("ray") / "ray.log") as cluster:
         yield cluster
 
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs a script of launch/ in this process, standing in an empty folder."""
+    """Returns a function that runs a script of launch/ in this process, with an empty working directory."""
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *args: object) -> Ended:
@@ -104,7 +104,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
 
 @pytest.fixture(scope="session")
 def demo_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders with generated faces: 6 a class for training, 3 for validation, 2 for the test."""
+    """Class folders with generated faces: 6 faces of each class for training, 3 for validation, and 2 for the test."""
     from fervit.images.demo_faces import write_demo_faces
 
     folder = tmp_path_factory.mktemp("faces")
@@ -128,7 +128,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def moto_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a server on loopback that speaks as Amazon's does; this process and its children use it."""
+    """The address of a fake of AWS on loopback, which this process and its children use."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -161,7 +161,7 @@ def moto_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def latent_set(per_class: int, seed: int = 0, path: str = "memory", noise: float = 1.0) -> LatentSet:
-    """Synthetic codes that a small model can tell apart but not perfectly."""
+    """Makes synthetic codes, which a small model can classify, but not perfectly."""
     centres = np.random.default_rng(99).normal(0, 0.7, (len(EMOTIONS), SEQ_LEN, LATENT_DIM))
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(len(EMOTIONS)), per_class))
@@ -180,7 +180,7 @@ def latent_set(per_class: int, seed: int = 0, path: str = "memory", noise: float
 def write_latents(
     folder: Path, latents: LatentSet, rows: np.ndarray | slice = slice(None), encoder: EncoderFingerprint | None = None
 ) -> None:
-    """One Parquet file of a split."""
+    """Writes a split as one Parquet file."""
     folder.mkdir(parents=True, exist_ok=True)
     ids, sha256 = (np.array(column)[rows].tolist() for column in (latents.image_ids, latents.sha256))
     part = table(ids, latents.labels[rows], sha256, latents.codes[rows], schema(encoder or latents.encoder))
@@ -188,7 +188,7 @@ def write_latents(
 
 
 def trained(config: TrainConfig) -> Checkpoint:
-    """What a training on synthetic codes leaves."""
+    """Trains a model on synthetic codes, and returns its checkpoint."""
     trainer = Trainer(config, DeviceLatents(latent_set(30)), DeviceLatents(latent_set(10, seed=1)))
     while not trainer.finished:
         result = trainer.run_epoch()
@@ -203,7 +203,7 @@ def trained(config: TrainConfig) -> Checkpoint:
 
 
 def write_splits(folder: Path) -> Path:
-    """train/, val/ and test/ of synthetic latents."""
+    """Writes train/, val/ and test/ with synthetic latents."""
     for seed, (split, per_class) in enumerate({"train": 40, "val": 15, "test": 15}.items()):
         write_latents(folder / split, latent_set(per_class, seed))
     return folder
@@ -231,7 +231,7 @@ WARMUP_WITH_COSINE = {
     "scheduler": {"values": ["cosine", "none"]},
     "warmup_epochs": {"distribution": "uniform", "min": 0.5, "max": 2.0, "when": {"scheduler": "cosine"}},
 }
-"""Parameters of which one is searched under a condition."""
+"""The parameters of a search space, one of which has a condition."""
 
 
 @pytest.fixture

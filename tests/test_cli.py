@@ -1,4 +1,4 @@
-"""Promises that hold for every command."""
+"""The rules that every command keeps."""
 
 from __future__ import annotations
 

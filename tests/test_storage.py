@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def s3(moto_server: str) -> pafs.S3FileSystem:
-    """An empty store with the bucket `faces`, for this process and those that it starts."""
+    """An empty object store with the bucket `faces`, for this process and its children."""
     storage._from_uri.cache_clear()  # of the last test's server
     filesystem, bucket = pafs.FileSystem.from_uri("s3://faces?allow_bucket_creation=true")
     filesystem.create_dir(bucket)

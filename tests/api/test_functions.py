@@ -1,4 +1,4 @@
-"""fervit's functions as Python code calls them: what they return, raise and say, and that `launch/` has no more."""
+"""The functions of the Python API: what they return, raise and print, and that they have all flags of `launch/`."""
 
 from __future__ import annotations
 

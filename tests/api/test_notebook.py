@@ -1,4 +1,4 @@
-"""The whole way in a real Jupyter kernel: functions, what they show, and what a cell's last value looks like."""
+"""The functions of the Python API in a real Jupyter kernel: what they show, and how a cell shows their results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ model = fervit.load(result.model, encoder_type="demo")
 
 
 def shown(cell: NotebookNode, kind: str) -> str:
-    """What a cell shows of a kind: "stdout", "stderr", "execute_result", or "display_data"."""
+    """Returns the output of a cell of one kind: "stdout", "stderr", "execute_result", or "display_data"."""
     outputs = [each for each in cell.outputs if kind in (each.output_type, each.get("name"))]
     return "".join(each.text if "text" in each else each.data["text/plain"] for each in outputs)
 

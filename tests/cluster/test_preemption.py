@@ -1,4 +1,4 @@
-"""What clouds say to a machine that they are about to take away: real HTTP, their paths and headers."""
+"""The notices of clouds to a machine that they are about to take away, over real HTTP with their paths and headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answers = Callable[[str, str, dict[str, str]], str | None]
 
 @pytest.fixture
 def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answers], None]]:
-    """Sets what the metadata server answers to (method, path, headers in lower case); None is 404."""
+    """Sets the answer of the metadata server to (method, path, headers in lower case); None is 404."""
     answers: list[Answers] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The shared disk of a cluster on Amazon against moto."""
+"""The shared disk of a cluster on AWS, with moto in place of AWS."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_amazon_has_these_machines_in_that_place() -> None:
 
 
 def test_every_field_of_the_main_file_has_its_comment() -> None:
-    """On its line or right above; but for the lists of files, and for what stands again further down."""
+    """A comment is on the line of a field or right above it. Lists of files and repeated fields need none."""
     lines, seen, bare = (ROOT / "cluster.yaml").read_text().splitlines(), set(), []
     for i, line in enumerate(lines):
         key = re.match(r" *(?:- )?([A-Za-z_]+):", line)
@@ -136,7 +136,10 @@ def stub(folder: Path, name: str, script: str) -> None:
 
 
 def test_what_a_node_does_before_it_starts_ray(tmp_path: Path) -> None:
-    """On a cloud's head: the workers' image, and what may join. Cloud, mount and Ray are stand-ins that note calls."""
+    """The head mounts the shared folder, gives workers its own image, and lists the nodes that may join.
+
+    The cloud, the mount and Ray are fakes that record calls.
+    """
     home, programs, share = tmp_path / "home", tmp_path / "bin", tmp_path / "share"
     for folder in (home / ".ray", home / "fervit" / ".venv" / "bin", programs, share):
         folder.mkdir(parents=True)
@@ -189,7 +192,7 @@ TYPES: dict[str, Any] = {"string": str, "integer": int, "boolean": bool}
 
 
 def mistakes(value: Any, kind: Any, path: str) -> Iterator[str]:
-    """Where a manifest departs from the fields of KubeRay's types."""
+    """Returns where a manifest violates the schema of KubeRay's types."""
     if isinstance(kind, list):
         for i, each in enumerate(value if isinstance(value, list) else []):
             yield from mistakes(each, kind[0], f"{path}[{i}]")

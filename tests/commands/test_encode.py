@@ -18,7 +18,7 @@ COUNTED_GPU = {
     "CUDA_VISIBLE_DEVICES": "0",  # of which Ray hands out the first
     "FERVIT_DEVICE": "cpu",
 }
-"""Ray counts a GPU that is not there; the arithmetic runs on the CPU."""
+"""The environment in which Ray counts a GPU that does not exist, while the arithmetic runs on the CPU."""
 
 
 def test_encoding_on_a_gpu_puts_each_face_into_its_own_split(demo_faces: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The encoding job is killed, for real and at random moments; the same command then ends as if nothing had happened."""
+"""Kills the encoding job at random moments. The same command must then end as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.helpers.encoding import encode
 from tests.helpers.processes import ACTOR, DRIVER, NODE, Running, alone, kill
 
 VICTIMS = (DRIVER, NODE, DRIVER, ACTOR, DRIVER, NODE, DRIVER, DRIVER, NODE, DRIVER)
-"""All of them with `make chaos`, else the first four: one of each kind, and a driver that begins anew."""
+"""The processes that are killed: all of them with `make chaos`, and otherwise the first four."""
 PARTS = 7 * 27 // 16
-"""Of 16 rows that an undisturbed job writes, about."""
+"""The approximate number of parts of 16 rows that an undisturbed job writes."""
 COMMAND = """
 import runpy, sys
 from fervit.encoding import placement

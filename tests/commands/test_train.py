@@ -1,4 +1,4 @@
-"""launch/train.py in a process and on Ray: what it leaves, how it goes on, that no kill changes the numbers."""
+"""launch/train.py in a process and on Ray: its files, how it resumes, and that no kill changes the numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def flags(latents: Path, *more: object) -> list[str]:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The epochs of a run without what a clock says."""
+    """Returns the epochs of a run without the fields that depend on the time."""
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key not in CLOCKS} for row in rows]
 
@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_best(
     assert command("train", *flags(latents_folder, "--epochs", 2)).status == 0
     folder = only_run(tmp_path)
     kept = torch.load(folder / "checkpoints" / "best_model.pt", weights_only=True)
-    # The third epoch of this run is made to have a rate that no training survives.
+    # The learning rate of the third epoch is set so high that the training diverges.
     config = json.loads((folder / "config.json").read_text())
     config["training"].update(epochs=60, lr=1e30)
     (folder / "config.json").write_text(json.dumps(config))
@@ -243,13 +243,13 @@ def test_a_gpu_that_is_not_there_is_refused_without_ray(cluster: Cluster, latent
     assert not list((tmp_path / "experiments").glob("*"))
 
 
-# What is killed below trains for some twenty seconds at least, so that it is killed in the middle.
+# The runs that are killed below train for at least twenty seconds, so that they are killed in the middle.
 LONG = ("--epochs", "40", "--embed_dim", "64", "--depth", "4", "--mlp_dim", "256", "--scheduler", "plateau")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Latents, and the folder of a run on them that nothing disturbed."""
+    """The latents, and the folder of an undisturbed run on them."""
     where = tmp_path_factory.mktemp("undisturbed")
     for seed, (split, per_class) in enumerate({"train": 120, "val": 30}.items()):
         write_latents(where / "latents" / split, latent_set(per_class, seed, noise=2.0))
@@ -260,11 +260,11 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 WITH_RAY = ("--address", "local")
-"""Makes the command start a Ray of its own, where it would need none."""
+"""The flags with which the command starts a Ray of its own, which it would not need."""
 
 
 def start(where: Path, *args: str, **more: str) -> Running:
-    """launch/train.py as a process of its own, with `more` environment variables."""
+    """Starts launch/train.py as a process of its own, with additional environment variables."""
     return launch("train", *args, cwd=where, env=alone(**more))
 
 
@@ -284,7 +284,7 @@ def assert_same_result(found: Path, expected: Path) -> None:
 
 
 def training_process(command: Running) -> int:
-    """The id of the process that trains; 0 for none."""
+    """Returns the id of the process that trains; 0 for none."""
     for pid in descendants(command.pid):
         with suppress(OSError):
             if re.search(rb"RayTrainWorker|fervit\.runs\.process", Path(f"/proc/{pid}/cmdline").read_bytes()):
@@ -339,7 +339,7 @@ def test_killed_and_resumed_a_run_ends_with_the_same_bits(
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Latents, and the folder of a run on them of a few epochs."""
+    """The latents, and the folder of a run of a few epochs on them."""
     where = tmp_path_factory.mktemp("short")
     process = start(where, *flags(write_splits(where / "latents"), "--epochs", 3, "--depth", 4))
     output = process.ended()
@@ -364,7 +364,7 @@ def test_a_process_that_dies_again_and_again_ends_the_run(undisturbed: tuple[Pat
 
 
 def give_notice(folder: Path) -> Path:
-    """Gives notice to the processes whose temporary folder this is, and to no others of this machine."""
+    """Gives notice of preemption to the processes with this temporary folder, and to no others of this machine."""
     notice = folder / NOTICE.name
     notice.write_text(f"{time.time() + 600:.0f} a test\n")
     return notice
@@ -414,7 +414,7 @@ def test_a_notice_moves_a_run_to_another_node(undisturbed: tuple[Path, Path], tm
 
 @pytest.fixture
 def unfinished(short: tuple[Path, Path], tmp_path: Path) -> Path:
-    """A copy of that run which looks as if it had more epochs to go."""
+    """A copy of the short run that looks as if it had more epochs to train."""
     folder = tmp_path / "run"
     shutil.copytree(short[1], folder)
     (folder / "experiment_summary.json").unlink()

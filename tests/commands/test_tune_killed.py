@@ -1,4 +1,4 @@
-"""A sweep is killed, for real and at random moments; the same command then goes on, and nothing is lost or twice."""
+"""Kills a sweep at random moments. The same command must then resume it, and nothing may be lost or done twice."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ from tests.helpers.sweeps import leaderboard, sweep
 pytestmark = pytest.mark.kills
 
 VICTIMS = (TRIAL, TRIAL, DRIVER, TRIAL, TRIAL, DRIVER, TRIAL, TRIAL, DRIVER, NODE)
-"""All of them with `make chaos`, else the last four. Without its node a driver goes on for some 20 s, so that comes
-last."""
+"""The processes that are killed: all of them with `make chaos`, and otherwise the last four.
+
+The node is killed last, since its driver runs on for some 20 s.
+"""
 
 
 def one_at_a_time(trials: int = 14) -> dict[str, Any]:
-    """A space whose trials run one after the other."""
+    """Returns a space whose trials run one after the other."""
     raw: dict[str, Any] = yaml.safe_load(SMALL_SPACE)
     raw["search"] |= {
         "trials": trials,
@@ -56,7 +58,7 @@ Start = Callable[[Path, Path], Running]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts the command, and leaves none behind when the test has ended."""
+    """Returns a function that starts the command. After the test, all started commands are ended."""
     started: list[Running] = []
 
     def run(folder: Path, space: Path) -> Running:
@@ -76,19 +78,19 @@ def epochs_told(folder: Path) -> int:
 
 
 def epochs_of(folder: Path) -> list[EpochEnded]:
-    """What the journal says of each epoch, in the order in which they were reported."""
+    """Returns the journal's epoch events in the order in which they were reported."""
     return [event for event in read_journal(SweepFolder(folder).journal) if isinstance(event, EpochEnded)]
 
 
 def curves(folder: Path) -> dict[str, list[tuple[float, ...]]]:
-    """All numbers of each trial's epochs but for times."""
+    """Returns all numbers of each trial's epochs, without times."""
     names = ("train_loss", "train_accuracy", "val_loss", "f1_macro", "lr")
     records = History(read_journal(SweepFolder(folder).journal)).records.values()
     return {r.name: [tuple(getattr(epoch, name) for name in names) for epoch in r.epochs] for r in records}
 
 
 def assert_decided_by_its_curves(folder: Path, space: SearchSpace) -> None:
-    """Every trial ended as ASHA decides when it is fed with the curves in the order in which they came."""
+    """Checks that every trial ended as ASHA decides if it gets the epochs in the order of the journal."""
     events = read_journal(SweepFolder(folder).journal)
     rule, history, stopped, seen = stopping_rule(space.early_stopping, space.metric), History(), set(), set()
     for event in events:
@@ -125,7 +127,7 @@ def test_killed_again_and_again_a_sweep_ends_with_every_trial_once_and_the_curve
         if victims and driver.reaches(lambda before=before: epochs_told(tmp_path) > before):  # type: ignore[misc]
             seen = time.monotonic()
             driver.reaches(lambda before=before: epochs_told(tmp_path) > before + 1)  # type: ignore[misc]
-            # Whatever this machine's speed: at some moment of the next epoch and what stands around it.
+            # The kill comes at a random moment of the next epoch, at whatever speed this machine trains.
             time.sleep(moments.uniform(0.0, 1.5) * min(0.8, time.monotonic() - seen))
             victim = victims[0]
             if kill(victim, driver):
@@ -146,7 +148,7 @@ def test_killed_again_and_again_a_sweep_ends_with_every_trial_once_and_the_curve
     assert sorted(int(row["trial"]) for row in rows if row["seed"] == "1") == list(range(space.search.trials))
     assert not any(row["failure"] for row in rows)
     assert_decided_by_its_curves(folder, space)
-    # Which trials ASHA stops depends on the order in which they come; how far each got, it got bit for bit.
+    # Which trials ASHA stops depends on their order, but the epochs that a trial has are equal bit for bit.
     expected = curves(undisturbed.folder)
     for name, curve in curves(folder).items():
         if name in expected:

@@ -1,4 +1,4 @@
-"""What Prometheus, Grafana's panels and the Ray dashboard show while a sweep runs."""
+"""What Prometheus, the panels of Grafana and the Ray dashboard show while a sweep runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.helpers.processes import wait_until
 
 
 class Running(NamedTuple):
-    """A sweep that goes on in a process of its own."""
+    """A sweep that runs in a process of its own."""
 
     folder: Path
     cluster: Cluster
@@ -46,7 +46,7 @@ class Running(NamedTuple):
 
 @pytest.fixture(scope="module")
 def sweep(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Two trials run until the tests have ended; before them one was finished and one failed."""
+    """A sweep of which one trial has failed, and two run until the tests have ended."""
     folder = tmp_path_factory.mktemp("watched")
     raw: dict[str, Any] = yaml.safe_load(SMALL_SPACE)
     raw["name"] = "watched"
@@ -83,7 +83,7 @@ def sweep(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus with the configuration that Ray writes for it, which asks every second."""
+    """A Prometheus with the configuration that Ray writes for it, which collects metrics every second."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("there is no prometheus; apt-get install prometheus")
@@ -116,7 +116,7 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def ask(prometheus: str, expression: str) -> list[dict[str, Any]]:
-    """What an expression is now: for each series its labels and its value."""
+    """Returns the current value of an expression: the labels and the value of each series."""
     url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
     try:
         with urllib.request.urlopen(url, timeout=300) as answer:
@@ -150,7 +150,7 @@ def test_grafanas_panels_have_their_values_during_a_sweep(prometheus: str, sweep
     for title in ("Best value on validation", "Best value over time"):
         assert 0 < shown(title)[()] <= best + 1e-9
 
-    # Between two moments, the counter says what the journal says.
+    # The rate of the counter is about that of the epochs in the journal.
     def rate() -> float:
         events = [e for e in read_journal(SweepFolder(sweep.folder).journal) if isinstance(e, EpochEnded)]
         recent = [e for e in events if e.time > time.time() - 30]

@@ -1,4 +1,4 @@
-"""The commands as a user types them."""
+"""All commands from the faces to the report, as a user types them."""
 
 from __future__ import annotations
 

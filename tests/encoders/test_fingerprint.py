@@ -1,4 +1,4 @@
-"""The encoder's fingerprint as files hold it."""
+"""The fingerprint of an encoder, as files store it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of checkpoints that are not what they should be. Tiny files with the official keys."""
+"""The errors for wrong checkpoints, which are tiny files with the official keys."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_an_average_of_one_row_is_for_all_styles(tiny: Tiny) -> None:
 
 
 class Evil:
-    """Makes a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, witness: Path) -> None:
         self.witness = witness

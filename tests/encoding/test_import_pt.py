@@ -1,4 +1,4 @@
-"""The files of earlier scripts, one `.pt` a face, on a real Ray."""
+"""The import of earlier scripts' files, one `.pt` for each face, on a real Ray."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Evil:
 
 @pytest.fixture
 def old_files(tmp_path: Path) -> Path:
-    """Two faces a class and split, one of them numbered as Kaggle does."""
+    """Writes two files for each class and split, one of them with the class number of Kaggle."""
     folder = tmp_path / "old"
     rng = np.random.default_rng(0)
     for split in ("train", "val"):

@@ -148,14 +148,14 @@ def test_when_the_disk_is_full_what_was_written_stays_and_the_job_goes_on_later(
     assert 0 < written < 77
     assert not list(small_disk.rglob(".part-*"))
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
-    # A task of the job that ended may still have found room for its part after we counted.
+    # A task of the ended job may still have found room for its part after the parts were counted.
     assert 0 < encode(demo_faces, small_disk, cluster).done <= 77 - written
     for split in ("train", "val", "test"):
         assert LatentSet.read(str(small_disk / split)).fingerprint == LatentSet.read(str(encoded / split)).fingerprint
 
 
 def test_a_face_that_stands_in_two_parts_is_kept_once(demo_faces: Path, encoded: Path, tmp_path: Path) -> None:
-    """As after a killed job whose last part appeared when the next job had already looked."""
+    """This happens if the last part of a killed job appears after the next job has listed the parts."""
     out = tmp_path / "latents"
     shutil.copytree(encoded, out)
     part = next((out / "val").glob("*.parquet"))
@@ -182,7 +182,7 @@ def test_parts_that_overlap_in_any_way_lose_no_face(encoded: Path, tmp_path: Pat
 def test_codes_of_the_first_release_are_continued(
     demo_faces: Path, encoded: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
-    """They did not say their precision, which was float32."""
+    """These codes lack their precision, which was float32."""
     old = pq.read_table(next((encoded / "test").glob("*.parquet")))
     metadata = json.loads(old.schema.metadata[b"fervit"])
     del metadata["precision"]

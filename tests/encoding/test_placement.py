@@ -1,4 +1,4 @@
-"""Where encoders run and in which precision. No Ray."""
+"""On which hardware encoders run, and in which precision. Does not use Ray."""
 
 from __future__ import annotations
 

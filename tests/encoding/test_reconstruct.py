@@ -1,4 +1,4 @@
-"""`--reconstruct`: faces beside what their codes say, with a full-size checkpoint, on a real Ray."""
+"""`--reconstruct` draws faces beside their reconstructions, with a full-size checkpoint, on a real Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoding job as Ray places it on a GPU. Ray counts one that is not there; the arithmetic runs on the CPU."""
+"""The encoding job on a GPU that Ray counts but that does not exist. The arithmetic runs on the CPU."""
 
 from __future__ import annotations
 

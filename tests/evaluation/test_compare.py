@@ -21,7 +21,7 @@ from tests.conftest import CONFIG, Ended, latent_set, trained, write_latents
 
 
 def predictions(right: float, n: int = 700, seed: int = 0, latents: str = "rows") -> Predictions:
-    """Of a model that is right about that often, on the same labels."""
+    """Makes the predictions of a model with about this accuracy, on the same labels."""
     labels = np.arange(n) % 7
     rng = np.random.default_rng(seed)
     said = np.where(rng.random(n) < right, labels, rng.integers(0, 7, n))

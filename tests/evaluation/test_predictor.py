@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, demo_faces: Path) -> Trained:
-    """A model of the demo encoder's codes, with random weights that tell pictures apart."""
+    """A model for the codes of the demo encoder, whose random weights give pictures different predictions."""
     torch.manual_seed(0)
     network = LatentViT(**CONFIG.model())
     for weight in network.parameters():
@@ -74,7 +74,7 @@ def test_pictures_get_the_predictions_of_the_evaluation(
     for name, row in zip(expected.image_ids, expected.probabilities, strict=True):
         assert said[name]["label"] == EMOTIONS[row.argmax()]
         assert list(said[name]["probabilities"].values()) == pytest.approx(row.tolist(), abs=1e-4)
-    # The encoding job noted where the faces lie, so they are found again.
+    # The encoding job recorded the folder of the faces, so they are found again.
     from fervit.latents.source import find_faces
 
     faces = find_faces(latents)

@@ -1,4 +1,4 @@
-"""The encoding job with the demo encoder."""
+"""Runs the encoding job with the demo encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps on the hosts: their spaces, and what their journals say while they run."""
+"""Sweeps on several hosts: their spaces, and their journals while they run."""
 
 from __future__ import annotations
 
@@ -27,50 +27,50 @@ confirm: {{top: 0}}
 
 
 def write_space(share: Path, name: str, **settings: object) -> None:
-    """share/<name>.yaml: a sweep whose trials last some seconds, so that processes on all hosts have their share."""
+    """Writes share/<name>.yaml, a space whose trials last some seconds, so that processes on all hosts get trials."""
     defaults = {"trials": 12, "scheduler": "asha", "epochs": 12, "depth": 3, "batch_size": 4}
     (share / f"{name}.yaml").write_text(SPACE.format(name=name, **{**defaults, **settings}))
 
 
 def epochs_told(share: Path, name: str) -> int:
-    """Epochs in the journal of a space's only sweep."""
+    """Returns the number of epochs in the journal of a space's only sweep."""
     folder = folder_of(share, name)
     return len(epochs_of(folder)) if folder is not None and SweepFolder(folder).journal.is_file() else 0
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:
-    """What the journal of a sweep says of each epoch, in the order in which they were told."""
+    """Returns the epoch events of a sweep's journal in order."""
     return [event for event in read_rows(SweepFolder(folder).journal) if event["event"] == "epoch"]
 
 
 def folder_of(share: Path, name: str) -> Path | None:
-    """The folder of the only sweep of a space; None while there is none."""
+    """Returns the folder of the only sweep of a space; None while there is none."""
     return next((share / "experiments").glob(f"{name}_*"), None)
 
 
 class Standstill:
-    """Processes of a sweep's trials, each stopped once it has told of an epoch, until all go on together.
+    """Pauses each process of a sweep's trials once it has reported an epoch, until all of them continue together.
 
-    So no test waits for luck: neither which process starts first nor how fast they are decides what it sees.
+    A test thus does not depend on which process starts first or how fast the processes are.
 
     Args:
-        hosts: on which the sweep runs.
-        name: of its space.
-        on: the host of all its processes, where nodes have no addresses of their own.
+        hosts: the hosts on which the sweep runs.
+        name: the name of its space.
+        on: the host of all processes, if the nodes have no addresses of their own.
     """
 
     def __init__(self, hosts: Hosts, name: str, on: int | None = None) -> None:
         self._hosts, self._name, self._on = hosts, name, on
         self.stopped: set[tuple[int, int]] = set()
-        """Host and process id of each."""
+        """The host and the process id of each paused process."""
 
     def reached(self, n: int, over: Callable[[], bool], saved: int = 0, patience: float = PATIENCE) -> bool:
-        """Waits until so many processes (on so many hosts) stand still after an epoch; False if the sweep is over.
+        """Waits until n processes (on n hosts) are paused after an epoch, and returns False if the sweep has ended.
 
         Args:
-            n: how many processes; without `on`, how many hosts.
-            over: whether the sweep has ended.
-            saved: the last saved epoch that a trial must have told of.
+            n: the number of processes or, without `on`, of hosts.
+            over: returns whether the sweep has ended.
+            saved: the saved epoch that a trial must have reported at least.
         """
 
         def enough() -> bool:

@@ -19,11 +19,11 @@ REPO = Path(__file__).parents[2]
 HOSTS_SH = REPO.parent / "shared" / "tools" / "hosts.sh"
 OPERATOR, HEAD = 0, 1
 CPUS = 1
-"""Of each host. This machine has two for all of them."""
+"""The CPUs of each host. This machine has two for all of them."""
 
 
 def why_not() -> str:
-    """Why there can be no hosts here; "" if there can."""
+    """Returns why this machine cannot make hosts; "" if it can."""
     if not HOSTS_SH.is_file():
         return f"{HOSTS_SH} is not here"
     if os.geteuid() != 0:
@@ -41,11 +41,11 @@ def host_at(address: str) -> int:
 
 
 class Hosts:
-    """The hosts fer0 (the operator's) to ferN, with `share` seen by all of them.
+    """The hosts fer0 (the operator's machine) to ferN, which share a folder.
 
     Args:
-        n: how many besides the operator's.
-        share: a folder that all see; jobs run in it.
+        n: the number of hosts besides the operator's machine.
+        share: the shared folder, in which jobs run.
     """
 
     def __init__(self, n: int, share: Path) -> None:
@@ -75,25 +75,25 @@ class Hosts:
         self._script("heal", str(host))
 
     def start(self, host: int, command: Sequence[str] | str) -> Running:
-        """A command on a host, in a login's environment; a text is given to its shell."""
+        """Starts a command on a host, in the environment of a login. A string is passed to the shell."""
         words = ["bash", "-c", command] if isinstance(command, str) else list(command)
         return Running(["bash", HOSTS_SH, "run", host, *words], env=self._environment)
 
     def run(self, host: int, command: Sequence[str] | str, patience: float = PATIENCE) -> tuple[int, str]:
-        """The command's exit status and all that it printed."""
+        """Runs a command, and returns its exit status and its output."""
         process = self.start(host, command)
         printed = process.ended(patience)
         assert process.returncode is not None
         return process.returncode, printed
 
     def check(self, host: int, command: Sequence[str] | str, patience: float = PATIENCE) -> str:
-        """What a command that succeeds printed."""
+        """Runs a command that must succeed, and returns its output."""
         status, printed = self.run(host, command, patience)
         assert status == 0, f"{command} ended with {status}:\n{printed[-3000:]}"
         return printed
 
     def _install(self, host: int) -> None:
-        """What `node.sh setup` would install over a network: without one, this checkout's environment."""
+        """Installs this checkout's environment, which `node.sh setup` would download if there were a network."""
         stamp = hashlib.sha256(b"".join((REPO / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")))
         self.check(
             host,
@@ -114,9 +114,9 @@ class RayUp:
     """A Ray cluster on the hosts, started by `ray up` from clusters/local.yaml with these hosts' addresses.
 
     Args:
-        hosts: that are up.
-        file: the YAML that is written; all hosts see it.
-        head: which host is the head; those after it are the workers.
+        hosts: the hosts.
+        file: the path of the YAML file that is written, in the shared folder.
+        head: the number of the head; the hosts after it are the workers.
     """
 
     def __init__(self, hosts: Hosts, file: Path, head: int = HEAD) -> None:
@@ -128,7 +128,7 @@ class RayUp:
         config = yaml.safe_load((REPO / "clusters" / "local.yaml").read_text())
         config["provider"] |= {"head_ip": address(self.head), "worker_ips": [address(host) for host in self.workers]}
         config["auth"]["ssh_user"] = "root"
-        # Each host would offer the CPUs and the memory of all of this machine.
+        # Without these limits, each host would offer all CPUs and all memory of this machine.
         small = f" --num-cpus={CPUS} --object-store-memory=100000000"
         config["head_start_ray_commands"][-1] += small
         config["worker_start_ray_commands"][-1] += small
@@ -145,7 +145,7 @@ class RayUp:
         self.start()
 
     def start(self) -> None:
-        """`ray up`, and again where a worker did not come, as the README says."""
+        """Runs `ray up`, and again if a worker did not start, as the README says."""
         for _ in range(2):
             self.printed += self.hosts.check(OPERATOR, f"cd {REPO} && ray up -y --no-config-cache {self.file}")
             if self.wait_for(self.size, 120):
@@ -157,7 +157,7 @@ class RayUp:
         return 1 + len(self.workers)
 
     def mend(self) -> None:
-        """All cables in, all hosts on, all nodes there."""
+        """Connects and starts all hosts, and waits until all nodes are alive."""
         for host in range(1, self.hosts.n + 1):
             self.hosts.heal(host)
         self.hosts.up()
@@ -165,22 +165,22 @@ class RayUp:
             self.start()
 
     def wait_for(self, nodes: int, patience: float) -> bool:
-        """Whether so many nodes are alive within the time."""
+        """Waits until n nodes are alive, and returns whether they were in time."""
         return wait_until(lambda: self.alive() == nodes, patience)
 
     def alive(self) -> int:
-        """How many nodes the head counts."""
+        """Returns the number of nodes that the head counts as alive."""
         _, printed = self.hosts.run(self.head, ["ray", "status"])
         active = printed.partition("Active:")[2].partition("Pending:")[0]
         return sum(int(count) for count in re.findall(r"^ (\d+) ", active, re.MULTILINE))
 
     def submit(self, name: str, command: str) -> None:
-        """Starts a job from the operator's machine, which is then free to go, as the README says."""
+        """Submits a job from the operator's machine, which is not needed afterwards, as the README says."""
         submit = f"ray job submit --no-wait --submission-id {name} -- python ~/fervit/launch/{command}"
         self.hosts.check(OPERATOR, ["ray", "exec", str(self.file), submit])
 
     def job(self, name: str, command: str, patience: float = PATIENCE) -> tuple[str, str]:
-        """How a job ended, and what it printed."""
+        """Runs a job, and returns how it ended and its output."""
         self.submit(name, command)
         return self.ended(name, patience)
 

@@ -1,4 +1,4 @@
-"""Sweeps of which only the books are kept: nothing is trained."""
+"""Sweeps that have a ledger but train nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def report(epoch: int, value: float, saved: int = 0, best: float | None = None, 
 
 
 class Sweep:
-    """A ledger over a folder, as each session makes one."""
+    """The ledger of a sweep in a folder, as each session opens it."""
 
     def __init__(self, folder: Path, *observers: Observer, **changes: Any) -> None:
         self.space: SearchSpace = parse_space({**SPACE, **changes}, "s.yaml")

@@ -1,4 +1,4 @@
-"""Checkpoints in the official layout: full-size ones by the recipe in ../shared, and tiny ones with the same keys."""
+"""Checkpoints in the official layout: full-size ones made as in ../shared, and tiny ones with the same keys."""
 
 from __future__ import annotations
 

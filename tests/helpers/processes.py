@@ -1,4 +1,4 @@
-"""Commands as processes of their own: what they print is never lost, and what is waited for is a state, not a time."""
+"""Runs commands as processes, keeps all their output, and waits for states, not for times."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 from tests.conftest import ROOT
 
 PATIENCE = 600.0
-"""Seconds after which what has not happened counts as never happening: far more than a loaded machine takes."""
+"""The seconds after which a state counts as never reached, far more than a loaded machine needs."""
 
 
 class Running:
-    """A command that runs, and all that it has printed so far (both streams), which a thread reads.
+    """A running command, and its output so far on both streams, which a thread reads.
 
     Args:
         words: the program and its arguments.
-        options: `subprocess.Popen`'s, but for its streams.
+        options: further options of `subprocess.Popen`, except for the streams.
     """
 
     def __init__(self, words: Sequence[object], **options: Any) -> None:
@@ -57,15 +57,15 @@ class Running:
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs."""
+        """The exit status; None while the command runs."""
         return self._process.poll()
 
     def says(self, beginning: str, patience: float = PATIENCE) -> bool:
-        """Waits for a line that begins so, among those already printed, too; False if the command ended without."""
+        """Waits for a line that begins with a text, even if it is already printed; returns False if none came."""
         until, seen = time.monotonic() + patience, 0
         with self._told:
             while True:
-                over = not self._reader.is_alive()  # asked first: a line that came before the end is seen below
+                over = not self._reader.is_alive()  # checked first, so that the last lines are searched below
                 new, seen = self.lines[seen:], len(self.lines)
                 if any(line.startswith(beginning) for line in new):
                     return True
@@ -75,7 +75,7 @@ class Running:
                 self._told.wait(1.0)
 
     def reaches(self, happened: Callable[[], bool], patience: float = PATIENCE) -> bool:
-        """Waits until something has happened; False if the command ended first."""
+        """Waits until a condition holds, and returns False if the command ended first."""
         until = time.monotonic() + patience
         while not happened():
             if self.returncode is not None:
@@ -85,14 +85,14 @@ class Running:
         return True
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Sends the signal of Ctrl-C."""
         self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
         self._process.kill()
 
     def ended(self, patience: float = PATIENCE) -> str:
-        """Waits for its end; all that it printed."""
+        """Waits until the command has ended, and returns its output."""
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -103,17 +103,17 @@ class Running:
 
 
 def alone(**more: str) -> dict[str, str]:
-    """This process's environment for a command that starts a Ray of its own."""
+    """Returns the environment of this process for a command that starts a Ray of its own."""
     return {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | more
 
 
 def launch(name: str, *args: object, **options: Any) -> Running:
-    """A script of launch/ as a process of its own, with a Ray of its own."""
+    """Starts a script of launch/ as a process, with a Ray of its own."""
     return Running([sys.executable, ROOT / "launch" / f"{name}.py", *args], **{"env": alone(), **options})
 
 
 def wait_until(happened: Callable[[], bool], patience: float = PATIENCE) -> bool:
-    """Whether something happened within the time."""
+    """Waits until a condition holds, and returns whether it did in time."""
     until = time.monotonic() + patience
     while not happened():
         if time.monotonic() > until:
@@ -123,11 +123,11 @@ def wait_until(happened: Callable[[], bool], patience: float = PATIENCE) -> bool
 
 
 DRIVER, NODE, ACTOR, TRIAL = "driver", "raylet/raylet", "EncoderActor", "ray::LatentTrial"
-"""Whom `kill` kills: the command, its Ray's raylet, an encoder, a trial."""
+"""The processes that `kill` can kill: the command, the raylet of its Ray, an encoder, or a trial."""
 
 
 def kill(victim: str, driver: Running) -> bool:
-    """kill -9 of the driver, or of the process below it that `victim` names; whether there was one at this moment."""
+    """Kills the driver or its descendant that `victim` names, and returns whether there was such a process."""
     if victim == DRIVER:
         running = driver.returncode is None
         driver.kill()
@@ -136,7 +136,7 @@ def kill(victim: str, driver: Running) -> bool:
 
 
 def send(victim: str, number: int, driver: Running) -> bool:
-    """A signal to the process below a command that `victim` names; whether there is one."""
+    """Sends a signal to the descendant of a command that `victim` names, and returns whether there is one."""
     for pid in descendants(driver.pid):
         if victim in command_line(pid).partition(" --")[0]:
             try:
@@ -148,7 +148,7 @@ def send(victim: str, number: int, driver: Running) -> bool:
 
 
 def command_line(pid: int) -> str:
-    """A process's words; "" if it has ended."""
+    """Returns the command line of a process; "" if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -156,7 +156,7 @@ def command_line(pid: int) -> str:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below one; Ray's raylet is a child of the driver, its workers are children of the raylet."""
+    """Returns the descendants of a process. The raylet is a child of the driver and the parent of the workers."""
     found, above = [], {pid}
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -171,7 +171,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def ancestors(pid: int) -> list[int]:
-    """The parents of a process, nearest first."""
+    """Returns the ancestors of a process, nearest first."""
     line = []
     while pid > 1:
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

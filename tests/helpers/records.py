@@ -1,4 +1,4 @@
-"""Records of trials as a sweep keeps them."""
+"""Makes records of trials."""
 
 from __future__ import annotations
 

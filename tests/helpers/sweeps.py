@@ -1,4 +1,4 @@
-"""Whole sweeps over small synthetic latents, and what their folders say."""
+"""Runs whole sweeps over small synthetic latents, and reads their folders."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ MEASURED = pytest.StashKey[list[str]]()
 
 @pytest.fixture(scope="session")
 def hosts() -> Iterator[Hosts]:
-    """The operator's machine and three hosts, with one folder that all see; gone when the tests have ended."""
+    """The operator's machine and three hosts with a shared folder, which are removed after the tests."""
     if why_not():
         pytest.skip(why_not())
     share = Path(tempfile.mkdtemp(prefix="fervit_share_"))
@@ -30,7 +30,7 @@ def hosts() -> Iterator[Hosts]:
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Takes a line of what a test has measured, for the end of the session."""
+    """Returns a function that takes a line with a measurement, which is printed at the end of the session."""
     return request.config.stash.setdefault(MEASURED, []).append
 
 
@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture(scope="session")
 def encoded(ray_up: RayUp) -> str:
-    """What the encoding job printed that wrote `latents` into the shared folder."""
+    """The output of the encoding job that wrote `latents` into the shared folder."""
     draw = "python ~/fervit/launch/demo_faces.py --output_dir faces --train 30 --val 7 --test 6"
     ray_up.hosts.check(1, f"cd {ray_up.hosts.share} && {draw}")
     encode = "encode.py --data_root faces --latent_out latents --encoder_type demo --limit 300"
@@ -52,7 +52,7 @@ def encoded(ray_up: RayUp) -> str:
 
 @pytest.fixture(scope="session")
 def ray_up(hosts: Hosts) -> RayUp:
-    """A cluster of three nodes on them. Its processes end with the hosts."""
+    """A Ray cluster on the three hosts. Its processes end with the hosts."""
     cluster = RayUp(hosts, hosts.share / "cluster.yaml")
     cluster.up()
     return cluster

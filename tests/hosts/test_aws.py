@@ -1,4 +1,4 @@
-"""cluster.yaml against moto's EC2, on a host that reaches nothing else, and the shared disk against the same."""
+"""cluster.yaml and the shared disk on moto's EC2, from a host without any other network."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ print(json.dumps(machines, default=str))
 
 @pytest.fixture
 def amazon(hosts: Hosts) -> Iterator[str]:
-    """The words before a command on the operator's machine that lead to its EC2, which the fixture starts there.
+    """The prefix of a command on the operator's machine that directs it to moto's EC2, which the fixture starts there.
 
-    moto gives machines addresses of Amazon's, and Ray connects to them: only where nothing leads there.
+    moto gives machines real addresses of AWS, to which Ray connects, so the host must not reach any network.
     """
     assert hosts.run(OPERATOR, ["ip", "route", "get", "54.214.0.1"])[0] != 0
     settings = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
@@ -95,7 +95,7 @@ def test_machines_are_asked_for_as_written(hosts: Hosts, amazon: str) -> None:
             disk["Ebs"]["VolumeSize"] for disk in written["BlockDeviceMappings"]
         ]
         assert machine["MetadataOptions"]["HttpTokens"] == "required"
-        # What a machine may do in the account: the head starts others, a worker nothing.
+        # The permissions of a machine in the account: the head may start other machines, and a worker may do nothing.
         assert ("IamInstanceProfile" in machine) == (name == "head")
         assert [group["GroupName"] for group in machine["SecurityGroups"]] == ["ray-autoscaler-fervit"]
     assert made["worker"]["InstanceLifecycle"] == "spot"

@@ -1,6 +1,6 @@
-"""What happens to hosts: they die, are cut off, are taken away. The slower tier: `make chaos` runs it.
+"""Hosts die, are cut off from the network or are taken away during a sweep. `make chaos` runs these slow tests.
 
-Each test leaves a line of what it measured for the end of the session.
+Each test adds a line with its measurements, which is printed at the end of the session.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def whole_cluster(ray_up: RayUp) -> Iterator[None]:
 
 
 def begin_sweep(cluster: RayUp, name: str) -> tuple[str, Standstill]:
-    """Starts a sweep; its trials stand still when they have told of epochs, and have saved, on every host."""
+    """Starts a sweep, and pauses its trials once trials on every host have reported and saved epochs."""
     write_space(cluster.hosts.share, name, trials=TRIALS, scheduler="none", epochs=EPOCHS)
     command = f"tune.py --space {name}.yaml --latents latents --resume"
     cluster.submit(name, command)
@@ -47,7 +47,7 @@ def begin_sweep(cluster: RayUp, name: str) -> tuple[str, Standstill]:
 
 
 def assert_whole(cluster: RayUp, name: str) -> None:
-    """Every trial stands there once and has run all its epochs."""
+    """Checks that the journal has every trial once, with all its epochs."""
     folder = folder_of(cluster.hosts.share, name)
     assert folder is not None
     rows = leaderboard(folder)
@@ -61,26 +61,29 @@ def assert_whole(cluster: RayUp, name: str) -> None:
 
 
 def on_host(folder: Path, host: int) -> str:
-    """The trial that told of an epoch on this host last."""
+    """Returns the trial that was the last to report an epoch on this host."""
     name: str = [event for event in epochs_of(folder) if event["node"] == address(host)][-1]["name"]
     return name
 
 
 def lost(folder: Path, name: str) -> dict[str, Any]:
-    """What the journal says of the one time that a trial has lost its process: `time` and `why`."""
+    """Returns the journal's only event of a trial whose process died, with its `time` and `why`."""
     (event,) = [e for e in read_rows(SweepFolder(folder).journal) if e["event"] == "lost" and e["name"] == name]
     return event
 
 
 def went_on(folder: Path, name: str, host: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The last epoch that a trial told of on a host, and its first one elsewhere after that."""
+    """Returns the last epoch that a trial reported on a host, and its first one on another host after that."""
     events = [event for event in epochs_of(folder) if event["name"] == name]
     last = max(i for i, event in enumerate(events) if event["node"] == address(host))
     return events[last], events[last + 1]
 
 
 def lose(cluster: RayUp, name: str, how: Callable[[int], None]) -> tuple[float, str]:
-    """A host goes in the middle of a sweep, which ends whole; seconds until that was noticed, and what became of it."""
+    """Removes a host in the middle of a sweep, which must end whole.
+
+    Returns the seconds until the loss was noticed, and a text on how the trial continued.
+    """
     _, trials = begin_sweep(cluster, name)
     folder = folder_of(cluster.hosts.share, name)
     assert folder is not None
@@ -182,7 +185,7 @@ def test_a_spot_machine_is_given_notice_and_taken_away(ray_up: RayUp, measured: 
     assert [event["row"]["epoch"] for event in events] == list(
         range(1, EPOCHS + 1)
     )  # saved first: nothing trained twice
-    # It was the notice that moved the trial, at its next epoch, and after it nothing was trained there.
+    # The notice moved the trial after its next epoch, and nothing was trained on the host afterwards.
     moved = lost(folder, name)
     assert moved["why"].startswith("node leaves")
     assert moved["time"] < told + 120  # what the shortest notice of a cloud leaves, and a machine under load

@@ -1,4 +1,4 @@
-"""`ray up` for real, on three hosts with their own addresses, and the commands on the cluster that it makes."""
+"""Runs `ray up` on three hosts with their own addresses, and the commands on the cluster that it makes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_whoever_has_no_token_is_refused(ray_up: RayUp) -> None:
         assert status != 0
         assert "local.cluster.node" not in printed
     ask = "curl -s -o /dev/null -w '%{http_code}' --max-time 300 "
-    # The dashboard listens on the head alone, and its interface wants the token there, too.
+    # The dashboard listens only on the head, and its interface needs the token there as well.
     assert ray_up.hosts.run(OPERATOR, ask + f"http://{address(1)}:8265/api/version")[1] == "000"
     assert ray_up.hosts.run(1, ask + "http://127.0.0.1:8265/api/jobs/")[1] == "401"
     assert ray_up.hosts.run(1, ask + '-H "Authorization: Bearer wrong" http://127.0.0.1:8265/api/jobs/')[1] == "403"
@@ -165,7 +165,7 @@ sys.exit(done.returncode)
 
 @pytest.mark.usefixtures("encoded")
 def test_a_sweep_starts_the_machines_that_it_needs(ray_up: RayUp) -> None:
-    """As a cluster that has none while nothing runs. On the operator's host, whose Ray is its own."""
+    """The cluster has no workers while nothing runs. It is on the operator's host, which has a Ray of its own."""
     share = ray_up.hosts.share
     write_space(share, "scaled", trials=4, epochs=4, scheduler="none")
     script = share / "autoscaled.py"

@@ -14,7 +14,7 @@ from fervit.images.index import open_faces
 
 
 def landmarks(angle: float = 0.0, scale: float = 1.0, centre: tuple[float, float] = (200, 200)) -> Landmarks:
-    """Of an upright face of 100 pixels between the eyes' places, turned and scaled about its middle."""
+    """Returns the landmarks of an upright face in a box of 100 pixels, rotated and scaled about its centre."""
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = [turn @ (scale * np.array(p)) + centre for p in ((-25, -20), (25, -20), (-20, 40), (20, 40))]
     return Landmarks(
@@ -35,7 +35,7 @@ def smooth_picture(size: int) -> np.ndarray:
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, -2.0])
 def test_the_cut_out_is_ffhqs_affine_map(angle: float) -> None:
-    """The square that FFHQ's recipe defines, sampled by another implementation of bilinear interpolation."""
+    """The expected picture is the square of FFHQ's recipe, sampled by another bilinear interpolation."""
     face, size, picture = landmarks(angle), 64, smooth_picture(400)
     quad = corners(face)
     down, right = quad[1] - quad[0], quad[3] - quad[0]
@@ -71,7 +71,7 @@ def test_what_lies_outside_is_mirrored_and_blurred() -> None:
 
 
 def test_a_huge_face_is_shrunk_before_it_is_cut_out() -> None:
-    """Without that, every eighth pixel would be taken: a fine pattern would turn into a coarse one."""
+    """Otherwise, only every eighth pixel would be read, and a fine pattern would become a coarse one (aliasing)."""
     y, x = np.mgrid[:2000, :2000]
     pattern = np.repeat((((x + y) % 2) * 255).astype(np.uint8)[..., None], 3, axis=2)
     cut = align(pattern, landmarks(scale=9, centre=(1000, 1000)), 64)

@@ -1,4 +1,4 @@
-"""One picture, whatever kind of file it is: RGB as pSp takes it."""
+"""Reads pictures of every file format as the RGB array that pSp needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps as their files tell them, written without training anything."""
+"""Writes the files of sweeps without training anything."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ ENVIRONMENT = {
 
 
 def write_sweep(folder: Path, *, trials: int = 40, epochs: int = 9, **changes: Any) -> SearchSpace:
-    """A sweep folder of two slots in which lr decides: a third of the trials ends, one in ten fails, the rest stops."""
+    """Writes a sweep with two slots, whose values depend on lr.
+
+    A third of the trials finish, one in ten fails, and the others are stopped.
+    """
     space = parse_space({**SPACE, **changes}, "written")
     rng, slots = np.random.default_rng(0), [START, START]
     folder.mkdir(parents=True)
@@ -71,7 +74,7 @@ def write_sweep(folder: Path, *, trials: int = 40, epochs: int = 9, **changes: A
 def _trial(
     number: int, params: dict[str, Any], begun: float, epochs: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """What the journal says of one trial: seconds of 0.9 s of work and 0.1 s of everything else."""
+    """Returns the journal's events of one trial. Each second has 0.9 s of training and 0.1 s of everything else."""
     failed, finished = number % 10 == 7, number % 3 == 0
     name, last = {"name": f"trial_{number:04d}"}, epochs if finished else max(1, epochs // 3)
     start = {"number": number, "seed": 3, "purpose": "search", "params": params, "warmup_epochs": 0.0}
@@ -90,7 +93,7 @@ def _trial(
 
 
 def finish(folder: Path) -> None:
-    """Adds what a sweep leaves at its end: the model and its evaluation."""
+    """Adds the files that a sweep writes at its end: the model and its evaluation."""
     checkpoint = trained(CONFIG)
     export(checkpoint, folder / "best")
     write_text(folder / "best" / "README.md", "a card")

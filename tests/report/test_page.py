@@ -13,7 +13,7 @@ from tests.report.conftest import finish, write_sweep
 
 
 class Opened:
-    """A page from disk, with all that it asked for and complained about."""
+    """A page from disk, with the requests that it made and the errors that it logged."""
 
     def __init__(self, browser: Browser, path: Path, **options: Any) -> None:
         self.requests: list[str] = []
@@ -126,7 +126,7 @@ def test_five_hundred_trials_stay_small(browser: Browser, tmp_path: Path) -> Non
 
 
 def _contrast(one: str, other: str) -> float:
-    """The ratio that WCAG 2 defines, of two colours as browsers write them."""
+    """Returns the contrast ratio (WCAG 2) of two colours, in the notation of browsers."""
 
     def luminance(color: str) -> float:
         channels = [int(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]

@@ -139,7 +139,7 @@ def test_a_sweep_resumed_for_more_and_interrupted_has_not_ended(sweep: Path, tmp
 
 
 def test_the_time_of_a_trial_that_went_on_after_a_crash(tmp_path: Path) -> None:
-    """Two sessions, an hour apart; the trial's second process repeats an epoch."""
+    """There are two sessions, an hour apart, and the trial's second process repeats an epoch."""
     events: list[Event] = [
         SessionBegan(time=0.0),
         TrialStarted(time=0.0, name="trial_0000", number=0, seed=3, purpose="search", params={}),

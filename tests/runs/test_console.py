@@ -1,4 +1,4 @@
-"""What the command shows of a training, from the events that its workers write. No Ray."""
+"""What the command prints about a training, from the events that the workers write. Does not use Ray."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HARDWARE = {"parameters": 19_200_000, "precision": "bfloat16", "workers": 2, "de
 
 @dataclass
 class Elsewhere:
-    """A job that writes some text a look, is interrupted at some looks, and then is over."""
+    """A job that writes a text at each poll, is interrupted at some polls, and then ends."""
 
     folder: RunFolder
     texts: list[str]

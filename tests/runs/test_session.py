@@ -1,4 +1,4 @@
-"""A session: when it saves, how it goes on, and what it does when asked to stop or given notice. No Ray."""
+"""A session: when it saves, how it is restored, and how it obeys requests to stop and notices. Does not use Ray."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG = TrainConfig(
 )
 TRAIN, VAL = DeviceLatents(latent_set(30)), DeviceLatents(latent_set(10, seed=1))
 RARELY = 1e-12
-"""A share of the time with which only the first epoch is saved without being asked for."""
+"""A share of the time for saving that is so small that only the first epoch is saved without a request."""
 
 
 def session(folder: Path, saving: Saving = RUN) -> Session:
@@ -32,7 +32,7 @@ def session(folder: Path, saving: Saving = RUN) -> Session:
 
 
 def on_disk(folder: Path) -> tuple[int, int, dict[str, torch.Tensor]]:
-    """The epoch of the best model, the epoch of the state, and the best model's weights, which both must hold."""
+    """Returns the epoch of the best model, the epoch of the state, and the weights of the best model."""
     best, last = (torch.load(folder / name, weights_only=True) for name in ("best_model.pt", "last.pt"))
     return best["epoch"], last["trainer"]["epoch"], best["model_state_dict"]
 
@@ -42,7 +42,7 @@ def without_clocks(epochs: list[EpochResult]) -> list[EpochResult]:
 
 
 def trained(one: Session) -> list[EpochResult]:
-    """The epochs up to the end, a notice or a request to stop."""
+    """Trains until the last epoch, a notice or a request to stop, and returns the epochs."""
     epochs = []
     while not (one.trainer.finished or one.leaving or one.stopping):
         result = one.run_epoch()
@@ -59,7 +59,7 @@ def undisturbed() -> list[EpochResult]:
 
 @pytest.fixture
 def notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file by which this machine alone is given notice."""
+    """The file by which only this machine is given notice of preemption."""
     monkeypatch.setattr(preemption, "NOTICE", tmp_path / "notice")
     return tmp_path / "notice"
 
@@ -115,7 +115,7 @@ def test_a_request_to_stop_saves(tmp_path: Path, undisturbed: list[EpochResult])
 
 
 def test_the_best_model_and_the_state_are_of_one_history_whenever_it_is_killed(tmp_path: Path) -> None:
-    """A run writes both together; a trial's best model may be newer than its state, until it goes on."""
+    """A run writes both together. A trial's best model may be newer than its state until the trial is restored."""
     for name, saving in (("run", RUN), ("trial", TRIAL)):
         folder = tmp_path / name
         first = session(folder, replace(saving, share=RARELY))

@@ -27,13 +27,13 @@ def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> Non
     first.ledger.end(broken.name)
     assert not first.ledger.report(going.name, report(1, 0.9, saved=1))
     assert not first.ledger.report(going.name, report(2, 0.8, saved=1, best=0.9))
-    # Killed: nothing is closed.
+    # The session is killed, so nothing is closed.
     second = Sweep(tmp_path)
     assert second.states() == {good.name: "finished", bad.name: "stopped", broken.name: "failed", going.name: "running"}
     assert second.ledger.n_ended == 3
     again = second.begin()
     assert again == going
-    # It goes on from its last save, and what the rule has seen is not judged twice.
+    # The trial continues from its saved state, and the rule does not judge the same epochs twice.
     assert not second.ledger.report(going.name, report(1, 0.9, saved=1, again=True))
     assert [row.epoch for row in second.ledger.running[0].epochs] == [1]
     assert not second.ledger.report(going.name, report(2, 0.8, saved=1, best=0.9))
@@ -49,7 +49,7 @@ def test_an_epoch_that_was_saved_but_not_told_is_told_first(tmp_path: Path) -> N
     assert second.begin().name == name
     assert not second.ledger.report(name, report(2, 0.6, saved=2, again=True))
     assert not second.ledger.report(name, report(3, 0.7, saved=2))
-    # Its process dies: it begins again with the epoch that it was saved after, which is known.
+    # Its process dies, and the next one begins with a report of the saved epoch, which the journal already has.
     assert not second.ledger.report(name, report(2, 0.6, saved=2, again=True))
     assert [row.epoch for row in second.ledger.records[0].epochs] == [1, 2]
     assert not second.ledger.report(name, report(3, 0.7, saved=2))
@@ -100,7 +100,7 @@ def test_a_study_that_lost_its_tail_is_made_whole_again(tmp_path: Path) -> None:
 
 
 def play(sweep: Sweep, n: int) -> list[dict[str, Any]]:
-    """Runs n trials one after the other; a third each finishes, is stopped by the rule or fails."""
+    """Runs n trials one after the other. A third of them finish, a third are stopped by the rule, and a third fail."""
     params = []
     for _ in range(n):
         planned = sweep.begin()
@@ -140,7 +140,7 @@ def test_a_study_that_was_lost_is_made_again_from_the_journal(sampler: str, tmp_
 def test_trials_that_end_after_the_last_word_to_optuna_are_told_later(tmp_path: Path) -> None:
     first = Sweep(tmp_path)
     one = first.begin()
-    first.source.tell = lambda record: None  # type: ignore[method-assign]  # killed before Optuna hears of it
+    first.source.tell = lambda record: None  # type: ignore[method-assign]  # killed before Optuna gets the result
     for epoch in range(1, 10):
         first.ledger.report(one.name, report(epoch, 0.5))
     first.ledger.end(one.name)

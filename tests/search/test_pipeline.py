@@ -38,7 +38,7 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     result = sweep(given, latents_folder, tmp_path / "sweep", cluster, lines)
     folder = result.folder
 
-    # Every trial once; ASHA stopped some early, others ran to the end.
+    # Every trial ran once. ASHA stopped some of them early, and others ran to the end.
     rows = leaderboard(folder)
     trials = [row for row in rows if row["seed"] == "1"]
     assert sorted(int(row["trial"]) for row in trials) == list(range(10))
@@ -46,7 +46,7 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     assert all((row["epochs"] == "6") == (row["state"] == "finished") for row in rows)
     assert all(int(row["embed_dim"]) % int(row["heads"]) == 0 for row in rows)
 
-    # One rule: rank, checkpoint and evaluation speak of the same epoch.
+    # The ranking, the checkpoint and the evaluation use the same best epoch.
     assert [float(row["f1_macro"]) for row in rows] == sorted((float(row["f1_macro"]) for row in rows), reverse=True)
     (chosen,) = [row for row in rows if row["chosen"] == "yes"]
     checkpoint = load_checkpoint(folder / "best" / "best_model.pt")
@@ -56,7 +56,7 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     assert validation.metrics["f1_macro"] == pytest.approx(float(chosen["f1_macro"]), abs=1e-6)
     assert fervit.load(folder / "best").config.embed_dim == int(chosen["embed_dim"])
 
-    # The best two ran again with fresh seeds, to the end; the winner by their mean is exported, from its best run.
+    # The best two ran again with fresh seeds, to the end. The best run of the one with the higher mean is exported.
     again = [row for row in rows if row["seed"] != "1"]
     assert sorted((row["trial"], row["seed"]) for row in again) == sorted(
         (row["trial"], seed) for row in trials[:2] for seed in ("2", "3")
@@ -69,18 +69,18 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
         values = [float(r["f1_macro"]) for r in again if r["trial"] == row["trial"]]
         assert means[row["trial"]] == pytest.approx(sum(values) / 2, abs=1e-6)
 
-    # The test split, once, and marked as such.
+    # The test split was opened once, and the record says so.
     results = json.loads((folder / "evaluation" / "evaluation_results.json").read_text())
     assert (results["split"], results["n"]) == ("test", 105)
     assert results["f1_macro"] > 0.4
     assert (folder / "evaluation" / "confusion_matrix.png").stat().st_size > 10_000
 
-    # Optuna knows what was stopped, and by which epoch.
+    # Optuna knows which trials were stopped, and after which epoch.
     of_row = {"finished": "COMPLETE", "stopped": "PRUNED"}
     expected = {int(row["trial"]): (of_row[row["state"]], int(row["epochs"])) for row in trials}
     assert {t.number: (t.state.name, max(t.intermediate_values)) for t in study(folder).trials} == expected
 
-    # Only the models of the best stay on disk, one a configuration, its best run's; the environment is written down.
+    # Only the best run of each confirmed configuration keeps its model, and the environment is recorded.
     kept = [next(row for row in rows if row["trial"] == confirmed["trial"]) for confirmed in trials[:2]]
     names = {f"trial_{int(r['trial']):04d}" + (f"_seed{r['seed']}" if r["seed"] != "1" else "") for r in kept}
     assert {str(path.relative_to(folder / "checkpoints")) for path in (folder / "checkpoints").rglob("*.*")} == {
@@ -146,7 +146,7 @@ def test_a_killed_trial_process_costs_no_trial(latents_folder: Path, tmp_path: P
 
 @pytest.fixture(scope="module")
 def weighed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> SweepResult:
-    """A sweep for f1_macro against the size of the model, on latents without a test split."""
+    """A sweep with two objectives, f1_macro and the size of the model, on latents without a test split."""
     where = tmp_path_factory.mktemp("weighed")
     shutil.rmtree(write_splits(where / "latents") / "test")
     given = space(
@@ -169,7 +169,7 @@ def test_without_a_test_split_the_evaluation_is_marked(weighed: SweepResult) -> 
 def test_the_budget_ends_a_search_and_the_best_is_confirmed_all_the_same(
     latents_folder: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A clock that each epoch moves on by a second, whatever this machine's speed.
+    # The clock advances by one second in each epoch, at whatever speed this machine trains.
     monkeypatch.setattr(Ledger, "elapsed_seconds", lambda self: float(sum(len(r.epochs) for r in self.records)))
     given = space(
         search={"trials": 1000},

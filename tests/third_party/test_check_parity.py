@@ -1,4 +1,4 @@
-"""third_party/check_parity.py on a folder laid out as the upstream repositories are."""
+"""third_party/check_parity.py on a folder with the layout of the upstream repositories."""
 
 from __future__ import annotations
 

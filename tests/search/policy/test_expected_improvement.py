@@ -14,7 +14,7 @@ from tests.helpers.epochs import epoch_result
 
 
 def trials(space: SearchSpace, n: int) -> list[TrialRecord]:
-    """Trials whose value has its peak at lr 1e-3 and does not depend on anything else."""
+    """Makes trials whose value depends only on lr, with its peak at 1e-3."""
     rng = np.random.default_rng(0)
     records = []
     for number in range(n):

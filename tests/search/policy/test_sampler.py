@@ -29,7 +29,7 @@ SAMPLERS = get_args(get_type_hints(SearchSettings)["sampler"])
 
 
 def space_for(sampler: str, more: dict[str, Any] | None = None, **search: object) -> SearchSpace:
-    """The small space for one of the samplers; the grid needs values for every parameter."""
+    """Returns the small space for a sampler. The grid needs a list of values for every parameter."""
     raw = yaml.safe_load(SMALL_SPACE)
     raw["search"] |= {"sampler": sampler, "trials": 60} | search
     raw["parameters"] |= deepcopy(more or {})
@@ -43,7 +43,7 @@ def space_for(sampler: str, more: dict[str, Any] | None = None, **search: object
 
 
 def answer(source: SpaceSampler, n: int) -> list[dict[str, object]]:
-    """Asks for n configurations, one after the other, and tells of them."""
+    """Asks for n configurations one after the other, and reports their results."""
     params = []
     for _ in range(n):
         number, one = source.ask()
@@ -56,7 +56,7 @@ def answer(source: SpaceSampler, n: int) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 class TestEverySampler:
-    """What holds whichever sampler a space names."""
+    """The contract of every sampler."""
 
     def test_every_suggestion_keeps_the_rules_of_the_space(self, sampler: str) -> None:
         given = space_for(sampler)
@@ -90,7 +90,7 @@ class TestEverySampler:
         first.tell(1, Outcome.FINISHED, 0.5)
         second = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
         assert second.ask().number == 3
-        second.tell(1, Outcome.FINISHED, 0.7)  # told again: passed over
+        second.tell(1, Outcome.FINISHED, 0.7)  # a repeated call is ignored
         second.tell(0, Outcome.STOPPED, 0.5)
         third = SpaceSampler(space_for(sampler), tmp_path / "study.journal")
         assert [trial.state.name for trial in third.trials] == ["PRUNED", "COMPLETE", "RUNNING", "RUNNING"]
@@ -102,7 +102,7 @@ class TestEverySampler:
             number, params = source.ask()
             outcome = Outcome.INFEASIBLE if params["embed_dim"] == 12 else Outcome.FAILED if i % 3 else Outcome.FINISHED
             source.tell(number, outcome, 0.5)
-            source.tell(number, Outcome.FINISHED, 0.9)  # told again: passed over
+            source.tell(number, Outcome.FINISHED, 0.9)  # a repeated call is ignored
         assert len(source.trials) == 15
         assert "RUNNING" not in {trial.state.name for trial in source.trials}
 
@@ -172,7 +172,7 @@ def test_optuna_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
     source = SpaceSampler(space(), tmp_path / "study.journal")
     for outcome in Outcome:
         number, _ = source.ask()
-        for epoch, value in ((1, 0.25), (2, 0.5), (2, 0.5)):  # an epoch that is told again is passed over
+        for epoch, value in ((1, 0.25), (2, 0.5), (2, 0.5)):  # a repeated report of an epoch is ignored
             source.report(number, epoch, value)
         source.tell(number, outcome, 0.5)
     storage = optuna.storages.JournalStorage(

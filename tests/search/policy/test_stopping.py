@@ -17,7 +17,7 @@ def record(number: int, warmup_epochs: float = 0.0) -> TrialRecord:
 
 
 def run(rule: StoppingRule, trial: TrialRecord, values: list[float]) -> int:
-    """Epochs that a trial gets to have, reporting the values one after the other."""
+    """Returns the number of epochs until a trial is stopped, if it reports these values one after the other."""
     for i, value in enumerate(values, start=1):
         trial.epochs.append(epoch_result(i))
         if rule.stops(trial, max(values[:i]), value):
@@ -31,11 +31,11 @@ def asha(**changes: object) -> EarlyStopping:
 
 RULES = get_args(get_type_hints(EarlyStopping)["scheduler"])
 VALUES = [[(n * 37 % 100) / 100 + 0.01 * (epoch * n % 7) for epoch in range(9)] for n in range(30)]
-"""Nine epochs of each of thirty trials, of which many fall behind."""
+"""The values of thirty trials with nine epochs each, many of which fall behind."""
 
 
 def decisions(rule: StoppingRule, trials: list[TrialRecord], values: list[list[float]]) -> list[int]:
-    """Epochs that each trial gets to have, all of them taking turns, epoch by epoch."""
+    """Returns the number of epochs until each trial is stopped, if all trials report in turn, epoch by epoch."""
     lasted = [len(value) for value in values]
     for i in range(len(values[0])):
         for n, trial in enumerate(trials):
@@ -48,7 +48,7 @@ def decisions(rule: StoppingRule, trials: list[TrialRecord], values: list[list[f
 
 @pytest.mark.parametrize("scheduler", RULES)
 class TestEveryRule:
-    """What holds whichever rule a space names."""
+    """The contract of every stopping rule."""
 
     def test_fed_with_the_same_epochs_it_decides_the_same(self, scheduler: str) -> None:
         def once() -> list[int]:
@@ -59,7 +59,7 @@ class TestEveryRule:
         assert (min(once()) < 9) == (scheduler != "none")
 
     def test_one_that_is_fed_anew_up_to_some_moment_goes_on_as_if_never_away(self, scheduler: str) -> None:
-        """As a resumed sweep feeds it from its journal."""
+        """A resumed sweep passes the events of its journal to a new rule."""
         whole = stopping_rule(asha(scheduler=scheduler), Metric())
         expected = [run(whole, record(n), VALUES[n]) for n in range(30)]
         for moment in (1, 11, 29):
@@ -73,7 +73,7 @@ class TestEveryRule:
         assert min(decisions(rule, [record(n) for n in range(30)], VALUES)) >= grace
 
     def test_epochs_of_the_warm_up_do_not_count(self, scheduler: str) -> None:
-        """A trial with a warm-up is stopped so many epochs later as the same one without."""
+        """With a warm-up, a trial is stopped later by as many epochs as the warm-up has."""
         for number in range(3, 12):
             lasted = []
             for warmup in (0, 1.5):
@@ -84,7 +84,7 @@ class TestEveryRule:
             assert lasted[1] == lasted[0] + (2 if lasted[0] < 20 else 0)
 
     def test_a_loss_is_judged_the_other_way_round(self, scheduler: str) -> None:
-        """With every value mirrored a rule that looks for the lowest decides as one that looks for the highest."""
+        """With negated values, a rule that minimises decides as a rule that maximises."""
         highest = stopping_rule(asha(scheduler=scheduler), Metric())
         lowest = stopping_rule(asha(scheduler=scheduler), Metric(name="val_loss", goal="minimize"))
         for n, values in enumerate(VALUES):

@@ -14,7 +14,7 @@ from tests.helpers.processes import wait_until
 
 
 def scrape() -> dict[str, float]:
-    """`name{labels}` -> value of fervit's metrics, as Prometheus would read them from this machine's node."""
+    """Returns `name{labels}` -> value of fervit's metrics, as Prometheus reads them from the node of this machine."""
     node = next(node for node in ray.nodes() if node["Alive"])
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     with urllib.request.urlopen(url, timeout=300) as answer:

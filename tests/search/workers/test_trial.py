@@ -1,4 +1,4 @@
-"""Trials that fail, in every way there is, and never stop the sweep."""
+"""Trials that fail in every possible way do not stop the sweep."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ N_TRIALS = 12
 
 
 def kind_of(name: str) -> str:
-    """Two trials in three fail; in which way, chance says."""
+    """Returns how the trial of this name fails. About one name in three gives "", so that the trial does not fail."""
     chance = random.Random(name)
     return chance.choice(KINDS) if chance.random() < 2 / 3 else ""
 
 
 class Unreliable(LatentTrial):
-    """A real trial to which one of `KINDS` may happen after its first epoch."""
+    """A real trial that may fail in one of the ways of `KINDS` after its first epoch."""
 
     def step(self) -> dict[str, Any]:
         if self.iteration == 0 or kind_of(self.config["name"]) != "metric missing":
