@@ -10,7 +10,7 @@ import pytest
 
 from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.cluster.nodes import Cluster
-from fervit.report.results import read_story
+from fervit.report.results import read_results
 from fervit.search.records.history import History
 from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
@@ -36,7 +36,7 @@ def copied(name: str, where: Path) -> Path:
 
 
 def test_a_sweep_that_ended_is_shown_as_it_ended(tmp_path: Path) -> None:
-    story = read_story(copied("finished", tmp_path))
+    story = read_results(copied("finished", tmp_path))
     assert (story.state, len(story.records), len(story.confirmed)) == ("finished", 6, 2)
     (chosen,) = [row for row in leaderboard(story.folder) if row["chosen"] == "yes"]
     assert story.chosen is not None
@@ -65,7 +65,7 @@ def test_trials_are_added_to_a_sweep_that_ended(
 
 def test_a_sweep_that_was_killed_goes_on(tmp_path: Path, command: Command, cluster: Cluster) -> None:
     folder, latents = copied("interrupted", tmp_path), write_splits(tmp_path / "latents")
-    assert read_story(folder).state == "interrupted"
+    assert read_results(folder).state == "interrupted"
     fewer = ("--set", "search.trials=3", "--set", "confirm.top=0")
     ended = command("tune", "--space", folder / "sweep.yaml", "--latents", latents, "--resume", *fewer)
     assert ended.status == 0, ended.err
@@ -87,4 +87,4 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, command: Command) -> None
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, 61))
     assert rows[:2] == [json.loads(line) for line in (OLD / "run" / "history.jsonl").read_text().splitlines()]
-    assert read_story(folder).state == "finished"
+    assert read_results(folder).state == "finished"
