@@ -3,6 +3,7 @@
 # make test-full   encoders and decoders of full size (needs ../shared)
 # make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)
 # make test-kills  commands are killed and interrupted at random moments
+# make test-notebook  the whole way in a Jupyter kernel
 # make test-gpu    what needs a real GPU, which no other test sees
 # make chaos       processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
 # make check       lint, format, types, import rules
@@ -17,7 +18,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-full test-hosts test-kills test-gpu chaos check audit format lock clean
+.PHONY: demo test test-full test-hosts test-kills test-notebook test-gpu chaos check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
@@ -35,6 +36,9 @@ test-hosts: $(READY)
 
 test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'
+
+test-notebook: $(READY)
+	$(BIN)/python -m pytest -m notebook
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

@@ -7,7 +7,9 @@ them.
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 # Ray imports tqdm's notebook bars, which warn if widgets are missing; fervit's progress lines need no widgets.
 warnings.filterwarnings("ignore", message="IProgress not found")
+logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)

@@ -14,6 +14,7 @@ from fervit.cluster.connection import connect
 from fervit.cluster.nodes import Cluster
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
+from fervit.encoders.stylegan2 import Decoder
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, check_places, encode_faces
 from fervit.encoding.placement import Placement, place
@@ -111,11 +112,16 @@ def encode(
     _tell_result(summary, plan, out, "encoded" if old is None else "imported", tell)
     if source is not None:
         write_source(plan.latent_out, source)
-    sheet = None
-    if decoder is not None and reconstruct:
-        sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, reconstruct)
-        tell(f"faces beside what their codes say: {sheet}")
-    return _result(summary, plan, out, sheet)
+    return _result(summary, plan, out, _draw(index, plan, decoder, reconstruct or 0, tell))
+
+
+def _draw(index: FaceIndex, plan: EncodePlan, decoder: Decoder | None, n: int, tell: Say) -> str | None:
+    """Draws the sheet of faces beside what their codes say, where one is wanted, and returns where it is."""
+    if decoder is None:
+        return None
+    sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, n)
+    tell(f"faces beside what their codes say: {sheet}")
+    return sheet
 
 
 def _check(source: str | None, old: str | None, *, reconstruct: int | None, precision: str | None) -> None:
@@ -205,7 +211,7 @@ def _result(summary: EncodeSummary, plan: EncodePlan, out: str, sheet: str | Non
         present=plan.present,
         failed=summary.failed,
         failed_before=plan.failed_before,
-        seconds=summary.seconds,
+        seconds=round(summary.seconds, 3),
         hosts=summary.hosts,
         sheet=sheet,
     )

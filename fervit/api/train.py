@@ -130,7 +130,10 @@ def checked_hyperparameters(given: Mapping[str, Any]) -> JsonObject:
 
     check_keys(given, [field.name for field in dataclasses.fields(TrainConfig)], "hyperparameters")
     kinds = typing.get_type_hints(TrainConfig)
-    return {name: convert(value, kinds[name], f"hyperparameters.{name}") for name, value in given.items()}
+    return {
+        name: value if type(value) is kinds[name] else convert(value, kinds[name], f"hyperparameters.{name}")
+        for name, value in given.items()
+    }
 
 
 def _warm_process(

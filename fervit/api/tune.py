@@ -63,10 +63,10 @@ class SweepInterrupted(KeyboardInterrupt):
 
 
 def tune(
-    space: Space,
+    space: str | Path | Mapping[str, Any] | SearchSpace,
     latents: str | Path = "latents",
     *,
-    overrides: Overrides = (),
+    overrides: Mapping[str, Any] | Sequence[str] = (),
     resume: bool | str | Path = False,
     second_look: bool = False,
     address: str | None = None,
@@ -116,10 +116,10 @@ def tune(
 
 
 def dry_run(
-    space: Space,
+    space: str | Path | Mapping[str, Any] | SearchSpace,
     latents: str | Path = "latents",
     *,
-    overrides: Overrides = (),
+    overrides: Mapping[str, Any] | Sequence[str] = (),
     resume: bool | str | Path = False,
     address: str | None = None,
     say: Say | None = print,

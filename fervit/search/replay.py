@@ -197,5 +197,6 @@ class _AsOptunaSearch(SearchSource):
             self._sampler.report(number, before.epoch, self._space.metric.value(before))
 
     def tell(self, record: TrialRecord) -> None:
-        """Marks the trial as complete in Optuna, with its last value, even if it was stopped."""
-        self._sampler.tell(record.number, Outcome.FINISHED, self._space.metric.value(record.epochs[-1]))
+        """Tells Optuna that the trial is complete, with its last value, also if it was stopped."""
+        if record.epochs:  # else the replay ended before its first
+            self._sampler.tell(record.number, Outcome.FINISHED, self._space.metric.value(record.epochs[-1]))

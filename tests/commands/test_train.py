@@ -211,7 +211,7 @@ def test_out_of_memory_names_the_batch_and_the_memory(
     args = flags(latents_folder, "--mlp_dim", 10**12)
     ended = command("train", *args)
     process = start(tmp_path, *args)
-    output, _ = process.communicate(timeout=120)
+    output = process.ended()
     for status, text in ((ended.status, ended.err), (process.returncode, output)):
         assert status == 1
         assert "out of memory on" in text
@@ -222,7 +222,7 @@ def test_out_of_memory_names_the_batch_and_the_memory(
 
 def test_without_a_ray_to_join_a_process_of_this_machine_trains(latents_folder: Path, tmp_path: Path) -> None:
     process = start(tmp_path, *flags(latents_folder, "--epochs", 2))
-    output, _ = process.communicate(timeout=120)
+    output = process.ended()
     assert process.returncode == 0, output
     assert "watch: tensorboard --logdir experiments/" in output  # and no dashboard of a Ray that does not run
     assert "1 x " in output
@@ -237,7 +237,7 @@ def test_a_gpu_that_is_not_there_is_refused_without_ray(cluster: Cluster, latent
     if cluster.gpus:
         pytest.skip("this machine has a GPU")
     process = start(tmp_path, *flags(latents_folder, "--use_gpu"))
-    output, _ = process.communicate(timeout=120)
+    output = process.ended()
     assert process.returncode == 2, output
     assert output == "error: --use_gpu: this machine has no GPU; leave it out to train on the CPU\n"
     assert not list((tmp_path / "experiments").glob("*"))

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from fervit.cluster.nodes import Cluster, Node
-from fervit.encoders.registry import fingerprint_of
 from fervit.encoding.placement import HELPER_CPUS, place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
 from fervit.errors import UserError
 from fervit.hardware import cpu_has_bfloat16
 from fervit.images.index import open_faces
 from tests.conftest import latent_set, write_latents
+from tests.helpers.encoding import demo_fingerprint
 
 LAPTOP = (Node(address="a", cpus=8, gpus=0),)
 GPUS = (Node(address="a", cpus=4, gpus=0), Node(address="b", cpus=16, gpus=4, gpu_type="A100"))
@@ -26,7 +26,7 @@ def cluster(nodes: tuple[Node, ...]) -> Cluster:
 
 def plan(faces: Path, out: Path, precision: str | None = None) -> EncodePlan:
     choice = EncoderChoice(kind="demo", precision=precision)
-    fingerprint = replace(fingerprint_of("demo"), precision=precision)
+    fingerprint = replace(demo_fingerprint(), precision=precision)
     return plan_encoding(open_faces(str(faces)), str(out), choice, fingerprint)
 
 
@@ -86,7 +86,7 @@ def test_another_split_by_another_encoder_is_refused_too(demo_faces: Path, tmp_p
 
 
 def test_more_codes_get_the_precision_of_those_that_are_there(demo_faces: Path, tmp_path: Path) -> None:
-    fingerprint = fingerprint_of("demo", None)
+    fingerprint = demo_fingerprint()
     there = latent_set(1)
     encoder = replace(fingerprint, seq_len=4, latent_dim=16)
     write_latents(tmp_path / "test", there, encoder=encoder)

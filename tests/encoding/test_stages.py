@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from fervit.emotions import SPLITS
-from fervit.encoders.registry import fingerprint_of
 from fervit.encoding.stages import EncoderActor, write_block
 from fervit.latents import LatentSet
-from tests.helpers.encoding import DEMO
+from tests.helpers.encoding import DEMO, demo_fingerprint
 
 
 def test_a_block_of_several_splits_is_written_into_the_folder_of_each(tmp_path: Path) -> None:
-    fingerprint = fingerprint_of("demo")
+    fingerprint = demo_fingerprint()
     splits = np.array(["val", "train", "test", "val", "train"], object)
     block = {
         "image_id": np.array([f"{split}/{i}.png" for i, split in enumerate(splits)], object),
@@ -34,7 +33,7 @@ def test_a_block_of_several_splits_is_written_into_the_folder_of_each(tmp_path: 
 
 
 def test_a_code_that_is_not_finite_is_an_error_of_its_face() -> None:
-    actor = EncoderActor(DEMO, fingerprint_of("demo"), batch_size=2, device="cpu", threads=1)
+    actor = EncoderActor(DEMO, demo_fingerprint(), batch_size=2, device="cpu", threads=1)
     actor.runner.encoder.latent_avg[3] = 1e6  # beyond float16
     block = {"pixels": np.zeros((2, 64, 64, 3), np.uint8), "error": np.array(["", "cut off"])}
     done = actor(block)

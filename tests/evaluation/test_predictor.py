@@ -15,7 +15,6 @@ import fervit
 from fervit.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from fervit.checkpoints.export import export
 from fervit.emotions import EMOTIONS
-from fervit.encoders.registry import fingerprint_of
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.predictions import Predictions
@@ -23,6 +22,7 @@ from fervit.latents import LatentSet
 from fervit.model import LatentViT
 from fervit.training.config import TrainConfig
 from tests.conftest import Ended
+from tests.helpers.encoding import demo_fingerprint
 
 CONFIG = TrainConfig(embed_dim=32, depth=1, heads=2, mlp_dim=32, standardise=True)
 
@@ -45,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, demo_faces: Path) -> Trained
         config=CONFIG,
         epoch=3,
         metrics={"f1_macro": 0.5},
-        encoder=fingerprint_of("demo"),
+        encoder=demo_fingerprint(),
         data={},
     )
     folder = tmp_path_factory.mktemp("model") / "best"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.registry import fingerprint_of
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import place
@@ -14,9 +16,15 @@ from fervit.images.index import open_faces
 DEMO = EncoderChoice(kind="demo", precision="float32")
 
 
+@cache
+def demo_fingerprint() -> EncoderFingerprint:
+    """What the demo encoder's codes are marked with. Found out once: it runs the network, for seconds."""
+    return fingerprint_of("demo")
+
+
 def plan(faces: Path, out: Path | str, retry_errors: bool = False) -> EncodePlan:
     index = open_faces(str(faces))
-    return plan_encoding(index, str(out), DEMO, fingerprint_of("demo"), retry_errors=retry_errors)
+    return plan_encoding(index, str(out), DEMO, demo_fingerprint(), retry_errors=retry_errors)
 
 
 def encode(

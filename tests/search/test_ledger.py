@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from fervit.search.ledger import Ledger, Observer
 from fervit.search.policy.sources import ConfirmSource
+from fervit.search.records.events import ModelChosen
+from fervit.search.records.record import TrialRecord
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.training.failure import Failure
@@ -182,3 +185,39 @@ def test_a_report_without_the_metric_is_a_failure_of_its_trial(tmp_path: Path) -
     sweep.ledger.end(name)
     assert str(sweep.ledger.records[0].failure).startswith("metric missing: a report without best_value")
     assert "metric missing" in sweep.lines[0]
+
+
+class Fails(Observer):
+    """An observer that fails at each epoch."""
+
+    def epoch(self, ledger: Ledger, record: TrialRecord) -> None:
+        raise OSError("the disk is full")
+
+
+def test_an_observer_that_fails_is_left_out_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, Fails())
+    name = sweep.begin().name
+    for epoch in range(1, 10):
+        assert not sweep.ledger.report(name, report(epoch, epoch / 10))
+    sweep.ledger.end(name)
+    assert sweep.states() == {name: "finished"}
+    assert sweep.lines[0] == "Fails failed and is left out from now on: the disk is full"
+    assert sum("left out" in line for line in sweep.lines) == 1
+
+
+def test_a_choice_is_recorded_once_until_it_changes(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    play_two = [first.begin().name for _ in range(2)]
+    for name, value in zip(play_two, (0.4, 0.5), strict=True):
+        first.ledger.report(name, report(1, value))
+        first.ledger.end(name)
+    records = first.ledger.records
+    first.ledger.choose(records[0], confirmed=[0, 1], ties=[1])
+    first.ledger.choose(records[0], confirmed=[0, 1], ties=[1])
+    second = Sweep(tmp_path)
+    assert second.ledger.choice is not None
+    assert (second.ledger.choice.number, second.ledger.choice.ties) == (0, (1,))
+    assert sum(isinstance(event, ModelChosen) for event in second.ledger.events) == 1
+    second.ledger.choose(second.ledger.records[1], confirmed=[1])
+    assert Sweep(tmp_path).ledger.choice == second.ledger.choice
+    assert second.ledger.choice.number == 1

@@ -114,6 +114,7 @@ def run_trials(
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             stop=stopper,
             verbose=0,
+            progress_reporter=tune.CLIReporter(),  # silent; the one for notebooks would clear the cell
         ),
     )
     with _answering_ctrl_c(stopper):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fervit.search.records.ranking import failures_by_kind, ranked
+from fervit.training.failure import Failure
 from tests.helpers.records import F1, LOSS, trial
 
 
@@ -29,9 +30,9 @@ def test_ties_go_to_the_earlier_epoch_then_to_the_earlier_trial() -> None:
 
 def test_failures_are_counted_by_kind() -> None:
     records = [
-        trial(0, [], "failed", failure="diverged: the loss became nan in epoch 1"),
-        trial(1, [], "failed", failure="diverged: the loss became inf in epoch 2"),
-        trial(2, [], "failed", failure="out of memory: ..."),
+        trial(0, [], "failed", failure=Failure("diverged", "the loss became nan in epoch 1")),
+        trial(1, [], "failed", failure=Failure("diverged", "the loss became inf in epoch 2")),
+        trial(2, [], "failed", failure=Failure("out of memory", "...")),
         trial(3, [0.1]),
     ]
     assert failures_by_kind(records) == {"diverged": 2, "out of memory": 1}
