@@ -36,13 +36,13 @@ def copied(name: str, where: Path) -> Path:
 
 
 def test_a_sweep_that_ended_is_shown_as_it_ended(tmp_path: Path) -> None:
-    story = read_results(copied("finished", tmp_path))
-    assert (story.state, len(story.records), len(story.confirmed)) == ("finished", 6, 2)
-    (chosen,) = [row for row in leaderboard(story.folder) if row["chosen"] == "yes"]
-    assert story.chosen is not None
-    assert (str(story.chosen.number), str(story.chosen.seed)) == (chosen["trial"], chosen["seed"])
-    assert story.looks[0]["trial"] == story.chosen.number
-    assert load_checkpoint(story.folder / "best").epoch == int(chosen["epoch"])
+    results = read_results(copied("finished", tmp_path))
+    assert (results.state, len(results.records), len(results.confirmed)) == ("finished", 6, 2)
+    (chosen,) = [row for row in leaderboard(results.folder) if row["chosen"] == "yes"]
+    assert results.chosen is not None
+    assert (str(results.chosen.number), str(results.chosen.seed)) == (chosen["trial"], chosen["seed"])
+    assert results.looks[0]["trial"] == results.chosen.number
+    assert load_checkpoint(results.folder / "best").epoch == int(chosen["epoch"])
 
 
 def test_trials_are_added_to_a_sweep_that_ended(
