@@ -86,16 +86,8 @@ def run_trials(
     stopper = _Stopper(ledger, resources, folder.stop)
     if stopper.stop_all():
         return
-    bound = tune.with_parameters(
-        trainable,
-        latents=latents,
-        metric=ledger.space.metric,
-        device=device_of(resources.gpus),
-        threads=max(1, int(resources.cpus)),
-    )
-    bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
     tuner = tune.Tuner(
-        bound,
+        _bind(trainable, ledger, latents, resources),
         tune_config=tune.TuneConfig(
             search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room),
             scheduler=_LedgerScheduler(ledger, stopper),
@@ -123,6 +115,21 @@ def run_trials(
     if stopper.interrupted:
         raise KeyboardInterrupt
     ledger.end_all()  # Ray Tune does not report the trials that the stopper ended
+
+
+def _bind(
+    trainable: type[tune.Trainable], ledger: Ledger, latents: SharedLatents, resources: TrialResources
+) -> type[tune.Trainable]:
+    """The trainable with what all trials of the sweep share."""
+    bound = tune.with_parameters(
+        trainable,
+        latents=latents,
+        metric=ledger.space.metric,
+        device=device_of(resources.gpus),
+        threads=max(1, int(resources.cpus)),
+    )
+    bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
+    return bound
 
 
 def _set_up_ray_tune(room: _Room) -> None:
