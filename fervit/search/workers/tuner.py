@@ -121,7 +121,7 @@ def _bind(
     trainable: type[tune.Trainable], ledger: Ledger, latents: SharedLatents, resources: TrialResources
 ) -> type[tune.Trainable]:
     """The trainable with what all trials of the sweep share."""
-    bound = tune.with_parameters(
+    bound: type[tune.Trainable] = tune.with_parameters(
         trainable,
         latents=latents,
         metric=ledger.space.metric,
