@@ -75,8 +75,7 @@ def encode(
         latent_out: the path or URI of the folder for the codes, which gets a folder for each split.
         encoder_type: "psp" (which None means), "e4e", or "demo", which is untrained.
         encoder_model: the encoder's checkpoint, such as pretrained_models/psp_ffhq_encode.pt.
-        precision: the precision of the encoder's arithmetic; None for that of the existing codes, or if there are
-            none, for the one that is fast on the hardware.
+        precision: of the encoder's arithmetic; None for that of the existing codes, else what the hardware is fast at.
         batch_size: the number of faces in a forward pass; None for 4, or 64 on a GPU.
         actors: the number of encoders that run in parallel; None for one on each GPU, or one on each node.
         gpus_per_actor: the share of a GPU that each encoder gets, 0 for the CPU; None for 1 if there are GPUs.
@@ -84,10 +83,8 @@ def encode(
         retry_errors: tries again the pictures that failed before.
         allow_missing_classes: accepts splits that lack an emotion.
         reconstruct: draws this many faces beside their reconstructions from the codes; None for none.
-        from_pt: a folder of <emotion>_<name>.pt files of earlier scripts, whose codes are imported. `data_root` must
-            then be None.
-        address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new
-            Ray.
+        from_pt: instead of `data_root`, a folder of <emotion>_<name>.pt files of earlier scripts, which are imported.
+        address: of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new Ray.
         say: gets each line of text; None for silence.
 
     Returns:

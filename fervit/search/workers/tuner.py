@@ -86,16 +86,8 @@ def run_trials(
     stopper = _Stopper(ledger, resources, folder.stop)
     if stopper.stop_all():
         return
-    bound = tune.with_parameters(
-        trainable,
-        latents=latents,
-        metric=ledger.space.metric,
-        device=device_of(resources.gpus),
-        threads=max(1, int(resources.cpus)),
-    )
-    bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
     tuner = tune.Tuner(
-        bound,
+        _bind(trainable, ledger, latents, resources),
         tune_config=tune.TuneConfig(
             search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room),
             scheduler=_LedgerScheduler(ledger, stopper),
@@ -104,18 +96,7 @@ def run_trials(
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
-        run_config=tune.RunConfig(
-            name=name,
-            storage_path=str(folder.path),
-            callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
-            # The ledger retries trials, since Ray Tune does not if the process died between two trials.
-            failure_config=tune.FailureConfig(max_failures=0),
-            # A trial saves its own state (trial.py). Ray Tune would keep all checkpoints, or snapshot the run for each.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            stop=stopper,
-            verbose=0,
-            progress_reporter=tune.CLIReporter(),  # silent; the one for notebooks would clear the cell
-        ),
+        run_config=_run_config(ledger, folder, stopper, name, resources),
     )
     with _answering_ctrl_c(stopper):
         tuner.fit()
@@ -123,6 +104,39 @@ def run_trials(
     if stopper.interrupted:
         raise KeyboardInterrupt
     ledger.end_all()  # Ray Tune does not report the trials that the stopper ended
+
+
+def _run_config(
+    ledger: Ledger, folder: SweepFolder, stopper: _Stopper, name: str, resources: TrialResources
+) -> tune.RunConfig:
+    """What Ray Tune does beside running trials: as little as possible, since the ledger keeps the sweep."""
+    return tune.RunConfig(
+        name=name,
+        storage_path=str(folder.path),
+        callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
+        # The ledger retries trials, since Ray Tune does not if the process died between two trials.
+        failure_config=tune.FailureConfig(max_failures=0),
+        # A trial saves its own state (trial.py). Ray Tune would keep all checkpoints, or snapshot the run for each.
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        stop=stopper,
+        verbose=0,
+        progress_reporter=tune.CLIReporter(),  # silent; the one for notebooks would clear the cell
+    )
+
+
+def _bind(
+    trainable: type[tune.Trainable], ledger: Ledger, latents: SharedLatents, resources: TrialResources
+) -> type[tune.Trainable]:
+    """The trainable with what all trials of the sweep share."""
+    bound: type[tune.Trainable] = tune.with_parameters(
+        trainable,
+        latents=latents,
+        metric=ledger.space.metric,
+        device=device_of(resources.gpus),
+        threads=max(1, int(resources.cpus)),
+    )
+    bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
+    return bound
 
 
 def _set_up_ray_tune(room: _Room) -> None:
