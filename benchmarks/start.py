@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _cpu_seconds() -> float:
-    """Of all processes that have been started here and have ended."""
+    """Returns the CPU seconds of all ended child processes of this process."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

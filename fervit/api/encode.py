@@ -113,7 +113,7 @@ def encode(
 
 
 def _draw(index: FaceIndex, plan: EncodePlan, decoder: Decoder | None, n: int, tell: Say) -> str | None:
-    """Draws the sheet of faces beside what their codes say, where one is wanted, and returns where it is."""
+    """Draws faces beside their reconstructions from the codes, and returns the picture's path; None if not wanted."""
     if decoder is None:
         return None
     sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, n)

@@ -197,6 +197,6 @@ class _AsOptunaSearch(SearchSource):
             self._sampler.report(number, before.epoch, self._space.metric.value(before))
 
     def tell(self, record: TrialRecord) -> None:
-        """Tells Optuna that the trial is complete, with its last value, also if it was stopped."""
-        if record.epochs:  # else the replay ended before its first
+        """Marks the trial as complete in Optuna, with its last value, even if it was stopped."""
+        if record.epochs:  # a trial without an epoch was cut off by the end of the replay
             self._sampler.tell(record.number, Outcome.FINISHED, self._space.metric.value(record.epochs[-1]))

@@ -1,4 +1,4 @@
-"""Folders of sweeps and runs that version 0.1 left, as of 2026-11-25: they open, and the commands go on with them."""
+"""Folders of sweeps and runs of version 0.1, as of 2026-11-25, can be read and resumed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def space(tmp_path: Path) -> Path:
 
 
 def copied(name: str, where: Path) -> Path:
-    """A copy of an old folder under the name that a command finds it by."""
+    """Copies an old folder to a name under which the commands find it."""
     folder = where / "experiments" / "small_20261125_205440"
     shutil.copytree(OLD / name, folder)
     return folder

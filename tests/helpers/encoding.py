@@ -18,7 +18,7 @@ DEMO = EncoderChoice(kind="demo", precision="float32")
 
 @cache
 def demo_fingerprint() -> EncoderFingerprint:
-    """What the demo encoder's codes are marked with. Found out once: it runs the network, for seconds."""
+    """Returns the fingerprint of the demo encoder. It is cached, since it takes some seconds of the network."""
     return fingerprint_of("demo")
 
 

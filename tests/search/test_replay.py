@@ -32,7 +32,7 @@ SLOTS = 2
 
 
 def curve_of(planned: Planned) -> Curve:
-    """A curve that is the better the nearer lr is to 1e-3 and dropout to 0.2; epochs of different lengths."""
+    """Makes a curve that is better the nearer lr is to 1e-3 and dropout to 0.2. Its epochs differ in length."""
     lr, dropout = planned.params["lr"], planned.params["dropout"]
     best = 1 - 0.1 * (math.log10(lr) + 3) ** 2 - (dropout - 0.2) ** 2
     return [epoch_result(i, f1_macro=best * i / 4, seconds=1 + dropout) for i in range(1, 5)]
@@ -40,7 +40,7 @@ def curve_of(planned: Planned) -> Curve:
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
-    """The folder of a sweep whose trials all ran to their end."""
+    """The folder of a sweep whose trials have all their epochs."""
     space, folder, clock = parse_space(SPACE, "s.yaml"), SweepFolder(tmp_path), VirtualClock()
     folder.write_space(space)
     rule = stopping_rule(space.early_stopping, space.metric)

@@ -1,4 +1,4 @@
-"""Curves that are read off in virtual time, through the ledger of a real sweep."""
+"""Sweeps on recorded curves in virtual time, with the ledger of a real sweep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.ledger import SPACE
 
 
 class Timeline(Observer):
-    """When each epoch was reported, in virtual seconds."""
+    """Records when each epoch was reported, in virtual seconds."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ def space(trials: int, scheduler: str = "none") -> SearchSpace:
 def simulate(
     given: SearchSpace, slots: int, values: dict[int, float], seconds: dict[int, float]
 ) -> tuple[Ledger, Timeline]:
-    """Trials of three epochs, each with one value and one length of an epoch."""
+    """Runs trials of three epochs, each with a constant value and a constant length of its epochs."""
     clock = VirtualClock()
     timeline = Timeline(clock)
     rule = stopping_rule(given.early_stopping, given.metric)
