@@ -109,7 +109,7 @@ def run_trials(
 def _run_config(
     ledger: Ledger, folder: SweepFolder, stopper: _Stopper, name: str, resources: TrialResources
 ) -> tune.RunConfig:
-    """What Ray Tune does beside running trials: as little as possible, since the ledger keeps the sweep."""
+    """Returns Ray Tune's settings for a run. They turn off its retries and checkpoints, which the ledger replaces."""
     return tune.RunConfig(
         name=name,
         storage_path=str(folder.path),
@@ -120,14 +120,14 @@ def _run_config(
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         stop=stopper,
         verbose=0,
-        progress_reporter=tune.CLIReporter(),  # silent; the one for notebooks would clear the cell
+        progress_reporter=tune.CLIReporter(),  # silent here; the reporter for notebooks would clear the cell
     )
 
 
 def _bind(
     trainable: type[tune.Trainable], ledger: Ledger, latents: SharedLatents, resources: TrialResources
 ) -> type[tune.Trainable]:
-    """The trainable with what all trials of the sweep share."""
+    """Binds to the trainable the arguments that all trials of the sweep share."""
     bound: type[tune.Trainable] = tune.with_parameters(
         trainable,
         latents=latents,
