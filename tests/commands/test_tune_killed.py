@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,4 +210,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_twice_leaves_at_once(
     output = driver.ended()
     assert driver.returncode == 130
     assert "Interrupted" not in output  # it did not stay to say so
+    for pid in below:  # a process that stands still does not hear that its driver has gone
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
