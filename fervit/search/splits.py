@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fervit.errors import UserError
 from fervit.latents import LatentSet
@@ -11,9 +10,6 @@ from fervit.latents.parts import encoder_in, read_split
 from fervit.search.space.search_space import SearchSpace
 from fervit.storage import child
 from fervit.training.compatibility import fit_to_data
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
