@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,11 @@ def _cpu_quota() -> float | None:
         except OSError:
             return None
     return float(quota) / float(period) if quota.strip().isdigit() else None
+
+
+def per_gpu(share: float) -> int:
+    """How many processes with this share fit on one GPU, as Ray counts them: 0.2 fits five times."""
+    return math.floor(1 / share + 1e-9)
 
 
 @cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fervit.cluster.nodes import Cluster, Node
 from fervit.encoding.plan import EncodePlan
 from fervit.errors import UserError
-from fervit.hardware import cpu_has_bfloat16, device_of
+from fervit.hardware import cpu_has_bfloat16, device_of, per_gpu
 
 PARTS_AN_ACTOR = 4
 """Where several actors encode side by side, each gets at least this many part files to make."""
@@ -142,7 +142,7 @@ def _actors_on_gpus(cluster: Cluster, gpus: float, asked: int | None, worthwhile
 
 def _room(nodes: Sequence[Node], gpus: float) -> int:
     """The number of actors with `gpus` GPUs each that fit on some nodes."""
-    return sum(int(node.gpus) * int(1 / gpus) if gpus <= 1 else int(node.gpus / gpus) for node in nodes)
+    return sum(int(node.gpus) * per_gpu(gpus) if gpus <= 1 else int(node.gpus / gpus) for node in nodes)
 
 
 def _cpus_per_actor(cluster: Cluster, nodes: Sequence[Node], actors: int) -> float:

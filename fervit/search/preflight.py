@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fervit.cluster.nodes import Node
 from fervit.errors import UserError
+from fervit.hardware import per_gpu
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.settings import TrialResources
 
@@ -56,7 +57,7 @@ def slots(trial: TrialResources, nodes: Sequence[Node]) -> int:
         if trial.gpus >= 1:
             by_gpu = node.gpus // trial.gpus
         elif trial.gpus:
-            by_gpu = node.gpus * (1 // trial.gpus)  # a share of a GPU cannot be spread over two GPUs
+            by_gpu = node.gpus * per_gpu(trial.gpus)  # a share of a GPU cannot be spread over two GPUs
         return int(min(node.cpus // trial.cpus, by_gpu))
 
     return sum(fit(node) for node in nodes) // trial.workers

@@ -70,12 +70,32 @@ class FailedError(Exception):
         self.failure = failure
 
 
-SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+MEMORY_SIGNS = (
+    "can't allocate memory",
+    "out of memory",  # also of the CUDA context, of a graph's instantiation and of NCCL
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # what cuBLAS says when there is no room for its handle
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Failed to CUDA calloc",  # NCCL
+)
+DEVICE_SIGNS = ("CUDA error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED", "device-side assert")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Torch has a class for it on a GPU; of its CPU allocator and of the libraries only the text says so."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in SIGNS)
+    """Whether memory was short: Torch has a class for that on a GPU; elsewhere only the text of the error says so."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in MEMORY_SIGNS)
+
+
+def is_device_fault(error: BaseException) -> bool:
+    """Whether the GPU failed for this process for good, such as by an illegal access: only a new process can use it."""
+    if is_out_of_memory(error):
+        return False
+    kind = getattr(torch, "AcceleratorError", None)  # of torch 2.8 and newer
+    if kind is not None and isinstance(error, kind):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in DEVICE_SIGNS)
 
 
 def failure_of(error: BaseException, batch_size: int, device: torch.device) -> Failure:

@@ -29,6 +29,8 @@ class LearningRate:
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
         self._group, self._warmup = optimizer.param_groups[0], config.warmup_epochs
+        self._tensor = self._group["lr"] if isinstance(self._group["lr"], Tensor) else None
+        """The rate that a captured step reads; it must stay the same tensor."""
         self.epoch_lr = config.lr
         self._schedule: ReduceLROnPlateau | CosineAnnealingLR | None = None
         if config.scheduler == "plateau":
@@ -59,6 +61,7 @@ class LearningRate:
             self._schedule.step(val_loss)
         elif self._schedule is not None:
             self._schedule.step()
+        self._set(float(self._group["lr"]))  # some versions of torch put a number in the place of the tensor
         self.epoch_lr = float(self._group["lr"])
 
     def state_dict(self) -> StateDict:
@@ -67,18 +70,22 @@ class LearningRate:
         return {"epoch_lr": self.epoch_lr, "schedule": schedule}
 
     def load_state_dict(self, state: StateDict, optimizer: torch.optim.Optimizer) -> None:
-        """Continues from a state. The optimizer must have loaded its own before, which replaces its groups."""
+        """Continues from a state. The optimizer must have loaded its own before, which replaces its groups.
+
+        The state may be of another kind of device: on this one the rate stays the tensor or the number that it was, and
+        a step that could be captured before can be captured again.
+        """
         self._group, self.epoch_lr = optimizer.param_groups[0], state["epoch_lr"]
-        if isinstance(self._group["lr"], Tensor):  # a captured step would read one on the host only once
-            self._group["lr"] = self._group["lr"].to(self._group["params"][0].device)
+        self._group["capturable"], self._group["fused"] = self._tensor is not None, True
+        self._set(float(self._group["lr"]))
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])
 
     def _set(self, lr: float) -> None:
-        if isinstance(self._group["lr"], Tensor):
-            self._group["lr"].fill_(lr)  # in place, since a captured step reads this tensor
-        else:
+        if self._tensor is None:
             self._group["lr"] = lr
+        else:
+            self._group["lr"] = self._tensor.fill_(lr)  # in place, since a captured step reads this tensor
 
 
 class Average:

@@ -6,19 +6,20 @@ import gc
 import socket
 import statistics
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
 from ray import tune
 
+from fervit.files import first_line
 from fervit.runs.session import NodeLeavingError, Session, SessionFiles
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.workers.task import TrialTask
 from fervit.search.workers.worker_group import Setup, SharedLatents, Worker, WorkerGroup, WorkerLostError
 from fervit.training.epoch import EpochResult
-from fervit.training.failure import DIVERGED, Failure, failure_of
+from fervit.training.failure import DIVERGED, Failure, failure_of, is_device_fault
 from fervit.training.objective import Metric
 from fervit.training.trainer import Trainer
 
@@ -67,6 +68,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             except (WorkerLostError, NodeLeavingError):
                 raise  # the trial is started again in new processes
             except Exception as error:
+                _raise_device_fault(error)
                 self._note(error)
         saved = self._worker.session.saved_epoch if self._worker and self._worker.session else 0
         return TrialReport(saved=saved, cost=self._cost, failure=self._failure, started=self._started).to_tune()
@@ -100,6 +102,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         except WorkerLostError:
             raise
         except Exception as error:
+            _raise_device_fault(error)
             self._note(error)
 
     def _begin(self, task: TrialTask) -> None:
@@ -156,12 +159,23 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._worker.session = None
             gc.collect()
             if self._worker.train.device.type == "cuda":
-                torch.cuda.empty_cache()
+                with suppress(RuntimeError):  # after a fault of the GPU, which has been reported
+                    torch.cuda.empty_cache()
 
     def _dissolve(self) -> None:
         if self._group is not None:
             self._group.dissolve()
             self._group = None
+
+
+def _raise_device_fault(error: Exception) -> None:
+    """Gives this process up after an error that stays in its GPU, so that the next trial does not pay for it.
+
+    Raises:
+        WorkerLostError: the error is one of those; the trial is tried again in a new process.
+    """
+    if is_device_fault(error):
+        raise WorkerLostError(f"its GPU failed ({first_line(error)})") from error
 
 
 def _check_shared(sweep: SweepFolder) -> None:

@@ -91,3 +91,29 @@ def test_when_two_trials_in_three_fail_the_sweep_ends_and_says_of_what(
     log = (folder / "failures.log").read_text()
     assert log.count("ValueError: something that nobody thought of") == expected["ValueError"]
     assert "in _epoch" in log
+
+
+class FaultyDevice(LatentTrial):
+    """A real trial whose GPU fails for good in the second epoch of the first process that gets there."""
+
+    def _epoch(self) -> dict[str, Any]:
+        mark = Path(self.config["folder"]).parent / "failed_once"
+        if self.iteration == 1 and not mark.exists():
+            mark.write_text(str(os.getpid()))
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return super()._epoch()
+
+
+def test_a_fault_that_stays_in_the_gpu_costs_its_process_and_no_trial(
+    latents_folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    given = space(search={"trials": 3, "sampler": "random"}, early_stopping={"scheduler": "none", "max_epochs": 3})
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    lines: list[str] = []
+    splits = open_splits(str(latents_folder), given)
+    result = run_sweep(given, splits, given.trial, folder, cluster, lines.append, trainable=FaultyDevice)
+    assert [record.state for record in result.records] == ["finished"] * 3
+    assert (
+        sum("in another process (process died: its GPU failed (CUDA error: an illegal" in line for line in lines) == 1
+    )
