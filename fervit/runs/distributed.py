@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from fervit.hardware import device_of
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
 from fervit.runs.placement import Workers
@@ -52,11 +53,12 @@ class TrainingJob:
         for path in (folder.events, folder.stop):
             path.unlink(missing_ok=True)
         self._local, self._elsewhere, self._workers, self._folder = local, elsewhere, workers, folder
-        self._job = {
+        self._job: dict[str, Any] = {
             "config": config,
             "latents": (ray.put(train), ray.put(val)),
             "folder": folder,
             "threads": workers.cpus,
+            "device": device_of(float(workers.gpu)),
         }
         self.error: BaseException | None = None
         """Why the job ended, if workers died too often or the controller died; None otherwise."""
@@ -87,12 +89,15 @@ class TrainingJob:
 
     def _trainer(self) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig
 
         workers = self._workers
+        needs_nccl = workers.workers > 1 and self._job["device"] == "cuda"
         resources = {"CPU": float(workers.cpus), "GPU": 1.0} if workers.gpu else {"CPU": float(workers.cpus)}
         return _trainer_class(self._local)(
             train_on_worker,
             train_loop_config=self._job,
+            torch_config=TorchConfig(backend="nccl" if needs_nccl else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=workers.workers, use_gpu=workers.gpu, resources_per_worker=resources
             ),
@@ -137,7 +142,7 @@ def train_on_worker(job: dict[str, Any]) -> str:
         config=job["config"],
         folder=job["folder"],
         threads=job["threads"],
-        device=str(ray.train.torch.get_device()),
+        device=str(ray.train.torch.get_device()) if job["device"] == "cuda" else job["device"],
         ranks=Ranks(context.get_world_rank(), context.get_world_size()),
     )
     train, val = (ray.get(latents) for latents in job["latents"])

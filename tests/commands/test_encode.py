@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from fervit.emotions import EMOTIONS
 from fervit.latents import LatentSet
-from tests.conftest import ROOT, Command
-
-COUNTED_GPU = {
-    "RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": 1}),
-    "CUDA_VISIBLE_DEVICES": "0",  # of which Ray hands out the first
-    "FERVIT_DEVICE": "cpu",
-}
-"""The environment in which Ray counts a GPU that does not exist, while the arithmetic runs on the CPU."""
+from tests.conftest import Command
+from tests.helpers.processes import COUNTED_GPU, alone, launch
 
 
 def test_encoding_on_a_gpu_puts_each_face_into_its_own_split(demo_faces: Path, tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | COUNTED_GPU
     args = ("--data_root", demo_faces, "--latent_out", tmp_path, "--encoder_type", "demo", "--batch_size", "4")
-    done = subprocess.run(
-        [sys.executable, ROOT / "launch" / "encode.py", *map(str, args)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "1 encoder (1 GPU each)" in done.stdout
+    encoding = launch("encode", *args, env=alone(**COUNTED_GPU))
+    printed = encoding.ended()
+    assert encoding.returncode == 0, printed
+    assert "1 encoder (1 GPU each)" in printed
     for split, n in {"train": 42, "val": 21, "test": 14}.items():
         latents = LatentSet.read(str(tmp_path / split))
         assert len(latents) == n

@@ -22,7 +22,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.cluster.preemption import NOTICE
 from fervit.runs.folder import RunFolder
 from tests.conftest import Command, latent_set, write_latents, write_splits
-from tests.helpers.processes import Running, alone, descendants, launch
+from tests.helpers.processes import COUNTED_GPU, Running, alone, descendants, launch
 
 SMALL = (
     *("--latent_dim", "16", "--seq_len", "0", "--embed_dim", "16", "--depth", "2", "--heads", "2", "--mlp_dim", "16"),
@@ -270,6 +270,19 @@ def start(where: Path, *args: str, **more: str) -> Running:
 
 def wait_for_epoch(process: Running, epoch: int) -> None:
     assert process.says(f"epoch {epoch:>3}/"), f"the run ended before:\n{process.printed}"
+
+
+def test_a_run_on_ray_train_is_placed_on_a_gpu_where_ray_counts_one(latents_folder: Path, tmp_path: Path) -> None:
+    args = flags(latents_folder, "--epochs", 2, *WITH_RAY)
+    run = start(tmp_path, *args, **COUNTED_GPU)
+    printed = run.ended()
+    assert run.returncode == 0, printed
+    assert json.loads((only_run(tmp_path) / "environment.json").read_text())["cluster"]["gpus"] == 1
+    assert len(history(only_run(tmp_path))) == 2
+    refused = start(tmp_path, *args, "--workers", "2", **COUNTED_GPU)
+    printed = refused.ended()
+    assert refused.returncode == 2
+    assert "--workers 2: the cluster has 1 GPUs, and each worker needs one" in printed
 
 
 def assert_same_result(found: Path, expected: Path) -> None:

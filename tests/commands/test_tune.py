@@ -15,6 +15,7 @@ from fervit.search.records.events import TrialStarted
 from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
 from tests.conftest import Command
+from tests.helpers.processes import COUNTED_GPU, alone, launch
 from tests.helpers.sweeps import leaderboard
 
 
@@ -151,3 +152,18 @@ def test_a_sweep_in_which_nothing_finishes_says_why_and_ends_in_status_1(
     assert [row["state"] for row in leaderboard(report.parent)] == ["failed", "failed"]
     assert "No trial finished an epoch." in report.read_text()
     assert "it has ended" in report.read_text()
+
+
+def test_trials_share_a_gpu_where_ray_counts_one(latents_folder: Path, small_space: Path, tmp_path: Path) -> None:
+    half = ("--set", "trial.gpus=0.5", "--set", "search.trials=4", "--set", "early_stopping.max_epochs=2")
+    args = ("--space", small_space, "--latents", latents_folder, *half)
+    sweep = launch("tune", *args, cwd=tmp_path, env=alone(**COUNTED_GPU))
+    printed = sweep.ended()
+    assert sweep.returncode == 0, printed
+    assert "1 GPUs; 2 trials at once" in printed
+    (folder,) = (tmp_path / "experiments").glob("small_*")
+    assert [row["failure"] for row in leaderboard(folder)] == [""] * 4
+    refused = launch("tune", *args, "--set", "trial.gpus=2", cwd=tmp_path, env=alone(**COUNTED_GPU))
+    printed = refused.ended()
+    assert refused.returncode == 2
+    assert "needs 2 GPUs on one node, the largest has 2 CPUs and 1 GPUs" in printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,14 @@ from tests.conftest import ROOT
 
 PATIENCE = 600.0
 """The seconds after which a state counts as never reached, far more than a loaded machine needs."""
+
+
+COUNTED_GPU = {
+    "RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": 1}),
+    "CUDA_VISIBLE_DEVICES": "0",  # of which Ray hands out the first
+    "FERVIT_DEVICE": "cpu",
+}
+"""The environment in which Ray counts a GPU that does not exist, while the arithmetic runs on the CPU."""
 
 
 class Running:

@@ -4,7 +4,7 @@ import pytest
 
 from fervit.cluster.nodes import Node
 from fervit.errors import UserError
-from fervit.search.preflight import epochs_a_trial, forecast, placeable
+from fervit.search.preflight import epochs_a_trial, forecast, placeable, slots
 from fervit.search.space.settings import TrialResources
 from fervit.search.space.space_file import read_space
 from tests.conftest import ROOT
@@ -39,3 +39,9 @@ def test_the_forecast_counts_rungs_and_checkpoints() -> None:
     expected = forecast(space, running=2, rows=28_709)
     assert expected.parameters == pytest.approx(67e6, rel=0.1)  # depth 12, width 768
     assert expected.checkpoint_bytes == 4 * expected.parameters * (3 * 4 + 2 * 5)
+
+
+def test_a_gpu_is_shared_as_ray_counts_shares() -> None:
+    node = [Node(address="a", cpus=64, gpus=2)]
+    for share, each in ((1.0, 1), (0.5, 2), (0.3, 3), (0.25, 4), (0.2, 5), (0.1, 10), (0.05, 20)):
+        assert slots(TrialResources(gpus=share), node) == 2 * each
