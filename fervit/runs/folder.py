@@ -199,4 +199,5 @@ def new_folder(name: str, root: Path = Path("experiments")) -> Path:
 def differences(given: JsonObject, config: TrainConfig) -> list[str]:
     """Returns the hyperparameters that differ from those of a configuration, such as "lr 0.001, was 0.0001"."""
     saved = config.to_json()
-    return [f"{name} {value}, was {saved[name]}" for name, value in given.items() if value != saved[name]]
+    different = [name for name in saved if name in given and given[name] != saved[name]]
+    return [f"{name} {given[name]}, was {saved[name]}" for name in different]
