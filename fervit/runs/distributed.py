@@ -79,9 +79,9 @@ class TrainingJob:
         """Does nothing, since Ray ends the workers with the command."""
 
     def _run(self) -> None:
-        from fervit.runs.worker import LEAVING
-
         try:
+            from fervit.runs.worker import LEAVING  # imports torch, during which the command may end
+
             while self._trainer().fit().return_value == LEAVING and self._elsewhere:
                 time.sleep(PAUSE_S)
         except BaseException as error:

@@ -347,4 +347,4 @@ def _failure_of(error: BaseException | None) -> Failure:
     kind = KINDS.get(kind, kind)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
-    return Failure(kind, message.removeprefix(f"{kind}: "))
+    return Failure(kind, re.sub(r"^(\w+\.)*\w+(Error|Exception): ", "", message))

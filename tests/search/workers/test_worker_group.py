@@ -28,7 +28,7 @@ def test_workers_share_a_trial_give_the_curve_of_one_and_are_gone_when_it_is(
     assert {record.state for record in shared.records} == {"finished", "stopped"}
     for one, two in zip(alone.records, shared.records, strict=True):
         assert one.params == two.params
-        assert two.epochs[0]["train_loss"] == pytest.approx(one.epochs[0]["train_loss"], abs=1e-4)
+        assert two.epochs[0].train_loss == pytest.approx(one.epochs[0].train_loss, abs=1e-4)
     assert max(float(row["f1_macro"]) for row in leaderboard(shared.folder)) > 0.4
 
     assert wait_until(lambda: ray.available_resources().get("CPU", 0) == 2)
