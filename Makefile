@@ -1,9 +1,9 @@
 # make demo        set up, then the whole way once on generated faces (about four minutes)
 # make test        set up, then the tests but for those below (minutes)
+# make test-long   whole commands and sweeps, and a Jupyter kernel
 # make test-full   encoders and decoders of full size (needs ../shared)
 # make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)
 # make test-kills  commands are killed and interrupted at random moments
-# make test-notebook  the whole way in a Jupyter kernel
 # make test-gpu    what needs a real GPU, which no other test sees
 # make chaos       processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
 # make check       lint, format, types, import rules
@@ -18,7 +18,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-full test-hosts test-kills test-notebook test-gpu chaos check audit format lock clean
+.PHONY: demo test test-full test-hosts test-kills test-long test-gpu chaos check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
@@ -37,8 +37,8 @@ test-hosts: $(READY)
 test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'
 
-test-notebook: $(READY)
-	$(BIN)/python -m pytest -m notebook
+test-long: $(READY)
+	$(BIN)/python -m pytest -m long
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

@@ -45,6 +45,7 @@ def test_a_sweep_that_ended_is_shown_as_it_ended(tmp_path: Path) -> None:
     assert load_checkpoint(results.folder / "best").epoch == int(chosen["epoch"])
 
 
+@pytest.mark.long
 def test_trials_are_added_to_a_sweep_that_ended(
     tmp_path: Path, command: Command, cluster: Cluster, space: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_trials_are_added_to_a_sweep_that_ended(
     ]
 
 
+@pytest.mark.long
 def test_a_sweep_that_was_killed_goes_on(tmp_path: Path, command: Command, cluster: Cluster) -> None:
     folder, latents = copied("interrupted", tmp_path), write_splits(tmp_path / "latents")
     assert read_results(folder).state == "interrupted"
@@ -77,6 +79,7 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path: Path, command: Command, clust
     assert any(record.state == "finished" for record in records)
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, command: Command) -> None:
     folder, latents = tmp_path / "experiments" / "latent_vit_old", write_splits(tmp_path / "latents")
     shutil.copytree(OLD / "run", folder)

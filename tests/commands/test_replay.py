@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fervit.cluster.nodes import Cluster
 from tests.conftest import Command
 from tests.helpers.sweeps import leaderboard
 
 
+@pytest.mark.long
 def test_a_recorded_sweep_is_replayed_with_other_samplers_and_schedulers(
     command: Command, cluster: Cluster, latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:

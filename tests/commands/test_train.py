@@ -96,6 +96,7 @@ def test_a_run_leaves_what_it_promises(
     assert "finished after 11 epochs" in again.out
 
 
+@pytest.mark.long
 def test_two_workers_give_the_curve_of_one(
     command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_missing_flags_and_runs_are_one_line(command: Command, tmp_path: Path) -
         assert ended.err.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_best(
     command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_best(
     assert all(torch.equal(still["model_state_dict"][k], v) for k, v in kept["model_state_dict"].items())
 
 
+@pytest.mark.long
 def test_out_of_memory_names_the_batch_and_the_memory(
     command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
 ) -> None:
@@ -272,6 +275,7 @@ def wait_for_epoch(process: Running, epoch: int) -> None:
     assert process.says(f"epoch {epoch:>3}/"), f"the run ended before:\n{process.printed}"
 
 
+@pytest.mark.long
 def test_a_run_on_ray_train_is_placed_on_a_gpu_where_ray_counts_one(latents_folder: Path, tmp_path: Path) -> None:
     args = flags(latents_folder, "--epochs", 2, *WITH_RAY)
     run = start(tmp_path, *args, **COUNTED_GPU)
@@ -467,6 +471,7 @@ def test_latents_that_have_moved_are_known_again_and_two_commands_do_not_share_a
     assert "finished after 3 epochs" in ended.out
 
 
+@pytest.mark.long
 def test_an_error_in_a_worker_is_told_once_with_its_traceback_in_the_log(
     command: Command, cluster: Cluster, unfinished: Path
 ) -> None:

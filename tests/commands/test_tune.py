@@ -141,6 +141,7 @@ def test_a_split_without_a_class_is_refused_by_tune(command: Command, latents_fo
     assert ended.err.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_sweep_in_which_nothing_finishes_says_why_and_ends_in_status_1(
     command: Command, cluster: Cluster, latents_folder: Path, small_space: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_sweep_in_which_nothing_finishes_says_why_and_ends_in_status_1(
     assert "it has ended" in report.read_text()
 
 
+@pytest.mark.long
 def test_trials_share_a_gpu_where_ray_counts_one(latents_folder: Path, small_space: Path, tmp_path: Path) -> None:
     half = ("--set", "trial.gpus=0.5", "--set", "search.trials=4", "--set", "early_stopping.max_epochs=2")
     args = ("--space", small_space, "--latents", latents_folder, *half)

@@ -179,6 +179,7 @@ def test_parts_that_overlap_in_any_way_lose_no_face(encoded: Path, tmp_path: Pat
         assert LatentSet.read(str(folder)).image_ids == sorted(ids)
 
 
+@pytest.mark.long
 def test_codes_of_the_first_release_are_continued(
     demo_faces: Path, encoded: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_codes_of_the_first_release_are_continued(
     assert LatentSet.read(str(tmp_path / "test")).fingerprint == LatentSet.read(str(encoded / "test")).fingerprint
 
 
+@pytest.mark.long
 def test_codes_do_not_depend_on_the_number_of_actors(
     demo_faces: Path, encoded: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -206,6 +208,7 @@ def test_codes_do_not_depend_on_the_number_of_actors(
         np.testing.assert_array_equal(three.codes, one.codes)
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_is_another_file_where_the_actor_runs_is_told(
     demo_faces: Path, cluster: Cluster, tmp_path: Path
 ) -> None:

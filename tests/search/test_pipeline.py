@@ -101,6 +101,7 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     assert len(lines) == 10 + 1 + 4
 
 
+@pytest.mark.long
 def test_trials_that_diverge_are_counted_and_stop_nothing(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
@@ -116,6 +117,7 @@ def test_trials_that_diverge_are_counted_and_stop_nothing(
     assert states.count("FAIL") == len(failed)
 
 
+@pytest.mark.long
 def test_a_killed_trial_process_costs_no_trial(latents_folder: Path, tmp_path: Path, cluster: Cluster) -> None:
     killed = threading.Event()
 
@@ -166,6 +168,7 @@ def test_without_a_test_split_the_evaluation_is_marked(weighed: SweepResult) -> 
     assert results["split"] == "val"
 
 
+@pytest.mark.long
 def test_the_budget_ends_a_search_and_the_best_is_confirmed_all_the_same(
     latents_folder: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +202,7 @@ def test_a_score_is_weighed_against_the_size_of_the_model(weighed: SweepResult) 
     assert f"trial {result.front[0].number}: " in text
 
 
+@pytest.mark.long
 def test_a_search_ends_when_there_is_less_to_gain_than_the_seeds_differ(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:

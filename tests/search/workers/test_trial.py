@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ray import cloudpickle
 
 from fervit.cluster.nodes import Cluster
@@ -57,6 +58,7 @@ class Unreliable(LatentTrial):
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not import the tests
 
 
+@pytest.mark.long
 def test_when_two_trials_in_three_fail_the_sweep_ends_and_says_of_what(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
@@ -104,6 +106,7 @@ class FaultyDevice(LatentTrial):
         return super()._epoch()
 
 
+@pytest.mark.long
 def test_a_fault_that_stays_in_the_gpu_costs_its_process_and_no_trial(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:

@@ -13,6 +13,7 @@ from tests.helpers.processes import command_line, descendants, wait_until
 from tests.helpers.sweeps import leaderboard, space, sweep
 
 
+@pytest.mark.long
 def test_workers_share_a_trial_give_the_curve_of_one_and_are_gone_when_it_is(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
