@@ -71,5 +71,5 @@ def test_the_whole_way_in_a_notebook(tmp_path: Path) -> None:
     assert shown(cell["evaluate"], "stdout") == ""
     assert "Evaluation(test: 7 faces, accuracy" in shown(cell["evaluate"], "execute_result")
     assert shown(cell["predict"], "execute_result").count("'") == 4
-    for words in ("space: 'str | Path | Mapping", "overrides: keys of the space", "SweepResult"):
+    for words in ("space: 'str | Path | Mapping", "\n        overrides: ", "SweepResult"):
         assert words in shown(cell["help"], "stdout")
