@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -60,7 +61,12 @@ Command = Callable[..., Ended]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hides GPUs from all processes, unless GPU tests are selected, and gives Ray's workers normal priority."""
+    """Hides GPUs from all processes, unless GPU tests are selected, and gives Ray's workers normal priority.
+
+    A shell ignores Ctrl-C for what it starts in the background, and so would the commands that the tests interrupt.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # Ray gives its workers a low priority (niceness), so that they would wait long for other busy processes.
