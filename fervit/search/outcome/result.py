@@ -9,6 +9,7 @@ from fervit.files import JsonObject
 from fervit.search.outcome.confirm import Confirmed
 from fervit.search.outcome.sealed import Verdict
 from fervit.search.records.record import TrialRecord, params_text
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 
 
@@ -43,7 +44,7 @@ class SweepResult:
     @property
     def model(self) -> Path:
         """The folder of the exported model, for `fervit.load` and `fervit.evaluate`."""
-        return self.folder / "best"
+        return SweepFolder(self.folder).best
 
     def __repr__(self) -> str:
         metric, evaluation = self.space.metric, self.verdict.evaluation

@@ -93,11 +93,6 @@ class SweepFolder:
         return self.path / "sealed_test.json"
 
     @property
-    def report(self) -> Path:
-        """The page that shows all results of the sweep."""
-        return self.path / "report.html"
-
-    @property
     def checkpoints(self) -> Path:
         """The folder that holds one folder for each trial that runs or whose model is kept."""
         return self.path / "checkpoints"
