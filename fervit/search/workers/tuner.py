@@ -270,10 +270,13 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return False
 
     def reported(self, name: str, report: TrialReport | None = None) -> None:
-        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it has then also saved."""
-        seconds = report.epoch.seconds if report is not None and report.epoch is not None else 0.0
-        self._reports[name] = time.monotonic() + seconds  # when its next report is due
-        if self.interrupted:
+        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it is waited for until it saves.
+
+        The first report after Ctrl-C may be of an epoch that ended before the trial could hear of it.
+        """
+        epoch = report.epoch if report is not None else None
+        self._reports[name] = time.monotonic() + (epoch.seconds if epoch is not None else 0.0)  # its next report is due
+        if self.interrupted and (epoch is None or report is None or report.finished or report.saved == epoch.epoch):
             self._waiting_for.discard(name)
 
     @property
