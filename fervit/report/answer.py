@@ -36,8 +36,11 @@ def answer(results: Results) -> Section:
     if chosen is not None:
         section.cards += _validation_cards(results, chosen)
         section.texts.append(_sentence(results, chosen))
+        if against := results.against_baseline():
+            section.texts.append(against)
     section.cards += _cost_cards(results)
     section.notes += _ties(results)
+    section.notes += _not_compared(results)
     if results.kind == "sweep":
         section.tables.append(_baselines(results))
         section.tables += _confirmation(results)
@@ -58,6 +61,18 @@ def _ties(results: Results) -> list[str]:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in results.ties)
         return [f"A tie within the noise of the seeds: {others}. Each may as well be the best."]
     return ["No other confirmed trial comes within the noise of the seeds."] if len(results.confirmed) > 1 else []
+
+
+def _not_compared(results: Results) -> list[str]:
+    """The configurations that could not be compared fairly, since reruns failed or were stopped."""
+    notes = [
+        f"Of trial {one.record.number}, {one.missing} of {one.missing + len(one.values)} reruns failed or were "
+        "stopped, so it is ranked after those of which none did."
+        for one in results.confirmed
+        if one.missing and results.state == "finished"
+    ]
+    left_out = (f"trial {record.number}" for record in results.left_out)
+    return notes + [f"Left out is {name}: none of its reruns with fresh seeds finished." for name in left_out]
 
 
 def _looks(results: Results) -> list[str]:

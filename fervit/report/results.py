@@ -15,7 +15,8 @@ from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation
 from fervit.files import JsonObject, is_locked
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
-from fervit.search.outcome.confirm import Confirmed, choose, confirmations
+from fervit.search.outcome.baseline import baseline_name, baseline_of, is_guide
+from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain
 from fervit.search.outcome.sealed import read_looks
 from fervit.search.records.events import Event
 from fervit.search.records.history import History
@@ -23,16 +24,10 @@ from fervit.search.records.journal import read_journal
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.search_space import DEFAULTS, SearchSpace
+from fervit.search.space.search_space import SearchSpace
 from fervit.training.objective import Metric
 
 RESULTS_KEYS = {"split", "seen", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
-NOT_OF_THE_GUIDE = ("seed", "epochs", "seq_len", "latent_dim", "precision", "use_class_weights")
-"""The hyperparameters that are ignored when a configuration is compared with that of the guide.
-
-"The guide" is the training guide of the original LatentViT scripts. It recommends class weights, so a configuration
-counts as the guide's with and without them.
-"""
 State = Literal["running", "interrupted", "finished"]
 
 
@@ -55,6 +50,8 @@ class Results:
     """The trial or rerun with the best model; None before the first epoch."""
     confirmed: list[Confirmed] = field(default_factory=list)
     ties: list[Confirmed] = field(default_factory=list)
+    left_out: list[TrialRecord] = field(default_factory=list)
+    """The trials that were to be confirmed, but of which no rerun with a fresh seed finished."""
     evaluation: JsonObject | None = None
     evaluation_dir: Path | None = None
     environment: JsonObject = field(default_factory=dict)
@@ -80,12 +77,24 @@ class Results:
     def is_guide(self, record: TrialRecord) -> bool:
         """Returns whether a trial has the configuration of the guide, from which the defaults of fervit come."""
         assert self.space is not None
-        config = self.space.config(record.params).to_json()
-        return all(config[name] == value for name, value in DEFAULTS.items() if name not in NOT_OF_THE_GUIDE)
+        return is_guide(self.space, record)
 
     def confirmation_of(self, record: TrialRecord) -> Confirmed | None:
         """Returns the confirmation of a trial; None if the trial was not confirmed."""
         return next((one for one in self.confirmed if one.record.number == record.number), None)
+
+    def against_baseline(self) -> str:
+        """Returns a sentence that compares the chosen configuration with the baseline; "" without a comparison."""
+        if self.space is None or self.chosen is None:
+            return ""
+        baseline = baseline_of(self.space, ranked(self.records, self.metric))
+        reference = self.confirmation_of(baseline) if baseline is not None else None
+        winner = self.confirmation_of(self.chosen)
+        if winner is None or reference is None or winner is reference:
+            return ""
+        compared = gain(winner, reference, self.confirmed, self.metric)
+        name = baseline_name(self.space, reference.record)
+        return f"{compared.sentence(name)}, in the mean {self.metric.name} of fresh seeds."
 
     def warm_start(self, record: TrialRecord) -> int | None:
         """Returns the number of a trial among the warm starts, from 1; None if the sampler suggested it."""
@@ -154,7 +163,7 @@ def _sweep(folder: Path, running: bool | None) -> Results:
     if not ranking:
         return results
     results.chosen = ranking[0]
-    results.confirmed = confirmations(ranking[: space.confirm.top], reruns, space.metric)
+    results.confirmed = confirmations(candidates(ranking, reruns, space), reruns, space.metric)
     if results.state == "finished":
         _take_choice(results, history, files)
     results.model = space.config(results.chosen.params).model() | {"seq_len": _seq_len(results.environment)}
@@ -180,6 +189,7 @@ def _take_choice(results: Results, history: History, files: SweepFolder) -> None
     best = [of_number[number] for number in choice.confirmed]
     results.confirmed = confirmations(best, results.reruns, results.metric)
     results.ties = [one for one in results.confirmed if one.record.number in choice.ties]
+    results.left_out = [of_number[number] for number in choice.left_out]
 
 
 def _run(folder: Path, running: bool | None) -> Results:

@@ -34,6 +34,7 @@ from fervit.search.records.ranking import best_values, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.report import TrialReport
 from fervit.search.space.search_space import SearchSpace
+from fervit.training.epoch import EpochResult
 from fervit.training.failure import Failure
 
 
@@ -91,6 +92,8 @@ class Ledger:
         self._running: dict[str, TrialRecord] = {}
         self._ended: Counter[Purpose] = Counter()
         self._waiting: list[TrialRecord] = []
+        self._alone: list[TrialRecord] = []
+        """The trials that wait until no other trial runs."""
         self._leading: TrialRecord | None = None
         """The best trial of the search among those that have ended."""
         self._judged: dict[str, int] = {}
@@ -130,7 +133,7 @@ class Ledger:
     @property
     def n_begun(self) -> int:
         """How many of the running trials this session has started."""
-        return len(self.running) - len(self._waiting)
+        return len(self.running) - len(self._waiting) - len(self._alone)
 
     @property
     def n_ended(self) -> int:
@@ -160,7 +163,7 @@ class Ledger:
         The results of the journal's trials are reported to the source again.
         """
         self.source, self._since = source, self._clock()
-        self._waiting, self._ended_before = self.running, self.n_ended
+        self._waiting, self._alone, self._ended_before = self.running, [], self.n_ended
         for record in self._history.records.values():
             if record.purpose == "search":
                 for epoch, value in best_values(record, self.space.metric):
@@ -171,10 +174,10 @@ class Ledger:
     def begin(self) -> Planned | None:
         """Returns the next trial to start or to continue; None if there is none at the moment."""
         if self._waiting:
-            record = self._waiting.pop(0)
-            config = self.space.config(record.params, record.seed)
-            return Planned(record.number, record.name, record.params, config, record.purpose)
+            return self._planned_again(self._waiting.pop(0))
         planned = self.source.ask()
+        if planned is None and self._alone and not self.n_begun:
+            return self._planned_again(self._alone.pop(0))
         if planned is not None:
             self._record(
                 TrialStarted,
@@ -185,19 +188,27 @@ class Ledger:
                 params=planned.params,
                 warmup_epochs=planned.config.warmup_epochs,
             )
+            if self._models is not None:
+                self._models.started(self._history.records[planned.name])
             self._notify(lambda observer: observer.changed(self))
         return planned
 
-    def begin_again(self, name: str, why: str) -> None:
+    def _planned_again(self, record: TrialRecord) -> Planned:
+        config = self.space.config(record.params, record.seed)
+        return Planned(record.number, record.name, record.params, config, record.purpose)
+
+    def begin_again(self, name: str, why: str, *, alone: bool = False) -> None:
         """Records that the process of a trial has died, and plans the trial again.
 
         Args:
             name: the name of the trial.
             why: the reason, for the user.
+            alone: starts the trial when no other trial runs or can start, since it may have lacked memory because of
+                its neighbours.
         """
         record = self._history.records[name]
         self._record(ProcessLost, name=name, why=why)
-        self._waiting.append(record)
+        (self._alone if alone else self._waiting).append(record)
         self._notify(lambda observer: observer.lost(self, record, why))
 
     def report(self, name: str, report: TrialReport) -> bool:
@@ -232,6 +243,30 @@ class Ledger:
         self._notify(lambda observer: observer.changed(self))
         return False
 
+    def settle(self, name: str, row: EpochResult, *, finished: bool) -> None:
+        """Records the epoch whose model is on disk, so that a trial's best epoch is the one that can be exported.
+
+        Args:
+            name: the name of the trial. It may have ended.
+            row: the epoch. Later epochs are dropped from the record, since no model of them is left.
+            finished: whether it is the last epoch of the trial.
+        """
+        record = self._history.records[name]
+        self._record(
+            EpochEnded,
+            name=name,
+            row=row,
+            best_value=self.space.metric.value(row),
+            finished=finished,
+            saved=record.saved,
+            started=record.started,
+            pid=record.pid,
+            cost=record.cost,
+        )
+        if record.purpose == "search":
+            self.source.report(record.number, row.epoch, self.space.metric.value(row))
+        self._notify(lambda observer: observer.epoch(self, record))
+
     def end(self, name: str, failure: Failure | None = None) -> None:
         """Records that a trial has ended.
 
@@ -264,19 +299,27 @@ class Ledger:
         for record in self.running:
             self.end(record.name)
 
-    def choose(self, record: TrialRecord, *, confirmed: Sequence[int] = (), ties: Sequence[int] = ()) -> None:
+    def choose(
+        self,
+        record: TrialRecord,
+        *,
+        confirmed: Sequence[int] = (),
+        ties: Sequence[int] = (),
+        left_out: Sequence[int] = (),
+    ) -> None:
         """Records the run whose model is exported, unless the same choice is already recorded.
 
         Args:
             record: the chosen run.
             confirmed: the numbers of the trials that were confirmed with fresh seeds.
             ties: the numbers of the trials that are not significantly worse than the chosen one.
+            left_out: the numbers of the trials of which no rerun with a fresh seed finished.
         """
         best = record.best(self.space.metric)
         if best is None:
             raise ValueError(f"{record.name} has no epoch")
         choice: dict[str, int | tuple[int, ...]] = {"number": record.number, "seed": record.seed, "epoch": best.epoch}
-        choice |= {"confirmed": tuple(confirmed), "ties": tuple(ties)}
+        choice |= {"confirmed": tuple(confirmed), "ties": tuple(ties), "left_out": tuple(left_out)}
         if self.choice is None or any(getattr(self.choice, name) != value for name, value in choice.items()):
             self._record(ModelChosen, **choice)
 
@@ -307,6 +350,9 @@ class Ledger:
     def _apply(self, event: Event) -> None:
         """Updates the records with an event of this session or an earlier one."""
         self.events.append(event)
+        earlier = self._history.records.get(event.name) if isinstance(event, TrialStarted) else None
+        if earlier is not None:  # a rerun that was stopped runs again from its beginning
+            self._ended[earlier.purpose] -= 1
         record = self._history.apply(event)
         if record is None:
             return

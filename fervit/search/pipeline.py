@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ray import tune
 
-from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, export
 from fervit.cluster.nodes import Cluster
 from fervit.errors import JobError
@@ -24,13 +24,15 @@ from fervit.runs.environment import environment
 from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.opening import open_ledger, open_search
-from fervit.search.outcome.confirm import Confirmed, choose, confirmations
+from fervit.search.outcome.baseline import baseline_of
+from fervit.search.outcome.confirm import Confirmed, Gain, candidates, choose, confirmations, gain
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import Verdict, open_test
+from fervit.search.outcome.settle import agrees, settle
 from fervit.search.outcome.sweep_card import model_card
 from fervit.search.policy.sources import ConfirmSource
-from fervit.search.records.ranking import failures_by_kind, pareto_front, ranked
+from fervit.search.records.ranking import configuration, failures_by_kind, pareto_front, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
@@ -88,6 +90,8 @@ def run_sweep(
             chosen=choice.chosen,
             confirmed=choice.confirmed,
             ties=choice.ties,
+            left_out=choice.left_out,
+            gain=choice.gain,
             front=pareto_front(records, space.metric),
             ended_because=choice.ended_because,
             verdict=verdict,
@@ -107,8 +111,14 @@ class _Choice:
 
     chosen: TrialRecord
     """The run whose model is exported."""
+    checkpoint: Checkpoint
+    """The model of that run, of the run's best epoch."""
     confirmed: list[Confirmed]
     ties: list[Confirmed]
+    left_out: list[TrialRecord]
+    """The trials that were to be confirmed but have no finished rerun."""
+    gain: Gain | None
+    """The comparison with the baseline; None if the baseline is chosen itself or was not confirmed."""
     ended_because: str
 
 
@@ -121,6 +131,8 @@ class _Sweep:
     latents: SharedLatents
     resources: TrialResources
     say: Say
+    unusable: set[str] = field(default_factory=set)
+    """The names of runs whose models cannot be exported."""
 
     @property
     def space(self) -> SearchSpace:
@@ -139,22 +151,22 @@ class _Sweep:
         """
         try:
             ended_because = self._search(trainable)
-            ranking = ranked(self.searched(), self.space.metric)
-            if not ranking:
+            if not ranked(self.searched(), self.space.metric):
                 raise self._nothing_finished()
-            confirmed = self._confirm(ranking[: self.space.confirm.top])
-            choice = self._choose(ranking[0], confirmed, ended_because)
+            self._confirm()
+            choice = self._choose(ended_because)
         except BaseException as error:
-            write_leaderboard(self.ledger.records, self.space, self.files.leaderboard)
+            self._write_standing()
             if isinstance(error, JobError):
                 self.ledger.done()
             raise
         self.ledger.choose(
             choice.chosen,
-            confirmed=[one.record.number for one in confirmed],
+            confirmed=[one.record.number for one in choice.confirmed],
             ties=[one.record.number for one in choice.ties],
+            left_out=[record.number for record in choice.left_out],
         )
-        write_leaderboard(self.ledger.records, self.space, self.files.leaderboard, confirmed, choice.chosen)
+        write_leaderboard(self.ledger.records, self.space, self.files.leaderboard, choice.confirmed, choice.chosen)
         return choice
 
     def export(self, choice: _Choice) -> Checkpoint:
@@ -162,14 +174,14 @@ class _Sweep:
 
         After a confirmation, only the best model of each confirmed configuration is kept beside it.
         """
-        checkpoint = load_checkpoint(self.files.trial(choice.chosen.name).best_model)
-        export(checkpoint, self.files.best)
-        kept = {self._runs(one.record.number)[0].name for one in choice.confirmed}
-        if kept:
+        export(choice.checkpoint, self.files.best)
+        kept = {choice.chosen.name}
+        kept |= {run.name for one in choice.confirmed if (run := self._best_on_disk(one.record.number)) is not None}
+        if choice.confirmed:
             for record in self.ledger.records:
                 if record.name not in kept:
                     shutil.rmtree(self.files.trial(record.name).path, ignore_errors=True)
-        return checkpoint
+        return choice.checkpoint
 
     def _search(self, trainable: type[tune.Trainable]) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
@@ -195,29 +207,102 @@ class _Sweep:
             f"{self.files.leaderboard.name} and {self.files.failures.name}"
         )
 
-    def _confirm(self, best: Sequence[TrialRecord]) -> list[Confirmed]:
+    def _write_standing(self) -> None:
+        """Writes the leaderboard of a sweep that has not ended. The mark stays at the exported run, if there is one."""
+        records, last = self.ledger.records, self.ledger.choice
+        exported = [r for r in records if last is not None and (r.number, r.seed) == (last.number, last.seed)]
+        confirmed = confirmations(self.searched(), records, self.space.metric)
+        write_leaderboard(records, self.space, self.files.leaderboard, confirmed, exported[0] if exported else None)
+
+    def _candidates(self) -> list[TrialRecord]:
+        return candidates(ranked(self.searched(), self.space.metric), self.ledger.records, self.space)
+
+    def _confirm(self) -> None:
         """Trains each of the best configurations again with fresh seeds, without early stopping."""
+        best = self._candidates()
         if not best:
-            return []
+            return
         self.ledger.use(ConfirmSource(self.space, best, self.ledger.records))
         if not self.ledger.complete:
-            self.say(f"confirming the best {len(best)} with {self.space.confirm.seeds} fresh seeds each")
+            self.say(f"confirming {len(best)} configurations with {self.space.confirm.seeds} fresh seeds each")
         run_trials(self.ledger, self.files, self.latents, self.resources, name="confirm")
-        return confirmations(best, self.ledger.records, self.space.metric)
 
-    def _choose(self, leading: TrialRecord, confirmed: list[Confirmed], ended_because: str) -> _Choice:
-        """Chooses the run to export, and finds the configurations that tie with it."""
-        ties: list[Confirmed] = []
-        if confirmed:
-            winner, ties = choose(confirmed, self.space.metric)
-            leading = winner.record
-        chosen = self._runs(leading.number)[0]
-        return _Choice(chosen=chosen, confirmed=confirmed, ties=ties, ended_because=ended_because)
+    def _choose(self, ended_because: str) -> _Choice:
+        """Chooses the run to export, and finds the configurations that tie with it.
 
-    def _runs(self, number: int) -> list[TrialRecord]:
-        """Returns the runs of a configuration whose models are still on disk, best first."""
-        runs = [record for record in self.ledger.records if record.number == number]
-        return ranked((r for r in runs if self.files.trial(r.name).best_model.is_file()), self.space.metric)
+        The number of a run is that of its model on disk. Where the two differ, the record is settled first, and the
+        choice is made again.
+
+        Raises:
+            JobError: no model is left.
+        """
+        metric = self.space.metric
+        while True:
+            best = self._candidates()
+            confirmed = confirmations(best, self.ledger.records, metric)
+            left_out = [record for record in best if all(one.record is not record for one in confirmed)]
+            if confirmed:
+                winner, ties = choose(confirmed, metric)
+                run = self._best_on_disk(winner.record.number)
+            else:
+                winner, ties = None, []
+                run = self._best_on_disk()
+            if run is None:
+                raise JobError(
+                    f"{self.files.checkpoints}: no model of the best configuration is left there to export; copy the "
+                    f"folder back, or start a new sweep"
+                )
+            before = run.best(metric)
+            checkpoint = self._model_of(run)
+            if checkpoint is not None and run.best(metric) == before:
+                return _Choice(
+                    chosen=run,
+                    checkpoint=checkpoint,
+                    confirmed=confirmed,
+                    ties=ties,
+                    left_out=left_out,
+                    gain=self._gain(winner, confirmed),
+                    ended_because=ended_because,
+                )
+
+    def _gain(self, winner: Confirmed | None, confirmed: list[Confirmed]) -> Gain | None:
+        """Compares the winner with the baseline, if both are confirmed and differ."""
+        baseline = baseline_of(self.space, ranked(self.searched(), self.space.metric))
+        if winner is None or baseline is None:
+            return None
+        same = configuration(baseline.params)
+        reference = next((one for one in confirmed if configuration(one.record.params) == same), None)
+        if reference is None or reference is winner:
+            return None
+        return gain(winner, reference, confirmed, self.space.metric)
+
+    def _best_on_disk(self, number: int | None = None) -> TrialRecord | None:
+        """Returns the best run with a model, of one configuration or of the whole search; None if there is none."""
+        runs = [record for record in self.ledger.records if number is None or record.number == number]
+        return next((run for run in ranked(runs, self.space.metric) if self._has_model(run)), None)
+
+    def _has_model(self, run: TrialRecord) -> bool:
+        return run.name not in self.unusable and (
+            self.files.trial(run.name).best_model.is_file() or self._exported(run)
+        )
+
+    def _exported(self, run: TrialRecord) -> bool:
+        """Returns whether best/ holds the model of a run, whose folder may have been removed since."""
+        last = self.ledger.choice
+        same = last is not None and (run.number, run.seed) == (last.number, last.seed)
+        return same and (self.files.best / BEST_MODEL).is_file()
+
+    def _model_of(self, run: TrialRecord) -> Checkpoint | None:
+        """Returns the model of a run after its record has been settled; None if it cannot be used, which is said."""
+        if self.files.trial(run.name).best_model.is_file():
+            checkpoint = settle(self.ledger, self.files, run)
+        else:
+            checkpoint = load_checkpoint(self.files.best)
+            checkpoint = checkpoint if agrees(run, checkpoint, self.ledger) else None
+        if checkpoint is None:
+            self.unusable.add(run.name)
+            self.say(f"{run.name}: its model is damaged or of another epoch than its record, so it is not chosen")
+        return checkpoint
 
 
 def _evaluate(

@@ -170,12 +170,70 @@ def test_a_confirmation_goes_on_where_it_was(tmp_path: Path) -> None:
     first.ledger.use(ConfirmSource(first.space, records, first.ledger.records))
     done, going = first.begin(), first.begin()
     assert [done.name, going.name] == [f"{best.name}_seed4", f"{best.name}_seed5"]
+    for epoch in range(1, 10):
+        first.ledger.report(done.name, report(epoch, 0.5))
     first.ledger.end(done.name)
     second = Sweep(tmp_path)
     second.ledger.use(ConfirmSource(second.space, second.ledger.records[:1], second.ledger.records))
     assert second.begin().name == going.name
     assert second.ledger.begin() is None
     assert not second.ledger.complete
+
+
+def test_a_rerun_that_was_stopped_is_confirmed_from_its_beginning(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    best = first.begin()
+    first.ledger.report(best.name, report(1, 0.9))
+    first.ledger.end(best.name)
+    first.ledger.use(ConfirmSource(first.space, first.ledger.records, first.ledger.records))
+    cut, _ = first.begin(), first.begin()
+    first.ledger.report(cut.name, report(1, 0.9))
+    first.ledger.end_all()  # the budget is spent
+    assert first.states() == {best.name: "stopped", f"{best.name}_seed4": "stopped", f"{best.name}_seed5": "stopped"}
+
+    second = Sweep(tmp_path)
+    source = ConfirmSource(second.space, second.ledger.records[:1], second.ledger.records)
+    second.ledger.use(source)
+    again = [second.begin().name, second.begin().name]
+    assert again == [f"{best.name}_seed4", f"{best.name}_seed5"]
+    assert [len(record.epochs) for record in second.ledger.running] == [0, 0]
+    for name in again:
+        assert not second.ledger.complete
+        for epoch in range(1, 10):
+            second.ledger.report(name, report(epoch, 0.5))
+        second.ledger.end(name)
+    assert second.ledger.complete
+    assert source.total == 2
+
+
+def test_what_memory_was_short_for_is_tried_again_when_nothing_else_runs(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, search={**SPACE["search"], "trials": 3})
+    killed, beside = sweep.begin(), sweep.begin()
+    sweep.ledger.begin_again(killed.name, "out of memory: Ray killed it", alone=True)
+    third = sweep.begin()
+    assert third.number == 2
+    assert sweep.ledger.begin() is None  # two others run
+    for planned in (beside, third):
+        sweep.ledger.end(planned.name)
+    assert sweep.begin() == killed
+    assert sweep.ledger.begin() is None
+    sweep.ledger.end(killed.name, Failure("out of memory", "Ray killed it"))
+    assert sweep.ledger.complete
+
+
+def test_a_configuration_that_is_tried_again_gets_a_fresh_seed_after_a_restart_too(tmp_path: Path) -> None:
+    """Three configurations there are, so that seven trials repeat some."""
+    sweep = Sweep(tmp_path, search={**SPACE["search"], "trials": 7})
+    planned = [sweep.begin() for _ in range(4)]
+    sweep = Sweep(tmp_path, search={**SPACE["search"], "trials": 7})
+    sweep.ledger.use(sweep.source)
+    planned = [sweep.begin() for _ in range(7)]
+    assert [one.number for one in planned] == list(range(7))
+    runs = {(one.params["depth"], one.config.seed) for one in planned}
+    assert len(runs) == 7
+    assert {depth for depth, seed in runs if seed == 3} == {1, 2, 3}
+    reruns = range(4, 4 + 2)
+    assert not any(seed in reruns for _, seed in runs)
 
 
 def test_a_report_without_the_metric_is_a_failure_of_its_trial(tmp_path: Path) -> None:

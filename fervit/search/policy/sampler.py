@@ -26,10 +26,10 @@ from fervit.search.policy.optuna_samplers import (
     distribution_of,
     sampler_for,
 )
-from fervit.search.policy.optuna_study import BoundedStudy, SingleWriterJournal
+from fervit.search.policy.optuna_study import SamplerView, SingleWriterJournal
 from fervit.search.records.events import Event, TrialEnded, TrialStarted
 from fervit.search.records.history import History
-from fervit.search.records.ranking import best_values
+from fervit.search.records.ranking import best_values, configuration
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import Params, SearchSpace
 from fervit.search.space.space_file import warm_start_params
@@ -42,7 +42,8 @@ class Outcome(Enum):
     STOPPED = TrialState.PRUNED
     FAILED = TrialState.FAIL
     INFEASIBLE = "infeasible"
-    """The configuration needs more memory than there is. Optuna sees such a trial as one that violates a constraint."""
+    """The configuration diverges or needs more memory than there is. Optuna sees such a trial as one that violates a
+    constraint."""
 
 
 class Suggestion(NamedTuple):
@@ -85,6 +86,7 @@ class SpaceSampler:
         optuna.logging.set_verbosity(logging.WARNING)
         self._space, self._path = space, path
         self._distributions = {name: distribution_of(d) for name, d in space.parameters.items()}
+        self._space_size = space.size()
         self._grid: list[Params] = []
         if space.search.sampler == "grid":
             warm = [warm_start_params(space, params) for params in space.search.warm_start]
@@ -116,10 +118,19 @@ class SpaceSampler:
         return self._begin(sampler_for(self._space, number))
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Reports the best value that a running trial has reached by an epoch. A repeated report is ignored."""
-        if number in self._running and epoch > self._reported.get(number, 0) and not self._space.metric.against:
-            self._running[number].report(value, epoch)
+        """Reports the best value that a running trial has reached by an epoch.
+
+        A repeated report of an epoch replaces the earlier one: a GPU may give another value where the epoch was trained
+        again after its process died.
+        """
+        if number not in self._running or self._space.metric.against:
+            return
+        trial = self._running[number]
+        if epoch > self._reported.get(number, 0):
+            trial.report(value, epoch)
             self._reported[number] = epoch
+        elif trial.storage.get_trial(trial._trial_id).intermediate_values.get(epoch) != value:
+            trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
 
     def tell(self, number: int, outcome: Outcome, value: float | None = None, cost: float | None = None) -> None:
         """Reports how a trial ended. A repeated call for the same trial is ignored.
@@ -135,7 +146,7 @@ class SpaceSampler:
             return
         state, values = state_of(outcome), None
         if outcome is Outcome.INFEASIBLE:
-            trial.set_constraint("memory", 1.0)
+            trial.set_constraint("infeasible", 1.0)
         elif outcome is Outcome.FINISHED:
             assert value is not None
             values = [value] if cost is None else [value, cost]
@@ -143,14 +154,17 @@ class SpaceSampler:
             warnings.simplefilter("ignore")
             self._study.tell(trial, values, state)
         if values is not None:
-            self._study.note(number, values[0])
+            self._view.note(number, values[0])
 
     def _begin(self, sampler: BaseSampler) -> Suggestion:
-        self._study.sampler = WithinRules(sampler, self._space, self._distributions)
+        tried = self._tried if len(self._tried) < self._space_size else ()
+        self._study.sampler = WithinRules(sampler, self._space, self._distributions, self._view, tried)
         trial = self._study.ask()
         self._next += 1
         self._running[trial.number] = trial
-        return Suggestion(trial.number, self._suggest(trial))
+        params = self._suggest(trial)
+        self._tried.add(configuration(params))
+        return Suggestion(trial.number, params)
 
     def _open(self) -> bool:
         """Opens the study or creates an empty one, and returns False if its file is damaged."""
@@ -159,11 +173,13 @@ class SpaceSampler:
         try:
             storage = InMemoryStorage() if self._path is None else JournalStorage(SingleWriterJournal(self._path))
             optuna.create_study(storage=storage, directions=directions, study_name=space.name, load_if_exists=True)
-            self._study = BoundedStudy(space, storage)
+            self._study = optuna.Study(space.name, storage)
+            self._view = SamplerView(space, storage)
             trials = self.trials
         except Exception:  # whatever is wrong with the file, it can be written anew
             return False
         self._next = len(trials)
+        self._tried = {configuration(trial.params) for trial in trials}
         self._reported = {trial.number: trial.last_step or 0 for trial in trials}
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         self._running = {trial.number: Trial(self._study, trial._trial_id) for trial in running}

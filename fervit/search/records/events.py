@@ -110,6 +110,8 @@ class ModelChosen:
     """The numbers of the trials that were confirmed with fresh seeds, the best of the search first."""
     ties: tuple[int, ...] = ()
     """The numbers of the confirmed trials that are not significantly worse than the chosen one."""
+    left_out: tuple[int, ...] = ()
+    """The numbers of the trials that were to be confirmed, but of which no rerun with a fresh seed finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,6 @@ def from_row(row: Mapping[str, Any]) -> Event | None:
     elif kind is TrialEnded:
         values["failure"] = Failure.parse(values.get("failure") or "")
     elif kind is ModelChosen:
-        values |= {name: tuple(values.get(name, ())) for name in ("confirmed", "ties")}
+        values |= {name: tuple(values.get(name, ())) for name in ("confirmed", "ties", "left_out")}
     event: Event = kind(**values)
     return event

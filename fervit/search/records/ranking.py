@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import Params
 from fervit.training.epoch import EpochResult
 from fervit.training.objective import Metric
 
@@ -24,6 +25,19 @@ def with_best(records: Iterable[TrialRecord], metric: Metric) -> list[tuple[Tria
     found = [(record, record.best(metric)) for record in records if record.state != "failed"]
     pairs = [(record, best) for record, best in found if best is not None]
     return sorted(pairs, key=lambda pair: (-metric.sign * metric.value(pair[1]), pair[1].epoch, *_order(pair[0])))
+
+
+def configuration(params: Params) -> tuple[tuple[str, object], ...]:
+    """Returns hyperparameters as a key, which is equal for equal configurations."""
+    return tuple(sorted(params.items()))
+
+
+def distinct(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Returns the first trial of each configuration, in the given order."""
+    first: dict[object, TrialRecord] = {}
+    for record in records:
+        first.setdefault(configuration(record.params), record)
+    return list(first.values())
 
 
 def _order(record: TrialRecord) -> tuple[int, int]:

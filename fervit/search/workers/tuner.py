@@ -29,6 +29,7 @@ from fervit.cluster.connection import cluster_nodes
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
+from fervit.search.outcome.settle import settle_running
 from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
@@ -47,7 +48,7 @@ LOOK_S = 5.0
 KINDS = {
     "ActorUnavailableError": PROCESS_DIED,  # the connection to its host broke; Ray notices the host's death later
     "NodeLeavingError": NODE_LEAVES,
-    "OutOfMemoryError": OUT_OF_MEMORY,
+    "OutOfMemoryError": OUT_OF_MEMORY,  # Ray's memory monitor killed the process
     "WorkerLostError": PROCESS_DIED,
 }
 
@@ -79,12 +80,14 @@ def run_trials(
     """
     left = ledger.source.total - ledger.n_ended
     if left <= 0:
+        _end_all(ledger, folder)
         return
     room = _Room(resources)
     _set_up_ray_tune(room)
     folder.stop.unlink(missing_ok=True)
     stopper = _Stopper(ledger, resources, folder.stop)
     if stopper.stop_all():
+        _end_all(ledger, folder)
         return
     tuner = tune.Tuner(
         _bind(trainable, ledger, latents, resources),
@@ -103,7 +106,13 @@ def run_trials(
     folder.stop.unlink(missing_ok=True)
     if stopper.interrupted:
         raise KeyboardInterrupt
-    ledger.end_all()  # Ray Tune does not report the trials that the stopper ended
+    _end_all(ledger, folder)
+
+
+def _end_all(ledger: Ledger, folder: SweepFolder) -> None:
+    """Records the end of the trials that still run: those that the stopper ended, and those of an earlier session."""
+    settle_running(ledger, folder)
+    ledger.end_all()
 
 
 def _run_config(
@@ -229,6 +238,9 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
     def __init__(self, ledger: Ledger, stopper: _Stopper, max_failures: int) -> None:
         self._ledger, self._stopper, self._max_failures = ledger, stopper, max_failures
         self._deaths: Counter[str] = Counter()
+        self._alone: set[str] = set()
+        """The names of the trials that Ray killed because their node was short of memory. Such a trial is tried again
+        alone, since its neighbours may have taken the memory."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -249,7 +261,10 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
             return
         name, failure = _trial_name(trial), _failure_of(_error_of(trial))
         self._deaths[name] += failure.kind == PROCESS_DIED
-        if failure.by_configuration or self._deaths[name] > self._max_failures:
+        if failure.kind == OUT_OF_MEMORY and name not in self._alone:
+            self._alone.add(name)
+            self._ledger.begin_again(name, str(failure), alone=True)
+        elif failure.by_configuration or self._deaths[name] > self._max_failures:
             self._ledger.end(name, failure)
         else:
             self._ledger.begin_again(name, str(failure))
@@ -270,7 +285,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return False
 
     def reported(self, name: str, report: TrialReport | None = None) -> None:
-        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it is waited for until it saves.
+        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it is awaited until it saves.
 
         The first report after Ctrl-C may be of an epoch that ended before the trial could hear of it.
         """
