@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 
-@pytest.mark.full_size
+@pytest.mark.long
 def test_every_check_of_the_acceptance_run_ends_in_its_small_form() -> None:
     command = [sys.executable, "benchmarks/gpu_acceptance.py", "--device", "cpu"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -318,7 +318,9 @@ def ended(pid: int) -> bool:
 
 @pytest.mark.kills
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("engine", [(), WITH_RAY], ids=["process", "ray"])
+@pytest.mark.parametrize(
+    "engine", [pytest.param((), id="process"), pytest.param(WITH_RAY, id="ray", marks=pytest.mark.chaos)]
+)
 def test_killed_and_resumed_a_run_ends_with_the_same_bits(
     undisturbed: tuple[Path, Path], tmp_path: Path, engine: tuple[str, ...]
 ) -> None:
