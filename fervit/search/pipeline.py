@@ -35,11 +35,11 @@ from fervit.search.policy.sources import ConfirmSource
 from fervit.search.records.ranking import configuration, failures_by_kind, pareto_front, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
 from fervit.search.workers.trial import LatentTrial
-from fervit.search.workers.tuner import run_trials, spent
+from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
 
 
@@ -94,6 +94,7 @@ def run_sweep(
             gain=choice.gain,
             front=pareto_front(records, space.metric),
             ended_because=choice.ended_because,
+            confirmation_ended_because=ledger.ended_because("confirm"),
             verdict=verdict,
             encoder=splits.train.encoder.to_json(),
             seconds=ledger.elapsed_seconds(),
@@ -179,26 +180,15 @@ class _Sweep:
         kept |= {run.name for one in choice.confirmed if (run := self._best_on_disk(one.record.number)) is not None}
         if choice.confirmed:
             for record in self.ledger.records:
-                if record.name not in kept:
+                if record.name not in kept and not record.cut:  # which goes on with a larger budget
                     shutil.rmtree(self.files.trial(record.name).path, ignore_errors=True)
         return choice.checkpoint
 
     def _search(self, trainable: type[tune.Trainable]) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
-        source = open_search(self.space, self.files, self.ledger)
+        open_search(self.space, self.files, self.ledger)
         run_trials(self.ledger, self.files, self.latents, self.resources, name="trials", trainable=trainable)
-        return source.enough or self._budget_spent()
-
-    def _budget_spent(self) -> str:
-        budget, begun, trials = self.space.budget, len(self.searched()), self.space.search.trials
-        gpus = self.resources.gpus * self.resources.workers
-        over = spent(budget, self.ledger.elapsed_seconds(), gpus * self.ledger.spent_seconds())
-        if not over or begun >= trials:
-            return ""
-        limits = [
-            f"{value:g} {name}" for name, value in (("hours", budget.hours), ("GPU-hours", budget.gpu_hours)) if value
-        ]
-        return f"the budget of {' and '.join(limits)} is spent after {begun} of {trials} trials"
+        return self.ledger.ended_because()
 
     def _nothing_finished(self) -> JobError:
         kinds = ", ".join(f"{n} x {kind}" for kind, n in failures_by_kind(self.searched()).items())
@@ -325,4 +315,5 @@ def _evaluate(
 def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonObject:
     train, val = splits.train, splits.val
     fingerprints = {"train": train.fingerprint, "val": val.fingerprint}
-    return environment(cluster, space.search.seed, train, val, fingerprints)
+    # With the space, they are the whole configuration of each trial; another version may have others.
+    return {**environment(cluster, space.search.seed, train, val, fingerprints), "defaults": DEFAULTS}
