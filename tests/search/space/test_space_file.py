@@ -43,7 +43,7 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     for setting in ("budget.hours=1:30", "budget.gpu_hours=10:00"):
         with pytest.raises(UserError, match=r"hours: must be a number, but got '1"):
             read_space(path, [setting])
-    with pytest.raises(UserError, match="search.trials: must be a whole number, but got 15.5"):
+    with pytest.raises(UserError, match=r"search\.trials: must be a whole number, but got 15\.5"):
         read_space(path, ["search.trials=1.55e1"])
 
 
