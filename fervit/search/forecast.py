@@ -21,7 +21,7 @@ from fervit.search.space.space_file import warm_start_params
 
 ENOUGH = 6
 """The number of ended trials from which on they narrow the range."""
-DRIFT = 0.25
+DRIFT = 0.35
 """The share of the way to either end of the range that the mean of later trials may be away from those before: samplers
 learn. Set so that the range holds in simulated sweeps (benchmarks/forecast.py)."""
 
@@ -102,7 +102,7 @@ def _epochs(space: SearchSpace, records: Sequence[TrialRecord]) -> tuple[int, Sp
     total = int(min(space.search.trials, _size(space)))
     left = max(0, total - len(searched))
     prior = epochs_a_trial(space)
-    a_trial = _narrowed(prior, [len(record.epochs) for record in searched if _counts(record)])
+    a_trial = _narrowed(prior, [len(record.epochs) for record in searched if _counts(record)], left)
     later = [max(0, space.early_stopping.max_epochs - len(record.epochs)) for record in unfinished]
     fewest = max(a_trial.low * left - _luck(space, left), min(a_trial.low, space.early_stopping.grace_epochs) * left)
     epochs = Span(fewest, a_trial.high * left + sum(later))
@@ -131,13 +131,16 @@ def _counts(record: TrialRecord) -> bool:
     return record.state in ("finished", "stopped") and not record.cut and len(record.epochs) > 0
 
 
-def _narrowed(prior: Span, lasted: Sequence[int]) -> Span:
-    """Narrows the range of a trial's epochs by those of the trials that have ended, in the order of their numbers."""
+def _narrowed(prior: Span, lasted: Sequence[int], left: int) -> Span:
+    """Narrows the range of the mean epochs of the trials left by those that have ended, in the order of their numbers.
+
+    Both means vary by chance, and later trials may last longer or shorter than earlier ones.
+    """
     if len(lasted) < ENOUGH:
         return prior
     recent = lasted[len(lasted) // 2 :]
     mean = statistics.fmean(recent)
-    error = 2 * statistics.stdev(recent) / math.sqrt(len(recent))
+    error = 2 * statistics.stdev(recent) * math.sqrt(1 / len(recent) + 1 / max(1, left))
     low = mean - error - DRIFT * (mean - prior.low)
     high = mean + error + DRIFT * (prior.high - mean)
     return Span(min(max(prior.low, low), mean), max(mean, min(prior.high, high)))
