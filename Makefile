@@ -5,6 +5,7 @@
 # make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)
 # make test-kills  commands are killed and interrupted at random moments
 # make test-gpu    what needs a real GPU, which no other test sees
+# make gpu-acceptance  every promise about GPUs, checked on one GPU in half an hour: a page of PASS and FAIL
 # make chaos       processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
 # make check       lint, format, types, import rules
 # make audit       known vulnerabilities of the versions in constraints.txt
@@ -18,7 +19,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-full test-hosts test-kills test-long test-gpu chaos check audit format lock clean
+.PHONY: demo test test-full test-hosts test-kills test-long test-gpu gpu-acceptance chaos check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
@@ -42,6 +43,9 @@ test-long: $(READY)
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
+
+gpu-acceptance: $(READY)
+	$(BIN)/python benchmarks/gpu_acceptance.py
 
 chaos: $(READY)
 	$(BIN)/python -m pytest -m chaos

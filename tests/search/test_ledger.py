@@ -12,6 +12,9 @@ from fervit.search.records.events import ModelChosen
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.space.settings import TrialResources
+from fervit.search.workers.tuner import run_trials
+from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.failure import Failure
 from tests.helpers.ledger import SPACE, Sweep, report
 
@@ -204,6 +207,19 @@ def test_a_rerun_that_was_stopped_is_confirmed_from_its_beginning(tmp_path: Path
         second.ledger.end(name)
     assert second.ledger.complete
     assert source.total == 2
+
+
+def test_where_no_trial_is_left_to_start_those_of_a_killed_session_end(tmp_path: Path) -> None:
+    """The sweep is resumed with fewer trials than it has begun, so that Ray Tune is not even started."""
+    first = Sweep(tmp_path)
+    ended, running = first.begin(), first.begin()
+    first.ledger.report(running.name, report(1, 0.9))
+    first.ledger.end(ended.name)
+    second = Sweep(tmp_path, search={**SPACE["search"], "trials": 1})
+    latents = SharedLatents(train=(), val=())  # type: ignore[arg-type]
+    run_trials(second.ledger, SweepFolder(tmp_path), latents, TrialResources(), name="trials")
+    assert second.states() == {ended.name: "stopped", running.name: "stopped"}
+    assert second.ledger.complete
 
 
 def test_what_memory_was_short_for_is_tried_again_when_nothing_else_runs(tmp_path: Path) -> None:
