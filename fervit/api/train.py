@@ -74,7 +74,8 @@ def train(
         recipe: the name of a set of hyperparameters: "strong", or "guide" for those of the training guide of the
             original LatentViT scripts; None for "guide".
         resume: the folder of a run to resume; None for a new run.
-        workers: the number of processes that train together (DDP); None for one.
+        workers: the number of processes that train together (DDP); None for one. On GPUs only a single one replays
+            its steps from a captured graph, so that two may be no faster than one.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
         address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or no
             Ray.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import Copies, EvaluatedCheckpoint, EvaluationResults, MeanAttention, Scores
 from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusion, describe
 from fervit.files import write_json
+from fervit.gpu import device_at_hand, exact_arithmetic
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
 from fervit.model import LatentViT
@@ -62,17 +64,19 @@ def predict(checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32) ->
         UserError: the codes have another shape than the model's, or come from another encoder.
     """
     check_fit(checkpoint, latents)
-    return probabilities_of(checkpoint.model(), latents.codes, batch_size)
+    return probabilities_of(checkpoint.model().to(device_at_hand()), latents.codes, batch_size)
 
 
 def probabilities_of(model: torch.nn.Module, codes: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, 7]."""
-    with torch.inference_mode():
-        parts = [
-            model(torch.from_numpy(codes[start : start + batch_size].astype(np.float32))).softmax(dim=1)
-            for start in range(0, len(codes), batch_size)
-        ]
-    return torch.cat([torch.empty(0, NUM_EMOTIONS), *parts]).numpy()
+    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, 7].
+
+    It computes in float32 on the model's device.
+    """
+    device = next(model.parameters()).device
+    with torch.inference_mode(), exact_arithmetic() if device.type == "cuda" else nullcontext():
+        batches = (codes[start : start + batch_size] for start in range(0, len(codes), batch_size))
+        parts = [model(torch.from_numpy(batch.astype(np.float32)).to(device)).softmax(dim=1) for batch in batches]
+    return torch.cat([torch.empty(0, NUM_EMOTIONS, device=device), *parts]).cpu().numpy()
 
 
 def predictions_of(checkpoint: Checkpoint, latents: LatentSet, split: str, batch_size: int = 32) -> Predictions:
@@ -134,7 +138,7 @@ def evaluate(
     draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
     figures.draw_class_metrics(metrics["classification_report"], intervals, title, output_dir / CLASSES_FILE)
     figures.draw_confidence(labels, predictions.probabilities, calibration, title, output_dir / CONFIDENCE_FILE)
-    model = checkpoint.model()
+    model = checkpoint.model().to(device_at_hand())
     attention = _mean_attention(model, latents, batch_size, split, output_dir)
     _draw_samples(model, latents, predictions, samples, faces, output_dir)
     results: EvaluationResults = {

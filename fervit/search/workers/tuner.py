@@ -30,6 +30,7 @@ from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
 from fervit.search.outcome.settle import settle_running
+from fervit.search.policy.stopping import decision_epochs
 from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
@@ -205,6 +206,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
             train=planned.config,
             workers=self._resources.workers,
             resources=resources_of(self._resources),
+            decided_after=decision_epochs(self._ledger.space.early_stopping, planned.config.warmup_epochs),
         ).to_tune()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
