@@ -10,6 +10,7 @@ from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.results import EvaluationResults
+from fervit.evaluation.statistics import ece_in_words
 from fervit.latents import LatentSet
 from fervit.latents.latent_set import read_sha256
 from fervit.latents.source import find_faces
@@ -91,7 +92,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     if metrics["seen"] is not None:
         lines.append(f"  {SEEN[metrics['seen']]}, so the numbers are optimistic")
     accuracy, f1_macro = (_with_interval(metrics, name) for name in BRIEF)
-    lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, ECE {metrics['ece']:.3f}")
+    lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, {ece_in_words(metrics)}")
     lines += [
         f"  {emotion:<9} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
         for emotion, row in list(metrics["classification_report"].items())[:7]

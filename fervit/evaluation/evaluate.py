@@ -14,10 +14,11 @@ from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation import figures
 from fervit.evaluation.attention import FLAT, attend
+from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import Copies, EvaluatedCheckpoint, EvaluationResults, MeanAttention, Scores
-from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusion, describe
+from fervit.evaluation.statistics import calibrate, confusion, describe, ece_if_calibrated
 from fervit.files import write_json
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
@@ -127,13 +128,16 @@ def evaluate(
     predictions = predictions_of(checkpoint, latents, split, batch_size)
     labels, predicted = predictions.labels, predictions.predicted
     metrics, counts = describe(labels, predicted), confusion(labels, predicted)
-    intervals, calibration = bootstrap_intervals(counts), calibrate(labels, predictions.probabilities)
+    intervals, calibration = intervals_of(counts), calibrate(labels, predictions.probabilities)
+    by_chance = ece_if_calibrated(predictions.probabilities)
     seen = next((name for name, known in checkpoint.data.items() if known == predictions.latents), None)
     title = _title(split, metrics, seen, latents)
     predictions.write(output_dir / PREDICTIONS_FILE)
     draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
     figures.draw_class_metrics(metrics["classification_report"], intervals, title, output_dir / CLASSES_FILE)
-    figures.draw_confidence(labels, predictions.probabilities, calibration, title, output_dir / CONFIDENCE_FILE)
+    figures.draw_confidence(
+        labels, predictions.probabilities, calibration, by_chance, title, output_dir / CONFIDENCE_FILE
+    )
     model = checkpoint.model()
     attention = _mean_attention(model, latents, batch_size, split, output_dir)
     _draw_samples(model, latents, predictions, samples, faces, output_dir)
@@ -142,6 +146,7 @@ def evaluate(
         "seen": seen,
         **metrics,
         "ece": calibration.ece,
+        "ece_if_calibrated": by_chance,
         "intervals_95": intervals,
         "copies_of_training": _copies(latents, predicted, training_sha256),
         "attention": attention,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from fervit.files import JsonObject
 
@@ -28,6 +28,14 @@ class DetailedScores(Scores):
     """scikit-learn's report: for each emotion its precision, recall, f1-score and support."""
     confusion_matrix: list[list[int]]
     """Counts [7][7]; rows are true classes, columns are predicted classes."""
+
+
+class CalibratedError(TypedDict):
+    """The calibration error (ECE) of a perfectly calibrated model with the same confidences on as many rows."""
+
+    mean: float
+    quantile_95: float
+    """The value below which it stays in 95 % of the cases."""
 
 
 class Copies(TypedDict):
@@ -77,6 +85,8 @@ class EvaluationResults(DetailedScores):
     """"train" or "val" if the model was trained on these rows or chosen by them, else None."""
     ece: float
     """The expected calibration error."""
+    ece_if_calibrated: NotRequired[CalibratedError]
+    """Earlier versions have not written it."""
     intervals_95: dict[str, list[float]]
     """The 95 % interval [low, high] of each metric, and of the F1 of each class as `f1_<emotion>`."""
     copies_of_training: Copies | None

@@ -116,7 +116,9 @@ def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
     for name, words in (("f1_macro", "macro-F1"), ("accuracy", "accuracy")):
         low, high = intervals[name]
         cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", f"95 %: {low:.3f} to {high:.3f}"))
-    cards.append(Card(f"calibration error, {split}", f"{results['ece']:.3f}", "ECE; 0 is perfect"))
+    by_chance = results.get("ece_if_calibrated")
+    note = "ECE" if by_chance is None else f"ECE; a calibrated model of these confidences: {by_chance['mean']:.3f}"
+    cards.append(Card(f"calibration error, {split}", f"{results['ece']:.3f}", note))
     cards.append(Card(f"faces, {split}", str(results["n"]), _about_copies(results["copies_of_training"])))
     return cards
 
