@@ -7,12 +7,13 @@ from typing import Literal
 
 from fervit.api.arguments import as_text, check_at_least
 from fervit.checkpoints.checkpoint import load_checkpoint
-from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation
+from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.results import EvaluationResults
 from fervit.evaluation.statistics import ece_in_words
 from fervit.latents import LatentSet
 from fervit.latents.latent_set import read_sha256
+from fervit.latents.looks import Seen, others_in_words, record_look
 from fervit.latents.source import find_faces
 from fervit.progress import Say, silent
 from fervit.storage import name_of, sibling
@@ -58,6 +59,10 @@ def evaluate(
     split, training, tell = str(latent_test_dir), as_text(latent_train_dir), say or silent
     checkpoint = load_checkpoint(Path(checkpoint_path))
     latents = LatentSet.read(split)
+    check_fit(checkpoint, latents)
+    seen = latents.fingerprint in checkpoint.data.values()
+    look = None if seen else record_look(latents, [checkpoint.fingerprint], Path(output_dir))
+    validation = None if name_of(split) == "val" else read_sha256(sibling(latents.path, "val"), required=False)
     result = evaluate_rows(
         checkpoint,
         latents,
@@ -66,8 +71,15 @@ def evaluate(
         batch_size=batch_size,
         samples=visualize_samples,
         training_sha256=read_sha256(training or sibling(latents.path, "train"), required=training is not None),
+        validation_sha256=validation,
+        others=look.others if look is not None else None,
         faces=find_faces(latents, as_text(data_root)),
     )
+    if look is not None:
+        headline = {"f1_macro": result.metrics["f1_macro"], "accuracy": result.metrics["accuracy"]}
+        look.finish([Seen(checkpoint=checkpoint.fingerprint, **headline)])
+        if look.remark:
+            tell(look.remark)
     if not checkpoint.encoder:
         tell("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
     if latents.encoder.untrained:
@@ -97,7 +109,10 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
         f"  {emotion:<9} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
         for emotion, row in list(metrics["classification_report"].items())[:7]
     ]
-    lines.append(_copies(metrics))
+    lines += [_copies(metrics), *_copies_of_validation(metrics)]
+    others = others_in_words(metrics.get("looks_of_others") or 0)
+    if others:
+        lines.append(others)
     if metrics["attention"]["flat"]:
         lines.append(FLAT_REMARK)
     folder = evaluation.output_dir
@@ -112,6 +127,13 @@ BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")
 def _with_interval(metrics: EvaluationResults, name: Literal["accuracy", "f1_macro"]) -> str:
     low, high = metrics["intervals_95"][name]
     return f"{metrics[name]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _copies_of_validation(metrics: EvaluationResults) -> list[str]:
+    copies = metrics.get("copies_of_validation")
+    if copies is None or not copies["n"]:
+        return []
+    return [f"copies of validation faces, which chose the model: {copies['n']} of {metrics['n']}"]
 
 
 def _copies(metrics: EvaluationResults) -> str:

@@ -46,7 +46,7 @@ def main() -> None:
     if args.picture.suffix.lower() != ".png":
         flags.error(f"--picture {args.picture}: is written as PNG; give it a name that ends in .png")
 
-    from fervit.evaluation.compare import compare, read_contender
+    from fervit.evaluation.compare import compare, read_contender, record_comparison
     from fervit.evaluation.figures import draw_comparison
     from fervit.latents import LatentSet
 
@@ -61,6 +61,8 @@ def main() -> None:
             _say(f"left out: {error}")
     if not contenders:
         raise UserError("none of these holds a model; give folders of experiments/, checkpoints, or evaluations")
+    for line in record_comparison(contenders, latents, args.picture.parent) if latents is not None else ():
+        _say(line)
     rows = compare(contenders)
     if args.format == "json":
         print(json.dumps([row.to_json() for row in rows], indent=2))

@@ -18,6 +18,7 @@ from fervit.evaluation.intervals import CONFIDENCE, intervals_of
 from fervit.evaluation.predictions import FILE, Predictions
 from fervit.evaluation.statistics import confusion
 from fervit.latents import LatentSet
+from fervit.latents.looks import Seen, others_in_words, record_look
 from fervit.storage import name_of
 from fervit.training.metrics import f1_macro_of_counts, metrics_of_counts
 
@@ -50,7 +51,33 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
         found = None  # these are predictions of a model that was there before
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
-    return Contender(name=name, validation=checkpoint.metrics, predictions=found)
+    seen = latents is not None and latents.fingerprint in checkpoint.data.values()
+    return Contender(name=name, validation=checkpoint.metrics, predictions=found, seen=seen)
+
+
+def record_comparison(contenders: Sequence[Contender], latents: LatentSet, aside: Path) -> list[str]:
+    """Records that models were evaluated on a split, unless the split trained or chose all of them.
+
+    Args:
+        contenders: the models, with their predictions for the split.
+        latents: the split.
+        aside: the folder for the record if it cannot be written beside the split.
+
+    Returns:
+        What the user must know: where the record is, if not beside the split, and how often others looked before.
+    """
+    unseen = [c for c in contenders if c.predictions is not None and not c.seen]
+    if not unseen:
+        return []
+    found = {}
+    for one in unseen:
+        assert one.predictions is not None
+        values = metrics_of_counts(confusion(one.predictions.labels, one.predictions.predicted))
+        headline = {"f1_macro": values["f1_macro"], "accuracy": values["accuracy"]}
+        found[one.predictions.checkpoint] = Seen(checkpoint=one.predictions.checkpoint, **headline)
+    look = record_look(latents, list(found), aside)
+    look.finish(list(found.values()))
+    return [line for line in (look.remark, others_in_words(look.others)) if line]
 
 
 def compare(contenders: Sequence[Contender]) -> list[Compared]:

@@ -20,6 +20,8 @@ class Contender:
     """The metrics of the model's epoch on its validation split; empty if they are not known."""
     predictions: Predictions | None
     """Its predictions for a split; None if it was not evaluated."""
+    seen: bool = False
+    """Whether it was evaluated just now on rows that trained or chose it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,8 @@ def evaluate(
     batch_size: int = 32,
     samples: int = SAMPLES,
     training_sha256: Collection[str] | None = None,
+    validation_sha256: Collection[str] | None = None,
+    others: int | None = None,
     faces: FaceFinder | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
@@ -120,6 +122,8 @@ def evaluate(
         samples: the number of faces whose attention is drawn, spread over the classes.
         training_sha256: the hashes of the pictures that the model was trained on, to find copies of them among the
             rows; None if they are not at hand.
+        validation_sha256: the same of the pictures that chose the model.
+        others: the number of earlier looks at the split by others (`fervit.latents.looks`); None for no look.
         faces: finds the pictures of the rows; None if they are not at hand.
 
     Raises:
@@ -149,6 +153,8 @@ def evaluate(
         "ece_if_calibrated": by_chance,
         "intervals_95": intervals,
         "copies_of_training": _copies(latents, predicted, training_sha256),
+        "copies_of_validation": _copies(latents, predicted, validation_sha256),
+        "looks_of_others": others,
         "attention": attention,
         "checkpoint": _evaluated_checkpoint(checkpoint, predictions),
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
@@ -183,11 +189,11 @@ def latest_evaluation(folder: Path) -> Path | None:
     return max(found, key=lambda path: (len(path.name), path.name), default=None)
 
 
-def _copies(latents: LatentSet, predicted: np.ndarray, training: Collection[str] | None) -> Copies | None:
-    """Counts the rows that show a training picture, and computes the metrics without them; None if not known."""
-    if training is None:
+def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str] | None) -> Copies | None:
+    """Counts the rows that show one of the pictures, and computes the metrics without them; None if not known."""
+    if pictures is None:
         return None
-    known = {digest for digest in training if digest}
+    known = {digest for digest in pictures if digest}
     copy = np.array([digest in known for digest in latents.sha256])
     without: Scores | None = None
     if copy.any() and not copy.all():

@@ -39,7 +39,7 @@ class CalibratedError(TypedDict):
 
 
 class Copies(TypedDict):
-    """The rows whose picture the model was trained on."""
+    """The rows whose picture is in another split as well."""
 
     n: int
     """The number of these rows."""
@@ -91,6 +91,11 @@ class EvaluationResults(DetailedScores):
     """The 95 % interval [low, high] of each metric, and of the F1 of each class as `f1_<emotion>`."""
     copies_of_training: Copies | None
     """None if the training pictures were not at hand."""
+    copies_of_validation: NotRequired[Copies | None]
+    """None if the validation pictures were not at hand. Earlier versions have not written it."""
+    looks_of_others: NotRequired[int | None]
+    """The number of earlier looks at the split in which other models were evaluated; None if it was not a look at a
+    split that the model has not seen. Earlier versions have not written it."""
     attention: MeanAttention
     checkpoint: EvaluatedCheckpoint
     latents: EvaluatedLatents

@@ -19,6 +19,7 @@ from fervit.evaluation.comparison import Contender
 from fervit.evaluation.confidence_set import confidence_set
 from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.predictions import Predictions
+from fervit.latents.looks import looks_at
 from tests.conftest import CONFIG, Ended, latent_set, trained, write_latents
 
 
@@ -144,6 +145,11 @@ def test_the_command_compares_runs_checkpoints_and_evaluations(command: Callable
     rows = json.loads(ended.out)
     assert [row["name"] for row in rows] == ["run_good", "run_bad"]
     assert [row["standing"] for row in rows] == ["best", "worse"]
+    (look,) = looks_at("latents/test")
+    assert {seen.checkpoint for seen in look.models} == {good.fingerprint, bad.fingerprint}
+    assert "others looked" not in ended.err
+    ended = command("compare", "run_good", "--latent_test_dir", "latents/test")
+    assert "others looked at this split before, once" in ended.err
     results = json.loads((tmp_path / "run_good" / "evaluation" / "evaluation_results.json").read_text())
     assert rows[0]["f1_macro"] == pytest.approx(results["f1_macro"])
     assert rows[0]["f1_macro_95"] == pytest.approx(results["intervals_95"]["f1_macro"])

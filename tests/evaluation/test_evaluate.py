@@ -20,6 +20,7 @@ from fervit.evaluation.intervals import intervals_of, wilson
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.statistics import calibrate, confusion, describe, ece_if_calibrated
 from fervit.latents import LatentSet
+from fervit.latents.looks import looks_at
 from fervit.training.metrics import metrics_of_counts
 from tests.conftest import CONFIG, ENCODER, Ended, latent_set, trained, write_latents
 
@@ -99,6 +100,7 @@ def test_faces_that_chose_the_model_are_said_to_be_seen(
     assert "NOT unseen: these faces chose the model, so the numbers are optimistic" in ended.out
     results = json.loads((tmp_path / "eval_results" / "evaluation_results.json").read_text())
     assert results["seen"] == "val"
+    assert looks_at("latents/val") == []
     assert results["latents"]["path"] == str(tmp_path / "latents" / "val")
 
 
@@ -113,6 +115,12 @@ def test_the_command_finds_copies_in_the_split_beside(
     ended = command("evaluate", *given, "--output-dir", "there", "--visualize-samples", 0)
     assert ended.status == 0
     assert "copies of training faces: 5 of 70; without them accuracy" in ended.out
+    assert "ECE" in ended.out
+    assert "a calibrated model:" in ended.out
+    assert "others looked" not in ended.out
+    (look,) = looks_at("latents/test")
+    assert [seen.checkpoint for seen in look.models] == [checkpoint.fingerprint]
+    assert look.models[0].accuracy is not None
     assert "attention_sample" not in ended.out
     assert (tmp_path / "there" / "class_metrics.png").is_file()
     (tmp_path / "nothing").mkdir()
