@@ -13,7 +13,7 @@ from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
 from fervit.errors import UserError
 from fervit.evaluation.comparison import Compared, Contender, Standing
 from fervit.evaluation.confidence_set import confidence_set
-from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation, predictions_of
+from fervit.evaluation.evaluate import RESULTS_FILE, evaluations_in, predictions_of
 from fervit.evaluation.intervals import CONFIDENCE, intervals_of
 from fervit.evaluation.predictions import FILE, Predictions
 from fervit.evaluation.statistics import confusion
@@ -37,18 +37,18 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
     if not path.exists():
         raise UserError(f"{path}: there is no such run; give folders of experiments/, checkpoints, or evaluations")
     name = _name_of(path.absolute())
-    found = _earlier_predictions(path) if latents is None else None
+    earlier = _earlier_predictions(path) if latents is None else []
     try:
         weights: Path | None = checkpoint_in(path)
     except UserError:
-        if found is None:
+        if not earlier:
             raise
         weights = None
     if weights is None:
-        return Contender(name=name, validation={}, predictions=found)
+        return Contender(name=name, validation={}, predictions=earlier[0])
     checkpoint = load_checkpoint(weights)
-    if found is not None and found.checkpoint != checkpoint.fingerprint:
-        found = None  # these are predictions of a model that was there before
+    # Others are predictions of a model that was there before, or of an earlier choice.
+    found = next((one for one in earlier if one.checkpoint == checkpoint.fingerprint), None)
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
     seen = latents is not None and latents.fingerprint in checkpoint.data.values()
@@ -179,9 +179,9 @@ def _name_of(path: Path) -> str:
     return f"{path.parent.name}/{path.name}" if generic else path.name
 
 
-def _earlier_predictions(path: Path) -> Predictions | None:
-    """The predictions of the latest evaluation in a folder, or of a folder that is an evaluation itself."""
+def _earlier_predictions(path: Path) -> list[Predictions]:
+    """The predictions of the evaluations in a folder, the last first, or of a folder that is an evaluation itself."""
     if not path.is_dir():
-        return None
-    folder = path if (path / RESULTS_FILE).is_file() else latest_evaluation(path)
-    return Predictions.read(folder / FILE) if folder is not None and (folder / FILE).is_file() else None
+        return []
+    folders = [path] if (path / RESULTS_FILE).is_file() else evaluations_in(path)
+    return [Predictions.read(folder / FILE) for folder in folders if (folder / FILE).is_file()]

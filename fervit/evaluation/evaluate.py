@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,10 +184,14 @@ def _evaluated_checkpoint(checkpoint: Checkpoint, predictions: Predictions) -> E
     }
 
 
-def latest_evaluation(folder: Path) -> Path | None:
-    """Finds the last of evaluation/, evaluation_2/, ... in a folder that holds results; None if there is none."""
-    found = [path for path in folder.glob("evaluation*") if (path / RESULTS_FILE).is_file()]
-    return max(found, key=lambda path: (len(path.name), path.name), default=None)
+def evaluations_in(folder: Path) -> list[Path]:
+    """Finds evaluation/, evaluation_2/, ... in a folder that hold results, the last first.
+
+    Folders of other names, such as evaluation_train/, are of other rows.
+    """
+    found = [path for path in folder.glob("evaluation*") if re.fullmatch(r"evaluation(_\d+)?", path.name)]
+    with_results = [path for path in found if (path / RESULTS_FILE).is_file()]
+    return sorted(with_results, key=lambda path: (len(path.name), path.name), reverse=True)
 
 
 def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str] | None) -> Copies | None:

@@ -155,6 +155,8 @@ def test_the_command_compares_runs_checkpoints_and_evaluations(command: Callable
     assert rows[0]["f1_macro_95"] == pytest.approx(results["intervals_95"]["f1_macro"])
     with Image.open(tmp_path / "there" / "picture.png") as picture:
         assert picture.width > 800
+    evaluate(good, latent_set(30), tmp_path / "run_good" / "evaluation_train", split="train", samples=0)
+    evaluate(bad, latents, tmp_path / "run_good" / "evaluation_2", samples=0)  # of a choice that was taken back
     ended = command("compare", "run_good", "--format", "csv")
     row = next(csv.DictReader(io.StringIO(ended.out)))
     assert float(row["accuracy"]) == pytest.approx(results["accuracy"])
