@@ -123,7 +123,7 @@ def evaluate(
         samples: the number of faces whose attention is drawn, spread over the classes.
         training_sha256: the hashes of the pictures that the model was trained on, to find copies of them among the
             rows; None if they are not at hand.
-        validation_sha256: the same of the pictures that chose the model.
+        validation_sha256: the same of the pictures that chose it.
         others: the number of earlier looks at the split by others (`fervit.latents.looks`); None for no look.
         faces: finds the pictures of the rows; None if they are not at hand.
 
@@ -140,12 +140,8 @@ def evaluate(
     predictions.write(output_dir / PREDICTIONS_FILE)
     draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
     figures.draw_class_metrics(metrics["classification_report"], intervals, title, output_dir / CLASSES_FILE)
-    figures.draw_confidence(
-        labels, predictions.probabilities, calibration, by_chance, title, output_dir / CONFIDENCE_FILE
-    )
-    model = checkpoint.model()
-    attention = _mean_attention(model, latents, batch_size, split, output_dir)
-    _draw_samples(model, latents, predictions, samples, faces, output_dir)
+    figures.draw_confidence(predictions, calibration, by_chance, title, output_dir / CONFIDENCE_FILE)
+    _draw_samples(checkpoint.model(), latents, predictions, samples, faces, output_dir)
     results: EvaluationResults = {
         "split": split,
         "seen": seen,
@@ -156,7 +152,7 @@ def evaluate(
         "copies_of_training": _copies(latents, predicted, training_sha256),
         "copies_of_validation": _copies(latents, predicted, validation_sha256),
         "looks_of_others": others,
-        "attention": attention,
+        "attention": _mean_attention(checkpoint.model(), latents, batch_size, split, output_dir),
         "checkpoint": _evaluated_checkpoint(checkpoint, predictions),
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
         "encoder": latents.encoder.to_json(),

@@ -10,6 +10,7 @@ import numpy as np
 
 from fervit.emotions import EMOTIONS
 from fervit.evaluation.comparison import Compared
+from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import CalibratedError
 from fervit.evaluation.statistics import Calibration
 from fervit.plotting import plain, save
@@ -52,18 +53,12 @@ def draw_class_metrics(
 
 
 def draw_confidence(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    calibration: Calibration,
-    by_chance: CalibratedError,
-    title: str,
-    path: Path,
+    predictions: Predictions, calibration: Calibration, by_chance: CalibratedError, title: str, path: Path
 ) -> None:
     """Draws histograms of the confidence of right and wrong predictions, and a reliability diagram.
 
     Args:
-        labels: the true classes, integers [n].
-        probabilities: the predictions, float [n, 7].
+        predictions: the predictions.
         calibration: from `calibrate`.
         by_chance: from `ece_if_calibrated`.
         title: the title of the picture.
@@ -71,7 +66,7 @@ def draw_confidence(
     """
     from matplotlib.figure import Figure
 
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    confidence, right = predictions.probabilities.max(axis=1), predictions.predicted == predictions.labels
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, middle = figure.subplots(1, 2)
     bins = np.linspace(0, 1, 26)

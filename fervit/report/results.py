@@ -282,8 +282,13 @@ def _take_sealed(results: Results, files: SweepFolder) -> None:
 
 
 def _is_exported(files: SweepFolder, fingerprint: str) -> bool:
-    """Returns whether best/ holds this model; also True if it holds none."""
-    return not (files.best / BEST_MODEL).is_file() or load_checkpoint(files.best).fingerprint == fingerprint
+    """Returns whether best/ holds this model; also True if it holds none that can be read."""
+    if not (files.best / BEST_MODEL).is_file():
+        return True
+    try:
+        return load_checkpoint(files.best).fingerprint == fingerprint
+    except UserError:
+        return True
 
 
 def _check_model(results: Results, *, required: bool) -> None:
