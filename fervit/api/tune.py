@@ -28,7 +28,7 @@ from fervit.search.preflight import describe_space
 from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_sweep
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import override, parse_space, read_space
-from fervit.search.splits import Splits, open_splits
+from fervit.search.splits import Splits, copies_in_words, open_splits
 from fervit.search.startup import check_cluster, expectations
 from fervit.search.workers.prometheus import Metrics
 
@@ -169,6 +169,7 @@ def _open(
     tell(f"space {space.name}: {describe_space(space)}")
     splits = open_splits(latents, space)
     tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
+    tell(copies_in_words(splits.copies, rows=splits.rows))
     if splits.test is None:
         tell(f"{latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
     goes_on = resume is not False

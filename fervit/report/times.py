@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fervit.search.records.events import EpochEnded, Event, SessionBegan
@@ -42,13 +42,19 @@ class Times:
     lanes: tuple[Lane, ...]
 
 
-def account(events: Sequence[Event], records: Sequence[TrialRecord], train_rows: int) -> Times | None:
+def account(
+    events: Sequence[Event],
+    records: Sequence[TrialRecord],
+    train_rows: int,
+    fractions: Mapping[str, float] | None = None,
+) -> Times | None:
     """Computes how the time of a sweep was spent; None before the first epoch.
 
     Args:
         events: the events of the journal.
         records: the trials and reruns of the sweep.
         train_rows: the number of rows of the training split.
+        fractions: the share of these rows that each trial is trained on, by its name (`data_fraction`); 1 for others.
     """
     clock, stays = _sweep_clock(events), _stays(events)
     if not stays:
@@ -61,9 +67,11 @@ def account(events: Sequence[Event], records: Sequence[TrialRecord], train_rows:
         slot = next((i for i, until in enumerate(free) if until <= begin + 0.5), len(free))
         free[slot:] = [end, *free[slot + 1 :]]
         lanes.append(Lane(record=of_name[name], slot=slot, begin=begin, end=end))
-    rows = [event.row for event in events if isinstance(event, EpochEnded)]
-    epochs = sum(row.seconds for row in rows)
-    training = min(epochs, sum(train_rows / row.samples_per_second for row in rows))
+    shares = fractions or {}
+    ended = [event for event in events if isinstance(event, EpochEnded)]
+    epochs = sum(event.row.seconds for event in ended)
+    steps = sum(train_rows * shares.get(event.name, 1.0) / event.row.samples_per_second for event in ended)
+    training = min(epochs, steps)
     elapsed = clock(events[-1].time)
     starting = max(0.0, sum(lane.end - lane.begin for lane in lanes) - epochs)
     return Times(

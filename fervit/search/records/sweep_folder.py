@@ -219,6 +219,24 @@ def check_same(space: SearchSpace, splits: Splits, folder: SweepFolder) -> None:
                 f"--resume {folder.path}: began with other latents than {split.path} (their fingerprints differ); give "
                 f"those of {environment['data'][name]['path']}, or start a new sweep without --resume"
             )
+    _check_test(splits, folder, environment)
+
+
+def _check_test(splits: Splits, folder: SweepFolder, environment: Mapping[str, Any]) -> None:
+    """Checks that the test split is the one that an earlier session found, if one did.
+
+    Raises:
+        UserError: it is another one, or is gone.
+    """
+    sessions = [environment, *environment.get("sessions", [])]
+    first = next((session["data"]["test"] for session in sessions if "test" in session["data"]), None)
+    if first is None or first["sha256"] == splits.test_fingerprint:
+        return
+    now = f"another test split than {splits.test} (their fingerprints differ)" if splits.test else "a test split"
+    raise UserError(
+        f"--resume {folder.path}: began with {now}; a sealed result is of the faces that it began with: give those of "
+        f"{first['path']}, or start a new sweep without --resume"
+    )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
