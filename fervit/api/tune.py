@@ -25,11 +25,14 @@ from fervit.search.ledger import Observer
 from fervit.search.outcome.result import SweepResult
 from fervit.search.pipeline import run_sweep
 from fervit.search.preflight import describe_space
+from fervit.search.records.history import History
+from fervit.search.records.journal import JournalReader
 from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_sweep
 from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import TrialResources
 from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.search.splits import Splits, copies_in_words, open_splits
-from fervit.search.startup import check_cluster, expectations
+from fervit.search.startup import check_cluster, expectations, what_is_left
 from fervit.search.workers.prometheus import Metrics
 
 Space = str | Path | Mapping[str, Any] | SearchSpace
@@ -142,7 +145,10 @@ def dry_run(
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
             resources = check_cluster(sweep.space, sweep.splits, sweep.latents, sweep.folder.path, cluster, tell)
-            tell(expectations(sweep.space, sweep.splits, resources, cluster, measure=True))
+            if sweep.is_new:
+                tell(expectations(sweep.space, sweep.splits, resources, cluster, measure=True))
+            else:
+                tell(_left(sweep, resources, cluster))
             tell("nothing was started")
         if sweep.is_new:
             sweep.folder.remove_if_new()
@@ -225,8 +231,7 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
     space, splits, folder, tell = sweep.space, sweep.splits, sweep.folder, say or silent
     with connect(address, folder.ray_log) as cluster:
         resources = check_cluster(space, splits, sweep.latents, folder.path, cluster, tell)
-        if sweep.is_new:
-            tell(expectations(space, splits, resources, cluster))
+        tell(expectations(space, splits, resources, cluster) if sweep.is_new else _left(sweep, resources, cluster))
         tell(f"watch: {cluster.watch} | tensorboard --logdir {folder.logs} | optuna-dashboard {folder.study}")
         share = resources.gpus * resources.workers / cluster.gpus if cluster.gpus else 0.0
         try:
@@ -239,6 +244,12 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
             tell(_report(folder))
             raise
         return result, _dashboard(cluster)
+
+
+def _left(sweep: _Sweep, resources: TrialResources, cluster: Cluster) -> str:
+    """Says what is left of a sweep that is resumed."""
+    records = list(History(JournalReader(sweep.folder.journal)).records.values())
+    return what_is_left(sweep.space, sweep.splits, resources, cluster, records)
 
 
 def _screen(say: Say | None) -> contextlib.AbstractContextManager[Observer]:

@@ -7,6 +7,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 from fervit.cluster.nodes import NODE_GROUP, NODE_TYPES, Cluster, Node, gpu_type, may_join
@@ -115,6 +116,19 @@ def cluster_nodes() -> tuple[Node, ...]:
             for node in alive
         ),
         *may_join(Counter(node["Labels"].get(NODE_GROUP, "") for node in alive), os.environ.get(NODE_TYPES, "")),
+    )
+
+
+def free_nodes() -> tuple[Node, ...]:
+    """The nodes as `cluster_nodes` returns them, with only what no process of the cluster holds at the moment."""
+    from ray._private.state import available_resources_per_node
+
+    free = available_resources_per_node()
+    return tuple(
+        replace(node, cpus=free.get(node.node_id, {}).get("CPU", 0), gpus=free.get(node.node_id, {}).get("GPU", 0))
+        if node.there
+        else node
+        for node in cluster_nodes()
     )
 
 

@@ -43,6 +43,7 @@ def answer(results: Results) -> Section:
             section.texts.append(against)
     section.cards += _cost_cards(results)
     section.notes += _ties(results)
+    section.notes += [f"Ended early: {why}." for why in results.ended_early]
     section.notes += _not_compared(results)
     if results.kind == "sweep":
         section.tables.append(_baselines(results))

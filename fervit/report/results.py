@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.files import JsonObject, is_locked
+from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
 from fervit.search.outcome.baseline import baseline_name, baseline_of, is_guide
@@ -20,7 +22,7 @@ from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirm
 from fervit.search.outcome.sealed import SealedLook, read_looks
 from fervit.search.records.events import Event
 from fervit.search.records.history import History
-from fervit.search.records.journal import read_journal
+from fervit.search.records.journal import JournalReader
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
@@ -45,7 +47,11 @@ class Results:
     """The trials of a search, sorted by their numbers. A training run is represented as a single trial."""
     reruns: list[TrialRecord] = field(default_factory=list)
     """The reruns of trials with fresh seeds."""
-    events: list[Event] = field(default_factory=list)
+    events: Iterable[Event] = ()
+    """The events of a sweep in order, which are read from the journal each time."""
+    timing: Timing = field(default_factory=Timing)
+    ended_early: list[str] = field(default_factory=list)
+    """Why the search and the confirmation ended before their last trial, if they did."""
     chosen: TrialRecord | None = None
     """The trial or rerun with the best model; None before the first epoch."""
     confirmed: list[Confirmed] = field(default_factory=list)
@@ -104,13 +110,38 @@ class Results:
         return record.number + 1 if record.number < len(self.space.search.warm_start) else None
 
 
-def read_results(folder: Path, *, evaluation: Path | None = None, running: bool | None = None) -> Results:
+class SweepReading:
+    """What has been read of a sweep's journal. `update` reads on where the last reading ended.
+
+    Args:
+        path: the path of the journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.events = JournalReader(path)
+        self.history, self.timing = History(), Timing()
+
+    def update(self) -> None:
+        """Reads the events that were added since the last reading."""
+        for event in self.events.new():
+            self.history.apply(event)
+            self.timing.apply(event)
+
+
+def read_results(
+    folder: Path,
+    *,
+    evaluation: Path | None = None,
+    running: bool | None = None,
+    reading: SweepReading | None = None,
+) -> Results:
     """Reads a folder of results.
 
     Args:
         folder: the folder of a sweep or a training run, or the output folder of launch/evaluate.py.
         evaluation: the output folder of launch/evaluate.py for a run; None for `evaluation/` in the run's folder.
         running: whether a command is working in the folder; None to find out from its lock.
+        reading: what an earlier call has read of the sweep, to read on from there; None reads all.
 
     Raises:
         UserError: the folder holds no results, lacks a file, or has a damaged file.
@@ -120,7 +151,7 @@ def read_results(folder: Path, *, evaluation: Path | None = None, running: bool 
         raise UserError(f"{folder}: there is no such folder; give one of experiments/, or what evaluate.py wrote")
     files = SweepFolder(folder)
     if files.space.is_file() or files.journal.is_file():
-        results = _sweep(folder, running)
+        results = _sweep(folder, running, reading or SweepReading(files.journal))
     elif (folder / "config.json").is_file() and not (folder / RESULTS_FILE).is_file():
         results = _run(folder, running)
     elif (folder / RESULTS_FILE).is_file():
@@ -138,13 +169,13 @@ def read_results(folder: Path, *, evaluation: Path | None = None, running: bool 
     return results
 
 
-def _sweep(folder: Path, running: bool | None) -> Results:
+def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results:
     files = SweepFolder(folder)
     for path in (files.space, files.journal, files.environment):
         if not path.is_file():
             raise UserError(f"{folder}: lacks {path.name}, which every sweep has; copy the whole folder of the sweep")
-    space, events = files.read_space(), read_journal(files.journal)
-    history = History(events)
+    space, history = files.read_space(), reading.history
+    reading.update()
     everything = list(history.records.values())
     records = sorted((r for r in everything if r.purpose == "search"), key=lambda record: record.number)
     reruns = [record for record in everything if record.purpose != "search"]
@@ -157,7 +188,10 @@ def _sweep(folder: Path, running: bool | None) -> Results:
         metric=space.metric,
         records=records,
         reruns=reruns,
-        events=events,
+        events=reading.events,
+        timing=reading.timing,
+        ended_early=[end.why for end in history.ends.values()],
+        remarks=[remark for remark in (*reading.events.remarks, history.remark) if remark],
         environment=_json(files.environment),
         looks=read_looks(files),
     )

@@ -35,11 +35,11 @@ from fervit.search.policy.sources import ConfirmSource
 from fervit.search.records.ranking import configuration, failures_by_kind, pareto_front, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
 from fervit.search.workers.trial import LatentTrial
-from fervit.search.workers.tuner import run_trials, spent
+from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.storage import absolute
 
@@ -95,6 +95,7 @@ def run_sweep(
             gain=choice.gain,
             front=pareto_front(records, space.metric),
             ended_because=choice.ended_because,
+            confirmation_ended_because=ledger.ended_because("confirm"),
             verdict=verdict,
             encoder=splits.train.encoder.to_json(),
             seconds=ledger.elapsed_seconds(),
@@ -183,7 +184,7 @@ class _Sweep:
         kept |= {run.name for run in self.ledger.records if run.number in confirmed and _is_fresh(run)}
         if choice.confirmed:
             for record in self.ledger.records:
-                if record.name not in kept:
+                if record.name not in kept and not record.cut:  # which goes on with a larger budget
                     shutil.rmtree(self.files.trial(record.name).path, ignore_errors=True)
         return choice.checkpoint
 
@@ -193,20 +194,9 @@ class _Sweep:
 
     def _search(self, trainable: type[tune.Trainable]) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
-        source = open_search(self.space, self.files, self.ledger)
+        open_search(self.space, self.files, self.ledger)
         run_trials(self.ledger, self.files, self.latents, self.resources, name="trials", trainable=trainable)
-        return source.enough or self._budget_spent()
-
-    def _budget_spent(self) -> str:
-        budget, begun, trials = self.space.budget, len(self.searched()), self.space.search.trials
-        gpus = self.resources.gpus * self.resources.workers
-        over = spent(budget, self.ledger.elapsed_seconds(), gpus * self.ledger.spent_seconds())
-        if not over or begun >= trials:
-            return ""
-        limits = [
-            f"{value:g} {name}" for name, value in (("hours", budget.hours), ("GPU-hours", budget.gpu_hours)) if value
-        ]
-        return f"the budget of {' and '.join(limits)} is spent after {begun} of {trials} trials"
+        return self.ledger.ended_because()
 
     def _nothing_finished(self) -> JobError:
         kinds = ", ".join(f"{n} x {kind}" for kind, n in failures_by_kind(self.searched()).items())
@@ -341,4 +331,5 @@ def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonOb
     if splits.test is not None:
         test = {"path": absolute(splits.test), "rows": splits.test_rows, "sha256": splits.test_fingerprint}
         found["data"]["test"] = test
-    return {**found, "copies": dict(splits.copies)}
+    # With the space, the defaults are the whole configuration of each trial; another version may have others.
+    return {**found, "copies": dict(splits.copies), "defaults": DEFAULTS}

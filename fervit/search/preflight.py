@@ -1,17 +1,17 @@
-"""Computes before the first trial how many trials run at once and how much a sweep will take. Does not use Ray."""
+"""Computes before the first trial how many trials run at once and whether the disk has room. Does not use Ray."""
 
 from __future__ import annotations
 
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from fervit.cluster.nodes import Node
 from fervit.errors import UserError
 from fervit.hardware import per_gpu
-from fervit.search.space.search_space import DEFAULTS, SearchSpace
+from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
 
 
@@ -61,74 +61,6 @@ def slots(trial: TrialResources, nodes: Sequence[Node]) -> int:
         return int(min(node.cpus // trial.cpus, by_gpu))
 
     return sum(fit(node) for node in nodes) // trial.workers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """The disk space, epochs and arithmetic that a sweep is expected to take."""
-
-    parameters: int
-    """The number of weights of the largest model of the space."""
-    checkpoint_bytes: int
-    """The most bytes on disk at once: the best models, and the saved states of the running trials."""
-    epochs: float
-    """The expected number of epochs of all trials together."""
-    flops: float
-    """The floating-point operations of these epochs if every model were the largest one: 6 for each weight and token
-    (Kaplan et al., 2020), which counts the forward and the backward pass."""
-
-
-def forecast(space: SearchSpace, running: int, rows: int) -> Forecast:
-    """Forecasts a sweep, with the largest model of the space for every trial.
-
-    Args:
-        space: the search space.
-        running: how many trials run at once.
-        rows: the number of rows of the training split.
-    """
-    weights = largest_model(space)
-    confirmations = space.confirm.top * space.confirm.seeds * space.early_stopping.max_epochs
-    epochs = space.search.trials * epochs_a_trial(space) + confirmations
-    whole = {**DEFAULTS, **space.fixed}
-    averages = "ema_decay" in space.parameters or whole["ema_decay"] > 0
-    model, state = 4 * weights, 4 * weights * (5 if averages else 4)  # weights, two moments of AdamW, the best weights
-    runs = max(1, space.confirm.top) * (1 + (space.confirm.seeds if space.confirm.top else 0))
-    return Forecast(
-        parameters=weights,
-        checkpoint_bytes=model * runs + (model + state) * running,
-        epochs=epochs,
-        flops=6.0 * weights * ((whole["seq_len"] or 18) + 1) * rows * epochs,
-    )
-
-
-def epochs_a_trial(space: SearchSpace) -> float:
-    """The expected number of epochs of a trial, when one trial in `reduction_factor` continues after each rung."""
-    stopping = space.early_stopping
-    if stopping.scheduler == "none":
-        return stopping.max_epochs
-    if stopping.scheduler == "median":  # half of the trials that are compared are stopped
-        return (stopping.grace_epochs + stopping.max_epochs) / 2
-    epochs, rung, share = 0.0, 0, 1.0
-    following = stopping.grace_epochs
-    while following < stopping.max_epochs:
-        epochs += share * (following - rung)
-        rung, following, share = following, following * stopping.reduction_factor, share / stopping.reduction_factor
-    return epochs + share * (stopping.max_epochs - rung)
-
-
-def largest_model(space: SearchSpace) -> int:
-    """The number of weights of the largest model that the space can build."""
-    from fervit.model import count_weights
-
-    whole = {**DEFAULTS, **space.fixed}
-    for name, distribution in space.parameters.items():
-        options = distribution.options()
-        if name in ("depth", "mlp_dim") and options is not None:
-            whole[name] = max(options)
-    embed_dim, heads = max(space.buildable_pairs())
-    config = space.config({**space.example(), "embed_dim": embed_dim, "heads": heads})
-    config = replace(config, depth=whole["depth"], mlp_dim=whole["mlp_dim"], seq_len=config.seq_len or 18)
-    return count_weights(config.model())
 
 
 def check_disk(need: int, folder: Path) -> str:

@@ -42,6 +42,11 @@ def test_trials_are_added_to_a_sweep_and_its_test_result_stays_sealed(
     assert "going on with" in again.out
     assert looks(folder) == sealed
 
+    dry = command("tune", *args, "--set", "search.trials=8", "--dry_run")
+    assert dry.status == 0, dry.err
+    assert "left: 7 of 8 trials to begin, 0 to go on; " in dry.out
+    assert " to 14 epochs in all" in dry.out
+
     more = command("tune", *args, "--set", "search.trials=8")
     assert more.status == 0, more.err
     assert len(leaderboard(folder)) == 8

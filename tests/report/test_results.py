@@ -15,7 +15,7 @@ from fervit.report.plots.importance import importances
 from fervit.report.results import read_results
 from fervit.report.times import account
 from fervit.report.write import write_report
-from fervit.search.records.events import EpochEnded, Event, SessionBegan, TrialStarted, TrialWentOn
+from fervit.search.records.events import EpochEnded, Event, ModelChosen, SessionBegan, TrialStarted, TrialWentOn
 from fervit.search.records.history import History
 from tests.conftest import Ended, latent_set, trained
 from tests.helpers.epochs import epoch_result
@@ -203,6 +203,38 @@ def test_the_time_of_a_trial_that_went_on_after_a_crash(tmp_path: Path) -> None:
     assert (times.elapsed, times.slots, len(times.lanes)) == (60.0, 1, 2)
     assert [(lane.begin, lane.end) for lane in times.lanes] == [(10.0, 30.0), (40.0, 60.0)]
     assert (times.training, times.validation, times.starting, times.idle) == (32.0, 4.0, 4.0, 20.0)
+
+
+def test_a_damaged_journal_and_the_reason_of_the_end_are_lines_of_the_page(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    write_sweep(folder, trials=4)
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    lines = ["{" if '"start"' in line and "trial_0001" in line else line for line in lines]
+    over = {
+        "event": "over",
+        "time": START + 99,
+        "part": "search",
+        "by": "hours",
+        "why": "the budget of 1 hours is spent",
+    }
+    write_text(folder / "trials.jsonl", "\n".join([*lines, json.dumps(over)]) + "\n")
+    page = write_report(folder).read_text()
+    assert "3 trials" in page
+    assert "is damaged or of another version, and left out" in page
+    assert "events of trial_0001 are left out, since the line of their start is missing" in page
+    assert "Ended early: the budget of 1 hours is spent." in page
+
+
+def test_the_time_of_a_sweep_whose_clock_was_set_back_between_its_sessions() -> None:
+    events: list[Event] = [SessionBegan(time=1e9)]
+    events += [TrialStarted(time=1e9, name="trial_0000", number=0, seed=3, purpose="search", params={})]
+    row = epoch_result(1, seconds=9.0, samples_per_second=100.0)
+    events += [EpochEnded(time=1e9 + 20, name="trial_0000", row=row, best_value=0.1, started=1e9 + 5)]
+    events += [SessionBegan(time=1e6), ModelChosen(time=1e6 + 10, number=0, seed=3, epoch=1)]
+    times = account(events, list(History(events).records.values()), train_rows=800)
+    assert times is not None
+    assert times.elapsed == 30.0
+    assert [(lane.begin, lane.end) for lane in times.lanes] == [(5.0, 20.0)]
 
 
 def test_bad_folders_are_told_in_a_line(tmp_path: Path, command: Callable[..., Ended], sweep: Path) -> None:

@@ -21,16 +21,15 @@ from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
 from fervit.latents.looks import looks_at
 from fervit.search.console.after import summarise
-from fervit.search.ledger import Ledger
+from fervit.search.ledger import Ledger, exceeded
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import read_looks
 from fervit.search.pipeline import run_sweep
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
-from fervit.search.space.settings import Budget
+from fervit.search.space.settings import Budget, Confirm
 from fervit.search.space.space_file import parse_space
 from fervit.search.splits import open_splits
-from fervit.search.workers.tuner import spent
 from tests.conftest import write_splits
 from tests.helpers.processes import ancestors
 from tests.helpers.sweeps import leaderboard, space, study, sweep
@@ -184,12 +183,18 @@ def test_without_a_test_split_the_evaluation_is_marked(weighed: SweepResult) -> 
     assert results["split"] == "val"
 
 
+def held_seconds(ledger: Ledger, part: str = "search") -> float:
+    """Counts a second for each epoch of a part, at whatever speed this machine trains."""
+    return float(
+        sum(len(record.epochs) for record in ledger.records if (record.purpose == "confirm") == (part != "search"))
+    )
+
+
 @pytest.mark.long
 def test_the_budget_ends_a_search_and_the_best_is_confirmed_all_the_same(
     latents_folder: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The clock advances by one second in each epoch, at whatever speed this machine trains.
-    monkeypatch.setattr(Ledger, "elapsed_seconds", lambda self: float(sum(len(r.epochs) for r in self.records)))
+    monkeypatch.setattr(Ledger, "held_seconds", held_seconds)
     given = space(
         search={"trials": 1000},
         early_stopping={"scheduler": "none", "max_epochs": 10},
@@ -209,7 +214,7 @@ def test_a_budget_that_ends_in_mid_epoch_leaves_one_epoch_in_all_that_is_written
     latents_folder: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss falls in every epoch, so the epoch that the end of the budget cuts off has written a better model."""
-    monkeypatch.setattr(Ledger, "elapsed_seconds", lambda self: float(sum(len(r.epochs) for r in self.records)))
+    monkeypatch.setattr(Ledger, "held_seconds", held_seconds)
     given = space(
         metric={"name": "val_loss", "goal": "minimize"},
         search={"trials": 2},
@@ -293,6 +298,7 @@ def test_a_search_ends_when_there_is_less_to_gain_than_the_seeds_differ(
 
 
 def test_the_budget_counts_hours_and_gpu_hours() -> None:
-    assert not spent(Budget(), 1e9, 1e9)
-    assert [spent(Budget(hours=1), seconds, 1e9) for seconds in (3599, 3601)] == [False, True]
-    assert [spent(Budget(gpu_hours=2), 1e9, seconds) for seconds in (7199, 7201)] == [False, True]
+    assert exceeded(Budget(), 1e9, 1e9) is None
+    assert [exceeded(Budget(hours=1), seconds, 1e9) for seconds in (3599, 3601)] == [None, "hours"]
+    assert [exceeded(Budget(gpu_hours=2), 1e9, seconds) for seconds in (7199, 7201)] == [None, "gpu_hours"]
+    assert [exceeded(Confirm(hours=1), seconds, 1e9) for seconds in (3599, 3601)] == [None, "hours"]

@@ -4,10 +4,8 @@ import pytest
 
 from fervit.cluster.nodes import Node
 from fervit.errors import UserError
-from fervit.search.preflight import epochs_a_trial, forecast, placeable, slots
+from fervit.search.preflight import placeable, slots
 from fervit.search.space.settings import TrialResources
-from fervit.search.space.space_file import read_space
-from tests.conftest import ROOT
 
 LAPTOP = [Node(address="127.0.0.1", cpus=2, gpus=0)]
 FARM = [Node(address=f"10.0.0.{i}", cpus=4, gpus=1) for i in range(8)]
@@ -30,15 +28,6 @@ def test_what_no_single_node_has_is_refused_though_the_cluster_has_it_in_total()
         placeable(TrialResources(cpus=8, gpus=1), mixed)
     with pytest.raises(UserError, match="must be a share of one GPU or a whole number"):
         placeable(TrialResources(gpus=1.5), FARM)
-
-
-def test_the_forecast_counts_rungs_and_checkpoints() -> None:
-    space = read_space(ROOT / "search_spaces" / "vit.yaml")
-    # 6 epochs for all, 12 more for a third, 36 more for a ninth, 6 more for a 27th.
-    assert epochs_a_trial(space) == pytest.approx(6 + 12 / 3 + 36 / 9 + 6 / 27)
-    expected = forecast(space, running=2, rows=28_709)
-    assert expected.parameters == pytest.approx(67e6, rel=0.1)  # depth 12, width 768
-    assert expected.checkpoint_bytes == 4 * expected.parameters * (3 * 4 + 2 * 5)
 
 
 def test_a_gpu_is_shared_as_ray_counts_shares() -> None:

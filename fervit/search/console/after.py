@@ -13,7 +13,7 @@ from fervit.progress import clock
 from fervit.search.outcome.baseline import baseline_name
 from fervit.search.outcome.result import SweepResult
 from fervit.search.records.history import History
-from fervit.search.records.journal import read_journal
+from fervit.search.records.journal import JournalReader
 from fervit.search.records.ranking import counts_by_state, failures_by_kind, ranked
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.search.records.sweep_folder import SweepFolder
@@ -92,7 +92,7 @@ def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str
         command: the command that resumes the sweep.
     """
     files = SweepFolder(folder)
-    everything = History(read_journal(files.journal)).records.values()
+    everything = History(JournalReader(files.journal)).records.values()
     records = [record for record in everything if record.purpose == "search"]
     states = counts_by_state(records)
     lines = [
@@ -126,7 +126,8 @@ def _confirmation(result: SweepResult) -> list[str]:
     if not result.space.confirm.top:
         return []
     if not result.confirmed:
-        return ["NOT CONFIRMED: no rerun with a fresh seed finished"]
+        why = f" ({result.confirmation_ended_because})" if result.confirmation_ended_because else ""
+        return [f"NOT CONFIRMED: no rerun with a fresh seed finished{why}"]
     chosen = next(c for c in result.confirmed if c.record.number == result.chosen.number)
     interval = f" ± {chosen.half_width:.3f} (95 %)" if chosen.half_width is not None else ""
     runs = f"{len(chosen.values)} fresh seeds"
@@ -136,7 +137,8 @@ def _confirmation(result: SweepResult) -> list[str]:
     if result.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
         line += f"; a tie with {others}"
-    return [line, *against_baseline(result), *not_compared(result)]
+    early = [f"  ended early: {result.confirmation_ended_because}"] if result.confirmation_ended_because else []
+    return [line, *early, *against_baseline(result), *not_compared(result)]
 
 
 def against_baseline(result: SweepResult) -> list[str]:

@@ -40,6 +40,8 @@ class SweepResult:
     encoder: JsonObject
     seconds: float
     """The seconds that all sessions took together."""
+    confirmation_ended_because: str = ""
+    """Why the confirmation ended early; "" if all its reruns ran."""
 
     @property
     def best(self) -> TrialRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import heapq
 import json
-from collections.abc import Container
+from collections.abc import Container, Generator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,21 @@ class SingleWriterJournal(JournalFileBackend):
         drop_torn_line(path)  # since Optuna cannot read a line that was cut off
         super().__init__(str(path))
         self._file = path.open("ab", buffering=0)
+        self._read = (0, 0)
+        """The number and the offset of the first log record that has not been read."""
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Yields Optuna's log records from a number on. Optuna's own method keeps the offsets of all records."""
+        number, offset = self._read if self._read[0] <= log_number_from else (0, 0)
+        with Path(self._file_path).open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                number, offset = number + 1, offset + len(line)
+                self._read = number, offset
+                if number > log_number_from:
+                    yield json.loads(line)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Writes Optuna's log records as lines of JSON."""

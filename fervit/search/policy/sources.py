@@ -13,11 +13,10 @@ from fervit.search.records.events import Purpose
 from fervit.search.records.ranking import configuration, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import Params, SearchSpace
+from fervit.search.space.settings import NOISE_SEEDS
 
 NOISE_AFTER = 10
 """The number of ended trials after which the noise of the seed is measured."""
-NOISE_SEEDS = 3
-"""The number of fresh seeds with which the noise of the seed is measured."""
 GAIN_EVERY = 4
 """The number of ended trials between two computations of the expected improvement."""
 FIRST_REPETITION = 1001
@@ -100,7 +99,7 @@ class SearchSource:
         if record.purpose == "search":
             value = record.best_value(self._space.metric)
             self._sampler.tell(record.number, outcome_of(record), value, record.cost)
-        if record.purpose != "confirm" and self._space.budget.until_noise:
+        if record.purpose != "confirm" and self._space.budget.until_noise and not record.cut:
             self._weigh(record)
 
     def _weigh(self, ended: TrialRecord) -> None:
@@ -114,9 +113,11 @@ class SearchSource:
                 self.noise = statistics.stdev(value for value in values if value is not None)
         else:
             self._ended.append(ended)
-            ranking = ranked(self._ended, metric)
-            if not self._n_noise and len(self._ended) >= NOISE_AFTER and ranking:
-                self._plan_noise(ranking[0])
+            # With hardly a trial left, to know the noise could save less than it takes.
+            worth = self.total - self._asked > NOISE_SEEDS
+            if not self._n_noise and len(self._ended) >= NOISE_AFTER and worth:
+                for leading in ranked(self._ended, metric)[:1]:
+                    self._plan_noise(leading)
         if self.noise is not None and len(self._ended) % GAIN_EVERY == 0:
             self.expected_improvement = expected_improvement(self._space, self._ended, self.noise)
 

@@ -32,7 +32,7 @@ class ModelsKept:
         """
         ended = [record for record in records if record.state != "running" and record.purpose == "search"]
         self._kept = distinct(ranked(ended, self._metric))[: self._keep]
-        running = {record.name for record in records if record.state == "running"}
+        running = {record.name for record in records if record.state == "running" or record.cut}
         wanted = {record.name for record in records if record.purpose != "search"}
         wanted |= running | {record.name for record in self._kept}
         for path in self._folder.checkpoints.glob("*"):
@@ -46,12 +46,20 @@ class ModelsKept:
         shutil.rmtree(self._folder.trial(record.name).path, ignore_errors=True)
 
     def ended(self, record: TrialRecord) -> None:
-        """Removes the saved state of a trial that has ended, and the models that are no longer among the best."""
-        self._folder.trial(record.name).last.unlink(missing_ok=True)
+        """Removes the saved state of a trial that has ended, and the models that are no longer among the best.
+
+        What was cut keeps its saved state, from which it goes on with a larger budget.
+        """
+        if not record.cut:
+            self._folder.trial(record.name).last.unlink(missing_ok=True)
         if record.purpose != "search":
             return
         candidates = [*self._kept, record]
         self._kept = distinct(ranked(candidates, self._metric))[: self._keep]
         for candidate in candidates:
-            if not any(candidate is kept for kept in self._kept):
+            if not candidate.cut and not any(candidate is kept for kept in self._kept):
                 shutil.rmtree(self._folder.trial(candidate.name).path, ignore_errors=True)
+
+    def can_resume(self, record: TrialRecord) -> bool:
+        """Returns whether the saved state of a trial is there, from which it can go on."""
+        return self._folder.trial(record.name).last.is_file()

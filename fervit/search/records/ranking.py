@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from fervit.search.records.epochs import Epochs
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import Params
 from fervit.training.epoch import EpochResult
@@ -68,8 +69,8 @@ def failures_by_kind(records: Iterable[TrialRecord]) -> Counter[str]:
 
 def best_values(record: TrialRecord, metric: Metric) -> Iterator[tuple[int, float]]:
     """Yields (epoch, the best value of the metric so far) for each epoch of a trial."""
+    epochs = record.epochs if isinstance(record.epochs, Epochs) else Epochs(record.epochs)
     best: float | None = None
-    for epoch in record.epochs:
-        value = metric.value(epoch)
+    for epoch, value in zip(epochs.column("epoch"), epochs.column(metric.name), strict=True):
         best = value if best is None or metric.better(value, best) else best
-        yield epoch.epoch, best
+        yield int(epoch), best

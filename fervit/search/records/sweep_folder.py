@@ -16,12 +16,16 @@ import yaml
 from fervit.checkpoints.checkpoint import BEST_MODEL
 from fervit.errors import UserError
 from fervit.files import locked, write_json, write_text
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.space_file import parse_space
 from fervit.search.splits import Splits
 
-MAY_CHANGE = ("search.trials", "budget", "trial", "confirm")
+MAY_CHANGE = ("search.trials", "search.max_concurrent_trials", "budget", "trial", "confirm")
 """The keys of the space whose values may change when a sweep is resumed."""
+
+
+NOT_DEFAULT = ("epochs", "seed")
+"""The hyperparameters whose defaults no trial uses."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,7 @@ def check_same(space: SearchSpace, splits: Splits, folder: SweepFolder) -> None:
             "it was, or start a new sweep without --resume"
         )
     environment = json.loads(folder.environment.read_text(encoding="utf-8"))
+    _check_defaults(before, environment, folder)
     for name, split in (("train", splits.train), ("val", splits.val)):
         if environment["data"][name]["sha256"] != split.fingerprint:
             raise UserError(
@@ -237,6 +242,20 @@ def _check_test(splits: Splits, folder: SweepFolder, environment: Mapping[str, A
         f"--resume {folder.path}: began with {now}; a sealed result is of the faces that it began with: give those of "
         f"{first['path']}, or start a new sweep without --resume"
     )
+
+
+def _check_defaults(space: SearchSpace, environment: Mapping[str, Any], folder: SweepFolder) -> None:
+    """Checks that the hyperparameters that the space leaves at their defaults have those that the sweep began with."""
+    began = environment.get("defaults", {})  # versions before 0.2 did not note them
+    never = {*NOT_DEFAULT, *space.fixed, *(name for name in space.parameters if name not in space.when)}
+    unset = [name for name in began if name in DEFAULTS and name not in never]
+    changed = [f"{name} {DEFAULTS[name]!r}, was {began[name]!r}" for name in unset if DEFAULTS[name] != began[name]]
+    if changed:
+        version = (environment.get("packages") or {}).get("fervit", "an earlier version")
+        raise UserError(
+            f"--resume {folder.path}: began with fervit {version}, which had other defaults "
+            f"({'; '.join(changed[:3])}); go on with that version, or start a new sweep without --resume"
+        )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

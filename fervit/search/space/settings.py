@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+NOISE_SEEDS = 3
+"""The number of fresh seeds with which the noise of the seed is measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
@@ -14,12 +17,18 @@ class SearchSettings:
     trials: int = 64
     seed: int = 42
     warm_start: list[dict] = field(default_factory=list)  # type: ignore[type-arg]
+    max_concurrent_trials: int | None = None
+    """The most trials that run at once; null for as many as fit. A sampler learns more from fewer at once."""
 
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"`trials >= 1` must hold, but got trials={self.trials}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"`0 <= seed < 2**31` must hold, but got seed={self.seed}")
+        if self.max_concurrent_trials is not None and self.max_concurrent_trials < 1:
+            raise ValueError(
+                f"`max_concurrent_trials >= 1` must hold, but got max_concurrent_trials={self.max_concurrent_trials}"
+            )
         if len(self.warm_start) > self.trials:
             raise ValueError(f"{len(self.warm_start)} warm starts do not fit into trials={self.trials}")
 
@@ -78,10 +87,14 @@ class Confirm:
 
     top: int = 0
     seeds: int = 3
+    hours: float | None = None
+    """The hours after which the confirmation ends; null for no limit. The hours of `budget` are the search's."""
 
     def __post_init__(self) -> None:
         if self.top < 0 or self.seeds < 1:
             raise ValueError(f"`top >= 0` and `seeds >= 1` must hold, but got top={self.top}, seeds={self.seeds}")
+        if self.hours is not None and self.hours <= 0:
+            raise ValueError(f"`hours > 0` must hold, but got hours={self.hours}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from fervit.cluster.connection import cluster_nodes
+from fervit.cluster.connection import cluster_nodes, free_nodes
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
@@ -34,7 +34,7 @@ from fervit.search.policy.stopping import decision_epochs
 from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.settings import Budget, TrialResources
+from fervit.search.space.settings import TrialResources
 from fervit.search.workers.task import TrialTask, resources_of
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
@@ -83,10 +83,10 @@ def run_trials(
     if left <= 0:
         _end_all(ledger, folder)
         return
-    room = _Room(resources)
+    room = _Room(resources, ledger.space.search.max_concurrent_trials)
     _set_up_ray_tune(room)
     folder.stop.unlink(missing_ok=True)
-    stopper = _Stopper(ledger, resources, folder.stop)
+    stopper = _Stopper(ledger, folder.stop)
     if stopper.stop_all():
         _end_all(ledger, folder)
         return
@@ -95,7 +95,7 @@ def run_trials(
         tune_config=tune.TuneConfig(
             search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room),
             scheduler=_LedgerScheduler(ledger, stopper),
-            num_samples=100 + left * (1 + resources.max_failures),  # the searcher says when there are no more
+            num_samples=-1,  # no limit: the searcher says when there are no more
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -104,6 +104,8 @@ def run_trials(
     )
     with _answering_ctrl_c(stopper):
         tuner.fit()
+    if ledger.broken is not None:
+        raise ledger.broken
     folder.stop.unlink(missing_ok=True)
     if stopper.interrupted:
         raise KeyboardInterrupt
@@ -123,7 +125,7 @@ def _run_config(
     return tune.RunConfig(
         name=name,
         storage_path=str(folder.path),
-        callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
+        callbacks=[_LedgerCallback(ledger, stopper, resources)],
         # The ledger retries trials, since Ray Tune does not if the process died between two trials.
         failure_config=tune.FailureConfig(max_failures=0),
         # A trial saves its own state (trial.py). Ray Tune would keep all checkpoints, or snapshot the run for each.
@@ -166,16 +168,49 @@ def _trial_name(trial: Trial) -> str:
 
 
 class _Room:
-    """Counts the trials that fit on the cluster at once, including nodes that an autoscaler may add."""
+    """Counts the places for trials on the cluster, including those on nodes that an autoscaler may add.
 
-    def __init__(self, resources: TrialResources) -> None:
-        self._resources, self._looked, self._trials = resources, -LOOK_S, 0
+    Args:
+        resources: the resources of a trial.
+        most: the most trials that run at once; None for as many as fit.
+    """
+
+    def __init__(self, resources: TrialResources, most: int | None = None) -> None:
+        self._resources, self._most, self._looked, self._trials, self._free = resources, most, -LOOK_S, 0, 0
+        self._held = self._held_before = 0
+        """The most places that this sweep held since the last look at the cluster, and between the two before."""
 
     @property
     def trials(self) -> int:
-        if time.monotonic() - self._looked > LOOK_S:
-            self._trials, self._looked = slots(self._resources, cluster_nodes()), time.monotonic()
+        """How many trials fit on the whole cluster at once."""
+        self._look()
         return self._trials
+
+    def is_full(self, begun: int, placed: int) -> bool:
+        """Returns whether no further trial is planned now.
+
+        One trial more than fit is planned, which starts as soon as another ends. Planning more trials ahead would
+        choose them from fewer results; so would planning trials for places that another sweep on the cluster holds.
+
+        Args:
+            begun: how many trials have been planned and have not ended.
+            placed: how many of them hold a place.
+        """
+        if self._look():
+            self._held_before, self._held = self._held, placed
+        self._held = max(self._held, placed)
+        if self._most is not None and begun >= self._most:
+            return True
+        vacant = max(self._held, self._held_before) - placed  # a process that has no trial at the moment
+        return begun > self._trials or begun - placed > self._free + vacant
+
+    def _look(self) -> bool:
+        """Queries the cluster's nodes if that is due, and returns whether it was."""
+        if time.monotonic() - self._looked <= LOOK_S:
+            return False
+        self._trials, self._free = slots(self._resources, cluster_nodes()), slots(self._resources, free_nodes())
+        self._looked = time.monotonic()
+        return True
 
 
 class _LedgerSearcher(Searcher):  # type: ignore[misc]
@@ -193,9 +228,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
         self._ledger, self._resources, self._stopper, self._room = ledger, resources, stopper, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        # One trial more than fit is planned, which starts as soon as another ends. Planning more trials ahead would
-        # choose them from fewer results.
-        full = self._ledger.n_begun > self._room.trials
+        full = self._room.is_full(self._ledger.n_begun, self._ledger.n_placed)
         planned = None if full or self._stopper.ending else self._ledger.begin()
         if planned is None:
             # The end of a running trial may bring further ones, such as those that measure the noise of the seed.
@@ -235,14 +268,18 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class _LedgerCallback(tune.Callback):  # type: ignore[misc]
-    """The callback, which records last reports, ends and failures of trials in the ledger."""
+    """The callback, which records places, last reports, ends and failures of trials in the ledger."""
 
-    def __init__(self, ledger: Ledger, stopper: _Stopper, max_failures: int) -> None:
-        self._ledger, self._stopper, self._max_failures = ledger, stopper, max_failures
+    def __init__(self, ledger: Ledger, stopper: _Stopper, resources: TrialResources) -> None:
+        self._ledger, self._stopper, self._max_failures = ledger, stopper, resources.max_failures
+        self._gpus = resources.gpus * resources.workers
         self._deaths: Counter[str] = Counter()
         self._alone: set[str] = set()
         """The names of the trials that Ray killed because their node was short of memory. Such a trial is tried again
         alone, since its neighbours may have taken the memory."""
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._ledger.placed(_trial_name(trial), self._gpus)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -275,9 +312,8 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
 class _Stopper(tune.Stopper):  # type: ignore[misc]
     """The stopper, which ends the run after Ctrl-C, when the budget is spent, or when the source has enough."""
 
-    def __init__(self, ledger: Ledger, resources: TrialResources, stop_file: Path) -> None:
-        self._ledger, self._budget, self._stop_file = ledger, ledger.space.budget, stop_file
-        self._gpus = resources.gpus * resources.workers
+    def __init__(self, ledger: Ledger, stop_file: Path) -> None:
+        self._ledger, self._stop_file = ledger, stop_file
         self._reports: dict[str, float] = {}
         self._waiting_for: set[str] = set()
         self._deadline = 0.0
@@ -312,17 +348,14 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         if self.interrupted:
             return not self._waiting_for or time.monotonic() > self._deadline
-        if "search" not in self._ledger.source.purposes:
-            return False  # the budget does not apply to the confirmation
-        if spent(self._budget, self._ledger.elapsed_seconds(), self._gpus * self._ledger.spent_seconds()):
+        if self._ledger.broken is not None:
             return True
-        return bool(self._ledger.source.enough)
-
-
-def spent(budget: Budget, seconds: float, gpu_seconds: float) -> bool:
-    """Returns whether the hours or the GPU-hours of the budget are spent."""
-    hours, gpu_hours = budget.hours, budget.gpu_hours
-    return (hours is not None and seconds > 3600 * hours) or (gpu_hours is not None and gpu_seconds > 3600 * gpu_hours)
+        over = self._ledger.spent()
+        if over is None and self._ledger.source.enough and not self._ledger.complete:
+            over = ("noise", self._ledger.source.enough)
+        if over is not None:
+            self._ledger.end_part(*over)
+        return over is not None
 
 
 @contextmanager

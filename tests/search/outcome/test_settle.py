@@ -35,12 +35,12 @@ def test_the_best_epoch_becomes_that_of_the_model_on_disk(tmp_path: Path, epoch:
     write_model(tmp_path, name, epoch, value)
     settle_running(sweep.ledger, SweepFolder(tmp_path))
     sweep.ledger.end_all()
+    assert sweep.sampler.trials[0].intermediate_values[epoch] == value
     for one in (sweep, Sweep(tmp_path)):
         (record,) = one.ledger.records
         best = record.best(one.space.metric)
         assert best is not None
         assert (record.state, best.epoch, best.f1_macro) == ("stopped", epoch, value)
-    assert sweep.sampler.trials[0].intermediate_values[epoch] == value
 
 
 def test_a_model_of_the_reported_epoch_changes_nothing_and_a_damaged_one_is_none(tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_a_model_of_the_reported_epoch_changes_nothing_and_a_damaged_one_is_none
     (record,) = sweep.ledger.records
     assert settle(sweep.ledger, files, record) is None  # no model
     write_model(tmp_path, name, 1, 0.5)
-    events = len(sweep.ledger.events)
+    events = len(list(sweep.ledger.events))
     checkpoint = settle(sweep.ledger, files, record)
     assert checkpoint is not None
     assert checkpoint.epoch == 1
-    assert len(sweep.ledger.events) == events
+    assert len(list(sweep.ledger.events)) == events
     files.trial(name).best_model.write_bytes(b"cut off")
     assert settle(sweep.ledger, files, record) is None

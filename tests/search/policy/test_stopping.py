@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from typing import get_args, get_type_hints
+import math
+from typing import NamedTuple, get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 from fervit.search.policy.interfaces import StoppingRule
@@ -165,3 +167,40 @@ def test_hyperband_lets_a_part_of_the_trials_run_longer_before_the_first_compari
 def test_without_a_scheduler_every_trial_runs_to_its_end() -> None:
     rule = stopping_rule(asha(scheduler="none"), Metric())
     assert [run(rule, record(n), [1.0 / (n + 1)] * 9) for n in range(5)] == [9] * 5
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("metric", [Metric(), Metric(name="val_loss", goal="minimize")])
+def test_the_median_rule_decides_as_ray_tune_does(metric: Metric, noise: float) -> None:
+    """On curves that cross, with warm-ups of several lengths, of trials that report in turn and that come later."""
+    from ray.tune.schedulers import MedianStoppingRule
+
+    class Named(NamedTuple):
+        trial_id: str
+
+    class NothingPaused:
+        @staticmethod
+        def get_live_trials() -> list[str]:
+            return []
+
+    rng = np.random.default_rng(3)
+    ours = stopping_rule(asha(scheduler="median", max_epochs=30, grace_epochs=4), metric)
+    mode = "max" if metric.goal == "maximize" else "min"
+    theirs = MedianStoppingRule("epoch", "value", mode, grace_period=4)
+    trials = [record(n, warmup_epochs=float(rng.choice([0, 0, 1.5, 3]))) for n in range(60)]
+    curves = [metric.sign * rng.random() * (1 - np.exp(-np.arange(1, 31) / 6)) for _ in trials]
+    running, waiting, decided = trials[:8], trials[8:], {True: 0, False: 0}
+    while running:
+        trial = running[int(rng.integers(len(running)))]
+        value = float(curves[trial.number][len(trial.epochs)] + rng.normal(0, noise))
+        trial.epochs.append(epoch_result(len(trial.epochs) + 1, f1_macro=value, val_loss=value))
+        best = trial.best_value(metric)
+        assert best is not None
+        row = {"epoch": len(trial.epochs) - math.ceil(trial.warmup_epochs), "value": value}
+        expected = theirs.on_trial_result(NothingPaused, Named(trial.name), row) == "STOP"
+        assert ours.stops(trial, best, value) == expected
+        decided[expected] += 1
+        if expected or len(trial.epochs) == 30:
+            running.remove(trial)
+            running += [waiting.pop(0)] if waiting else []
+    assert min(decided.values()) > 10
