@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fervit.cluster.job import job_name
 from fervit.files import first_line
 from fervit.search.policy.interfaces import Planned, StoppingRule, TrialSource
 from fervit.search.records.events import (
@@ -105,7 +106,7 @@ class Ledger:
         for event in journal.earlier:
             self._apply(event)
         self._journal = journal
-        self._record(SessionBegan)
+        self._record(SessionBegan, job=job_name())
         self._take_up()
 
     def __getstate__(self) -> dict[str, Any]:

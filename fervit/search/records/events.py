@@ -2,7 +2,7 @@
 
 Each event is one line of JSON, with its kind under `event` and the Unix time in seconds under `time`:
 
-    {"event": "session", "time": ...}                     a command began to work on the sweep
+    {"event": "session", "time": ..., "job": ""}          a command began to work on the sweep, in a batch job or none
     {"event": "start", "time": ..., "name": "trial_0003", "number": 3, "seed": 42, "purpose": "search", "params": {...}}
     {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
     {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it continues after this epoch
@@ -32,6 +32,8 @@ class SessionBegan:
     """A command began to work on the sweep."""
 
     time: float
+    job: str = ""
+    """The batch job that the command runs in, such as "slurm 1234, start 2"; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
