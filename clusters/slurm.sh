@@ -2,7 +2,7 @@
 # Runs a command on a Ray of its own, inside a batch job of Slurm, on all nodes of the job:
 #
 #   #SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=8 --time=04:00:00 --requeue --signal=B:USR1@120
-#   bash ~/fervit/clusters/slurm.sh ~/fervit/.venv/bin/python ~/fervit/launch/tune.py --space vit.yaml --resume
+#   exec bash ~/fervit/clusters/slurm.sh ~/fervit/.venv/bin/python ~/fervit/launch/tune.py --space vit.yaml --resume
 #
 # `launch/slurm.py` writes such a script. Two minutes before the time limit Slurm sends USR1: the command saves and
 # leaves, as by Ctrl-C, and the job requeues itself, so the command must be one that goes on where it was. SIGTERM

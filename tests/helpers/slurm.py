@@ -101,7 +101,7 @@ class Slurm:
         if user != "root":
             home = self.home(user)
             as_user = f"setpriv --reuid={USERS[user]} --regid={USERS[user]} --clear-groups"
-            words = f"{as_user} env HOME={home} USER={user} bash -c {shlex.quote(words)}"
+            words = f"cd / && {as_user} env HOME={home} USER={user} bash -c {shlex.quote(words)}"
         return self.hosts.run(OPERATOR, words)
 
     def launch(self, words: str, user: str = "root", cwd: Path | None = None) -> tuple[str, Path]:

@@ -126,7 +126,7 @@ def test_faces_are_encoded_on_three_nodes_and_a_model_is_trained_on_two(slurm: S
     home = slurm.home("ada")
     slurm.run(f"python {ROOT}/launch/demo_faces.py --output_dir faces --train 30 --val 7 --test 6", "ada", home)
     small = "--cpus_per_node 1 --time 20"
-    encode = "encode --data_root faces --latent_out latents --encoder_type demo --limit 300"
+    encode = "encode --data_root faces --latent_out latents --encoder_type demo --limit 120"
     job, folder = slurm.launch(f"{encode} --nodes 3 {small}", "ada", home)
     assert slurm.ended(job) == "COMPLETED", log_of(folder)[-3000:]
     by_machine = next(line for line in log_of(folder).splitlines() if line.startswith("by machine: "))
