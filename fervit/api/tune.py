@@ -178,8 +178,11 @@ def _open(
     tell(copies_in_words(splits.copies, rows=splits.rows))
     if splits.test is None:
         tell(f"{latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
-    goes_on = resume is not False
-    earlier = earlier_sweep(space, "" if isinstance(resume, bool) else str(resume))
+    goes_on, given_folder = resume is not False, "" if isinstance(resume, bool) else str(resume)
+    if given_folder and SweepFolder(Path(given_folder).absolute()).is_prepared():
+        folder = SweepFolder(Path(given_folder).absolute())
+        return _Sweep(space=space, splits=splits, latents=latents, folder=folder, is_new=True)
+    earlier = earlier_sweep(space, given_folder)
     if goes_on and earlier is not None:
         check_same(space, splits, earlier)
         tell(f"going on with {earlier.path}")

@@ -74,7 +74,7 @@ class _SpaceLoader(yaml.SafeLoader):
     YAML 1.1, the standard loader's, reads 1:30 as 90, 042 as 34 and 1e2 as text; of duplicate keys it keeps the last.
     """
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
         first: [(tag, rule) for tag, rule in rules if not tag.endswith((":int", ":float"))]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
