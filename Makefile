@@ -3,6 +3,7 @@
 # make test-long   whole commands and sweeps, and a Jupyter kernel
 # make test-full   encoders and decoders of full size (needs ../shared)
 # make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)
+# make test-slurm  jobs of a real Slurm on three hosts that are made on this machine (needs root, slurm-wlm and ../shared)
 # make test-kills  commands are killed and interrupted at random moments
 # make test-gpu    what needs a real GPU, which no other test sees
 # make gpu-acceptance  every promise about GPUs, checked on one GPU in half an hour: a page of PASS and FAIL
@@ -19,7 +20,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-full test-hosts test-kills test-long test-gpu gpu-acceptance chaos check audit format lock clean
+.PHONY: demo test test-full test-hosts test-slurm test-kills test-long test-gpu gpu-acceptance chaos check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
@@ -35,6 +36,9 @@ test-full: $(READY)
 
 test-hosts: $(READY)
 	$(BIN)/python -m pytest -m hosts
+
+test-slurm: $(READY)
+	$(BIN)/python -m pytest -m 'slurm and not chaos'
 
 test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'

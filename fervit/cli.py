@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import io
 import re
+import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -55,6 +56,20 @@ class Parser(argparse.ArgumentParser):
         """
         given = sys.argv[1:] if args is None else args
         return self.parse_args([_with_underscores(arg) for arg in given])
+
+    def parse_some(self, args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Reads the flags that this parser knows.
+
+        Args:
+            args: the arguments of the command.
+
+        Returns:
+            The values under the names of the flags, and the other arguments in their order.
+
+        Raises:
+            SystemExit: as for `parse`.
+        """
+        return self.parse_known_args([_with_underscores(arg) for arg in args])
 
     def error(self, message: str) -> Never:
         """Ends the command with a line on standard error.
@@ -147,6 +162,8 @@ def run(main: Callable[[], int | None]) -> Never:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # so that output in a file or a pipe can be followed
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.default_int_handler)  # the notice of a time limit, answered as Ctrl-C
     try:
         status = main() or 0
     except UserError as error:

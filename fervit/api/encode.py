@@ -15,6 +15,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
 from fervit.encoders.stylegan2 import Decoder
+from fervit.encoding.failures import FLOAT32_FILE
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, check_places, encode_faces
 from fervit.encoding.placement import Placement, place
@@ -40,6 +41,9 @@ class EncodeResult:
     """The number of faces that had a code before this call."""
     failed: int
     """The number of faces that this call could not encode. Each split's `_errors.jsonl` has the reasons."""
+    in_float32: int
+    """The number of faces that this call encoded in float32, since their codes were not finite in the folder's float16
+    arithmetic. Each split's `_float32.jsonl` lists them."""
     failed_before: int
     """The number of faces that failed in an earlier call and were skipped; `retry_errors=True` tries them again."""
     seconds: float
@@ -56,7 +60,7 @@ def encode(
     *,
     encoder_type: str | None = None,
     encoder_model: str | Path | None = None,
-    precision: Literal["float32", "bfloat16"] | None = None,
+    precision: Literal["float32", "bfloat16", "float16"] | None = None,
     batch_size: int | None = None,
     actors: int | None = None,
     gpus_per_actor: float | None = None,
@@ -195,6 +199,11 @@ def _tell_result(summary: EncodeSummary, plan: EncodePlan, out: str, verb: str, 
         f"{verb} {summary.done} images in {summary.seconds:.0f} s{rate}, {plan.present} were there before, "
         f"{summary.failed} failed; codes in {out}"
     )
+    if summary.in_float32:
+        tell(
+            f"{summary.in_float32} of them in float32, as their codes were not finite in float16 arithmetic; "
+            f"{FLOAT32_FILE} of each split lists them"
+        )
     if len(summary.hosts) > 1:
         tell("by machine: " + ", ".join(f"{host} {n}" for host, n in sorted(summary.hosts.items())))
     if plan.failed_before:
@@ -207,6 +216,7 @@ def _result(summary: EncodeSummary, plan: EncodePlan, out: str, sheet: str | Non
         done=summary.done,
         present=plan.present,
         failed=summary.failed,
+        in_float32=summary.in_float32,
         failed_before=plan.failed_before,
         seconds=round(summary.seconds, 3),
         hosts=summary.hosts,

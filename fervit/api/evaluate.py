@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from fervit.api.arguments import as_text, check_at_least
-from fervit.checkpoints.checkpoint import load_checkpoint
-from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.results import EvaluationResults
+from fervit.evaluation.statistics import ece_in_words
 from fervit.latents import LatentSet
 from fervit.latents.latent_set import read_sha256
+from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_look
 from fervit.latents.source import find_faces
 from fervit.progress import Say, silent
 from fervit.storage import name_of, sibling
@@ -55,8 +57,12 @@ def evaluate(
     check_at_least(1, {"batch_size": batch_size})
     check_at_least(0, {"visualize_samples": visualize_samples})
     split, training, tell = str(latent_test_dir), as_text(latent_train_dir), say or silent
-    checkpoint = load_checkpoint(Path(checkpoint_path))
-    latents = LatentSet.read(split)
+    checkpoint, latents = load_checkpoint(Path(checkpoint_path)), LatentSet.read(split)
+    check_fit(checkpoint, latents)
+    trained_on, chosen_by = _pictures(latents.path, training)
+    faces = find_faces(latents, as_text(data_root))
+    seen = latents.fingerprint in checkpoint.data.values()
+    look = None if seen else record_look(latents, [checkpoint.fingerprint], Path(output_dir))
     result = evaluate_rows(
         checkpoint,
         latents,
@@ -64,16 +70,39 @@ def evaluate(
         split=name_of(split),
         batch_size=batch_size,
         samples=visualize_samples,
-        training_sha256=read_sha256(training or sibling(latents.path, "train"), required=training is not None),
-        faces=find_faces(latents, as_text(data_root)),
+        training_sha256=trained_on,
+        validation_sha256=chosen_by,
+        others=look.others if look is not None else None,
+        faces=faces,
     )
-    if not checkpoint.encoder:
-        tell("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
-    if latents.encoder.untrained:
-        tell("encoder: demo, UNTRAINED random weights, for trying fervit out only")
-    for line in summary_lines(result):
+    remarks = [] if look is None else _finished(look, result)
+    for line in (*remarks, *_about_encoder(checkpoint, latents), *summary_lines(result)):
         tell(line)
     return result
+
+
+def _pictures(split: str, training: str | None) -> tuple[list[str] | None, list[str] | None]:
+    """The hashes of the pictures that the model was trained on and chosen by; None for those that are not at hand."""
+    trained_on = read_sha256(training or sibling(split, "train"), required=training is not None)
+    return trained_on, None if name_of(split) == "val" else read_sha256(sibling(split, "val"), required=False)
+
+
+def _about_encoder(checkpoint: Checkpoint, latents: LatentSet) -> list[str]:
+    """What the user must know about the encoder of the codes."""
+    lines = []
+    if not checkpoint.encoder:
+        lines.append("checkpoint: of an earlier run, which does not name its codes' encoder: make sure it was this one")
+    if latents.encoder.untrained:
+        lines.append("encoder: demo, UNTRAINED random weights, for trying fervit out only")
+    return lines
+
+
+def _finished(look: RecordedLook, result: Evaluation) -> list[str]:
+    """Writes the results into the record of a look, and returns what the user must know about the record."""
+    metrics = result.metrics
+    fingerprint, f1_macro = metrics["checkpoint"]["fingerprint"], metrics["f1_macro"]
+    look.finish([Seen(checkpoint=fingerprint, f1_macro=f1_macro, accuracy=metrics["accuracy"])])
+    return [look.remark] if look.remark else []
 
 
 def summary_lines(evaluation: Evaluation) -> list[str]:
@@ -91,12 +120,15 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     if metrics["seen"] is not None:
         lines.append(f"  {SEEN[metrics['seen']]}, so the numbers are optimistic")
     accuracy, f1_macro = (_with_interval(metrics, name) for name in BRIEF)
-    lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, ECE {metrics['ece']:.3f}")
+    lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, {ece_in_words(metrics)}")
     lines += [
         f"  {emotion:<9} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
         for emotion, row in list(metrics["classification_report"].items())[:7]
     ]
-    lines.append(_copies(metrics))
+    lines += [_copies(metrics), *_copies_of_validation(metrics)]
+    others = others_in_words(metrics.get("looks_of_others") or 0)
+    if others:
+        lines.append(others)
     if metrics["attention"]["flat"]:
         lines.append(FLAT_REMARK)
     folder = evaluation.output_dir
@@ -111,6 +143,13 @@ BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")
 def _with_interval(metrics: EvaluationResults, name: Literal["accuracy", "f1_macro"]) -> str:
     low, high = metrics["intervals_95"][name]
     return f"{metrics[name]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _copies_of_validation(metrics: EvaluationResults) -> list[str]:
+    copies = metrics.get("copies_of_validation")
+    if copies is None or not copies["n"]:
+        return []
+    return [f"copies of validation faces, which chose the model: {copies['n']} of {metrics['n']}"]
 
 
 def _copies(metrics: EvaluationResults) -> str:

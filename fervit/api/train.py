@@ -74,7 +74,8 @@ def train(
         recipe: the name of a set of hyperparameters: "strong", or "guide" for those of the training guide of the
             original LatentViT scripts; None for "guide".
         resume: the folder of a run to resume; None for a new run.
-        workers: the number of processes that train together (DDP); None for one.
+        workers: the number of processes that train together (DDP); None for one. On GPUs only a single one replays
+            its steps from a captured graph, so that two may be no faster than one.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
         address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or no
             Ray.
@@ -142,12 +143,14 @@ def _warm_process(
     """Starts the process that trains, if Ray is not needed. It imports torch while this process reads the latents."""
     from fervit.runs.folder import RunFolder, RunRecord
 
+    begins = resume is None
     if resume is not None:
         folder = RunFolder(Path(resume).absolute())
-        workers = workers or RunRecord.read(folder).workers
+        begins = folder.prepared
+        workers = workers if begins else workers or RunRecord.read(folder).workers
         if folder.finished:
             return None
-    for split in latents if resume is None else ():
+    for split in latents if begins else ():
         if latents[split] is None:
             raise UserError(
                 f"--latent_{split}_dir: is missing; give the folder that launch/encode.py wrote, or --resume RUN"
@@ -181,14 +184,15 @@ def _plan(
 
     if recipe not in (None, *RECIPES):
         raise UserError(f"recipe: must be one of {', '.join(RECIPES)}, but got {recipe!r}")
-    if resume is not None:
-        folder = RunFolder(Path(resume).absolute())
+    made = RunFolder(Path(resume).absolute()) if resume is not None else None
+    if made is not None and not made.prepared:
+        folder = made
         return prepare_resume(folder, given, recipe, latents), folder
     train, val = latents["train"], latents["val"]
     assert train is not None
     assert val is not None
     run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu)
-    return run, RunFolder(new_folder(run_name(run.config)))
+    return run, made or RunFolder(new_folder(run_name(run.config)))
 
 
 def _train(

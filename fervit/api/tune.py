@@ -31,7 +31,7 @@ from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.space.space_file import override, parse_space, read_space
-from fervit.search.splits import Splits, open_splits
+from fervit.search.splits import Splits, copies_in_words, open_splits
 from fervit.search.startup import check_cluster, expectations, what_is_left
 from fervit.search.workers.prometheus import Metrics
 
@@ -175,10 +175,14 @@ def _open(
     tell(f"space {space.name}: {describe_space(space)}")
     splits = open_splits(latents, space)
     tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
+    tell(copies_in_words(splits.copies, rows=splits.rows))
     if splits.test is None:
         tell(f"{latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
-    goes_on = resume is not False
-    earlier = earlier_sweep(space, "" if isinstance(resume, bool) else str(resume))
+    goes_on, given_folder = resume is not False, "" if isinstance(resume, bool) else str(resume)
+    if given_folder and SweepFolder(Path(given_folder).absolute()).is_prepared():
+        folder = SweepFolder(Path(given_folder).absolute())
+        return _Sweep(space=space, splits=splits, latents=latents, folder=folder, is_new=True)
+    earlier = earlier_sweep(space, given_folder)
     if goes_on and earlier is not None:
         check_same(space, splits, earlier)
         tell(f"going on with {earlier.path}")

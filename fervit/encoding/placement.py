@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from fervit.cluster.nodes import Cluster, Node
 from fervit.encoding.plan import EncodePlan
 from fervit.errors import UserError
-from fervit.hardware import cpu_has_bfloat16, device_of, per_gpu
+from fervit.hardware import device_of, encoder_precision, per_gpu
 
 PARTS_AN_ACTOR = 4
 """Where several actors encode side by side, each gets at least this many part files to make."""
 HELPER_CPUS = 0.5
 """The CPUs that a task takes that decodes pictures or writes codes."""
-BATCH_SIZE = {"cpu": 4, "cuda": 64}
-PART_ROWS = {"cpu": 32, "cuda": 512}
+BATCH_SIZE = {"cpu": 4, "mps": 16, "cuda": 64}
+PART_ROWS = {"cpu": 32, "mps": 64, "cuda": 512}
 """The approximate number of faces in a part file: about 15 s of work of a full-size network on a small CPU."""
 PART_ROWS_DEMO = 128
-WITHOUT_BFLOAT16 = ("K80", "P4", "P100", "T4", "V100")
-"""GPUs that have to emulate bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,7 @@ class Placement:
     """Where the encoders run, and how. Ray calls the processes that hold an encoder actors."""
 
     device: str
-    """"cpu" or "cuda"."""
+    """"cpu", "cuda", or "mps", the GPU of a Mac, which Ray does not count."""
     actors: int
     """The number of encoders side by side."""
     cpus: float
@@ -42,7 +40,7 @@ class Placement:
     part_rows: int
     """The number of faces in a part file."""
     precision: str
-    """"float32" or "bfloat16"."""
+    """"float32", "bfloat16" or "float16"."""
     reason: str
     """Why it is that precision, for the user."""
     all_there: bool = True
@@ -50,6 +48,8 @@ class Placement:
 
     def __str__(self) -> str:
         where = f"{self.gpus:g} GPU each" if self.gpus else f"CPU, {self.threads} threads each"
+        if self.device == "mps":
+            where = "this Mac's GPU"
         encoders = f"{self.actors} encoder{'s' if self.actors > 1 else ''}"
         return f"{encoders} ({where}), batches of {self.batch_size}, {self.precision} ({self.reason})"
 
@@ -77,6 +77,8 @@ def place(
     """
     gpus = _gpus_per_actor(cluster, gpus_per_actor)
     device = device_of(gpus)
+    if device == "cpu" and gpus_per_actor is None and _is_this_mac(cluster):
+        device = "mps"
     batch_size = batch_size or BATCH_SIZE[device]
     worthwhile = max(1, len(plan) // (PARTS_AN_ACTOR * batch_size))
     if gpus:
@@ -87,7 +89,7 @@ def place(
     actors = actors or min(len(nodes), worthwhile)
     cpus = _cpus_per_actor(cluster, nodes, actors)
     threads = max(1, int(min(cluster.cpus / actors, max(node.cpus for node in cluster.nodes))))
-    precision, reason = choose_precision(plan, cluster, device)
+    precision, reason = choose_precision(plan, device)
     return Placement(
         device=device,
         actors=actors,
@@ -102,8 +104,13 @@ def place(
     )
 
 
-def choose_precision(plan: EncodePlan, cluster: Cluster, device: str) -> tuple[str, str]:
-    """Chooses "float32" or "bfloat16": what the user asked for, what the folder holds, or what the hardware suits.
+def choose_precision(plan: EncodePlan, device: str, capability: tuple[int, int] | None = None) -> tuple[str, str]:
+    """Chooses the precision of the encoder: what the user asked for, what the folder holds, or what the hardware suits.
+
+    Args:
+        plan: from `plan_encoding`.
+        device: "cpu", "cuda" or "mps".
+        capability: the lowest compute capability of the GPUs; None if it is not known.
 
     Returns:
         The precision, and the reason for it in a few words.
@@ -112,12 +119,14 @@ def choose_precision(plan: EncodePlan, cluster: Cluster, device: str) -> tuple[s
         return plan.encoder.precision, "as asked for"
     if plan.fingerprint.precision:
         return plan.fingerprint.precision, "as the codes that are there"
-    if device == "cuda":
-        old = sorted({node.gpu_type for node in cluster.nodes if node.gpu_type in WITHOUT_BFLOAT16})
-        return ("float32", f"{old[0]} has no bfloat16") if old else ("bfloat16", "the GPU's fast format")
-    if cpu_has_bfloat16():
-        return "bfloat16", "this CPU has it; --precision float32 is exact and takes twice as long"
-    return "float32", "this CPU has no bfloat16"
+    return encoder_precision(device, capability)
+
+
+def _is_this_mac(cluster: Cluster) -> bool:
+    """Whether the only node is this machine, and a Mac whose GPU PyTorch can use."""
+    from fervit.gpu import has_mps
+
+    return cluster.started_here and len(cluster.nodes) == 1 and has_mps()
 
 
 def _gpus_per_actor(cluster: Cluster, asked: float | None) -> float:

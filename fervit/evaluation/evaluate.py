@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation import figures
 from fervit.evaluation.attention import FLAT, attend
+from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import Copies, EvaluatedCheckpoint, EvaluationResults, MeanAttention, Scores
-from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusion, describe
+from fervit.evaluation.statistics import calibrate, confusion, describe, ece_if_calibrated
 from fervit.files import write_json
+from fervit.gpu import device_at_hand, exact_arithmetic
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
 from fervit.model import LatentViT
@@ -62,17 +66,19 @@ def predict(checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32) ->
         UserError: the codes have another shape than the model's, or come from another encoder.
     """
     check_fit(checkpoint, latents)
-    return probabilities_of(checkpoint.model(), latents.codes, batch_size)
+    return probabilities_of(checkpoint.model().to(device_at_hand()), latents.codes, batch_size)
 
 
 def probabilities_of(model: torch.nn.Module, codes: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, 7]."""
-    with torch.inference_mode():
-        parts = [
-            model(torch.from_numpy(codes[start : start + batch_size].astype(np.float32))).softmax(dim=1)
-            for start in range(0, len(codes), batch_size)
-        ]
-    return torch.cat([torch.empty(0, NUM_EMOTIONS), *parts]).numpy()
+    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, 7].
+
+    It computes in float32 on the model's device.
+    """
+    device = next(model.parameters()).device
+    with torch.inference_mode(), exact_arithmetic() if device.type == "cuda" else nullcontext():
+        batches = (codes[start : start + batch_size] for start in range(0, len(codes), batch_size))
+        parts = [model(torch.from_numpy(batch.astype(np.float32)).to(device)).softmax(dim=1) for batch in batches]
+    return torch.cat([torch.empty(0, NUM_EMOTIONS, device=device), *parts]).cpu().numpy()
 
 
 def predictions_of(checkpoint: Checkpoint, latents: LatentSet, split: str, batch_size: int = 32) -> Predictions:
@@ -106,6 +112,8 @@ def evaluate(
     batch_size: int = 32,
     samples: int = SAMPLES,
     training_sha256: Collection[str] | None = None,
+    validation_sha256: Collection[str] | None = None,
+    others: int | None = None,
     faces: FaceFinder | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
@@ -119,6 +127,8 @@ def evaluate(
         samples: the number of faces whose attention is drawn, spread over the classes.
         training_sha256: the hashes of the pictures that the model was trained on, to find copies of them among the
             rows; None if they are not at hand.
+        validation_sha256: the same of the pictures that chose it.
+        others: the number of earlier looks at the split by others (`fervit.latents.looks`); None for no look.
         faces: finds the pictures of the rows; None if they are not at hand.
 
     Raises:
@@ -127,24 +137,27 @@ def evaluate(
     predictions = predictions_of(checkpoint, latents, split, batch_size)
     labels, predicted = predictions.labels, predictions.predicted
     metrics, counts = describe(labels, predicted), confusion(labels, predicted)
-    intervals, calibration = bootstrap_intervals(counts), calibrate(labels, predictions.probabilities)
+    intervals, calibration = intervals_of(counts), calibrate(labels, predictions.probabilities)
+    by_chance = ece_if_calibrated(predictions.probabilities)
     seen = next((name for name, known in checkpoint.data.items() if known == predictions.latents), None)
     title = _title(split, metrics, seen, latents)
     predictions.write(output_dir / PREDICTIONS_FILE)
     draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
     figures.draw_class_metrics(metrics["classification_report"], intervals, title, output_dir / CLASSES_FILE)
-    figures.draw_confidence(labels, predictions.probabilities, calibration, title, output_dir / CONFIDENCE_FILE)
-    model = checkpoint.model()
-    attention = _mean_attention(model, latents, batch_size, split, output_dir)
+    figures.draw_confidence(predictions, calibration, by_chance, title, output_dir / CONFIDENCE_FILE)
+    model = checkpoint.model().to(device_at_hand())
     _draw_samples(model, latents, predictions, samples, faces, output_dir)
     results: EvaluationResults = {
         "split": split,
         "seen": seen,
         **metrics,
         "ece": calibration.ece,
+        "ece_if_calibrated": by_chance,
         "intervals_95": intervals,
         "copies_of_training": _copies(latents, predicted, training_sha256),
-        "attention": attention,
+        "copies_of_validation": _copies(latents, predicted, validation_sha256),
+        "looks_of_others": others,
+        "attention": _mean_attention(model, latents, batch_size, split, output_dir),
         "checkpoint": _evaluated_checkpoint(checkpoint, predictions),
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
         "encoder": latents.encoder.to_json(),
@@ -172,17 +185,21 @@ def _evaluated_checkpoint(checkpoint: Checkpoint, predictions: Predictions) -> E
     }
 
 
-def latest_evaluation(folder: Path) -> Path | None:
-    """Finds the last of evaluation/, evaluation_2/, ... in a folder that holds results; None if there is none."""
-    found = [path for path in folder.glob("evaluation*") if (path / RESULTS_FILE).is_file()]
-    return max(found, key=lambda path: (len(path.name), path.name), default=None)
+def evaluations_in(folder: Path) -> list[Path]:
+    """Finds evaluation/, evaluation_2/, ... in a folder that hold results, the last first.
+
+    Folders of other names, such as evaluation_train/, are of other rows.
+    """
+    found = [path for path in folder.glob("evaluation*") if re.fullmatch(r"evaluation(_\d+)?", path.name)]
+    with_results = [path for path in found if (path / RESULTS_FILE).is_file()]
+    return sorted(with_results, key=lambda path: (len(path.name), path.name), reverse=True)
 
 
-def _copies(latents: LatentSet, predicted: np.ndarray, training: Collection[str] | None) -> Copies | None:
-    """Counts the rows that show a training picture, and computes the metrics without them; None if not known."""
-    if training is None:
+def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str] | None) -> Copies | None:
+    """Counts the rows that show one of the pictures, and computes the metrics without them; None if not known."""
+    if pictures is None:
         return None
-    known = {digest for digest in training if digest}
+    known = {digest for digest in pictures if digest}
     copy = np.array([digest in known for digest in latents.sha256])
     without: Scores | None = None
     if copy.any() and not copy.all():

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
+from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation
+from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.files import JsonObject, is_locked
 from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
 from fervit.search.outcome.baseline import baseline_name, baseline_of, is_guide
 from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain
-from fervit.search.outcome.sealed import read_looks
+from fervit.search.outcome.sealed import SealedLook, read_looks
 from fervit.search.records.events import Event
 from fervit.search.records.history import History
 from fervit.search.records.journal import JournalReader
@@ -63,8 +63,10 @@ class Results:
     environment: JsonObject = field(default_factory=dict)
     model: JsonObject = field(default_factory=dict)
     """The arguments of `LatentViT` for the chosen model."""
-    looks: list[JsonObject] = field(default_factory=list)
+    looks: list[SealedLook] = field(default_factory=list)
     """The record of every evaluation on the test split."""
+    look: SealedLook | None = None
+    """The look at the test split that `evaluation` is the result of; None if it is not of a look."""
     evaluated: str = ""
     """The run that was evaluated, if it is not the chosen one; "" otherwise."""
     remarks: list[str] = field(default_factory=list)
@@ -201,10 +203,8 @@ def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results
     if results.state == "finished":
         _take_choice(results, history, files)
     results.model = space.config(results.chosen.params).model() | {"seq_len": _seq_len(results.environment)}
-    latest = latest_evaluation(folder)
-    if latest is not None and results.state == "finished":
-        _take_evaluation(results, latest)
-        _compare_with_chosen(results)
+    if results.state == "finished":
+        _take_sealed(results, files)
     return results
 
 
@@ -280,19 +280,49 @@ def _take_evaluation(results: Results, folder: Path, *, required: bool = False) 
     results.evaluation, results.evaluation_dir = content, folder
 
 
-def _compare_with_chosen(results: Results) -> None:
-    """Adds a remark if the test split was opened for another run than the one that is chosen now."""
-    if not results.looks or results.chosen is None or results.evaluation is None:
+def _take_sealed(results: Results, files: SweepFolder) -> None:
+    """Reads the sweep's own evaluation: that of the look at the test split for the chosen run, or else of the last.
+
+    Other evaluations in the folder, such as those that launch/evaluate.py wrote there, are not the sweep's result.
+    """
+    best = results.chosen.best(results.metric) if results.chosen is not None else None
+    if results.chosen is None or best is None:
         return
-    look, best = results.looks[-1], results.chosen.best(results.metric)
-    assert best is not None
-    if (look["trial"], look["seed"], look["epoch"]) != (results.chosen.number, results.chosen.seed, best.epoch):
-        results.evaluated = f"trial {look['trial']}, seed {look['seed']}"
+    chosen, looks = results.chosen, results.looks
+    number = next((i for i, look in enumerate(looks) if look.complete and look.is_of(chosen, best.epoch)), None)
+    of_chosen = number is not None or not looks
+    if number is None:
+        number = max((i for i, look in enumerate(looks) if look.complete), default=0)
+    _take_evaluation(results, files.evaluation(number + 1))
+    if results.evaluation is None:
+        return
+    results.look = looks[number] if looks else None
+    evaluated = str(results.evaluation["checkpoint"]["fingerprint"])
+    sealed = results.look.checkpoint if results.look is not None else ""
+    if (sealed and sealed != evaluated) or (of_chosen and not _is_exported(files, evaluated)):
         results.remarks.append(
-            f"The evaluation is of {results.evaluated}, for which the test split was opened on {look['opened'][:10]}. "
+            f"{results.evaluation_dir}: is the evaluation of another model than the one that the sweep evaluated; "
+            "copy the folder of the sweep again"
+        )
+        results.evaluation = results.evaluation_dir = results.look = None
+    elif not of_chosen:
+        look = looks[number]
+        results.evaluated = f"trial {look.trial}, seed {look.seed}"
+        results.remarks.append(
+            f"The evaluation is of {results.evaluated}, for which the test split was opened on {look.opened[:10]}. "
             "Another run has been chosen since, and the test split stays closed; --second_look opens it again and "
             "records that."
         )
+
+
+def _is_exported(files: SweepFolder, fingerprint: str) -> bool:
+    """Returns whether best/ holds this model; also True if it holds none that can be read."""
+    if not (files.best / BEST_MODEL).is_file():
+        return True
+    try:
+        return load_checkpoint(files.best).fingerprint == fingerprint
+    except UserError:
+        return True
 
 
 def _check_model(results: Results, *, required: bool) -> None:

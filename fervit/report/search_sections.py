@@ -113,7 +113,9 @@ def time(results: Results) -> Section | None:
     if results.kind != "sweep":
         return None
     train_rows = results.environment.get("data", {}).get("train", {}).get("rows", 0)
-    times = results.timing.account([*results.records, *results.reruns], train_rows)
+    records, space = [*results.records, *results.reruns], results.space
+    fractions = {run.name: space.config(run.params).data_fraction for run in records} if space is not None else {}
+    times = results.timing.account(records, train_rows, fractions)
     if times is None:
         return None
     section = Section(id="time", title="Where the time went")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fervit.search.records.events import EpochEnded, Event, SessionBegan
@@ -54,8 +54,8 @@ class Timing:
         """The begin and the end of each stay of a trial in a process, in seconds since the sweep began without pauses
         between sessions, by the trial's name and the Unix time of the begin."""
         self._epochs = 0.0
-        self._per_row = 0.0
-        """The seconds that one row of the training split took, summed over all epochs."""
+        self._per_row: dict[str, float] = {}
+        """The seconds that one row of the training split took, summed over the epochs of each trial, by its name."""
 
     def apply(self, event: Event) -> None:
         """Adds an event."""
@@ -68,14 +68,19 @@ class Timing:
             begin = self._stays[stay][0] if stay in self._stays else now - (event.time - event.started)
             self._stays[stay] = min(max(begin, self._session), now), now
             self._epochs += event.row.seconds
-            self._per_row += 1 / event.row.samples_per_second if event.row.samples_per_second else 0.0
+            if event.row.samples_per_second:
+                self._per_row[event.name] = self._per_row.get(event.name, 0.0) + 1 / event.row.samples_per_second
 
-    def account(self, records: Sequence[TrialRecord], train_rows: int) -> Times | None:
+    def account(
+        self, records: Sequence[TrialRecord], train_rows: int, fractions: Mapping[str, float] | None = None
+    ) -> Times | None:
         """Computes how the time of the sweep was spent; None before the first epoch.
 
         Args:
             records: the trials and reruns of the sweep.
             train_rows: the number of rows of the training split.
+            fractions: the share of these rows that each trial is trained on, by its name (`data_fraction`); 1 for
+                others.
         """
         of_name = {record.name: record for record in records}
         stays = [(name, *stay) for (name, _), stay in self._stays.items() if name in of_name]
@@ -88,7 +93,9 @@ class Timing:
             slot = next((i for i, until in enumerate(free) if until <= begin + 0.5), len(free))
             free[slot:] = [end, *free[slot + 1 :]]
             lanes.append(Lane(record=of_name[name], slot=slot, begin=begin, end=end))
-        training = min(self._epochs, train_rows * self._per_row)
+        shares = fractions or {}
+        rows = sum(train_rows * shares.get(name, 1.0) * seconds for name, seconds in self._per_row.items())
+        training = min(self._epochs, rows)
         starting = max(0.0, sum(lane.end - lane.begin for lane in lanes) - self._epochs)
         return Times(
             elapsed=elapsed,
@@ -101,9 +108,14 @@ class Timing:
         )
 
 
-def account(events: Iterable[Event], records: Sequence[TrialRecord], train_rows: int) -> Times | None:
+def account(
+    events: Iterable[Event],
+    records: Sequence[TrialRecord],
+    train_rows: int,
+    fractions: Mapping[str, float] | None = None,
+) -> Times | None:
     """Computes how the time of a sweep was spent from all its events; see `Timing`."""
     timing = Timing()
     for event in events:
         timing.apply(event)
-    return timing.account(records, train_rows)
+    return timing.account(records, train_rows, fractions)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fervit.cluster.job import job_name
 from fervit.errors import UserError
 from fervit.files import first_line
 from fervit.search.policy.interfaces import Planned, StoppingRule, TrialSource
@@ -121,7 +122,7 @@ class Ledger:
         for remark in [*journal.remarks, self._history.remark]:
             if remark:
                 self._remark(remark)
-        self._record(SessionBegan, format=FORMAT, version=__version__)
+        self._record(SessionBegan, format=FORMAT, version=__version__, job=job_name())
         self._take_up()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from fervit.search.splits import Splits
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
+from fervit.storage import absolute
 
 
 def run_sweep(
@@ -81,7 +82,7 @@ def run_sweep(
         choice = sweep.search_and_choose(trainable)
         checkpoint = sweep.export(choice)
         # The choice is final here, so the test split may be opened, once.
-        verdict = _evaluate(files, splits, checkpoint, choice.chosen, again=second_look)
+        verdict = _evaluate(files, splits, choice, sweep.fresh(choice), again=second_look)
         records = sweep.searched()
         result = SweepResult(
             folder=folder,
@@ -173,16 +174,23 @@ class _Sweep:
     def export(self, choice: _Choice) -> Checkpoint:
         """Exports the chosen model to best/.
 
-        After a confirmation, only the best model of each confirmed configuration is kept beside it.
+        After a confirmation, only the models of the confirmed configurations are kept beside it: the best of each, and
+        those with fresh seeds, which the look at the test split evaluates.
         """
         export(choice.checkpoint, self.files.best)
         kept = {choice.chosen.name}
         kept |= {run.name for one in choice.confirmed if (run := self._best_on_disk(one.record.number)) is not None}
+        confirmed = {one.record.number for one in choice.confirmed}
+        kept |= {run.name for run in self.ledger.records if run.number in confirmed and _is_fresh(run)}
         if choice.confirmed:
             for record in self.ledger.records:
                 if record.name not in kept and not record.cut:  # which goes on with a larger budget
                     shutil.rmtree(self.files.trial(record.name).path, ignore_errors=True)
         return choice.checkpoint
+
+    def fresh(self, choice: _Choice) -> list[TrialRecord]:
+        """Returns the finished runs of the chosen configuration with fresh seeds."""
+        return [run for run in self.ledger.records if run.number == choice.chosen.number and _is_fresh(run)]
 
     def _search(self, trainable: type[tune.Trainable]) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
@@ -295,14 +303,18 @@ class _Sweep:
         return checkpoint
 
 
+def _is_fresh(run: TrialRecord) -> bool:
+    return run.purpose != "search" and run.state == "finished"
+
+
 def _evaluate(
-    files: SweepFolder, splits: Splits, checkpoint: Checkpoint, chosen: TrialRecord, *, again: bool
+    files: SweepFolder, splits: Splits, choice: _Choice, fresh: Sequence[TrialRecord], *, again: bool
 ) -> Verdict:
     """Evaluates the model on the test split, or on the validation split if there is no test split."""
     if splits.test is not None:
-        return open_test(files, checkpoint, chosen, splits.test, splits.train, again=again)
+        return open_test(files, choice.checkpoint, choice.chosen, splits, fresh, again=again)
     evaluation = evaluate(
-        checkpoint,
+        choice.checkpoint,
         splits.val,
         files.evaluation(),
         split="val",
@@ -315,5 +327,9 @@ def _evaluate(
 def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonObject:
     train, val = splits.train, splits.val
     fingerprints = {"train": train.fingerprint, "val": val.fingerprint}
-    # With the space, they are the whole configuration of each trial; another version may have others.
-    return {**environment(cluster, space.search.seed, train, val, fingerprints), "defaults": DEFAULTS}
+    found = environment(cluster, space.search.seed, train, val, fingerprints)
+    if splits.test is not None:
+        test = {"path": absolute(splits.test), "rows": splits.test_rows, "sha256": splits.test_fingerprint}
+        found["data"]["test"] = test
+    # With the space, the defaults are the whole configuration of each trial; another version may have others.
+    return {**found, "copies": dict(splits.copies), "defaults": DEFAULTS}

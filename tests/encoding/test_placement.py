@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from fervit.cluster.nodes import Cluster, Node
-from fervit.encoding.placement import HELPER_CPUS, place
+from fervit.encoding.placement import HELPER_CPUS, choose_precision, place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
 from fervit.errors import UserError
 from fervit.hardware import cpu_has_bfloat16
@@ -32,7 +33,7 @@ def plan(faces: Path, out: Path, precision: str | None = None) -> EncodePlan:
 
 def test_gpus_are_used_where_there_are_some(demo_faces: Path, tmp_path: Path) -> None:
     placed = place(plan(demo_faces, tmp_path), cluster(GPUS))
-    assert (placed.device, placed.actors, placed.gpus, placed.precision) == ("cuda", 4, 1, "bfloat16")
+    assert (placed.device, placed.actors, placed.gpus, placed.precision) == ("cuda", 4, 1, "float16")
     assert placed.part_rows % placed.batch_size == 0
     assert place(plan(demo_faces, tmp_path), cluster(GPUS), gpus_per_actor=0.5).actors == 8
     assert place(plan(demo_faces, tmp_path), cluster(GPUS), gpus_per_actor=0).device == "cpu"
@@ -42,12 +43,29 @@ def test_gpus_are_used_where_there_are_some(demo_faces: Path, tmp_path: Path) ->
 
 
 def test_the_precision_is_what_the_hardware_is_fast_at_and_the_line_says_so(demo_faces: Path, tmp_path: Path) -> None:
-    old = (Node(address="a", cpus=8, gpus=1, gpu_type="V100"),)
-    placed = place(plan(demo_faces, tmp_path), cluster(old))
-    assert "float32 (V100 has no bfloat16)" in str(placed)
+    assert "float16 (the GPU's fast format)" in str(place(plan(demo_faces, tmp_path), cluster(GPUS)))
+    old = choose_precision(plan(demo_faces, tmp_path), "cuda", capability=(6, 1))
+    assert old == ("float32", "a GPU of compute capability 6.1 has no fast float16")
+    for volta_and_later in ((7, 0), (7, 5), (8, 9), (12, 0), None):
+        assert choose_precision(plan(demo_faces, tmp_path), "cuda", volta_and_later)[0] == "float16"
     placed = place(plan(demo_faces, tmp_path), cluster(LAPTOP))
     assert placed.precision == ("bfloat16" if cpu_has_bfloat16() else "float32")
     assert "float32 (as asked for)" in str(place(plan(demo_faces, tmp_path, "float32"), cluster(GPUS)))
+
+
+def test_a_macs_gpu_encodes_where_the_mac_is_the_only_node(
+    demo_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the placing: on no Mac have the tests run."""
+    monkeypatch.delenv("FERVIT_DEVICE", raising=False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    own = Cluster(nodes=LAPTOP, dashboard=None, started_here=True)
+    to_do = plan(demo_faces, tmp_path)
+    placed = place(to_do, own)
+    assert (placed.device, placed.actors, placed.precision) == ("mps", 1, "float32")
+    assert "1 encoder (this Mac's GPU)" in str(placed)
+    assert place(to_do, own, gpus_per_actor=0).device == "cpu"
+    assert place(to_do, cluster(LAPTOP)).device == "cpu"  # a Ray that runs elsewhere, as far as anybody knows
 
 
 def test_what_can_never_be_placed_is_refused(demo_faces: Path, tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ class Running:
             time.sleep(0.02)
         return True
 
-    def interrupt(self) -> None:
-        """Sends the signal of Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Sends the signal of Ctrl-C, or another one that means the same."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         self._process.kill()

@@ -68,6 +68,10 @@ def test_the_time_adds_up(sweep: Path) -> None:
     assert times.validation == pytest.approx(0.1 * epochs)
     whole = times.training + times.validation + times.starting + times.idle
     assert whole == pytest.approx(times.slots * times.elapsed, rel=0.02)
+    halves = account(results.events, results.records, 1000, {record.name: 0.5 for record in results.records})
+    assert halves is not None
+    assert halves.training == pytest.approx(0.4 * epochs)
+    assert halves.validation == pytest.approx(0.5 * epochs)
 
 
 def test_a_sweep_that_runs_and_one_that_was_interrupted(tmp_path: Path) -> None:
@@ -125,6 +129,44 @@ def test_a_test_result_of_another_run_is_not_taken_for_the_chosen_ones(sweep: Pa
     page = write_report(folder).read_text()
     assert "of trial 1" not in page
     assert "opened once, after the choice was frozen" in page
+
+
+def test_other_evaluations_in_the_folder_are_not_the_sweeps_result(sweep: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    other = trained(replace(CONFIG, seed=8))
+    evaluate(other, latent_set(30), folder / "evaluation_train", split="train", samples=0)
+    results = read_results(folder)
+    assert results.evaluation is not None
+    assert results.evaluation["split"] == "test"
+    assert results.evaluation_dir == folder / "evaluation"
+    evaluate(other, latent_set(20, seed=2), folder / "evaluation", samples=0)
+    results = read_results(folder)
+    assert results.evaluation is None
+    assert any("is the evaluation of another model" in remark for remark in results.remarks)
+
+
+def test_the_spread_over_seeds_and_the_looks_of_others_stand_in_the_answer(sweep: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    results = read_results(folder)
+    assert results.chosen is not None
+    best = results.chosen.best(results.metric)
+    assert best is not None
+    scores = [
+        {"seed": seed, "epoch": 2, "checkpoint": str(seed), "f1_macro": value, "accuracy": value}
+        for seed, value in ((4, 0.5), (5, 0.6), (6, 0.7))
+    ]
+    look = {"trial": results.chosen.number, "seed": 3, "epoch": best.epoch, "opened": "2026-01-02T03:04:05+00:00"}
+    write_json(folder / "sealed_test.json", {"looks": [{**look, "f1_macro": 0.5, "seeds": scores, "others": 4}]})
+    environment = json.loads((folder / "environment.json").read_text())
+    write_json(folder / "environment.json", {**environment, "copies": {"val in train": 7, "test in val": 0}})
+    page = write_report(folder).read_text()
+    assert "macro-F1, test, 3 fresh seeds" in page
+    assert "0.600 ± 0.100" in page
+    assert "others looked at this split before, 4 times" in page
+    assert "7 val faces are also in train" in page
+    assert "0 is perfect" not in page
 
 
 def test_a_sweep_resumed_for_more_and_interrupted_has_not_ended(sweep: Path, tmp_path: Path) -> None:

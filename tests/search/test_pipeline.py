@@ -19,10 +19,13 @@ from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.cluster.nodes import Cluster
 from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
+from fervit.latents.looks import looks_at
 from fervit.search.console.after import summarise
 from fervit.search.ledger import Ledger, exceeded
 from fervit.search.outcome.result import SweepResult
+from fervit.search.outcome.sealed import read_looks
 from fervit.search.pipeline import run_sweep
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import Budget, Confirm
 from fervit.search.space.space_file import parse_space
@@ -76,14 +79,21 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     assert (results["split"], results["n"]) == ("test", 105)
     assert results["f1_macro"] > 0.4
     assert (folder / "evaluation" / "confusion_matrix.png").stat().st_size > 10_000
+    (look,) = read_looks(SweepFolder(folder))
+    assert (look.f1_macro, look.others) == (results["f1_macro"], 0)
+    fresh = {int(row["seed"]): int(row["epoch"]) for row in again if row["trial"] == chosen["trial"]}
+    assert {score.seed: score.epoch for score in look.seeds} == fresh
+    (beside,) = looks_at(str(latents_folder / "test"))
+    assert {seen.f1_macro for seen in beside.models} == {look.f1_macro, *(score.f1_macro for score in look.seeds)}
+    assert look.seeds_text in summarise(result, "")
 
     # Optuna knows which trials were stopped, and after which epoch.
     of_row = {"finished": "COMPLETE", "stopped": "PRUNED"}
     expected = {int(row["trial"]): (of_row[row["state"]], int(row["epochs"])) for row in trials}
     assert {t.number: (t.state.name, max(t.intermediate_values)) for t in study(folder).trials} == expected
 
-    # Only the best run of each confirmed configuration keeps its model, and the environment is recorded.
-    kept = [next(row for row in rows if row["trial"] == confirmed["trial"]) for confirmed in trials[:2]]
+    # The best run of each confirmed configuration and those with fresh seeds keep their models.
+    kept = [next(row for row in rows if row["trial"] == confirmed["trial"]) for confirmed in trials[:2]] + again
     names = {f"trial_{int(r['trial']):04d}" + (f"_seed{r['seed']}" if r["seed"] != "1" else "") for r in kept}
     assert {str(path.relative_to(folder / "checkpoints")) for path in (folder / "checkpoints").rglob("*.*")} == {
         f"{name}/best_model.pt" for name in names
@@ -96,8 +106,11 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     assert tags <= set(events.Tags()["scalars"])
     values = [event.value for event in events.Scalars("Validation/f1_macro")]
     assert max(values) == pytest.approx(float(chosen["f1_macro"]), abs=1e-6)
+    assert look.over_seeds("f1_macro") in card
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["seed"] == 1
+    assert environment["data"]["test"]["sha256"] == LatentSet.read(str(latents_folder / "test")).fingerprint
+    assert environment["copies"] == {"val in train": 0, "test in train": 0, "test in val": 0}
     assert environment["data"]["train"]["sha256"] == LatentSet.read(str(latents_folder / "train")).fingerprint
     assert parse_space(yaml.safe_load((folder / "sweep.yaml").read_text()), "sweep.yaml") == given
     assert len(lines) == 10 + 1 + 4

@@ -8,6 +8,7 @@ import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
 from fervit.files import near
+from fervit.latents.looks import others_in_words
 from fervit.progress import clock
 from fervit.search.outcome.baseline import baseline_name
 from fervit.search.outcome.result import SweepResult
@@ -52,11 +53,14 @@ def summarise(result: SweepResult, dashboard: str) -> str:
     evaluation = result.verdict.evaluation
     metrics = evaluation.metrics
     if evaluation.split == "test":
-        when = "opened once, after the choice" if result.verdict.looks == 1 else f"look {result.verdict.looks}"
+        when = "opened once, after the choice" if result.verdict.looks == 1 else f"opened {result.verdict.looks} times"
+        (low, high), look = metrics["intervals_95"]["f1_macro"], result.verdict.look
         lines.append(
-            f"Test: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on {metrics['n']} faces, "
-            f"{when}"
+            f"Test: macro-F1 {metrics['f1_macro']:.3f} (95 %: {low:.3f} to {high:.3f}), accuracy "
+            f"{metrics['accuracy']:.3f} on {metrics['n']} faces, {when}"
         )
+        if look is not None:
+            lines += [f"  {text}" for text in (look.seeds_text, others_in_words(look.others or 0)) if text]
         if result.verdict.remark:
             lines.append(f"  {result.verdict.remark}")
     else:

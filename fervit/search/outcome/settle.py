@@ -1,8 +1,8 @@
 """Makes the record of a trial agree with the model that the trial has written.
 
-A trial writes its best model before it reports the epoch. When a search ends while its trials are training, the last
-reports do not arrive, and a model may then be of a later epoch than the record knows. After the loss of a process, it
-may be of an earlier one.
+A trial writes its best model before it reports an epoch after which it may be stopped, and at its end. When a search
+ends while its trials are training, the last reports do not arrive, and a model may then be of a later epoch than the
+record knows. After the loss of a process, it may be of an earlier one.
 """
 
 from __future__ import annotations

@@ -70,6 +70,25 @@ class MedianRule:
         return worse
 
 
+def decision_epochs(settings: EarlyStopping, warmup_epochs: float) -> tuple[int, ...] | None:
+    """Returns the epochs after which the rule may stop a trial: the rungs of all brackets; None for any epoch.
+
+    Args:
+        settings: the settings of the space file.
+        warmup_epochs: the trial's epochs of warm-up, which do not count.
+    """
+    if settings.scheduler == "none":
+        return ()
+    if settings.scheduler == "median":
+        return None
+    rungs = set()
+    for rung in _first_rungs(settings):
+        while rung <= settings.max_epochs:
+            rungs.add(rung + math.ceil(warmup_epochs))
+            rung *= settings.reduction_factor
+    return tuple(sorted(rungs))
+
+
 class _Trial(NamedTuple):
     """The part of a trial that Ray Tune's schedulers use."""
 

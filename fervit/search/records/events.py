@@ -3,8 +3,8 @@
 Each event is one line of JSON, with its kind under `event`, the Unix time in seconds under `time`, and under `at` the
 seconds since its session began, by a clock that no one sets (versions before 0.2 had no `at`):
 
-    {"event": "session", "time": ..., "at": 0.0, "format": 2, "session": "5f0c...", "version": "0.2.0"}     a command
-                                                          began to work on the sweep
+    {"event": "session", "time": ..., "at": 0.0, "format": 2, "session": "5f0c...", "version": "0.2.0", "job": ""}
+                                                          a command began to work on the sweep, in a batch job or none
     {"event": "start", "time": ..., "name": "trial_0003", "number": 3, "seed": 42, "purpose": "search", "params": {...}}
     {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
     {"event": "placed", "time": ..., "name": "trial_0003", "gpus": 0.5}     it holds a place from now on
@@ -56,6 +56,8 @@ class SessionBegan(_Event):
     """A random name of the session."""
     version: str = ""
     """The version of fervit."""
+    job: str = ""
+    """The batch job that the command runs in, such as "slurm 1234, start 2"; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from fervit.checkpoints.checkpoint import BEST_MODEL
+from fervit.cluster.job import JOB_FOLDER, is_prepared
 from fervit.errors import UserError
 from fervit.files import locked, write_json, write_text
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
@@ -137,13 +138,17 @@ class SweepFolder:
         return locked(self.path, "sweep")
 
     def remove_if_new(self) -> None:
-        """Removes the folder if no session has begun in it."""
-        if not self.journal.exists():
+        """Removes the folder if no session has begun in it, unless it was made for a batch job."""
+        if not self.journal.exists() and not (self.path / JOB_FOLDER).exists():
             shutil.rmtree(self.path)
 
     def is_sweep(self) -> bool:
         """Returns whether the folder holds a sweep that can be resumed."""
         return self.space.is_file() and self.environment.is_file()
+
+    def is_prepared(self) -> bool:
+        """Returns whether the folder was made for a batch job in which no sweep has begun yet."""
+        return is_prepared(self.path, self.space)
 
     def write_space(self, space: SearchSpace) -> None:
         """Writes the search space."""
@@ -224,6 +229,24 @@ def check_same(space: SearchSpace, splits: Splits, folder: SweepFolder) -> None:
                 f"--resume {folder.path}: began with other latents than {split.path} (their fingerprints differ); give "
                 f"those of {environment['data'][name]['path']}, or start a new sweep without --resume"
             )
+    _check_test(splits, folder, environment)
+
+
+def _check_test(splits: Splits, folder: SweepFolder, environment: Mapping[str, Any]) -> None:
+    """Checks that the test split is the one that an earlier session found, if one did.
+
+    Raises:
+        UserError: it is another one, or is gone.
+    """
+    sessions = [environment, *environment.get("sessions", [])]
+    first = next((session["data"]["test"] for session in sessions if "test" in session["data"]), None)
+    if first is None or first["sha256"] == splits.test_fingerprint:
+        return
+    now = f"another test split than {splits.test} (their fingerprints differ)" if splits.test else "a test split"
+    raise UserError(
+        f"--resume {folder.path}: began with {now}; a sealed result is of the faces that it began with: give those of "
+        f"{first['path']}, or start a new sweep without --resume"
+    )
 
 
 def _check_defaults(space: SearchSpace, environment: Mapping[str, Any], folder: SweepFolder) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -74,6 +74,11 @@ class _SpaceLoader(yaml.SafeLoader):
     YAML 1.1, the standard loader's, reads 1:30 as 90, 042 as 34 and 1e2 as text; of duplicate keys it keeps the last.
     """
 
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
+        first: [(tag, rule) for tag, rule in rules if not tag.endswith((":int", ":float"))]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for key in keys:
@@ -97,10 +102,6 @@ NUMBER = re.compile(
     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
 """A number in the core schema of YAML 1.2."""
-_SpaceLoader.yaml_implicit_resolvers = {
-    first: [(tag, rule) for tag, rule in rules if not tag.endswith((":int", ":float"))]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 _SpaceLoader.add_implicit_resolver("!number", re.compile(f"^(?:{NUMBER.pattern})$"), list("-+.0123456789"))
 _SpaceLoader.add_constructor("!number", _SpaceLoader.construct_number)
 

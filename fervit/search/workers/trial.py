@@ -53,6 +53,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         )
         self._group: WorkerGroup | None = None
         self._worker: Worker | None = None
+        self._has_reported = False
+        """Whether the last epoch of the session was reported, so that it may be the last one of the trial."""
         self._start(TrialTask.from_tune(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -64,7 +66,10 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         """Trains one epoch and returns its `TrialReport` as a dict."""
         if not self._failure:
             try:
-                return self._epoch()
+                self._has_reported = False
+                report = self._epoch()
+                self._has_reported = True
+                return report
             except (WorkerLostError, NodeLeavingError):
                 raise  # the trial is started again in new processes
             except Exception as error:
@@ -90,10 +95,11 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     def _start(self, task: TrialTask) -> None:
         self._started = time.time()
+        self._free()  # ends the earlier trial first
         self._failure: Failure | None = None
+        self._has_reported = False
         self._folder = task.folder
         self._unreported: EpochResult | None = None
-        self._free()  # frees the memory of the earlier trial first
         self._cost: float | None = None
         self._batch_size = task.train.batch_size
         try:
@@ -114,7 +120,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._group = WorkerGroup(self._worker, self._setup, task.workers, task.resources)
         others = self._group.begin(task.train, files) if self._group else []
         with self._group.together(others) if self._group else nullcontext():
-            self._unreported = self._worker.start(task.train, files)
+            self._unreported = self._worker.start(task.train, files, task.decided_after)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
         elif self._metric.against == "latency_ms":
@@ -156,6 +162,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     def _free(self) -> None:
         if self._worker is not None:
+            if self._worker.session is not None and self._has_reported:
+                with suppress(OSError, RuntimeError):  # the next trial does not pay for it
+                    self._worker.session.save_best()
             self._worker.session = None
             gc.collect()
             if self._worker.train.device.type == "cuda":

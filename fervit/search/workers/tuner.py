@@ -30,6 +30,7 @@ from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
 from fervit.search.outcome.settle import settle_running
+from fervit.search.policy.stopping import decision_epochs
 from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
@@ -238,6 +239,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
             train=planned.config,
             workers=self._resources.workers,
             resources=resources_of(self._resources),
+            decided_after=decision_epochs(self._ledger.space.early_stopping, planned.config.warmup_epochs),
         ).to_tune()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
@@ -278,6 +280,9 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._ledger.placed(_trial_name(trial), self._gpus)
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        self._stopper.answer_usr1()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -343,6 +348,16 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         self._deadline = soon + 5
         self.interrupted = True
 
+    def answer_usr1(self) -> None:
+        """Lets SIGUSR1, the notice of a time limit, do what the first Ctrl-C does, in place of Ray Tune's handler."""
+
+        def answer(number: int, frame: FrameType | None) -> None:
+            if not self.interrupted:
+                self.interrupt()
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR1, answer)
+
     def stop_all(self) -> bool:
         if self.interrupted:
             return not self._waiting_for or time.monotonic() > self._deadline
@@ -362,7 +377,7 @@ def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
 
     def answer(number: int, frame: FrameType | None) -> None:
         if stopper.interrupted and in_notebook():
@@ -375,7 +390,8 @@ def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _error_of(trial: Trial) -> BaseException | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fervit.search.policy.interfaces import StoppingRule
-from fervit.search.policy.stopping import stopping_rule
+from fervit.search.policy.stopping import decision_epochs, stopping_rule
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.settings import EarlyStopping
 from fervit.training.objective import Metric
@@ -59,6 +59,22 @@ class TestEveryRule:
 
         assert once() == once()
         assert (min(once()) < 9) == (scheduler != "none")
+
+    @pytest.mark.parametrize(("grace", "factor", "warmup"), [(1, 3, 0.0), (1, 2, 1.5), (2, 2, 0.0), (3, 3, 2.0)])
+    def test_it_stops_a_trial_only_after_the_epochs_that_it_is_known_to_decide_after(
+        self, scheduler: str, grace: int, factor: int, warmup: float
+    ) -> None:
+        settings = asha(scheduler=scheduler, grace_epochs=grace, reduction_factor=factor)
+        known = decision_epochs(settings, warmup)
+        trials = [record(n, warmup) for n in range(30)]
+        lasted = decisions(stopping_rule(settings, Metric()), trials, VALUES)
+        stopped = {epochs for epochs in lasted if epochs < 9}
+        if known is None:
+            assert scheduler == "median"
+        else:
+            assert stopped <= set(known)
+            assert len(known) < 9
+        assert stopped or scheduler == "none"
 
     def test_one_that_is_fed_anew_up_to_some_moment_goes_on_as_if_never_away(self, scheduler: str) -> None:
         """A resumed sweep passes the events of its journal to a new rule."""
