@@ -159,7 +159,7 @@ def test_bfloat16_follows_float32() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {**EVERYTHING, "drop_path": 0.3}])
 def test_weights_kept_in_bfloat16_give_the_curve_of_autocast(changes: dict[str, Any]) -> None:
-    by_autocast, kept = (trainer(precision="bfloat16", **changes) for _ in range(2))
+    by_autocast, kept = (trainer(precision="bfloat16", epochs=3, **changes) for _ in range(2))
     kept.step.short = ShortWeights(kept.model, torch.bfloat16)
     assert curve(kept) == curve(by_autocast)
     for one, other in zip(kept.model.parameters(), by_autocast.model.parameters(), strict=True):
