@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.cluster.nodes import Cluster
+from fervit.cluster.nodes import Cluster, not_on
 from fervit.cluster.shared_folder import check_shared
 from fervit.encoding.failures import ERRORS_FILE, FailureLog
 from fervit.encoding.import_pt import load_block
@@ -218,6 +218,7 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
             batch_format="numpy",
             num_cpus=placement.cpus,
             num_gpus=placement.gpus or None,
+            label_selector=not_on(placement.avoid),
             compute=ray.data.ActorPoolStrategy(size=min(placement.actors, len(blocks))),
         )
     dataset = helper(

@@ -36,6 +36,7 @@ from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
+from fervit.search.workers.gpu_nodes import GpuNodes
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.tuner import run_trials, spent
 from fervit.search.workers.worker_group import SharedLatents
@@ -75,7 +76,8 @@ def run_sweep(
     files.write_space(space)
     ledger = open_ledger(space, files, [PlainScreen(say)] if observers is None else observers)
     try:
-        sweep = _Sweep(ledger, files, SharedLatents.put(splits.train, splits.val), resources, say)
+        latents = SharedLatents.put(splits.train, splits.val)
+        sweep = _Sweep(ledger, files, latents, resources, say, GpuNodes(cluster.unusable, say))
         choice = sweep.search_and_choose(trainable)
         checkpoint = sweep.export(choice)
         # The choice is final here, so the test split may be opened, once.
@@ -121,6 +123,7 @@ class _Sweep:
     latents: SharedLatents
     resources: TrialResources
     say: Say
+    gpu_nodes: GpuNodes
 
     @property
     def space(self) -> SearchSpace:
@@ -174,12 +177,20 @@ class _Sweep:
     def _search(self, trainable: type[tune.Trainable]) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
         source = open_search(self.space, self.files, self.ledger)
-        run_trials(self.ledger, self.files, self.latents, self.resources, name="trials", trainable=trainable)
+        run_trials(
+            self.ledger,
+            self.files,
+            self.latents,
+            self.resources,
+            name="trials",
+            trainable=trainable,
+            gpu_nodes=self.gpu_nodes,
+        )
         return source.enough or self._budget_spent()
 
     def _budget_spent(self) -> str:
         budget, begun, trials = self.space.budget, len(self.searched()), self.space.search.trials
-        gpus = self.resources.gpus * self.resources.workers
+        gpus = self.resources.gpus_each * self.resources.workers
         over = spent(budget, self.ledger.elapsed_seconds(), gpus * self.ledger.spent_seconds())
         if not over or begun >= trials:
             return ""
@@ -202,7 +213,7 @@ class _Sweep:
         self.ledger.use(ConfirmSource(self.space, best, self.ledger.records))
         if not self.ledger.complete:
             self.say(f"confirming the best {len(best)} with {self.space.confirm.seeds} fresh seeds each")
-        run_trials(self.ledger, self.files, self.latents, self.resources, name="confirm")
+        run_trials(self.ledger, self.files, self.latents, self.resources, name="confirm", gpu_nodes=self.gpu_nodes)
         return confirmations(best, self.ledger.records, self.space.metric)
 
     def _choose(self, leading: TrialRecord, confirmed: list[Confirmed], ended_because: str) -> _Choice:

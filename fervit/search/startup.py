@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.progress import Say, clock
 from fervit.search.policy.sampler import SpaceSampler
-from fervit.search.preflight import check_disk, epochs_a_trial, forecast, placeable, slots
+from fervit.search.preflight import check_budget, check_disk, epochs_a_trial, forecast, placeable, slots
 from fervit.search.records.record import params_text
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
@@ -23,7 +24,7 @@ SOON_DONE = 1e14
 
 
 def check_cluster(
-    space: SearchSpace, splits: Splits, latents: str, folder: Path, cluster: Cluster, say: Say
+    space: SearchSpace, splits: Splits, latents: str, folder: Path, look: GpuLook, say: Say, *, gpus_asked: bool = False
 ) -> TrialResources:
     """Checks that trials fit, that nodes can write and that the disk has room; returns the resources of a trial.
 
@@ -32,13 +33,19 @@ def check_cluster(
         splits: the latents of the sweep.
         latents: the path or URI of the latents.
         folder: the folder of the sweep.
-        cluster: the connected cluster.
+        look: the connected cluster, and what a look at its GPUs has found.
         say: prints a line for the user.
+        gpus_asked: whether the user asked for GPUs by name, so that the CPU will not do.
 
     Raises:
         UserError: one of these checks fails.
     """
-    resources, remark = placeable(space.trial, cluster.nodes)
+    cluster = look.cluster
+    if look.problems and cluster.gpus:
+        say(look.remark("--set trial.gpus=0"))
+    why = "" if cluster.gpus else look.why
+    resources, remark = placeable(space.trial, cluster.nodes, problem=why, asked=gpus_asked)
+    check_budget(space.budget, resources)
     if remark:
         say(remark)
     at_once = _at_once(space, resources, cluster)
@@ -66,7 +73,7 @@ def expectations(
     if not measure and expected.flops < SOON_DONE:
         return "\n".join([f"the first configurations; {epochs}:", *(f"  {text}" for text in texts)])
     configs = [space.config(params) for params in first]
-    paces = measure_pace(configs, SharedLatents.put(splits.train, splits.val), resources)
+    paces = measure_pace(configs, SharedLatents.put(splits.train, splits.val), resources, cluster.unusable)
     lines = ["the first configurations, each trained for some seconds:"]
     for text, pace in zip(texts, paces, strict=True):
         lines.append(f"  {pace.failure or f'{clock(pace.seconds_an_epoch)} an epoch'}  {text}")
@@ -75,7 +82,7 @@ def expectations(
         return "\n".join([*lines, f"expected: {epochs}"])
     # DDP workers divide each batch among them; this estimate leaves out the time that their communication takes.
     seconds = expected.epochs * math.fsum(times) / len(times) / resources.workers
-    gpu_hours = seconds * resources.gpus * resources.workers / 3600
+    gpu_hours = seconds * resources.gpus_each * resources.workers / 3600
     lines.append(
         f"expected, from the mean of these: {clock(seconds / at_once)} and {gpu_hours:.1f} GPU-hours with {at_once} "
         f"trials at once; {epochs}"

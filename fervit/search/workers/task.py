@@ -26,6 +26,8 @@ class TrialTask:
     """The number of processes that train together (DDP)."""
     resources: Mapping[str, float]
     """The resources of each worker, under Ray's names "CPU" and "GPU"."""
+    avoid: tuple[str, ...] = ()
+    """Ray's ids of the nodes whose GPUs cannot be used."""
 
     def to_tune(self) -> dict[str, Any]:
         """Returns the configuration that Ray Tune passes to the trial."""
@@ -35,6 +37,7 @@ class TrialTask:
             "train": json.dumps(self.train.to_json()),  # one string, since Ray Tune copies each value many times
             "resources": dict(self.resources),
             "workers": self.workers,
+            "avoid": list(self.avoid),
         }
 
     @classmethod
@@ -46,9 +49,10 @@ class TrialTask:
             train=build(TrainConfig, json.loads(config["train"]), "trial"),
             workers=config["workers"],
             resources=config["resources"],
+            avoid=tuple(config["avoid"]),
         )
 
 
 def resources_of(trial: TrialResources) -> dict[str, float]:
     """Returns the resources of each worker of a trial, under Ray's names "CPU" and "GPU"."""
-    return {"CPU": trial.cpus, "GPU": trial.gpus}
+    return {"CPU": trial.cpus, "GPU": trial.gpus_each}

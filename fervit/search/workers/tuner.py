@@ -25,7 +25,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from fervit.cluster.connection import cluster_nodes
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
@@ -33,6 +32,7 @@ from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import Budget, TrialResources
+from fervit.search.workers.gpu_nodes import GpuNodes, UnusableGpuError
 from fervit.search.workers.task import TrialTask, resources_of
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
@@ -48,6 +48,7 @@ KINDS = {
     "ActorUnavailableError": PROCESS_DIED,  # the connection to its host broke; Ray notices the host's death later
     "NodeLeavingError": NODE_LEAVES,
     "OutOfMemoryError": OUT_OF_MEMORY,
+    "UnusableGpuError": PROCESS_DIED,
     "WorkerLostError": PROCESS_DIED,
 }
 
@@ -60,6 +61,7 @@ def run_trials(
     *,
     name: str,
     trainable: type[tune.Trainable] = LatentTrial,
+    gpu_nodes: GpuNodes | None = None,
 ) -> None:
     """Runs all trials of the ledger's source.
 
@@ -73,6 +75,7 @@ def run_trials(
         resources: the resources of a trial.
         name: the name of Ray Tune's own folder inside the folder of the sweep.
         trainable: the Trainable class that runs a trial.
+        gpu_nodes: the nodes of the cluster, and which of them have GPUs that cannot be used; None if all can.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended the run. A resumed sweep continues the running trials from their saved states.
@@ -80,7 +83,8 @@ def run_trials(
     left = ledger.source.total - ledger.n_ended
     if left <= 0:
         return
-    room = _Room(resources)
+    gpu_nodes = gpu_nodes or GpuNodes()
+    room = _Room(resources, gpu_nodes)
     _set_up_ray_tune(room)
     folder.stop.unlink(missing_ok=True)
     stopper = _Stopper(ledger, resources, folder.stop)
@@ -89,14 +93,14 @@ def run_trials(
     tuner = tune.Tuner(
         _bind(trainable, ledger, latents, resources),
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room),
+            search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room, gpu_nodes),
             scheduler=_LedgerScheduler(ledger, stopper),
             num_samples=100 + left * (1 + resources.max_failures),  # the searcher says when there are no more
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
-        run_config=_run_config(ledger, folder, stopper, name, resources),
+        run_config=_run_config(ledger, folder, stopper, name, resources, gpu_nodes),
     )
     with _answering_ctrl_c(stopper):
         tuner.fit()
@@ -107,13 +111,18 @@ def run_trials(
 
 
 def _run_config(
-    ledger: Ledger, folder: SweepFolder, stopper: _Stopper, name: str, resources: TrialResources
+    ledger: Ledger,
+    folder: SweepFolder,
+    stopper: _Stopper,
+    name: str,
+    resources: TrialResources,
+    gpu_nodes: GpuNodes,
 ) -> tune.RunConfig:
     """Returns Ray Tune's settings for a run. They turn off its retries and checkpoints, which the ledger replaces."""
     return tune.RunConfig(
         name=name,
         storage_path=str(folder.path),
-        callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
+        callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures, gpu_nodes)],
         # The ledger retries trials, since Ray Tune does not if the process died between two trials.
         failure_config=tune.FailureConfig(max_failures=0),
         # A trial saves its own state (trial.py). Ray Tune would keep all checkpoints, or snapshot the run for each.
@@ -132,7 +141,7 @@ def _bind(
         trainable,
         latents=latents,
         metric=ledger.space.metric,
-        device=device_of(resources.gpus),
+        device=device_of(resources.gpus_each),
         threads=max(1, int(resources.cpus)),
     )
     bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
@@ -158,13 +167,14 @@ def _trial_name(trial: Trial) -> str:
 class _Room:
     """Counts the trials that fit on the cluster at once, including nodes that an autoscaler may add."""
 
-    def __init__(self, resources: TrialResources) -> None:
-        self._resources, self._looked, self._trials = resources, -LOOK_S, 0
+    def __init__(self, resources: TrialResources, gpu_nodes: GpuNodes) -> None:
+        self._resources, self._gpu_nodes = resources, gpu_nodes
+        self._looked, self._trials = -LOOK_S, 0
 
     @property
     def trials(self) -> int:
         if time.monotonic() - self._looked > LOOK_S:
-            self._trials, self._looked = slots(self._resources, cluster_nodes()), time.monotonic()
+            self._trials, self._looked = slots(self._resources, self._gpu_nodes.nodes()), time.monotonic()
         return self._trials
 
 
@@ -176,10 +186,16 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
     """
 
     def __init__(
-        self, ledger: Ledger, folder: SweepFolder, resources: TrialResources, stopper: _Stopper, room: _Room
+        self,
+        ledger: Ledger,
+        folder: SweepFolder,
+        resources: TrialResources,
+        stopper: _Stopper,
+        room: _Room,
+        gpu_nodes: GpuNodes,
     ) -> None:
         super().__init__()
-        self._folder = folder
+        self._folder, self._gpu_nodes = folder, gpu_nodes
         self._ledger, self._resources, self._stopper, self._room = ledger, resources, stopper, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -196,6 +212,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
             train=planned.config,
             workers=self._resources.workers,
             resources=resources_of(self._resources),
+            avoid=tuple(sorted(self._gpu_nodes.unusable)),
         ).to_tune()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
@@ -226,8 +243,9 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 class _LedgerCallback(tune.Callback):  # type: ignore[misc]
     """The callback, which records last reports, ends and failures of trials in the ledger."""
 
-    def __init__(self, ledger: Ledger, stopper: _Stopper, max_failures: int) -> None:
+    def __init__(self, ledger: Ledger, stopper: _Stopper, max_failures: int, gpu_nodes: GpuNodes) -> None:
         self._ledger, self._stopper, self._max_failures = ledger, stopper, max_failures
+        self._gpu_nodes = gpu_nodes
         self._deaths: Counter[str] = Counter()
 
     def on_trial_result(
@@ -247,7 +265,10 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         if self._stopper.interrupted:
             self._stopper.reported(_trial_name(trial))
             return
-        name, failure = _trial_name(trial), _failure_of(_error_of(trial))
+        error = _error_of(trial)
+        name, failure = _trial_name(trial), _failure_of(error)
+        if UnusableGpuError.__name__ in str(error):
+            self._gpu_nodes.look_again()
         self._deaths[name] += failure.kind == PROCESS_DIED
         if failure.by_configuration or self._deaths[name] > self._max_failures:
             self._ledger.end(name, failure)
@@ -260,7 +281,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
 
     def __init__(self, ledger: Ledger, resources: TrialResources, stop_file: Path) -> None:
         self._ledger, self._budget, self._stop_file = ledger, ledger.space.budget, stop_file
-        self._gpus = resources.gpus * resources.workers
+        self._gpus = resources.gpus_each * resources.workers
         self._reports: dict[str, float] = {}
         self._waiting_for: set[str] = set()
         self._deadline = 0.0
@@ -270,7 +291,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return False
 
     def reported(self, name: str, report: TrialReport | None = None) -> None:
-        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it is waited for until it saves.
+        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, trials are waited for to save.
 
         The first report after Ctrl-C may be of an epoch that ended before the trial could hear of it.
         """
@@ -349,5 +370,6 @@ def _failure_of(error: BaseException | None) -> Failure:
     kind = wrapped[1] if wrapped else PROCESS_DIED if "Died" in name else name
     kind = KINDS.get(kind, kind)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
+    last = wrapped or UnusableGpuError.__name__ in str(error)  # an actor that could not start shows its whole traceback
+    message = (lines[-1] if last else lines[0]) if lines else "no message"
     return Failure(kind, re.sub(r"^(\w+\.)*\w+(Error|Exception): ", "", message))
