@@ -12,7 +12,11 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Never
 
-from fervit.errors import JobError, UserError
+from fervit.errors import NEEDS_UNIX, JobError, UserError
+
+if sys.platform == "win32":
+    sys.stderr.write(f"error: {NEEDS_UNIX}\n")
+    sys.exit(2)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):

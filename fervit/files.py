@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
@@ -12,7 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fervit.errors import UserError
+from fervit.errors import NEEDS_UNIX, UserError
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError(NEEDS_UNIX) from error
 
 JsonObject = dict[str, Any]
 """What becomes a JSON object in a file, or was one: the border between a file and the dataclass that stands for it."""

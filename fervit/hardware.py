@@ -23,10 +23,10 @@ def device_of(gpus: float) -> str:
 def usable_cpus() -> int:
     """The CPUs that this process may use: those of its affinity mask, or fewer where its container has a quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cpus, int(_cpu_quota() or cpus)))
+    return max(1, min(cpus, int(cpu_quota() or cpus)))
 
 
-def _cpu_quota() -> float | None:
+def cpu_quota() -> float | None:
     """CPUs that the control group of a container allows, by version 2 or 1 of Linux's interface; None for no limit."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

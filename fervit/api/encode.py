@@ -11,6 +11,8 @@ from typing import Literal
 
 from fervit.api.arguments import as_text, check_at_least
 from fervit.cluster.connection import connect
+from fervit.cluster.gpu_look import look_at_gpus
+from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
@@ -109,7 +111,7 @@ def encode(
         plan = _plan(index, out, encoder_type or "psp", model, precision, tell, retry_errors=retry_errors)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
-    summary = _run(plan, placing, out, [path for path in (source, old, model) if path], address, say)
+    summary = _run(plan, placing, gpus_per_actor, out, (source, old, model), address, say)
     _tell_result(summary, plan, out, "encoded" if old is None else "imported", tell)
     if source is not None:
         write_source(plan.latent_out, source)
@@ -175,21 +177,39 @@ def _plan(
 
 def _run(
     plan: EncodePlan,
-    placing: Callable[[EncodePlan, Cluster], Placement],
+    placing: Callable[..., Placement],
+    gpus_per_actor: float | None,
     out: str,
-    inputs: Sequence[str],
+    inputs: Sequence[str | None],
     address: str | None,
     say: Say | None,
 ) -> EncodeSummary:
     """Runs the plan on a Ray cluster."""
     if len(plan) == 0:
         return encode_faces(plan, None, say)  # only removes leftovers of earlier calls, which needs no Ray
+    tell = say or silent
     with connect(address, Path(gettempdir() if is_uri(out) else out, "_ray.log")) as cluster:
-        check_places(cluster, out, inputs)
-        placement = placing(plan, cluster) if plan.encoder is not None else None
-        if placement is not None:
-            (say or silent)(f"running: {placement}")
+        check_places(cluster, out, [path for path in inputs if path])
+        placement = None
+        if plan.encoder is not None:
+            look = _look(cluster, gpus_per_actor, tell)
+            placement = placing(plan, look.cluster, seen=look.seen)
+            tell(f"running: {placement}")
         return encode_faces(plan, placement, say)
+
+
+def _look(cluster: Cluster, gpus_per_actor: float | None, tell: Say) -> GpuLook:
+    """Looks at the GPUs of the cluster unless none is wanted, and says which cannot be used.
+
+    Raises:
+        UserError: the user asked for GPUs, and none can be used.
+    """
+    look = GpuLook.none(cluster) if gpus_per_actor == 0 else look_at_gpus(cluster)
+    if gpus_per_actor and look.problems and not look.cluster.gpus:
+        raise UserError(f"--gpus_per_actor {gpus_per_actor:g}: {look.why}; or give 0 for the CPU")
+    if look.problems:
+        tell(look.remark("--gpus_per_actor 0"))
+    return look
 
 
 def _tell_result(summary: EncodeSummary, plan: EncodePlan, out: str, verb: str, tell: Say) -> None:

@@ -7,8 +7,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from fervit.progress import Say, silent
 
 # The functions import slow modules themselves, so that the process that trains is started before these imports.
 if TYPE_CHECKING:
+    from fervit.cluster.gpus import GpuLook
     from fervit.cluster.nodes import Cluster
     from fervit.runs.console import Job
     from fervit.runs.folder import RunFolder
@@ -99,7 +100,7 @@ def train(
     check_at_least(1, {"workers": workers})
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
-    process = _warm_process(latents, resume, workers, address)
+    process = _warm_process(latents, resume, workers, use_gpu, address)
     try:
         run, folder = _plan(given, recipe, latents, resume, workers, use_gpu)
         if not folder.finished:
@@ -138,7 +139,11 @@ def checked_hyperparameters(given: Mapping[str, Any]) -> JsonObject:
 
 
 def _warm_process(
-    latents: Mapping[str, str | None], resume: str | Path | None, workers: int | None, address: str | None
+    latents: Mapping[str, str | None],
+    resume: str | Path | None,
+    workers: int | None,
+    use_gpu: bool | None,
+    address: str | None,
 ) -> WarmProcess | None:
     """Starts the process that trains, if Ray is not needed. It imports torch while this process reads the latents."""
     from fervit.runs.folder import RunFolder, RunRecord
@@ -147,7 +152,9 @@ def _warm_process(
     if resume is not None:
         folder = RunFolder(Path(resume).absolute())
         begins = folder.prepared
-        workers = workers if begins else workers or RunRecord.read(folder).workers
+        if not begins:
+            record = RunRecord.read(folder)
+            workers, use_gpu = workers or record.workers, record.use_gpu if use_gpu is None else use_gpu
         if folder.finished:
             return None
     for split in latents if begins else ():
@@ -159,11 +166,12 @@ def _warm_process(
         return None
     from fervit.runs.process import WarmProcess
 
-    process = None if "ray" in sys.modules else WarmProcess()
+    looks = use_gpu is not False
+    process = None if "ray" in sys.modules else WarmProcess(looks=looks)
     from fervit.cluster.connection import would_join  # a slow import, so the process is started before
 
     if not would_join(address):
-        return process or WarmProcess()
+        return process or WarmProcess(looks=looks)
     if process:
         process.kill()
     return None
@@ -211,13 +219,17 @@ def _train(
     from fervit.runs.placement import place
     from fervit.runs.run import first_lines
 
+    use_gpu = run.record.use_gpu if use_gpu is None else use_gpu
     try:
-        with folder.locked(), _hardware(folder, address, process) as cluster:
+        with folder.locked(), _hardware(folder, address, process, use_gpu) as look:
+            cluster = look.cluster
             if process is None:
                 stages.append(("Ray", time.time()))
             if len(cluster.nodes) > 1:
                 check_shared(cluster.nodes, folder.path)
-            placed = place(cluster, workers or run.record.workers, run.record.use_gpu if use_gpu is None else use_gpu)
+            placed = place(cluster, workers or run.record.workers, use_gpu, problem=look.why)
+            if look.problems:
+                tell(look.remark("--no_use_gpu"))
             run.write(folder, cluster)
             for line in first_lines(run, folder, cluster):
                 tell(line)
@@ -229,13 +241,20 @@ def _train(
         raise
 
 
-def _hardware(folder: RunFolder, address: str | None, process: WarmProcess | None) -> AbstractContextManager[Cluster]:
-    """Returns a context that gives this machine, or the Ray cluster that it joins or starts."""
+@contextmanager
+def _hardware(
+    folder: RunFolder, address: str | None, process: WarmProcess | None, use_gpu: bool | None
+) -> Iterator[GpuLook]:
+    """A context that gives this machine, or the Ray cluster that it joins or starts, and what its GPUs are like."""
     if process:
-        return nullcontext(process.machine())
+        yield process.machine()
+        return
     from fervit.cluster.connection import connect
+    from fervit.cluster.gpu_look import look_at_gpus
+    from fervit.cluster.gpus import GpuLook
 
-    return connect(address, folder.ray_log)
+    with connect(address, folder.ray_log) as cluster:
+        yield GpuLook.none(cluster) if use_gpu is False else look_at_gpus(cluster)
 
 
 def _starter(
@@ -253,6 +272,7 @@ def _starter(
         *(run.config, run.train, run.val, workers, folder),
         local=cluster.started_here,
         elsewhere=len(cluster.nodes) > 1,
+        unusable=cluster.unusable,
     )
 
 

@@ -59,7 +59,19 @@ def would_join(address: str | None) -> bool:
     from ray._private.services import find_bootstrap_address
 
     given = address or os.environ.get("RAY_ADDRESS")
-    return given is not None or ray.is_initialized() or _listens(find_bootstrap_address(None))
+    return given is not None or ray.is_initialized() or listens(find_bootstrap_address(None))
+
+
+def listens(address: str | None) -> bool:
+    """Whether a connection to host:port can be made. For other forms (auto, local, ray://...) Ray itself finds out."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return address is not None
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S):
+            return True
+    except OSError:
+        return False
 
 
 def _init(address: str | None) -> None:
@@ -68,9 +80,9 @@ def _init(address: str | None) -> None:
     from ray._private.services import find_bootstrap_address
 
     given = address or os.environ.get("RAY_ADDRESS")
-    if given is None and not _listens(find_bootstrap_address(None)):
+    if given is None and not listens(find_bootstrap_address(None)):
         address = "local"  # a file may still name a Ray that was killed, for which Ray would wait
-    elif not _listens(given):
+    elif not listens(given):
         raise UserError(
             f"--address {given}: nothing listens there; start Ray with `ray start --head`, or leave the address (and "
             "RAY_ADDRESS) out"
@@ -85,18 +97,6 @@ def _init(address: str | None) -> None:
             f"--address {address}: no Ray answers there ({first_line(error)}); start one with `ray start --head`, or "
             "leave the address (and RAY_ADDRESS) out"
         ) from None
-
-
-def _listens(address: str | None) -> bool:
-    """Whether a connection to host:port can be made. For other forms (auto, local, ray://...) Ray itself finds out."""
-    host, colon, port = (address or "").rpartition(":")
-    if not colon or "/" in host or not port.isdigit():
-        return address is not None
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S):
-            return True
-    except OSError:
-        return False
 
 
 def cluster_nodes() -> tuple[Node, ...]:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.cluster.nodes import Cluster
+from fervit.cluster.nodes import Cluster, not_on
 from fervit.cluster.shared_folder import check_shared
 from fervit.encoders.runner import CALLS_AT_ONCE
 from fervit.encoding.failures import ERRORS_FILE, FLOAT32_FILE, FaceList
@@ -242,6 +242,7 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
             batch_format="numpy",
             num_cpus=placement.cpus,
             num_gpus=placement.gpus or None,
+            label_selector=not_on(placement.avoid),
             compute=ray.data.ActorPoolStrategy(
                 size=min(placement.actors, len(blocks)),
                 # On a GPU a second block begins while the last batches of the first are on their way back.

@@ -126,7 +126,7 @@ def time(results: Results) -> Section | None:
         "starting, saving, deciding": times.starting,
         "no trial in the slot": times.idle,
     }
-    gpus = results.space.trial.gpus * results.space.trial.workers if results.space else 0
+    gpus = results.space.trial.gpus_each * results.space.trial.workers if results.space else 0
     hours = f", {gpus * (whole - times.idle) / 3600:.2f} GPU-hours asked for" if gpus else ""
     section.texts.append(f"{clock(times.elapsed)} in all with {times.slots} trials at once{hours}.")
     section.tables.append(

@@ -113,7 +113,7 @@ class Ledger:
         self._decided: set[str] = set()
         """The names of the trials that the stopping rule has stopped."""
         self._since, self._ended_before, self._started = clock(), 0, clock()
-        self._spent = Spent(gpus=space.trial.gpus * space.trial.workers)
+        self._spent = Spent(gpus=space.trial.gpus_each * space.trial.workers)
         self._epoch_seconds = 0.0
         self._history = History()
         self._journal = journal

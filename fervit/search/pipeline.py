@@ -38,6 +38,7 @@ from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
+from fervit.search.workers.gpu_nodes import GpuNodes
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
@@ -78,7 +79,8 @@ def run_sweep(
     files.write_space(space)
     ledger = open_ledger(space, files, [PlainScreen(say)] if observers is None else observers)
     try:
-        sweep = _Sweep(ledger, files, SharedLatents.put(splits.train, splits.val), resources, say)
+        latents = SharedLatents.put(splits.train, splits.val)
+        sweep = _Sweep(ledger, files, latents, resources, say, GpuNodes(cluster.unusable, say))
         choice = sweep.search_and_choose(trainable)
         checkpoint = sweep.export(choice)
         # The choice is final here, so the test split may be opened, once.
@@ -133,6 +135,7 @@ class _Sweep:
     latents: SharedLatents
     resources: TrialResources
     say: Say
+    gpu_nodes: GpuNodes
     unusable: set[str] = field(default_factory=set)
     """The names of runs whose models cannot be exported."""
 
@@ -195,7 +198,15 @@ class _Sweep:
     def _search(self, trainable: type[tune.Trainable]) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
         open_search(self.space, self.files, self.ledger)
-        run_trials(self.ledger, self.files, self.latents, self.resources, name="trials", trainable=trainable)
+        run_trials(
+            self.ledger,
+            self.files,
+            self.latents,
+            self.resources,
+            name="trials",
+            trainable=trainable,
+            gpu_nodes=self.gpu_nodes,
+        )
         return self.ledger.ended_because()
 
     def _nothing_finished(self) -> JobError:
@@ -223,7 +234,7 @@ class _Sweep:
         self.ledger.use(ConfirmSource(self.space, best, self.ledger.records))
         if not self.ledger.complete:
             self.say(f"confirming {len(best)} configurations with {self.space.confirm.seeds} fresh seeds each")
-        run_trials(self.ledger, self.files, self.latents, self.resources, name="confirm")
+        run_trials(self.ledger, self.files, self.latents, self.resources, name="confirm", gpu_nodes=self.gpu_nodes)
 
     def _choose(self, ended_because: str) -> _Choice:
         """Chooses the run to export, and finds the configurations that tie with it.

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fervit.cluster.connection import free_nodes
+from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.progress import Say, clock
 from fervit.search.forecast import Forecast, Span, forecast
 from fervit.search.policy.sampler import SpaceSampler
-from fervit.search.preflight import check_disk, placeable, slots
+from fervit.search.preflight import check_budget, check_disk, placeable, slots
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
@@ -30,7 +31,7 @@ ROUNDS, FEW = 4, 4
 
 
 def check_cluster(
-    space: SearchSpace, splits: Splits, latents: str, folder: Path, cluster: Cluster, say: Say
+    space: SearchSpace, splits: Splits, latents: str, folder: Path, look: GpuLook, say: Say, *, gpus_asked: bool = False
 ) -> TrialResources:
     """Checks that trials fit, that nodes can write and that the disk has room; returns the resources of a trial.
 
@@ -39,13 +40,19 @@ def check_cluster(
         splits: the latents of the sweep.
         latents: the path or URI of the latents.
         folder: the folder of the sweep.
-        cluster: the connected cluster.
+        look: the connected cluster, and what a look at its GPUs has found.
         say: prints a line for the user.
+        gpus_asked: whether the user asked for GPUs by name, so that the CPU will not do.
 
     Raises:
         UserError: one of these checks fails.
     """
-    resources, remark = placeable(space.trial, cluster.nodes)
+    cluster = look.cluster
+    if look.problems and cluster.gpus:
+        say(look.remark("--set trial.gpus=0"))
+    why = "" if cluster.gpus else look.why
+    resources, remark = placeable(space.trial, cluster.nodes, problem=why, asked=gpus_asked)
+    check_budget(space.budget, resources)
     if remark:
         say(remark)
     at_once = _at_once(space, resources, cluster)
@@ -79,7 +86,7 @@ def expectations(
     if not measure and expected.flops < SOON_DONE:
         return "\n".join([f"the first configurations; {epochs}:", *(f"  {text}" for text in texts)])
     configs = [space.config(params) for params in first]
-    paces = measure_pace(configs, SharedLatents.put(splits.train, splits.val), resources)
+    paces = measure_pace(configs, SharedLatents.put(splits.train, splits.val), resources, cluster.unusable)
     lines = ["the first configurations, each trained for some seconds:"]
     for text, pace in zip(texts, paces, strict=True):
         lines.append(f"  {pace.failure or f'{clock(pace.seconds_an_epoch)} an epoch'}  {text}")
@@ -124,7 +131,7 @@ def _time_text(
 ) -> str:
     """Says how long some epochs take, and that a budget may end them before."""
     seconds = expected.epochs * seconds_an_epoch
-    hours = seconds * (resources.gpus * resources.workers / 3600)
+    hours = seconds * (resources.gpus_each * resources.workers / 3600)
     gpu_hours = f"{hours.low:.1f} to {hours.high:.1f}" if hours.high > hours.low else f"{hours.high:.1f}"
     text = (
         f"{_clocks(seconds * (1 / at_once))} and {gpu_hours} GPU-hours with {at_once} trials at once; "

@@ -117,7 +117,7 @@ def check_trial(trial: TrialResources, request: Request) -> str:
     Raises:
         UserError: it does not fit.
     """
-    if trial.cpus > request.cpus_per_node or (request.gpus_per_node and trial.gpus > request.gpus_per_node):
+    if trial.cpus > request.cpus_per_node or (request.gpus_per_node and trial.gpus_each > request.gpus_per_node):
         raise UserError(
             f"trial: needs {trial.cpus:g} CPUs and {trial.gpus:g} GPUs on one node, the job asks for "
             f"{request.cpus_per_node} CPUs and {request.gpus_per_node} GPUs a node; raise --cpus_per_node or "

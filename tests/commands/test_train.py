@@ -22,7 +22,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.cluster.preemption import NOTICE
 from fervit.runs.folder import RunFolder
 from tests.conftest import Command, latent_set, write_latents, write_splits
-from tests.helpers.processes import COUNTED_GPU, Running, alone, descendants, launch
+from tests.helpers.processes import COUNTED_GPU, MISSING_GPU, Running, alone, descendants, launch
 
 SMALL = (
     *("--latent_dim", "16", "--seq_len", "0", "--embed_dim", "16", "--depth", "2", "--heads", "2", "--mlp_dim", "16"),
@@ -287,6 +287,16 @@ def test_a_run_on_ray_train_is_placed_on_a_gpu_where_ray_counts_one(latents_fold
     printed = refused.ended()
     assert refused.returncode == 2
     assert "--workers 2: the cluster has 1 GPUs, and each worker needs one" in printed
+
+
+@pytest.mark.long
+def test_a_run_on_ray_train_is_refused_a_gpu_that_cannot_be_used(latents_folder: Path, tmp_path: Path) -> None:
+    refused = start(tmp_path, *flags(latents_folder, *WITH_RAY), "--use_gpu", **MISSING_GPU)
+    printed = refused.ended()
+    assert refused.returncode == 2
+    assert printed.startswith("error: --use_gpu: GPU of this machine: ")
+    assert printed.count("\n") == 1
+    assert not list((tmp_path / "experiments").iterdir())
 
 
 def assert_same_result(found: Path, expected: Path) -> None:

@@ -25,6 +25,8 @@ COUNTED_GPU = {
     "FERVIT_DEVICE": "cpu",
 }
 """The environment in which Ray counts a GPU that does not exist, while the arithmetic runs on the CPU."""
+MISSING_GPU = {"RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": 1}), "CUDA_VISIBLE_DEVICES": "63"}
+"""The environment in which Ray counts a GPU that torch cannot find, even on a machine that has GPUs."""
 
 
 class Running:

@@ -66,16 +66,22 @@ class TrialResources:
     none."""
     cpus: float = 1
     """The CPUs of each worker, which are also the number of its threads."""
-    gpus: float = 0
-    """The GPUs of each worker. A fraction also limits the worker to that share of the GPU's memory."""
+    gpus: float | None = None
+    """The GPUs of each worker. A fraction also limits the worker to that share of the GPU's memory. None for a GPU if
+    the cluster has some; the preflight replaces it by a number."""
     max_failures: int = 3
     """How many times a trial continues after its process died."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"`workers >= 1` must hold, but got workers={self.workers}")
-        if self.cpus <= 0 or self.gpus < 0 or self.max_failures < 0:
+        if self.cpus <= 0 or self.gpus_each < 0 or self.max_failures < 0:
             raise ValueError("`cpus > 0`, `gpus >= 0` and `max_failures >= 0` must hold")
+
+    @property
+    def gpus_each(self) -> float:
+        """The GPUs of each worker as a number, 0 as long as it is not decided."""
+        return self.gpus or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

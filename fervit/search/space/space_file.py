@@ -357,10 +357,10 @@ def check_search(space: SearchSpace, where: str) -> None:
             f"{where}: search.sampler: grid needs values: [...] for every parameter, but {', '.join(endless)} "
             f"{'have' if len(endless) > 1 else 'has'} no end of them"
         )
-    if space.trial.workers > 1 and space.trial.gpus != int(space.trial.gpus):
+    if space.trial.workers > 1 and space.trial.gpus_each != int(space.trial.gpus_each):
         raise UserError(
             f"{where}: trial.gpus: with workers={space.trial.workers} each needs a whole GPU or none, but got "
-            f"{space.trial.gpus:g}"
+            f"{space.trial.gpus_each:g}"
         )
 
 

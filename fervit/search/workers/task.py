@@ -28,6 +28,8 @@ class TrialTask:
     """The resources of each worker, under Ray's names "CPU" and "GPU"."""
     decided_after: tuple[int, ...] | None = None
     """The epochs after which the driver may stop the trial; None for any epoch."""
+    avoid: tuple[str, ...] = ()
+    """Ray's ids of the nodes whose GPUs cannot be used."""
 
     def to_tune(self) -> dict[str, Any]:
         """Returns the configuration that Ray Tune passes to the trial."""
@@ -38,6 +40,7 @@ class TrialTask:
             "resources": dict(self.resources),
             "workers": self.workers,
             "decided_after": self.decided_after,
+            "avoid": list(self.avoid),
         }
 
     @classmethod
@@ -50,9 +53,10 @@ class TrialTask:
             workers=config["workers"],
             resources=config["resources"],
             decided_after=config["decided_after"],
+            avoid=tuple(config["avoid"]),
         )
 
 
 def resources_of(trial: TrialResources) -> dict[str, float]:
     """Returns the resources of each worker of a trial, under Ray's names "CPU" and "GPU"."""
-    return {"CPU": trial.cpus, "GPU": trial.gpus}
+    return {"CPU": trial.cpus, "GPU": trial.gpus_each}

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from ray import tune
 
+from fervit.cluster.nodes import not_on
 from fervit.files import first_line
 from fervit.runs.session import NodeLeavingError, Session, SessionFiles
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.workers.gpu_nodes import UnusableGpuError, check_gpu
 from fervit.search.workers.task import TrialTask
 from fervit.search.workers.worker_group import Setup, SharedLatents, Worker, WorkerGroup, WorkerLostError
 from fervit.training.epoch import EpochResult
@@ -37,7 +39,11 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
         `tune.with_resources` would do the same, but would hide the name of this class in the dashboard.
         """
-        return tune.PlacementGroupFactory([config["resources"]] * config["workers"])
+        bundles = [config["resources"]] * config["workers"]
+        selector = not_on(config["avoid"])
+        if not selector or not config["resources"]["GPU"]:
+            return tune.PlacementGroupFactory(bundles)
+        return tune.PlacementGroupFactory(bundles, bundle_label_selector=[selector] * len(bundles))
 
     def setup(
         self, config: dict[str, Any], *, latents: SharedLatents, metric: Metric, device: str, threads: int
@@ -105,7 +111,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         try:
             _check_shared(self._folder.sweep)
             self._begin(task)
-        except WorkerLostError:
+        except (WorkerLostError, UnusableGpuError):
             raise
         except Exception as error:
             _raise_device_fault(error)
@@ -113,6 +119,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, task: TrialTask) -> None:
         if self._worker is None:
+            check_gpu(self._setup.device, socket.gethostname())
             self._worker = Worker(self._setup)
         folder = task.folder
         files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)

@@ -25,7 +25,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from fervit.cluster.connection import cluster_nodes, free_nodes
+from fervit.cluster.connection import free_nodes
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
@@ -35,6 +35,7 @@ from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import TrialResources
+from fervit.search.workers.gpu_nodes import GpuNodes, UnusableGpuError
 from fervit.search.workers.task import TrialTask, resources_of
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
@@ -50,6 +51,7 @@ KINDS = {
     "ActorUnavailableError": PROCESS_DIED,  # the connection to its host broke; Ray notices the host's death later
     "NodeLeavingError": NODE_LEAVES,
     "OutOfMemoryError": OUT_OF_MEMORY,  # Ray's memory monitor killed the process
+    "UnusableGpuError": PROCESS_DIED,
     "WorkerLostError": PROCESS_DIED,
 }
 
@@ -62,6 +64,7 @@ def run_trials(
     *,
     name: str,
     trainable: type[tune.Trainable] = LatentTrial,
+    gpu_nodes: GpuNodes | None = None,
 ) -> None:
     """Runs all trials of the ledger's source.
 
@@ -75,6 +78,7 @@ def run_trials(
         resources: the resources of a trial.
         name: the name of Ray Tune's own folder inside the folder of the sweep.
         trainable: the Trainable class that runs a trial.
+        gpu_nodes: the nodes of the cluster, and which of them have GPUs that cannot be used; None if all can.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended the run. A resumed sweep continues the running trials from their saved states.
@@ -83,7 +87,8 @@ def run_trials(
     if left <= 0:
         _end_all(ledger, folder)
         return
-    room = _Room(resources, ledger.space.search.max_concurrent_trials)
+    gpu_nodes = gpu_nodes or GpuNodes()
+    room = _Room(resources, gpu_nodes, ledger.space.search.max_concurrent_trials)
     _set_up_ray_tune(room)
     folder.stop.unlink(missing_ok=True)
     stopper = _Stopper(ledger, folder.stop)
@@ -93,14 +98,14 @@ def run_trials(
     tuner = tune.Tuner(
         _bind(trainable, ledger, latents, resources),
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room),
+            search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room, gpu_nodes),
             scheduler=_LedgerScheduler(ledger, stopper),
             num_samples=-1,  # no limit: the searcher says when there are no more
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
-        run_config=_run_config(ledger, folder, stopper, name, resources),
+        run_config=_run_config(ledger, folder, stopper, name, resources, gpu_nodes),
     )
     with _answering_ctrl_c(stopper):
         tuner.fit()
@@ -119,13 +124,18 @@ def _end_all(ledger: Ledger, folder: SweepFolder) -> None:
 
 
 def _run_config(
-    ledger: Ledger, folder: SweepFolder, stopper: _Stopper, name: str, resources: TrialResources
+    ledger: Ledger,
+    folder: SweepFolder,
+    stopper: _Stopper,
+    name: str,
+    resources: TrialResources,
+    gpu_nodes: GpuNodes,
 ) -> tune.RunConfig:
     """Returns Ray Tune's settings for a run. They turn off its retries and checkpoints, which the ledger replaces."""
     return tune.RunConfig(
         name=name,
         storage_path=str(folder.path),
-        callbacks=[_LedgerCallback(ledger, stopper, resources)],
+        callbacks=[_LedgerCallback(ledger, stopper, resources, gpu_nodes)],
         # The ledger retries trials, since Ray Tune does not if the process died between two trials.
         failure_config=tune.FailureConfig(max_failures=0),
         # A trial saves its own state (trial.py). Ray Tune would keep all checkpoints, or snapshot the run for each.
@@ -144,7 +154,7 @@ def _bind(
         trainable,
         latents=latents,
         metric=ledger.space.metric,
-        device=device_of(resources.gpus),
+        device=device_of(resources.gpus_each),
         threads=max(1, int(resources.cpus)),
     )
     bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
@@ -172,11 +182,13 @@ class _Room:
 
     Args:
         resources: the resources of a trial.
+        gpu_nodes: the nodes of the cluster, and which of them have GPUs that cannot be used.
         most: the most trials that run at once; None for as many as fit.
     """
 
-    def __init__(self, resources: TrialResources, most: int | None = None) -> None:
-        self._resources, self._most, self._looked, self._trials, self._free = resources, most, -LOOK_S, 0, 0
+    def __init__(self, resources: TrialResources, gpu_nodes: GpuNodes, most: int | None = None) -> None:
+        self._resources, self._gpu_nodes, self._most = resources, gpu_nodes, most
+        self._looked, self._trials, self._free = -LOOK_S, 0, 0
         self._held = self._held_before = 0
         """The most places that this sweep held since the last look at the cluster, and between the two before."""
 
@@ -208,7 +220,8 @@ class _Room:
         """Queries the cluster's nodes if that is due, and returns whether it was."""
         if time.monotonic() - self._looked <= LOOK_S:
             return False
-        self._trials, self._free = slots(self._resources, cluster_nodes()), slots(self._resources, free_nodes())
+        nodes, free = self._gpu_nodes.nodes(), self._gpu_nodes.usable(free_nodes())
+        self._trials, self._free = slots(self._resources, nodes), slots(self._resources, free)
         self._looked = time.monotonic()
         return True
 
@@ -221,10 +234,16 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
     """
 
     def __init__(
-        self, ledger: Ledger, folder: SweepFolder, resources: TrialResources, stopper: _Stopper, room: _Room
+        self,
+        ledger: Ledger,
+        folder: SweepFolder,
+        resources: TrialResources,
+        stopper: _Stopper,
+        room: _Room,
+        gpu_nodes: GpuNodes,
     ) -> None:
         super().__init__()
-        self._folder = folder
+        self._folder, self._gpu_nodes = folder, gpu_nodes
         self._ledger, self._resources, self._stopper, self._room = ledger, resources, stopper, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -240,6 +259,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
             workers=self._resources.workers,
             resources=resources_of(self._resources),
             decided_after=decision_epochs(self._ledger.space.early_stopping, planned.config.warmup_epochs),
+            avoid=tuple(sorted(self._gpu_nodes.unusable)),
         ).to_tune()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
@@ -270,9 +290,9 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 class _LedgerCallback(tune.Callback):  # type: ignore[misc]
     """The callback, which records places, last reports, ends and failures of trials in the ledger."""
 
-    def __init__(self, ledger: Ledger, stopper: _Stopper, resources: TrialResources) -> None:
+    def __init__(self, ledger: Ledger, stopper: _Stopper, resources: TrialResources, gpu_nodes: GpuNodes) -> None:
         self._ledger, self._stopper, self._max_failures = ledger, stopper, resources.max_failures
-        self._gpus = resources.gpus * resources.workers
+        self._gpus, self._gpu_nodes = resources.gpus_each * resources.workers, gpu_nodes
         self._deaths: Counter[str] = Counter()
         self._alone: set[str] = set()
         """The names of the trials that Ray killed because their node was short of memory. Such a trial is tried again
@@ -301,7 +321,10 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         if self._stopper.interrupted:
             self._stopper.reported(_trial_name(trial))
             return
-        name, failure = _trial_name(trial), _failure_of(_error_of(trial))
+        error = _error_of(trial)
+        name, failure = _trial_name(trial), _failure_of(error)
+        if UnusableGpuError.__name__ in str(error):
+            self._gpu_nodes.look_again()
         self._deaths[name] += failure.kind == PROCESS_DIED
         if failure.kind == OUT_OF_MEMORY and name not in self._alone:
             self._alone.add(name)
@@ -413,5 +436,6 @@ def _failure_of(error: BaseException | None) -> Failure:
     kind = wrapped[1] if wrapped else PROCESS_DIED if "Died" in name else name
     kind = KINDS.get(kind, kind)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
+    last = wrapped or UnusableGpuError.__name__ in str(error)  # an actor that could not start shows its whole traceback
+    message = (lines[-1] if last else lines[0]) if lines else "no message"
     return Failure(kind, re.sub(r"^(\w+\.)*\w+(Error|Exception): ", "", message))
