@@ -27,9 +27,8 @@ demo: $(READY)
 	$(BIN)/python launch/encode.py --data_root dataset/demo --latent_out latents/demo --encoder_type demo --batch_size 32
 	$(BIN)/python launch/tune.py --space search_spaces/demo.yaml --latents latents/demo
 
-# Two processes share the tests of the first two tiers, most of which wait for other processes.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest
 
 test-full: $(READY)
 	$(BIN)/python -m pytest -m full_size
@@ -44,7 +43,7 @@ test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'
 
 test-long: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m long
+	$(BIN)/python -m pytest -m long
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
