@@ -1,6 +1,7 @@
 # make demo        set up, then the whole way once on generated faces (about four minutes)
 # make test        set up, then the tests but for those below (minutes)
 # make test-long   whole commands and sweeps, and a Jupyter kernel
+# make test-extra  more whole commands; beside a Prometheus, the Ray dashboard, an object store; the GPU acceptance run
 # make test-full   encoders and decoders of full size (needs ../shared)
 # make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)
 # make test-slurm  jobs of a real Slurm on three hosts that are made on this machine (needs root, slurm-wlm and ../shared)
@@ -20,7 +21,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-full test-hosts test-slurm test-kills test-long test-gpu gpu-acceptance chaos check audit format lock clean
+.PHONY: demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
@@ -44,6 +45,9 @@ test-kills: $(READY)
 
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long
+
+test-extra: $(READY)
+	$(BIN)/python -m pytest -m extra
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

@@ -34,7 +34,7 @@ def encode(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, script, *args], capture_output=True, text=True, env=environment, check=False)
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_faces_are_read_from_and_codes_written_to_an_object_store(demo_faces: Path, s3: pafs.S3FileSystem) -> None:
     odd = "happy/é #1?.png"
     for split in ("train", "val"):

@@ -54,7 +54,7 @@ def test_no_room_takes_the_place_of_a_function() -> None:
     assert set(FUNCTIONS) <= set(dir(fervit))
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_encode_twice_encodes_once(cluster: Cluster, demo_faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     heard: list[str] = []
     first = fervit.encode(demo_faces, "latents", encoder_type="demo", limit=42, say=heard.append)
@@ -110,7 +110,7 @@ def test_train_twice_and_go_on(cluster: Cluster, latents_folder: Path, capsys: p
     assert fervit.train(resume=run.folder, say=None) == run
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_evaluate_twice(latents_folder: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     run = fervit.train(latents_folder / "train", latents_folder / "val", **MODEL, epochs=1, say=None)
     heard: list[str] = []
@@ -156,7 +156,7 @@ def test_a_mistake_is_a_user_error_of_one_line(call: Callable[[], object], messa
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_a_search_that_fails_raises_a_job_error(cluster: Cluster, latents_folder: Path) -> None:
     overrides = {**TINY, "parameters.lr": {"values": [1e30]}}
     with pytest.raises(fervit.JobError, match="no trial finished"):

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize(
     ("parts", "checks"),
     [
-        pytest.param(["correct", "speed"], 15, marks=pytest.mark.long),
+        pytest.param(["correct", "speed"], 15, marks=pytest.mark.extra),
         pytest.param(["ray"], 5, marks=pytest.mark.chaos),  # what other tests do at greater length
     ],
 )

@@ -11,7 +11,7 @@ from tests.conftest import Command
 from tests.helpers.sweeps import leaderboard
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_a_recorded_sweep_is_replayed_with_other_samplers_and_schedulers(
     command: Command, cluster: Cluster, latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:

@@ -198,7 +198,7 @@ def test_a_space_without_gpus_gets_one_a_worker_and_a_sweep_of_before_keeps_the_
     assert "gpus: 0" in (folder / "sweep.yaml").read_text()
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_a_sweep_goes_on_on_the_cpu_where_a_gpu_cannot_be_used_unless_it_was_asked_for(
     latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:

@@ -126,7 +126,7 @@ def ask(prometheus: str, expression: str) -> list[dict[str, Any]]:
         return []
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_grafanas_panels_have_their_values_during_a_sweep(prometheus: str, sweep: Running) -> None:
     panels = {panel["title"]: panel for panel in json.loads(GRAFANA.read_text())["panels"]}
 
@@ -162,7 +162,7 @@ def test_grafanas_panels_have_their_values_during_a_sweep(prometheus: str, sweep
         assert shown("GPU share that trials hold") == {}
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_the_ray_dashboard_shows_the_sweep(sweep: Running, browser: Browser, tmp_path: Path) -> None:
     token = Path("~/.ray/auth_token").expanduser().read_text().strip()
     page: Page = browser.new_page(viewport={"width": 1500, "height": 1000})

@@ -9,7 +9,7 @@ from fervit.training.failure import DivergedError, FailedError, Failure
 @pytest.mark.parametrize(
     ("error", "kind", "infeasible"),
     [
-        (DivergedError("the loss became nan"), "diverged", False),
+        (DivergedError("the loss became nan"), "diverged", True),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory", True),
         (MemoryError("no more"), "out of memory", True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory", True),
