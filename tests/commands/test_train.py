@@ -178,7 +178,7 @@ def test_missing_flags_and_runs_are_one_line(command: Command, tmp_path: Path) -
         assert ended.err.count("\n") == 1
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_best(
     command: Command, cluster: Cluster, latents_folder: Path, tmp_path: Path
 ) -> None:

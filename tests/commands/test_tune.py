@@ -176,7 +176,7 @@ def test_trials_share_a_gpu_where_ray_counts_one(latents_folder: Path, small_spa
     assert "trial.gpus: a worker trains on one GPU, but got 2" in printed
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_a_space_without_gpus_gets_one_a_worker_and_a_sweep_of_before_keeps_the_cpu(
     latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:

@@ -276,7 +276,7 @@ def test_a_score_is_weighed_against_the_size_of_the_model(weighed: SweepResult) 
     assert f"trial {result.front[0].number}: " in text
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_a_search_ends_when_there_is_less_to_gain_than_the_seeds_differ(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:

@@ -41,6 +41,7 @@ def test_a_sweep_and_an_encoding_job_are_seen_by_prometheus(
     epochs = sum(event["event"] == "epoch" for event in events)
     # Ray exports every ten seconds.
     assert wait_until(lambda: value(scrape(), "ray_fervit_epochs_total", label) == epochs)
+    assert wait_until(lambda: value(scrape(), "ray_fervit_trials", label, 'state="running"') == 0)
     metrics = scrape()
     for state in ("finished", "stopped", "failed"):
         assert value(metrics, "ray_fervit_trials", label, f'state="{state}"') == states.count(state)
