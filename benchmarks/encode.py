@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -37,6 +38,7 @@ from fervit.encoders.runner import EncoderRunner
 GFLOP_AN_IMAGE = 144.96
 """The GFLOP of the convolutions and linear layers of the plain form, at 18 styles (by torch.utils.flop_counter)."""
 PRECISIONS_OF = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")}
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -120,7 +122,7 @@ def in_batches(network: nn.Module, pixels: np.ndarray, batch_size: int, *, tf32:
     return torch.cat(codes).cpu()
 
 
-def timed(form: Callable[[], Tensor], repeats: int, device: str) -> tuple[float, Tensor]:
+def timed(form: Callable[[], T], repeats: int, device: str) -> tuple[float, T]:
     if device == "cuda":
         torch.cuda.synchronize()
     started = time.perf_counter()

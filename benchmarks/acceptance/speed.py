@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from benchmarks.acceptance.check import Found, check, goal
-from benchmarks.acceptance.data import FER2013_ROWS, small_config, synchronize, trainer
-from benchmarks.encode import GFLOP_AN_IMAGE, encoder_of, random_network
+from benchmarks.acceptance.data import FER2013_ROWS, small_config, trainer
+from benchmarks.encode import GFLOP_AN_IMAGE, encoder_of, random_network, timed
 from fervit.encoders.runner import EncoderRunner
 from fervit.training.config import TrainConfig
 from fervit.training.data import epoch_batches
@@ -18,14 +17,7 @@ from fervit.training.data import epoch_batches
 
 def seconds_of(function: Callable[[], object], device: str, repeats: int) -> float:
     """Returns the least seconds that one call took."""
-    best = float("inf")
-    for _ in range(repeats):
-        synchronize(device)
-        started = time.perf_counter()
-        function()
-        synchronize(device)
-        best = min(best, time.perf_counter() - started)
-    return best
+    return min(timed(function, 1, device)[0] for _ in range(repeats))
 
 
 def product_rate(device: str, dtype: torch.dtype) -> float:

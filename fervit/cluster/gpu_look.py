@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fervit.cluster.connection import free_nodes
 from fervit.cluster.gpus import GpuFacts, GpuLook, look_here, problem_of
 from fervit.cluster.nodes import Cluster, Node
 from fervit.files import first_line
@@ -39,7 +40,7 @@ def look_at_gpus(cluster: Cluster, look: Callable[[], GpuFacts] = look_here) -> 
     """
     if os.environ.get(FORCED_DEVICE):
         return GpuLook.none(cluster)
-    free = _free_gpus()
+    free = {node.node_id: node.gpus for node in free_nodes()}
     return GpuLook.of(cluster, answers(cluster.there, free, look))
 
 
@@ -84,13 +85,6 @@ def _answer(task: Any) -> GpuFacts | str:
     except ray.exceptions.RayError as error:
         return f"a look at it failed ({first_line(error)}); see `nvidia-smi` there"
     return facts
-
-
-def _free_gpus() -> dict[str, float]:
-    """The free GPUs of each node, by its id."""
-    from ray._private.state import available_resources_per_node
-
-    return {node: resources.get("GPU", 0.0) for node, resources in available_resources_per_node().items()}
 
 
 def counted_here() -> float:

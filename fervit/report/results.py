@@ -17,8 +17,8 @@ from fervit.files import JsonObject, is_locked
 from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
-from fervit.search.outcome.baseline import baseline_name, baseline_of, is_guide
-from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain
+from fervit.search.outcome.baseline import baseline_name, is_guide
+from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain_over_baseline
 from fervit.search.outcome.sealed import SealedLook, read_looks
 from fervit.search.records.events import Event
 from fervit.search.records.history import History
@@ -95,13 +95,10 @@ class Results:
         """Returns a sentence that compares the chosen configuration with the baseline; "" without a comparison."""
         if self.space is None or self.chosen is None:
             return ""
-        baseline = baseline_of(self.space, ranked(self.records, self.metric))
-        reference = self.confirmation_of(baseline) if baseline is not None else None
-        winner = self.confirmation_of(self.chosen)
-        if winner is None or reference is None or winner is reference:
+        compared = gain_over_baseline(self.space, ranked(self.records, self.metric), self.chosen.number, self.confirmed)
+        if compared is None:
             return ""
-        compared = gain(winner, reference, self.confirmed, self.metric)
-        name = baseline_name(self.space, reference.record)
+        name = baseline_name(self.space, compared.baseline.record)
         return f"{compared.sentence(name)}, in the mean {self.metric.name} of fresh seeds."
 
     def warm_start(self, record: TrialRecord) -> int | None:

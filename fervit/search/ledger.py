@@ -114,7 +114,6 @@ class Ledger:
         """The names of the trials that the stopping rule has stopped."""
         self._since, self._ended_before, self._started = clock(), 0, clock()
         self._spent = Spent(gpus=space.trial.gpus_each * space.trial.workers)
-        self._epoch_seconds = 0.0
         self._history = History()
         self._journal = journal
         for event in journal.events:
@@ -387,10 +386,6 @@ class Ledger:
         """Records that the session has completed the sweep."""
         self._record(SweepDone)
 
-    def spent_seconds(self) -> float:
-        """Returns the seconds that all trials together have spent on training and validation."""
-        return self._epoch_seconds
-
     def elapsed_seconds(self) -> float:
         """Returns the seconds that this session and the earlier sessions have taken."""
         return self._spent.elapsed_until(self._at())
@@ -406,12 +401,11 @@ class Ledger:
     def spent(self) -> tuple[EndedBy, str] | None:
         """Returns which budget of the current part is spent, with the reason for the user; None if none is."""
         part = self.part
-        limits: Budget | Confirm = self.space.confirm if part == "confirm" else self.space.budget
-        by = exceeded(limits, self.held_seconds(part), self.gpu_seconds(part))
+        by = self._exceeded(part)
         if by is None or self.complete:
             return None
         whose, runs = (" of the confirmation", "reruns") if part == "confirm" else ("", "trials")
-        limit = f"{getattr(limits, by):g} {'hours' if by == 'hours' else 'GPU-hours'}"
+        limit = f"{getattr(self._limits(part), by):g} {'hours' if by == 'hours' else 'GPU-hours'}"
         cut = f", {len(self.running)} of which it cut" if self.running else ""
         begun = len(self.running) + self.n_ended
         return by, f"the budget{whose} of {limit} is spent after {begun} of {self.source.total} {runs}{cut}"
@@ -446,7 +440,6 @@ class Ledger:
             self._running[record.name] = record
             self._ended[record.purpose] -= 1
         elif isinstance(event, EpochEnded):
-            self._epoch_seconds += event.row.seconds
             # The journal's decisions stand, even if the rule of this version would decide otherwise.
             decided = self._judge(record, event.row, event.best_value)
             if decided if event.stops is None else event.stops:
@@ -485,9 +478,14 @@ class Ledger:
         end = self._history.ends.get(part)
         if (end is not None and end.by == "noise" and self.space.budget.until_noise) or self._models is None:
             return False
-        limits = self.space.confirm if part == "confirm" else self.space.budget
-        over = exceeded(limits, self.held_seconds(part), self.gpu_seconds(part))
-        return over is None and self._models.can_resume(record)
+        return self._exceeded(part) is None and self._models.can_resume(record)
+
+    def _limits(self, part: Part) -> Budget | Confirm:
+        return self.space.confirm if part == "confirm" else self.space.budget
+
+    def _exceeded(self, part: Part) -> EndedBy | None:
+        """Returns which limit a part of the sweep has exceeded, if any."""
+        return exceeded(self._limits(part), self.held_seconds(part), self.gpu_seconds(part))
 
     def _notify(self, call: Callable[[Observer], None]) -> None:
         for observer in list(self._observers):

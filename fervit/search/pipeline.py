@@ -24,15 +24,14 @@ from fervit.runs.environment import environment
 from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.opening import open_ledger, open_search
-from fervit.search.outcome.baseline import baseline_of
-from fervit.search.outcome.confirm import Confirmed, Gain, candidates, choose, confirmations, gain
+from fervit.search.outcome.confirm import Confirmed, Gain, candidates, choose, confirmations, gain_over_baseline
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import Verdict, open_test
 from fervit.search.outcome.settle import agrees, settle
 from fervit.search.outcome.sweep_card import model_card
 from fervit.search.policy.sources import ConfirmSource
-from fervit.search.records.ranking import configuration, failures_by_kind, pareto_front, ranked
+from fervit.search.records.ranking import failures_by_kind, pareto_front, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
@@ -254,7 +253,7 @@ class _Sweep:
                 winner, ties = choose(confirmed, metric)
                 run = self._best_on_disk(winner.record.number)
             else:
-                winner, ties = None, []
+                ties = []
                 run = self._best_on_disk()
             if run is None:
                 raise JobError(
@@ -270,20 +269,9 @@ class _Sweep:
                     confirmed=confirmed,
                     ties=ties,
                     left_out=left_out,
-                    gain=self._gain(winner, confirmed),
+                    gain=gain_over_baseline(self.space, ranked(self.searched(), metric), run.number, confirmed),
                     ended_because=ended_because,
                 )
-
-    def _gain(self, winner: Confirmed | None, confirmed: list[Confirmed]) -> Gain | None:
-        """Compares the winner with the baseline, if both are confirmed and differ."""
-        baseline = baseline_of(self.space, ranked(self.searched(), self.space.metric))
-        if winner is None or baseline is None:
-            return None
-        same = configuration(baseline.params)
-        reference = next((one for one in confirmed if configuration(one.record.params) == same), None)
-        if reference is None or reference is winner:
-            return None
-        return gain(winner, reference, confirmed, self.space.metric)
 
     def _best_on_disk(self, number: int | None = None) -> TrialRecord | None:
         """Returns the best run with a model, of one configuration or of the whole search; None if there is none."""

@@ -139,6 +139,28 @@ def choose(confirmed: Sequence[Confirmed], metric: Metric) -> tuple[Confirmed, l
     return winner, [one for one in others if within_noise(one)]
 
 
+def gain_over_baseline(
+    space: SearchSpace, ranking: Sequence[TrialRecord], number: int, confirmed: Sequence[Confirmed]
+) -> Gain | None:
+    """Compares a confirmed configuration with the baseline; None if it is the baseline or one of them has no mean.
+
+    Args:
+        space: the search space.
+        ranking: the trials of the search that have a result.
+        number: the number of the configuration.
+        confirmed: the confirmed trials. The baseline may be confirmed as another trial of the same configuration.
+    """
+    baseline = baseline_of(space, ranking)
+    winner = next((one for one in confirmed if one.record.number == number), None)
+    if winner is None or baseline is None:
+        return None
+    same = configuration(baseline.params)
+    reference = next((one for one in confirmed if configuration(one.record.params) == same), None)
+    if reference is None or reference is winner:
+        return None
+    return gain(winner, reference, confirmed, space.metric)
+
+
 def gain(chosen: Confirmed, baseline: Confirmed, confirmed: Sequence[Confirmed], metric: Metric) -> Gain:
     """Compares the chosen configuration with the baseline.
 

@@ -8,7 +8,6 @@ clock, so that no one who sets the machine's clock changes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fervit.search.records.events import (
@@ -100,11 +99,3 @@ class Spent:
             self.of_part[part] += gap
             if isinstance(event, EpochEnded):
                 self.gpu_of_part[part] += self.gpus * event.row.seconds
-
-
-def elapsed_seconds(events: Iterable[Event]) -> float:
-    """Returns the seconds that all sessions took together, each from its start to its last event."""
-    spent = Spent()
-    for event in events:
-        spent.apply(event)
-    return spent.elapsed
