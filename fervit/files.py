@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,11 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"--resume {folder}: another command is at this {what}; wait, or stop it") from None
         yield
+
+
+def from_home(path: str) -> str:
+    """Replaces `~` or `~user` at the beginning of a path, which shells leave in place after a `=` or in quotes."""
+    return os.path.expanduser(path) if re.match(r"~[^/]*(/|$)", path) else path  # noqa: PTH111  (no error without it)
 
 
 def near(path: Path) -> Path:

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 from fervit.api.arguments import as_text, check_at_least
-from fervit.checkpoints.checkpoint import load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.results import EvaluationResults
+from fervit.files import from_home
 from fervit.latents import LatentSet
 from fervit.latents.latent_set import read_sha256
 from fervit.latents.source import find_faces
 from fervit.progress import Say, silent
-from fervit.storage import name_of, sibling
+from fervit.storage import absolute, name_of, sibling
 
 
 def evaluate(
@@ -26,6 +27,8 @@ def evaluate(
     visualize_samples: int = SAMPLES,
     latent_train_dir: str | Path | None = None,
     data_root: str | Path | None = None,
+    heads: int | None = None,
+    device: str | None = None,
     say: Say | None = print,
 ) -> Evaluation:
     """Evaluates a model on a split, and writes its results, predictions and pictures.
@@ -40,6 +43,8 @@ def evaluate(
         latent_train_dir: the latents that the model was trained on, to find copies of them in the split; None for the
             folder train/ beside the split.
         data_root: the faces, which are shown beside their attention; None for the place from which they were encoded.
+        heads: the number of attention heads of another script's model whose file does not name it.
+        device: a flag of the guide's scripts. An evaluation runs on the CPU, in seconds, and says so for another one.
         say: gets each line of text; None for silence.
 
     Returns:
@@ -54,26 +59,38 @@ def evaluate(
     """
     check_at_least(1, {"batch_size": batch_size})
     check_at_least(0, {"visualize_samples": visualize_samples})
-    split, training, tell = str(latent_test_dir), as_text(latent_train_dir), say or silent
-    checkpoint = load_checkpoint(Path(checkpoint_path))
+    split, training, tell = from_home(str(latent_test_dir)), as_text(latent_train_dir), say or silent
+    model = checkpoint_in(Path(from_home(str(checkpoint_path))))
+    checkpoint = load_checkpoint(model, heads=heads)
     latents = LatentSet.read(split)
     result = evaluate_rows(
         checkpoint,
         latents,
-        Path(output_dir),
+        Path(from_home(str(output_dir))),
         split=name_of(split),
         batch_size=batch_size,
         samples=visualize_samples,
         training_sha256=read_sha256(training or sibling(latents.path, "train"), required=training is not None),
         faces=find_faces(latents, as_text(data_root)),
+        checkpoint_path=absolute(str(model)),
     )
-    if not checkpoint.encoder:
-        tell("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
-    if latents.encoder.untrained:
-        tell("encoder: demo, UNTRAINED random weights, for trying fervit out only")
-    for line in summary_lines(result):
+    for line in (*_remarks(checkpoint, latents, device), *summary_lines(result)):
         tell(line)
     return result
+
+
+def _remarks(checkpoint: Checkpoint, latents: LatentSet, device: str | None) -> list[str]:
+    """What the user must know before the metrics."""
+    remarks = []
+    if device not in (None, "cpu"):
+        remarks.append(f"--device {device}: is left out; an evaluation runs on the CPU, in seconds")
+    if not checkpoint.encoder:
+        remarks.append(
+            "checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one"
+        )
+    if latents.encoder.untrained:
+        remarks.append("encoder: demo, UNTRAINED random weights, for trying fervit out only")
+    return remarks
 
 
 def summary_lines(evaluation: Evaluation) -> list[str]:
@@ -101,7 +118,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
         lines.append(FLAT_REMARK)
     folder = evaluation.output_dir
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return [*lines, f"written: {', '.join(files)}", f"to       {folder}"]
+    return [*lines, *evaluation.remarks, f"written: {', '.join(files)}", f"to       {folder}"]
 
 
 BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")

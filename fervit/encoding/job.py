@@ -27,7 +27,8 @@ from fervit.encoding.stages import EncoderActor, decode_block, write_block
 from fervit.errors import JobError, UserError
 from fervit.files import first_line
 from fervit.latents.parts import drop_duplicates
-from fervit.progress import Progress, Say
+from fervit.progress import Progress, Say, silent
+from fervit.side_channels import SideChannel, ascii_tag
 from fervit.storage import absolute, cannot_write, is_uri
 
 START_S = 600
@@ -95,7 +96,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
             continues from there.
     """
     started = time.monotonic()
-    meter = _Meter(plan.latent_out) if len(plan) else None
+    metrics = SideChannel("metrics", say or silent)
+    meter = metrics(_Meter, plan.latent_out) if len(plan) else None
     progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import", say=say)
     failures = FailureLog(plan.folders, plan.failures)
     hosts: Counter[str] = Counter()
@@ -109,7 +111,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
             hosts[rows[0]["host"]] += len(rows) - len(failed)
             progress.add(len(rows) - len(failed), failed=len(failed))
             if meter is not None:
-                meter.add(len(rows) - len(failed), len(failed))
+                metrics(meter.add, len(rows) - len(failed), len(failed))
         failures.write()
         for folder in plan.folders.values():
             drop_duplicates(folder)
@@ -150,7 +152,7 @@ class _Meter:
         self._done = Counter("fervit_images_encoded", "Images encoded", ("folder",))
         self._failed = Counter("fervit_images_failed", "Images that could not be encoded", ("folder",))
         for counter in (self._done, self._failed):
-            counter.set_default_tags({"folder": folder})
+            counter.set_default_tags({"folder": ascii_tag(folder)})
 
     def add(self, done: int, failed: int) -> None:
         for counter, n in ((self._done, done), (self._failed, failed)):

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
 
-from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
+from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
 from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation.comparison import Compared, Contender, Standing
 from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation, predictions_of
 from fervit.evaluation.predictions import FILE, Predictions
 from fervit.evaluation.statistics import CONFIDENCE, RESAMPLES, bootstrap_intervals, confusion, percentile_interval
+from fervit.files import JsonObject
 from fervit.latents import LatentSet
 from fervit.storage import name_of
 from fervit.training.metrics import f1_macro_of_counts, metrics_of_counts
 
 SIGNIFICANT = 1 - CONFIDENCE
+
+
+def runs_in(path: Path) -> list[Path]:
+    """The runs that a path stands for: itself, or the runs below it, as earlier scripts write into <name>/<time>/."""
+    if not path.is_dir() or (path / "checkpoints").is_dir() or (path / RESULTS_FILE).is_file():
+        return [path]
+    try:
+        checkpoint_in(path)
+    except UserError:
+        below = [inner for inner in sorted(path.iterdir()) if (inner / "checkpoints" / BEST_MODEL).is_file()]
+        return below or [path]
+    return [path]
 
 
 def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int = 32) -> Contender:
@@ -37,20 +52,21 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
         raise UserError(f"{path}: there is no such run; give folders of experiments/, checkpoints, or evaluations")
     name = _name_of(path.absolute())
     found = _earlier_predictions(path) if latents is None else None
+    results = _earlier_results(path) if latents is None and found is None else None
     try:
         weights: Path | None = checkpoint_in(path)
     except UserError:
-        if found is None:
+        if found is None and results is None:
             raise
         weights = None
     if weights is None:
-        return Contender(name=name, validation={}, predictions=found)
+        return Contender(name=name, validation={}, predictions=found, results=results)
     checkpoint = load_checkpoint(weights)
     if found is not None and found.checkpoint != checkpoint.fingerprint:
         found = None  # these are predictions of a model that was there before
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
-    return Contender(name=name, validation=checkpoint.metrics, predictions=found)
+    return Contender(name=name, validation=checkpoint.metrics, predictions=found, results=results)
 
 
 def compare(contenders: Sequence[Contender]) -> list[Compared]:
@@ -141,7 +157,15 @@ def _row(
 ) -> Compared:
     validation = contender.validation.get("f1_macro")
     if contender.predictions is None:
-        return Compared(name=contender.name, validation_f1_macro=validation)
+        results = contender.results or {}
+        return Compared(
+            name=contender.name,
+            validation_f1_macro=validation,
+            n=int(results.get("n", 0)),
+            accuracy=results.get("accuracy"),
+            f1_macro=results.get("f1_macro"),
+            standing="other rows" if results else standing,
+        )
     counts = confusion(contender.predictions.labels, contender.predictions.predicted)
     metrics, intervals = metrics_of_counts(counts), bootstrap_intervals(counts)
     (low, high), (f1_low, f1_high) = intervals["accuracy"], intervals["f1_macro"]
@@ -163,9 +187,25 @@ def _row(
 def _name_of(path: Path) -> str:
     """The name of a model: the run's name rather than generic names such as best_model.pt, best or evaluation."""
     if path.parent.name in ("checkpoints", "best"):
-        return path.parents[1].name
+        return _name_of(path.parents[1])
+    if re.fullmatch(r"\d{4}-?\d\d-?\d\d[_T-]?[\d-]*", path.name):  # a time, as in <name>/<time>/ of earlier scripts
+        return f"{path.parent.name}/{path.name}"
     generic = path.is_file() or path.name.startswith(("best", "evaluation", "eval_results"))
     return f"{path.parent.name}/{path.name}" if generic else path.name
+
+
+def _earlier_results(path: Path) -> JsonObject | None:
+    """The metrics of an evaluation that an earlier script wrote into a folder, without predictions to compare."""
+    for folder in (path, *(path / name for name in ("eval_results", "evaluation"))):
+        try:
+            content = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        metrics = content.get("metrics", content) if isinstance(content, dict) else {}
+        if isinstance(metrics, dict) and all(isinstance(metrics.get(k), int | float) for k in ("accuracy", "f1_macro")):
+            n = content.get("test_dataset_size", content.get("n", 0))
+            return {"accuracy": metrics["accuracy"], "f1_macro": metrics["f1_macro"], "n": n}
+    return None
 
 
 def _earlier_predictions(path: Path) -> Predictions | None:

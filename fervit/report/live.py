@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fervit.search.records.sweep_folder import SweepFolder
@@ -42,12 +42,20 @@ def live_report(folder: Path, pause_s: float = PAUSE_S) -> Iterator[None]:
 def _keep_writing(folder: Path, pause_s: float, done: threading.Event) -> None:
     changes, size, pause = SweepFolder(folder).journal, 0, pause_s
     while not done.wait(pause):
-        now = changes.stat().st_size if changes.is_file() else 0
+        now = _size(changes)
         if now == size:
             continue
         size, started = now, time.monotonic()
-        write(folder, done)
+        with suppress(OSError, subprocess.SubprocessError):  # such as no memory for a process
+            write(folder, done)
         pause = max(pause_s, SHARE * (time.monotonic() - started))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def write(folder: Path, done: threading.Event) -> None:

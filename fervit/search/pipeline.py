@@ -80,6 +80,8 @@ def run_sweep(
         checkpoint = sweep.export(choice)
         # The choice is final here, so the test split may be opened, once.
         verdict = _evaluate(files, splits, checkpoint, choice.chosen, again=second_look)
+        for remark in verdict.evaluation.remarks:
+            say(remark)
         records = sweep.searched()
         result = SweepResult(
             folder=folder,

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ray import cloudpickle, tune
@@ -25,6 +21,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from fervit import interrupts
 from fervit.cluster.connection import cluster_nodes
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
@@ -270,7 +267,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return False
 
     def reported(self, name: str, report: TrialReport | None = None) -> None:
-        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it is waited for until it saves.
+        """Notes that a trial has reported or, without a report, ended. After Ctrl-C, it is waited for until it saves.
 
         The first report after Ctrl-C may be of an epoch that ended before the trial could hear of it.
         """
@@ -308,26 +305,17 @@ def spent(budget: Budget, seconds: float, gpu_seconds: float) -> bool:
     return (hours is not None and seconds > 3600 * hours) or (gpu_hours is not None and gpu_seconds > 3600 * gpu_hours)
 
 
-@contextmanager
-def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
-    """Handles Ctrl-C in its block: the first one lets trials save, and the second one ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
+def _answering_ctrl_c(stopper: _Stopper) -> AbstractContextManager[None]:
+    """Handles requests to end in its block: the first lets trials save, and the second ends the process at once."""
 
-    def answer(number: int, frame: FrameType | None) -> None:
+    def answer(number: int) -> None:
         if stopper.interrupted and in_notebook():
             raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
         if stopper.interrupted:
-            os._exit(130)  # Ray's processes end with their driver
+            interrupts.leave("left at once; what was saved stays, and --resume goes on")
         stopper.interrupt()
 
-    signal.signal(signal.SIGINT, answer)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return interrupts.answering(answer)
 
 
 def _error_of(trial: Trial) -> BaseException | None:
