@@ -267,7 +267,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return False
 
     def reported(self, name: str, report: TrialReport | None = None) -> None:
-        """Notes that a trial has reported or, without a report, ended. After Ctrl-C, it is waited for until it saves.
+        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it is awaited until it saves.
 
         The first report after Ctrl-C may be of an epoch that ended before the trial could hear of it.
         """
