@@ -3,8 +3,10 @@
 # make test-long   whole commands and sweeps, and a Jupyter kernel
 # make test-full   encoders and decoders of full size (needs ../shared)
 # make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)
+# make test-slurm  jobs of a real Slurm on three hosts that are made on this machine (needs root, slurm-wlm and ../shared)
 # make test-kills  commands are killed and interrupted at random moments
 # make test-gpu    what needs a real GPU, which no other test sees
+# make gpu-acceptance  every promise about GPUs, checked on one GPU in half an hour: a page of PASS and FAIL
 # make chaos       processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
 # make check       lint, format, types, import rules
 # make audit       known vulnerabilities of the versions in constraints.txt
@@ -18,15 +20,16 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-full test-hosts test-kills test-long test-gpu chaos check audit format lock clean
+.PHONY: demo test test-full test-hosts test-slurm test-kills test-long test-gpu gpu-acceptance chaos check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
 	$(BIN)/python launch/encode.py --data_root dataset/demo --latent_out latents/demo --encoder_type demo --batch_size 32
 	$(BIN)/python launch/tune.py --space search_spaces/demo.yaml --latents latents/demo
 
+# Two processes share the tests of the first two tiers, most of which wait for other processes.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-full: $(READY)
 	$(BIN)/python -m pytest -m full_size
@@ -34,14 +37,20 @@ test-full: $(READY)
 test-hosts: $(READY)
 	$(BIN)/python -m pytest -m hosts
 
+test-slurm: $(READY)
+	$(BIN)/python -m pytest -m 'slurm and not chaos'
+
 test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'
 
 test-long: $(READY)
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m long
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
+
+gpu-acceptance: $(READY)
+	$(BIN)/python benchmarks/gpu_acceptance.py
 
 chaos: $(READY)
 	$(BIN)/python -m pytest -m chaos

@@ -1,8 +1,8 @@
 """How fast pictures become codes: the network alone, and the job around it.
 
-Network: fervit's fast form in float32 and bfloat16 against the plain form (float32, eager, contiguous, each layer as in
-the papers) with the same weights, in turn in one run. The floor is the arithmetic, 145 GFLOP an image, at the rate of a
-large matrix product on the same machine.
+Network: fervit's fast form in float32, bfloat16 and, on a GPU, float16 against the plain form (float32, eager,
+contiguous, each layer as in the papers) with the same weights, in turn in one run. The floor is the arithmetic, 145
+GFLOP an image, at the rate of a large matrix product on the same machine.
 
 Job (`--job N`): `launch/encode.py`'s job on one actor, N pictures of 256 x 256, from its first part file to its last,
 against the network alone before and after it.
@@ -31,12 +31,12 @@ from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
-from fervit.encoders.registry import Encoder
+from fervit.encoders.registry import PRECISIONS, Encoder
 from fervit.encoders.runner import EncoderRunner
 
 GFLOP_AN_IMAGE = 144.96
 """The GFLOP of the convolutions and linear layers of the plain form, at 18 styles (by torch.utils.flop_counter)."""
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS_OF = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")}
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def encoder_of(plain: GradualStyleEncoder, precision: str, device: str) -> Encod
     fingerprint = EncoderFingerprint(
         encoder="psp", checkpoint_sha256="", seq_len=18, latent_dim=512, size=256, precision=precision
     )
-    network = fuse(copy.deepcopy(plain), DTYPES[precision])
+    network = fuse(copy.deepcopy(plain), PRECISIONS[precision])
     return Encoder(network, torch.zeros(18, 512), fingerprint).to(device)
 
 
@@ -83,7 +83,7 @@ def measure_network(plain: GradualStyleEncoder, batch_size: int, rounds: int, de
     forms: dict[str, Callable[[], Tensor]] = {"plain float32": lambda: in_batches(baseline, pixels, batch_size)}
     if device == "cuda":
         forms["plain, TF32 (PyTorch's default)"] = lambda: in_batches(baseline, pixels, batch_size, tf32=True)
-    for precision in DTYPES:
+    for precision in PRECISIONS_OF[device]:
         runner = EncoderRunner(encoder_of(plain, precision, device), batch_size)
         forms[f"ours {precision}{', captured' if runner.captured else ''}"] = lambda runner=runner: runner(pixels)  # type: ignore[misc]
 
@@ -134,7 +134,8 @@ def timed(form: Callable[[], Tensor], repeats: int, device: str) -> tuple[float,
 def gemm_rate(form: str, device: str) -> float:
     """Measures the GFLOP/s of a large square matrix product, in the number format of a form."""
     side = 2048 if device == "cpu" else 8192
-    a = torch.randn(side, side, device=device).to(torch.bfloat16 if "bfloat16" in form else torch.float32)
+    dtype = next((PRECISIONS[name] for name in ("bfloat16", "float16") if name in form), torch.float32)
+    a = torch.randn(side, side, device=device).to(dtype)
     torch.backends.cuda.matmul.allow_tf32 = "TF32" in form
     best = min(timed(lambda: a @ a, 1, device)[0] for _ in range(3))
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -49,7 +49,7 @@ def run_instant(space: SearchSpace, folder: Path, seconds: float = 0.0) -> Ran:
     run_trials(ledger, files, cast(SharedLatents, None), TrialResources(), name="trials", trainable=trainable)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     ledger.close()
-    return Ran(ledger, ledger.events, cpu, wall)
+    return Ran(ledger, list(ledger.events), cpu, wall)
 
 
 def instant(reports: int, seconds: float) -> type[tune.Trainable]:

@@ -67,6 +67,7 @@ start() {
 	cd "$SHARE"
 	same_image_as_head
 	say_what_may_join
+	look_at_gpu "$@" || set -- "$@" --num-gpus=0
 	# Of an earlier start. KILL, since TERM is a notice.
 	pkill -KILL -f 'fervit.cluster.preemption watch' 2>/dev/null || true
 	rm -f "/tmp/fervit_leaving_$(id -u)"
@@ -110,6 +111,19 @@ install() {
 		sleep 10
 	done
 	die "could not install $*"
+}
+
+# A GPU that Ray would count and torch cannot use would fail whatever is placed on it: a worker stays out, and its line
+# stands in the head's log (/tmp/ray/session_latest/logs/monitor.*); the head goes on without the GPU.
+look_at_gpu() {
+	local line python=$HOME_OF_CODE/.venv/bin/python
+	[[ " $* " != *" --num-gpus=0 "* && " $* " != *" --num-gpus 0 "* ]] || return 0
+	line=$("$python" -m fervit.cluster.gpu_look 2>&1) && { [[ -z $line ]] || echo "node.sh: $line"; return 0; }
+	grep -q '^GPU: ' <<<"$line" || { echo "node.sh: no look at the GPU: $(tail -n 1 <<<"$line")" >&2; return 0; }
+	line=$(grep -m 1 '^GPU: ' <<<"$line")
+	[[ -z ${RAY_HEAD_IP-} ]] || die "$(hostname) stays out: $line"
+	echo "node.sh: the head goes on without its GPU: $line" >&2
+	return 1
 }
 
 # Ray tells nobody which machines its autoscaler may add; sweeps and encoding jobs inherit it from here.

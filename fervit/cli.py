@@ -15,9 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Never
 
 from fervit import interrupts, surroundings
-from fervit.errors import JobError, UserError
-from fervit.files import from_home
+from fervit.errors import NEEDS_UNIX, JobError, UserError
 from fervit.streams import steady_output
+
+if sys.platform == "win32":
+    sys.stderr.write(f"error: {NEEDS_UNIX}\n")
+    sys.exit(2)
+
+from fervit.files import from_home
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -61,6 +66,20 @@ class Parser(argparse.ArgumentParser):
         """
         given = sys.argv[1:] if args is None else args
         return self.parse_args([_with_underscores(arg) for arg in given])
+
+    def parse_some(self, args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Reads the flags that this parser knows.
+
+        Args:
+            args: the arguments of the command.
+
+        Returns:
+            The values under the names of the flags, and the other arguments in their order.
+
+        Raises:
+            SystemExit: as for `parse`.
+        """
+        return self.parse_known_args([_with_underscores(arg) for arg in args])
 
     def error(self, message: str) -> Never:
         """Ends the command with a line on standard error.

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+NEEDS_UNIX = (
+    "fervit runs on Linux and macOS; on Windows install it in WSL 2 (`wsl --install`), where GPUs can be used, too"
+)
+"""What Windows is told, which has no `fcntl`."""
+
 
 class UserError(Exception):
     """A mistake in what the user gave. The text is one line: what, where, the rule, what to do. Exit status 2."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fervit.errors import UserError
+from fervit.errors import NEEDS_UNIX, UserError
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ImportError(NEEDS_UNIX) from error
 
 JsonObject = dict[str, Any]
 """What becomes a JSON object in a file, or was one: the border between a file and the dataclass that stands for it."""
@@ -66,7 +71,8 @@ def first_line(error: BaseException) -> str:
 def locked(folder: Path, what: str) -> Iterator[None]:
     """Locks a folder while the block runs, so that no second command works in it.
 
-    The lock ends with the process, even if that is killed.
+    The lock ends with the process, even if that is killed. Where the disk has no locks (some NFS, FUSE and Lustre
+    mounts), a line on standard error says so, and the block runs without one.
 
     Args:
         folder: the folder of a run or a sweep.
@@ -80,6 +86,11 @@ def locked(folder: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"--resume {folder}: another command is at this {what}; wait, or stop it") from None
+        except OSError as error:
+            sys.stderr.write(
+                f"{folder}: its disk has no locks ({first_line(error)}); goes on without one: let no second command "
+                f"work at this {what}\n"
+            )
         yield
 
 
@@ -108,6 +119,8 @@ def is_locked_file(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError:  # a disk without locks
+            return False
     return False
 
 

@@ -1,10 +1,10 @@
-"""Chooses the device for computing, and finds out what of this machine the process may use."""
+"""Chooses the device for computing and the precision of the encoder on it, and finds out what of this machine the
+process may use."""
 
 from __future__ import annotations
 
 import math
 import os
-import resource
 from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -12,6 +12,9 @@ from pathlib import Path, PurePosixPath
 FORCED_DEVICE = "FERVIT_DEVICE"
 """The environment variable that names the device of all arithmetic, whatever Ray reserves. The tests set it to `cpu`
 together with GPUs that Ray counts but that do not exist (RAY_OVERRIDE_RESOURCES)."""
+
+FAST_FLOAT16 = (7, 0)
+"""The first compute capability with fast float16: that of the V100, before the T4 (7.5) and the A100 (8.0)."""
 
 
 def device_of(gpus: float) -> str:
@@ -36,6 +39,8 @@ def memory_limit() -> int | None:
 
     Limits that exceed the machine's memory count as none.
     """
+    import resource  # which Windows lacks
+
     limits = [int(text) for text in _cgroup_files("memory", "memory.max", "memory.limit_in_bytes") if text.isdigit()]
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
     limits += [soft] if soft != resource.RLIM_INFINITY else []
@@ -55,6 +60,11 @@ def cpu_quotas() -> list[float]:
         if quota.isdigit() and period.isdigit() and int(period):
             quotas.append(int(quota) / int(period))
     return [quota for quota in quotas if quota > 0]
+
+
+def cpu_quota() -> float | None:
+    """The CPUs that the control groups of this process allow together: the least of `cpu_quotas`; None for no limit."""
+    return min(cpu_quotas(), default=None)
 
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -92,6 +102,32 @@ def _cgroup_files(controller: str, of_version_2: str, of_version_1: str) -> list
 def per_gpu(share: float) -> int:
     """How many processes with this share fit on one GPU, as Ray counts them: 0.2 fits five times."""
     return math.floor(1 / share + 1e-9)
+
+
+def encoder_precision(device: str, capability: tuple[int, int] | None = None) -> tuple[str, str]:
+    """Chooses the precision of the encoder on a device: its fast format.
+
+    On GPUs that is float16 rather than bfloat16: it is as fast, it rounds eight times finer, and GPUs have it from
+    Volta on, bfloat16 only from Ampere on.
+
+    Args:
+        device: "cuda", "mps" or "cpu".
+        capability: the lowest compute capability of the GPUs that will encode; None if it is not known, as of nodes
+            that have yet to join.
+
+    Returns:
+        "float16", "bfloat16" or "float32", and the reason for it in a few words.
+    """
+    if device == "cuda":
+        if capability is not None and capability < FAST_FLOAT16:
+            major, minor = capability
+            return "float32", f"a GPU of compute capability {major}.{minor} has no fast float16"
+        return "float16", "the GPU's fast format"
+    if device != "cpu":
+        return "float32", "nothing shorter has been tried on this device"
+    if cpu_has_bfloat16():
+        return "bfloat16", "this CPU has it; --precision float32 is exact and takes twice as long"
+    return "float32", "this CPU has no bfloat16"
 
 
 @cache

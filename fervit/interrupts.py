@@ -1,7 +1,8 @@
-"""Signals that ask a process to end: Ctrl-C (SIGINT), SIGTERM, and SIGHUP at the end of a login.
+"""Signals that ask a process to end: Ctrl-C (SIGINT), SIGTERM, SIGHUP at the end of a login, and SIGUSR1.
 
-SIGTERM comes from Slurm, `docker stop`, Kubernetes and `kill`. All of them are answered alike. Signals that arrive
-together are one request, since `timeout` and some schedulers send the same signal to a process and to its group.
+SIGTERM comes from Slurm, `docker stop`, Kubernetes and `kill`, and SIGUSR1 from Slurm before a time limit. All of them
+are answered alike. Signals that arrive together are one request, since `timeout` and some schedulers send the same
+signal to a process and to its group.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 TOGETHER_S = 0.3
 """The seconds within which further signals count as the same request."""
+
+Handlers = dict[signal.Signals, Any]
+"""The handler of each signal, as `signal.getsignal` returns it."""
 
 
 class _Requests:
@@ -27,11 +31,17 @@ class _Requests:
 
     number: int = 0
     time: float = float("-inf")
+    handlers: ClassVar[Handlers] = {}
+    """The handlers of the innermost block of `answering`."""
 
 
 def status() -> int:
-    """The exit status of a process that ends because of the latest signal: 130 for Ctrl-C, 143 for SIGTERM."""
-    return 128 + (_Requests.number or signal.SIGINT)
+    """The exit status of a process that ends because of the latest signal: 130 for Ctrl-C, 143 for SIGTERM.
+
+    The notice of a time limit means the same as Ctrl-C, so SIGUSR1 gives 130, too.
+    """
+    number = _Requests.number or signal.SIGINT
+    return 128 + (signal.SIGINT if number == getattr(signal, "SIGUSR1", None) else number)
 
 
 def interrupt(number: int) -> NoReturn:
@@ -73,14 +83,22 @@ def answering(answer: Callable[[int], None]) -> Iterator[None]:
         _Requests.number, _Requests.time = number, now
         answer(number)
 
+    outer = _Requests.handlers
+    ours = {number: handle for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    _Requests.handlers = ours
     with suppress(OSError, ValueError):
-        for number, handler in before.items():
-            if handler not in (signal.SIG_IGN, None):
-                signal.signal(number, handle)
+        restore(ours)
     try:
         yield
     finally:
+        _Requests.handlers = outer
         restore(before)
+
+
+def take_back() -> None:
+    """Sets the handlers of the innermost block of `answering` again, after other code has set its own."""
+    if threading.current_thread() is threading.main_thread():
+        restore(_Requests.handlers)
 
 
 def again(delay_s: float = 0.05) -> None:
@@ -93,10 +111,6 @@ def again(delay_s: float = 0.05) -> None:
     timer = threading.Timer(delay_s, send)
     timer.daemon = True
     timer.start()
-
-
-Handlers = dict[signal.Signals, Any]
-"""The handler of each signal, as `signal.getsignal` returns it."""
 
 
 def handlers() -> Handlers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from fervit.errors import UserError
 
 Row = dict[str, Any]
 """The JSON object in a line."""
+BLOCK = 1 << 16
+"""The bytes that are read at once to find the last line."""
 Damaged = Literal["refuse", "stop", "skip"]
 """How a damaged line is handled; see `rows_of`."""
 
@@ -44,12 +47,19 @@ class JsonLines:
 
 def drop_torn_line(path: Path) -> None:
     """Removes the last line of a file if a kill cut it off."""
-    if path.is_file():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with path.open("r+b") as file:
-                file.truncate(whole)
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        end = place = file.seek(0, os.SEEK_END)
+        whole = 0
+        while place and not whole:  # in blocks from the end, since the file may be large
+            block = min(BLOCK, place)
+            place -= block
+            file.seek(place)
+            found = file.read(block).rfind(b"\n")
+            whole = place + found + 1 if found >= 0 else 0
+        if whole < end:
+            file.truncate(whole)
 
 
 def text_of(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -30,6 +30,17 @@ assert not slow, slow
     assert "usage:" in done.stdout
 
 
+def test_windows_is_told_of_wsl_in_a_line() -> None:
+    script = "import runpy, sys; sys.platform = 'win32'; runpy.run_path('launch/encode.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert "on Windows install it in WSL 2" in done.stderr
+    assert done.stderr.count("\n") == 1
+    script = "import sys; sys.modules['fcntl'] = None; import fervit.files"  # as where Python has no such module
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: fervit runs on Linux and macOS")
+
+
 def test_flags_may_be_written_with_dashes_or_underscores() -> None:
     parser = Parser(description="")
     parser.add_argument("--batch_size", type=positive_int, default=4)

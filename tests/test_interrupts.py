@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: each ends a command with a line and the signal's status, never with a traceback."""
+"""Ctrl-C, SIGTERM, SIGHUP, SIGUSR1: each ends a command with a line and the signal's status, never with a traceback."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fervit import interrupts
 from tests.conftest import ROOT
 from tests.helpers.processes import Running
 
@@ -36,13 +37,16 @@ def busy(prepare: str = "pass", clean: str = "time.sleep(0.1)", **options: objec
     return Running(words, cwd=ROOT, **options)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_each_signal_lets_the_command_save_and_say_how_to_go_on(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 130)],
+)
+def test_each_signal_lets_the_command_save_and_say_how_to_go_on(number: signal.Signals, status: int) -> None:
     command = busy()
     assert command.says("ready")
     os.kill(command.pid, number)
     assert command.ended() == "ready\ncleaning\ninterrupted: 3 of 4 are saved; the same command goes on\n"
-    assert command.returncode == 128 + number
+    assert command.returncode == status
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGINT,) * 2, (signal.SIGTERM,) * 3, (signal.SIGINT, signal.SIGTERM)])
@@ -52,6 +56,16 @@ def test_signals_at_once_are_one_request_and_cut_no_saving_short(numbers: tuple[
     for number in numbers:
         os.kill(command.pid, number)
     assert command.ended() == "ready\ncleaning\nsaved\ninterrupted: 3 of 4 are saved; the same command goes on\n"
+
+
+def test_a_signal_that_a_library_takes_for_itself_is_taken_back() -> None:
+    seen: list[int] = []
+    with interrupts.answering(seen.append):
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # as Ray Tune sets a handler of its own
+        interrupts.take_back()
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert seen == [signal.SIGUSR1]
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
 def test_a_later_signal_ends_the_saving_with_a_line_and_no_traceback() -> None:

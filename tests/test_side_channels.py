@@ -102,14 +102,14 @@ def test_a_report_that_cannot_be_started_is_tried_again_later(tmp_path: Path, mo
         (tmp_path / "trials.jsonl").write_text("x" * (len(begun) + 1))
         raise OSError("Cannot allocate memory")
 
-    monkeypatch.setattr(live, "write", no_memory)
+    monkeypatch.setattr(live.Writer, "write", no_memory)
     (tmp_path / "trials.jsonl").write_text("x")
     live._keep_writing(tmp_path, 0.01, done)
     assert len(begun) == 2
 
 
 def test_an_encoding_job_goes_on_without_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    receipts = [[{"image_id": "a", "split": "train", "error": "", "host": "h", "fatal": ""}]]
+    receipts = [[{"image_id": "a", "split": "train", "error": "", "host": "h", "fatal": "", "in_float32": False}]]
     monkeypatch.setattr(job, "_receipts", lambda plan, placement: receipts * 2)
     monkeypatch.setattr(job, "_Meter", lambda folder: SimpleNamespace(add=fails))
     told: list[str] = []

@@ -11,11 +11,14 @@ from typing import Literal
 
 from fervit.api.arguments import as_text, check_at_least
 from fervit.cluster.connection import connect
+from fervit.cluster.gpu_look import look_at_gpus
+from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
 from fervit.encoders.stylegan2 import Decoder
 from fervit.encoding.arrays import LabelOrder
+from fervit.encoding.failures import FLOAT32_FILE
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, check_places, encode_faces
 from fervit.encoding.placement import Placement, place
@@ -44,6 +47,9 @@ class EncodeResult:
     """The number of faces that had a code before this call."""
     failed: int
     """The number of faces that this call could not encode. Each split's `_errors.jsonl` has the reasons."""
+    in_float32: int
+    """The number of faces that this call encoded in float32, since their codes were not finite in the folder's float16
+    arithmetic. Each split's `_float32.jsonl` lists them."""
     failed_before: int
     """The number of faces that failed in an earlier call and were skipped; `retry_errors=True` tries them again."""
     seconds: float
@@ -60,7 +66,7 @@ def encode(
     *,
     encoder_type: str | None = None,
     encoder_model: str | Path | None = None,
-    precision: Literal["float32", "bfloat16"] | None = None,
+    precision: Literal["float32", "bfloat16", "float16"] | None = None,
     batch_size: int | None = None,
     actors: int | None = None,
     gpus_per_actor: float | None = None,
@@ -110,7 +116,7 @@ def encode(
     plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
-    summary = _run(plan, placing, out, [path for path in (source, old, model) if path], address, say)
+    summary = _run(plan, placing, gpus_per_actor, out, (source, old, model), address, say)
     _tell_result(summary, plan, out, "encoded" if old is None else "imported", tell)
     _account(index, plan, summary, out, source, tell)
     return _result(summary, plan, out, _draw(index, plan, decoder, reconstruct or 0, tell))
@@ -198,21 +204,39 @@ def _plan(
 
 def _run(
     plan: EncodePlan,
-    placing: Callable[[EncodePlan, Cluster], Placement],
+    placing: Callable[..., Placement],
+    gpus_per_actor: float | None,
     out: str,
-    inputs: Sequence[str],
+    inputs: Sequence[str | None],
     address: str | None,
     say: Say | None,
 ) -> EncodeSummary:
     """Runs the plan on a Ray cluster."""
     if len(plan) == 0:
         return encode_faces(plan, None, say)  # only removes leftovers of earlier calls, which needs no Ray
+    tell = say or silent
     with connect(address, Path(gettempdir() if is_uri(out) else out, "_ray.log")) as cluster:
-        check_places(cluster, out, inputs)
-        placement = placing(plan, cluster) if plan.encoder is not None else None
-        if placement is not None:
-            (say or silent)(f"running: {placement}")
+        check_places(cluster, out, [path for path in inputs if path])
+        placement = None
+        if plan.encoder is not None:
+            look = _look(cluster, gpus_per_actor, tell)
+            placement = placing(plan, look.cluster, seen=look.seen)
+            tell(f"running: {placement}")
         return encode_faces(plan, placement, say)
+
+
+def _look(cluster: Cluster, gpus_per_actor: float | None, tell: Say) -> GpuLook:
+    """Looks at the GPUs of the cluster unless none is wanted, and says which cannot be used.
+
+    Raises:
+        UserError: the user asked for GPUs, and none can be used.
+    """
+    look = GpuLook.none(cluster) if gpus_per_actor == 0 else look_at_gpus(cluster)
+    if gpus_per_actor and look.problems and not look.cluster.gpus:
+        raise UserError(f"--gpus_per_actor {gpus_per_actor:g}: {look.why}; or give 0 for the CPU")
+    if look.problems:
+        tell(look.remark("--gpus_per_actor 0"))
+    return look
 
 
 def _tell_result(summary: EncodeSummary, plan: EncodePlan, out: str, verb: str, tell: Say) -> None:
@@ -222,6 +246,11 @@ def _tell_result(summary: EncodeSummary, plan: EncodePlan, out: str, verb: str, 
         f"{verb} {summary.done} images in {summary.seconds:.0f} s{rate}, {plan.present} were there before, "
         f"{summary.failed} failed; codes in {out}"
     )
+    if summary.in_float32:
+        tell(
+            f"{summary.in_float32} of them in float32, as their codes were not finite in float16 arithmetic; "
+            f"{FLOAT32_FILE} of each split lists them"
+        )
     if len(summary.hosts) > 1:
         tell("by machine: " + ", ".join(f"{host} {n}" for host, n in sorted(summary.hosts.items())))
     if plan.failed_before:
@@ -249,6 +278,7 @@ def _result(summary: EncodeSummary, plan: EncodePlan, out: str, sheet: str | Non
         done=summary.done,
         present=plan.present,
         failed=summary.failed,
+        in_float32=summary.in_float32,
         failed_before=plan.failed_before,
         seconds=round(summary.seconds, 3),
         hosts=summary.hosts,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from fervit.api.arguments import as_text, check_at_least
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
-from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation
+from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.results import EvaluationResults
+from fervit.evaluation.statistics import ece_in_words
 from fervit.files import from_home
+from fervit.gpu import device_at_hand
 from fervit.latents import LatentSet
 from fervit.latents.latent_set import read_sha256
+from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_look
 from fervit.latents.source import find_faces
 from fervit.progress import Say, silent
 from fervit.storage import absolute, name_of, sibling
@@ -44,7 +49,7 @@ def evaluate(
             folder train/ beside the split.
         data_root: the faces, which are shown beside their attention; None for the place from which they were encoded.
         heads: the number of attention heads of another script's model whose file does not name it.
-        device: a flag of the guide's scripts. An evaluation runs on the CPU, in seconds, and says so for another one.
+        device: a flag of the guide's scripts. An evaluation takes a GPU at hand, else the CPU, and says so for another.
         say: gets each line of text; None for silence.
 
     Returns:
@@ -59,38 +64,73 @@ def evaluate(
     """
     check_at_least(1, {"batch_size": batch_size})
     check_at_least(0, {"visualize_samples": visualize_samples})
-    split, training, tell = from_home(str(latent_test_dir)), as_text(latent_train_dir), say or silent
-    model = checkpoint_in(Path(from_home(str(checkpoint_path))))
-    checkpoint = load_checkpoint(model, heads=heads)
-    latents = LatentSet.read(split)
-    result = evaluate_rows(
-        checkpoint,
-        latents,
-        Path(from_home(str(output_dir))),
+    model, split = checkpoint_in(Path(from_home(str(checkpoint_path)))), from_home(str(latent_test_dir))
+    checkpoint, latents = load_checkpoint(model, heads=heads), LatentSet.read(split)
+    check_fit(checkpoint, latents)
+    evaluating = partial(
+        evaluate_rows,
         split=name_of(split),
         batch_size=batch_size,
         samples=visualize_samples,
-        training_sha256=read_sha256(training or sibling(latents.path, "train"), required=training is not None),
         faces=find_faces(latents, as_text(data_root)),
         checkpoint_path=absolute(str(model)),
     )
-    for line in (*_remarks(checkpoint, latents, device), *summary_lines(result)):
-        tell(line)
+    out, training = Path(from_home(str(output_dir))), as_text(latent_train_dir)
+    result, remarks = _recorded(evaluating, checkpoint, latents, out, training)
+    remarks += [*_about_device(device), *_about_encoder(checkpoint, latents)]
+    for line in (*remarks, *summary_lines(result)):
+        (say or silent)(line)
     return result
 
 
-def _remarks(checkpoint: Checkpoint, latents: LatentSet, device: str | None) -> list[str]:
-    """What the user must know before the metrics."""
-    remarks = []
-    if device not in (None, "cpu"):
-        remarks.append(f"--device {device}: is left out; an evaluation runs on the CPU, in seconds")
+def _recorded(
+    evaluating: Callable[..., Evaluation], checkpoint: Checkpoint, latents: LatentSet, out: Path, training: str | None
+) -> tuple[Evaluation, list[str]]:
+    """Evaluates, records the look unless the rows have trained or chosen the model, and returns remarks on the record.
+
+    The look is recorded when all that the evaluation reads has been found.
+    """
+    trained_on, chosen_by = _pictures(latents.path, training)
+    seen = latents.fingerprint in checkpoint.data.values()
+    look = None if seen else record_look(latents, [checkpoint.fingerprint], out)
+    others = look.others if look is not None else None
+    result = evaluating(
+        checkpoint, latents, out, training_sha256=trained_on, validation_sha256=chosen_by, others=others
+    )
+    return result, [] if look is None else _finished(look, result)
+
+
+def _about_device(device: str | None) -> list[str]:
+    """What the user must know who asked for another device than the one that an evaluation takes."""
+    used = device_at_hand()
+    if device is None or device.partition(":")[0] == used:
+        return []
+    why = "the CPU, since no GPU is at hand" if used == "cpu" else "the GPU at hand"
+    return [f"--device {device}: is left out; an evaluation takes seconds, and ran on {why}"]
+
+
+def _pictures(split: str, training: str | None) -> tuple[list[str] | None, list[str] | None]:
+    """The hashes of the pictures that the model was trained on and chosen by; None for those that are not at hand."""
+    trained_on = read_sha256(training or sibling(split, "train"), required=training is not None)
+    return trained_on, None if name_of(split) == "val" else read_sha256(sibling(split, "val"), required=False)
+
+
+def _about_encoder(checkpoint: Checkpoint, latents: LatentSet) -> list[str]:
+    """What the user must know about the encoder of the codes."""
+    lines = []
     if not checkpoint.encoder:
-        remarks.append(
-            "checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one"
-        )
+        lines.append("checkpoint: of an earlier run, which does not name its codes' encoder: make sure it was this one")
     if latents.encoder.untrained:
-        remarks.append("encoder: demo, UNTRAINED random weights, for trying fervit out only")
-    return remarks
+        lines.append("encoder: demo, UNTRAINED random weights, for trying fervit out only")
+    return lines
+
+
+def _finished(look: RecordedLook, result: Evaluation) -> list[str]:
+    """Writes the results into the record of a look, and returns what the user must know about the record."""
+    metrics = result.metrics
+    fingerprint, f1_macro = metrics["checkpoint"]["fingerprint"], metrics["f1_macro"]
+    look.finish([Seen(checkpoint=fingerprint, f1_macro=f1_macro, accuracy=metrics["accuracy"])])
+    return [look.remark] if look.remark else []
 
 
 def summary_lines(evaluation: Evaluation) -> list[str]:
@@ -108,12 +148,15 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     if metrics["seen"] is not None:
         lines.append(f"  {SEEN[metrics['seen']]}, so the numbers are optimistic")
     accuracy, f1_macro = (_with_interval(metrics, name) for name in BRIEF)
-    lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, ECE {metrics['ece']:.3f}")
+    lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, {ece_in_words(metrics)}")
     lines += [
         f"  {emotion:<9} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
         for emotion, row in list(metrics["classification_report"].items())[:7]
     ]
-    lines.append(_copies(metrics))
+    lines += [_copies(metrics), *_copies_of_validation(metrics)]
+    others = others_in_words(metrics.get("looks_of_others") or 0)
+    if others:
+        lines.append(others)
     if metrics["attention"]["flat"]:
         lines.append(FLAT_REMARK)
     folder = evaluation.output_dir
@@ -128,6 +171,13 @@ BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")
 def _with_interval(metrics: EvaluationResults, name: Literal["accuracy", "f1_macro"]) -> str:
     low, high = metrics["intervals_95"][name]
     return f"{metrics[name]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _copies_of_validation(metrics: EvaluationResults) -> list[str]:
+    copies = metrics.get("copies_of_validation")
+    if copies is None or not copies["n"]:
+        return []
+    return [f"copies of validation faces, which chose the model: {copies['n']} of {metrics['n']}"]
 
 
 def _copies(metrics: EvaluationResults) -> str:

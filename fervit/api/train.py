@@ -7,8 +7,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from fervit.progress import Say, silent
 
 # The functions import slow modules themselves, so that the process that trains is started before these imports.
 if TYPE_CHECKING:
+    from fervit.cluster.gpus import GpuLook
     from fervit.cluster.nodes import Cluster
     from fervit.runs.console import Job
     from fervit.runs.folder import RunFolder
@@ -79,7 +80,8 @@ def train(
         recipe: the name of a set of hyperparameters: "strong", or "guide" for those of the training guide of the
             original LatentViT scripts; None for "guide".
         resume: the folder of a run to resume; None for a new run.
-        workers: the number of processes that train together (DDP); None for one.
+        workers: the number of processes that train together (DDP); None for one. On GPUs only a single one replays
+            its steps from a captured graph, so that two may be no faster than one.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
         address: of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or no Ray.
         output_dir: the folder in which the run gets its folder `<name>_<time>`.
@@ -126,7 +128,7 @@ def _run(
     tell: Say,
 ) -> TrainResult:
     """Trains a run from its start or its last saved state, and returns its result."""
-    process = _warm_process(latents, resume, workers, address)
+    process = _warm_process(latents, resume, workers, use_gpu, address)
     try:
         run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, place)
         if not folder.finished:
@@ -179,17 +181,25 @@ def checked_hyperparameters(given: Mapping[str, Any]) -> JsonObject:
 
 
 def _warm_process(
-    latents: Mapping[str, str | None], resume: str | Path | None, workers: int | None, address: str | None
+    latents: Mapping[str, str | None],
+    resume: str | Path | None,
+    workers: int | None,
+    use_gpu: bool | None,
+    address: str | None,
 ) -> WarmProcess | None:
     """Starts the process that trains, if Ray is not needed. It imports torch while this process reads the latents."""
     from fervit.runs.folder import RunFolder, RunRecord
 
+    begins = resume is None
     if resume is not None:
         folder = RunFolder(Path(resume).absolute())
-        workers = workers or RunRecord.read(folder).workers
+        begins = folder.prepared
+        if not begins:
+            record = RunRecord.read(folder)
+            workers, use_gpu = workers or record.workers, record.use_gpu if use_gpu is None else use_gpu
         if folder.finished:
             return None
-    for split in latents if resume is None else ():
+    for split in latents if begins else ():
         if latents[split] is None:
             raise UserError(
                 f"--latent_{split}_dir: is missing; give the folder that launch/encode.py wrote, or --resume RUN"
@@ -198,11 +208,12 @@ def _warm_process(
         return None
     from fervit.runs.process import WarmProcess
 
-    process = None if "ray" in sys.modules else WarmProcess()
+    looks = use_gpu is not False
+    process = None if "ray" in sys.modules else WarmProcess(looks=looks)
     from fervit.cluster.connection import would_join  # a slow import, so the process is started before
 
     if not would_join(address):
-        return process or WarmProcess()
+        return process or WarmProcess(looks=looks)
     if process:
         process.kill()
     return None
@@ -224,14 +235,15 @@ def _plan(
 
     if recipe not in (None, *RECIPES):
         raise UserError(f"recipe: must be one of {', '.join(RECIPES)}, but got {recipe!r}")
-    if resume is not None:
-        folder = RunFolder(Path(resume).absolute())
+    made = RunFolder(Path(resume).absolute()) if resume is not None else None
+    if made is not None and not made.prepared:
+        folder = made
         return prepare_resume(folder, given, recipe, latents), folder
     train, val = latents["train"], latents["val"]
     assert train is not None
     assert val is not None
     run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu)
-    return run, RunFolder(place(run_name(run.config)))
+    return run, made or RunFolder(place(run_name(run.config)))
 
 
 def _new_folder(output_dir: str | Path, checkpoint_dir: str | Path | None, given: str | None, name: str) -> Path:
@@ -262,13 +274,17 @@ def _train(
     from fervit.runs.placement import place
     from fervit.runs.run import first_lines
 
+    use_gpu = run.record.use_gpu if use_gpu is None else use_gpu
     try:
-        with folder.locked(), _hardware(folder, address, process) as cluster:
+        with folder.locked(), _hardware(folder, address, process, use_gpu) as look:
+            cluster = look.cluster
             if process is None:
                 stages.append(("Ray", time.time()))
             if len(cluster.nodes) > 1:
                 check_shared(cluster.nodes, folder.path)
-            placed = place(cluster, workers or run.record.workers, run.record.use_gpu if use_gpu is None else use_gpu)
+            placed = place(cluster, workers or run.record.workers, use_gpu, problem=look.why)
+            if look.problems:
+                tell(look.remark("--no_use_gpu"))
             run.write(folder, cluster)
             for line in first_lines(run, folder, cluster):
                 tell(line)
@@ -280,13 +296,20 @@ def _train(
         raise
 
 
-def _hardware(folder: RunFolder, address: str | None, process: WarmProcess | None) -> AbstractContextManager[Cluster]:
-    """Returns a context that gives this machine, or the Ray cluster that it joins or starts."""
+@contextmanager
+def _hardware(
+    folder: RunFolder, address: str | None, process: WarmProcess | None, use_gpu: bool | None
+) -> Iterator[GpuLook]:
+    """A context that gives this machine, or the Ray cluster that it joins or starts, and what its GPUs are like."""
     if process:
-        return nullcontext(process.machine())
+        yield process.machine()
+        return
     from fervit.cluster.connection import connect
+    from fervit.cluster.gpu_look import look_at_gpus
+    from fervit.cluster.gpus import GpuLook
 
-    return connect(address, folder.ray_log)
+    with connect(address, folder.ray_log) as cluster:
+        yield GpuLook.none(cluster) if use_gpu is False else look_at_gpus(cluster)
 
 
 def _starter(
@@ -304,6 +327,7 @@ def _starter(
         *(run.config, run.train, run.val, workers, folder),
         local=cluster.started_here,
         elsewhere=len(cluster.nodes) > 1,
+        unusable=cluster.unusable,
     )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fervit.cluster.connection import connect
+from fervit.cluster.gpu_look import look_at_gpus
+from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
 from fervit.files import first_line, from_home, near
@@ -25,11 +28,14 @@ from fervit.search.ledger import Observer
 from fervit.search.outcome.result import SweepResult
 from fervit.search.pipeline import run_sweep
 from fervit.search.preflight import describe_space
+from fervit.search.records.history import History
+from fervit.search.records.journal import JournalReader
 from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_sweep
 from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import TrialResources
 from fervit.search.space.space_file import override, parse_space, read_space
-from fervit.search.splits import Splits, open_splits
-from fervit.search.startup import check_cluster, expectations
+from fervit.search.splits import Splits, copies_in_words, open_splits
+from fervit.search.startup import check_cluster, expectations, what_is_left
 from fervit.search.workers.prometheus import Metrics
 from fervit.side_channels import SideChannel
 from fervit.training.compatibility import missing_classes
@@ -147,8 +153,11 @@ def dry_run(
     sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir, dry_run=True)
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
-            resources = check_cluster(sweep.space, sweep.splits, sweep.latents, sweep.folder.path, cluster, tell)
-            tell(expectations(sweep.space, sweep.splits, resources, cluster, measure=True))
+            cluster, resources = _prepare(sweep, cluster, tell)
+            if sweep.is_new:
+                tell(expectations(sweep.space, sweep.splits, resources, cluster, measure=True))
+            else:
+                tell(_left(sweep, resources, cluster))
             tell("nothing was started")
         if sweep.is_new:
             sweep.folder.remove_if_new()
@@ -164,6 +173,8 @@ class _Sweep:
     folder: SweepFolder
     is_new: bool
     """Whether the sweep starts in a new folder; False if it is resumed."""
+    gpus_asked: bool
+    """Whether an override asks for GPUs, so that the CPU will not do."""
 
 
 def _open(
@@ -182,23 +193,30 @@ def _open(
     tell(f"space {space.name}: {describe_space(space)}")
     splits = open_splits(latents, space)
     tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
-    lacking = missing_classes(splits.train)
-    if lacking:
-        tell(lacking)
+    for line in (missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
+        if line:
+            tell(line)
     if splits.test is None:
         tell(f"{latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
-    goes_on = resume is not False
+    sweep = partial(_Sweep, splits=splits, latents=latents, gpus_asked=_names_gpus(overrides))
+    goes_on, given_folder = resume is not False, "" if isinstance(resume, bool) else from_home(str(resume))
+    if given_folder and SweepFolder(Path(given_folder).absolute()).is_prepared():
+        return sweep(space=space, folder=SweepFolder(Path(given_folder).absolute()), is_new=True)
     root = Path(from_home(str(root)))
-    earlier = earlier_sweep(space, "" if isinstance(resume, bool) else from_home(str(resume)), root)
+    earlier = earlier_sweep(space, given_folder, root)
     if goes_on and earlier is not None:
         check_same(space, splits, earlier)
         tell(f"going on with {earlier.path}")
-        return _Sweep(space=space, splits=splits, latents=latents, folder=earlier, is_new=False)
+        space = _with_gpus(space, earlier.read_space().trial.gpus_each)
+        return sweep(space=space, folder=earlier, is_new=False)
     if earlier is not None and not dry_run:
         tell(f"a new sweep; --resume would go on with {earlier.path}")
-    return _Sweep(
-        space=space, splits=splits, latents=latents, folder=SweepFolder(new_folder(space.name, root)), is_new=True
-    )
+    return sweep(space=space, folder=SweepFolder(new_folder(space.name, root)), is_new=True)
+
+
+def _names_gpus(overrides: Overrides) -> bool:
+    """Whether an override sets the GPUs of a trial."""
+    return any(text.partition("=")[0].strip() == "trial.gpus" for text in overrides)
 
 
 def resolve_space(given: Space, overrides: Overrides = ()) -> SearchSpace:
@@ -238,15 +256,33 @@ def _holding(sweep: _Sweep) -> Iterator[None]:
             raise
 
 
+def _prepare(sweep: _Sweep, cluster: Cluster, tell: Say) -> tuple[Cluster, TrialResources]:
+    """Looks at the GPUs and checks the cluster.
+
+    Returns:
+        The cluster, in which GPUs that cannot be used do not count, and the resources of a trial.
+    """
+    look = GpuLook.none(cluster) if sweep.space.trial.gpus == 0 else look_at_gpus(cluster)
+    resources = check_cluster(
+        sweep.space, sweep.splits, sweep.latents, sweep.folder.path, look, tell, gpus_asked=sweep.gpus_asked
+    )
+    return look.cluster, resources
+
+
+def _with_gpus(space: SearchSpace, gpus: float) -> SearchSpace:
+    """Writes the GPUs of a trial into a space that leaves them open, so that a resumed sweep keeps them."""
+    return replace(space, trial=replace(space.trial, gpus=gpus)) if space.trial.gpus is None else space
+
+
 def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bool) -> tuple[SweepResult, str]:
     """Runs the sweep on the cluster, and returns its result and a text about the Ray dashboard."""
     space, splits, folder, tell = sweep.space, sweep.splits, sweep.folder, say or silent
     with connect(address, folder.ray_log) as cluster:
-        resources = check_cluster(space, splits, sweep.latents, folder.path, cluster, tell)
-        if sweep.is_new:
-            tell(expectations(space, splits, resources, cluster))
+        cluster, resources = _prepare(sweep, cluster, tell)
+        space = _with_gpus(space, resources.gpus_each)
+        tell(expectations(space, splits, resources, cluster) if sweep.is_new else _left(sweep, resources, cluster))
         tell(f"watch: {cluster.watch} | tensorboard --logdir {folder.logs} | optuna-dashboard {folder.study}")
-        share = resources.gpus * resources.workers / cluster.gpus if cluster.gpus else 0.0
+        share = resources.gpus_each * resources.workers / cluster.gpus if cluster.gpus else 0.0
         try:
             with live_report(folder.path), _screen(say) as shown:
                 metrics = SideChannel("Metrics", tell)(Metrics, folder.path.name, share)
@@ -258,6 +294,12 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
             tell(_report(folder))
             raise
         return result, _dashboard(cluster)
+
+
+def _left(sweep: _Sweep, resources: TrialResources, cluster: Cluster) -> str:
+    """Says what is left of a sweep that is resumed."""
+    records = list(History(JournalReader(sweep.folder.journal)).records.values())
+    return what_is_left(sweep.space, sweep.splits, resources, cluster, records)
 
 
 def _screen(say: Say | None) -> contextlib.AbstractContextManager[Observer]:

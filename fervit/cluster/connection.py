@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 from fervit.cluster.local_ray import fit_environment, keeping_signals, local_settings
@@ -63,7 +64,19 @@ def would_join(address: str | None) -> bool:
     from ray._private.services import find_bootstrap_address
 
     given = address or os.environ.get("RAY_ADDRESS")
-    return given is not None or ray.is_initialized() or _listens(find_bootstrap_address(None))
+    return given is not None or ray.is_initialized() or listens(find_bootstrap_address(None))
+
+
+def listens(address: str | None) -> bool:
+    """Whether a connection to host:port can be made. For other forms (auto, local, ray://...) Ray itself finds out."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return address is not None
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S):
+            return True
+    except OSError:
+        return False
 
 
 def _init(address: str | None) -> str:
@@ -72,9 +85,9 @@ def _init(address: str | None) -> str:
     from ray._private.services import find_bootstrap_address
 
     given = address or os.environ.get("RAY_ADDRESS")
-    if given == "local" or (given is None and not _listens(find_bootstrap_address(None))):
+    if given == "local" or (given is None and not listens(find_bootstrap_address(None))):
         address = "local"  # a file may still name a Ray that was killed, for which Ray would wait
-    elif given is not None and not _listens(given):
+    elif given is not None and not listens(given):
         raise UserError(
             f"--address {given}: nothing listens there; start Ray with `ray start --head`, or leave the address (and "
             "RAY_ADDRESS) out"
@@ -97,18 +110,6 @@ def _init(address: str | None) -> str:
     return remark
 
 
-def _listens(address: str | None) -> bool:
-    """Whether a connection to host:port can be made. For other forms (auto, local, ray://...) Ray itself finds out."""
-    host, colon, port = (address or "").rpartition(":")
-    if not colon or "/" in host or not port.isdigit():
-        return address is not None
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S):
-            return True
-    except OSError:
-        return False
-
-
 def cluster_nodes() -> tuple[Node, ...]:
     """The nodes of the cluster that this process is connected to: the running ones, then those that may join."""
     import ray
@@ -126,6 +127,19 @@ def cluster_nodes() -> tuple[Node, ...]:
             for node in alive
         ),
         *may_join(Counter(node["Labels"].get(NODE_GROUP, "") for node in alive), os.environ.get(NODE_TYPES, "")),
+    )
+
+
+def free_nodes() -> tuple[Node, ...]:
+    """The nodes as `cluster_nodes` returns them, with only what no process of the cluster holds at the moment."""
+    from ray._private.state import available_resources_per_node
+
+    free = available_resources_per_node()
+    return tuple(
+        replace(node, cpus=free.get(node.node_id, {}).get("CPU", 0), gpus=free.get(node.node_id, {}).get("GPU", 0))
+        if node.there
+        else node
+        for node in cluster_nodes()
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import yaml
 
 NODE_GROUP = "ray.io/node-group"
 """The label of a Ray node that names its type in the YAML of `ray up`."""
+NODE_ID = "ray.io/node-id"
+"""The label with which Ray marks each node by its id."""
 NODE_TYPES = "FERVIT_NODE_TYPES"
 """The environment variable that lists the types of nodes that an autoscaler may add (see `may_join`)."""
 
@@ -39,6 +41,8 @@ class Cluster:
     """The address of its dashboard, such as http://127.0.0.1:8265."""
     started_here: bool
     """Whether it is a local Ray that this process has started, and that ends with it."""
+    unusable: tuple[str, ...] = ()
+    """Ray's ids of the nodes whose GPUs torch cannot use (`fervit.cluster.gpus`); they count as nodes without GPUs."""
 
     def __str__(self) -> str:
         n = len(self.there)
@@ -66,6 +70,16 @@ class Cluster:
     def gpus(self) -> float:
         """The GPUs of all nodes, including those that may join."""
         return sum(node.gpus for node in self.nodes)
+
+
+def not_on(nodes: Iterable[str]) -> dict[str, str]:
+    """The label selector of Ray that keeps tasks and actors off some nodes; an empty one for no nodes.
+
+    Args:
+        nodes: Ray's ids of these nodes.
+    """
+    ids = sorted(nodes)
+    return {NODE_ID: f"!in({', '.join(ids)})"} if ids else {}
 
 
 def may_join(alive: Mapping[str, int], types: str) -> Iterator[Node]:

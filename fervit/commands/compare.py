@@ -46,7 +46,7 @@ def main() -> None:
     if args.picture.suffix.lower() != ".png":
         flags.error(f"--picture {args.picture}: is written as PNG; give it a name that ends in .png")
 
-    from fervit.evaluation.compare import compare, read_contender, runs_in
+    from fervit.evaluation.compare import compare, read_contender, record_comparison, runs_in
     from fervit.evaluation.figures import draw_comparison
     from fervit.latents import LatentSet
     from fervit.side_channels import SideChannel
@@ -62,6 +62,8 @@ def main() -> None:
             _say(f"left out: {error}")
     if not contenders:
         raise UserError("none of these holds a model; give folders of experiments/, checkpoints, or evaluations")
+    for line in record_comparison(contenders, latents, args.picture.parent) if latents is not None else ():
+        _say(line)
     rows = compare(contenders)
     if args.format == "json":
         print(json.dumps([row.to_json() for row in rows], indent=2))
@@ -84,7 +86,7 @@ def _table(rows: list[Compared]) -> None:
             return "-"
         return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
-    headings = ["", "validation macro-F1", "split", "n", "accuracy (95 %)", "macro-F1 (95 %)", "McNemar p", ""]
+    headings = ["", "validation macro-F1", "split", "n", "accuracy (95 %)", "macro-F1 (95 %)", "p", "McNemar p", ""]
     cells = [
         [
             row.name,
@@ -93,16 +95,19 @@ def _table(rows: list[Compared]) -> None:
             str(row.n or "-"),
             number(row.accuracy, row.accuracy_95),
             number(row.f1_macro, row.f1_macro_95),
-            "-" if row.p_mcnemar is None else f"{row.p_mcnemar:.3g}",
-            row.standing,
+            *("-" if p is None else f"{p:.3g}" for p in (row.p_among_best, row.p_mcnemar)),
+            row.standing + (", but more often right" if row.more_accurate else ""),
         ]
         for row in rows
     ]
     widths = [max(len(line[i]) for line in [headings, *cells]) for i in range(len(headings))]
     for line in [headings, *cells]:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    if any(row.standing == "tie" for row in rows):
-        print("tie: within noise of the best, by McNemar's test (Holm-corrected) and a paired bootstrap of macro-F1")
+    if any(row.p_among_best is not None for row in rows):
+        print(
+            "tie: may be the best by macro-F1; equally good models are called worse in 5 % of test sets, however many "
+            "they are (p, model confidence set). McNemar's test of accuracy informs"
+        )
 
 
 def _csv(rows: list[Compared]) -> None:

@@ -20,7 +20,9 @@ def parser() -> Parser:
     flags.add_argument("--encoder_type", help="psp, e4e, or demo (untrained, for trying fervit out); left out: psp")
     flags.add_argument("--encoder_model", help="the encoder's checkpoint, such as pretrained_models/psp_ffhq_encode.pt")
     flags.add_argument(
-        "--precision", choices=("float32", "bfloat16"), help="of the encoder; left out: what the hardware is fast at"
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        help="of the encoder; left out: what the hardware is fast at",
     )
     flags.add_argument(
         "--batch_size", type=positive_int, help="faces that go through the network at once; left out: 4, on a GPU 64"

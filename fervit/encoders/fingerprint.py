@@ -30,7 +30,7 @@ class EncoderFingerprint:
     size: int | None = None
     """Side of the encoder's input in pixels."""
     precision: str | None = None
-    """Either "float32" or "bfloat16"; None while an encoding job is planned and the hardware has yet to decide."""
+    """"float32", "bfloat16" or "float16"; None while an encoding job is planned and the hardware has yet to decide."""
     untrained: bool | None = None
     """Whether the weights are random, which is for the demo and the tests only."""
     imported: bool | None = None

@@ -1,4 +1,4 @@
-"""The fast form of an encoder for inference: the same arithmetic in fewer passes over memory, in float32 or bfloat16.
+"""The fast form of an encoder for inference: the same arithmetic in fewer passes over memory, in any precision.
 
 A BatchNorm behind a convolution becomes part of the convolution's weights; a BatchNorm before a padded convolution is
 kept, since the values at the border would differ. Weights are stored in channels_last, which oneDNN and cuDNN prefer.
@@ -26,7 +26,7 @@ def fuse(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
 
     Args:
         module: an encoder or a submodule of one.
-        dtype: the type of the weights, float32 or bfloat16.
+        dtype: the type of the weights: float32, bfloat16 or float16.
     """
     for part in list(module.modules()):
         if isinstance(part, nn.Sequential) and len(part) > 0 and isinstance(part[0], Bottleneck):

@@ -16,8 +16,10 @@ def pack(network: nn.Module) -> None:
     """Replaces each convolution of the style heads and the LeakyReLU behind it by a `PackedConv`, in place."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return
-    in_bfloat16 = any(weight.dtype == torch.bfloat16 for weight in network.parameters())
-    if in_bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    types = {weight.dtype for weight in network.parameters()}
+    if torch.bfloat16 in types and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return
+    if torch.float16 in types and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
         return
     for head in network.modules():
         if not isinstance(head, StyleHead):

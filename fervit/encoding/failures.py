@@ -1,4 +1,8 @@
-"""`_errors.jsonl` lists the faces of a split that could not be encoded, with the reasons."""
+"""Lists of faces beside the codes of a split, with reasons: a line of JSON for each.
+
+`_errors.jsonl` lists the faces that could not be encoded, and `_float32.jsonl` those that were encoded in float32, as
+their codes were not finite in the folder's float16 arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -9,49 +13,58 @@ import pyarrow.fs as pafs
 from fervit.json_lines import rows_of, text_of
 from fervit.storage import child_of, locate, naming, write_whole
 
-ERRORS_FILE = "_errors.jsonl"
+ERRORS_FILE, FLOAT32_FILE = "_errors.jsonl", "_float32.jsonl"
 WRITE_EVERY_S = 5.0
 """The files are written at most this often while a job runs, in seconds."""
 
 
-class FailureLog:
-    """Collects the failures of a running job and keeps each split's file up to date.
+class FaceList:
+    """Collects faces of a running job and keeps each split's file up to date.
 
     Args:
         folders: the folder of each split's latents.
-        before: for each split, the failures of earlier jobs that stay in its file: image_id -> reason.
+        before: for each split, the faces of earlier jobs that stay in its file: image_id -> reason. None keeps those
+            that are in the file when a face is added.
+        name: the name of the file.
     """
 
-    def __init__(self, folders: dict[str, str], before: dict[str, dict[str, str]]) -> None:
-        self._folders = folders
-        self._failures = {split: dict(reasons) for split, reasons in before.items()}
-        self._changed = set(folders)
+    def __init__(
+        self, folders: dict[str, str], before: dict[str, dict[str, str]] | None, name: str = ERRORS_FILE
+    ) -> None:
+        self._folders, self._name = folders, name
+        self._faces = {split: dict(reasons) for split, reasons in (before or {}).items()}
+        self._changed = set(self._faces)
         self._written = time.monotonic()
+        self.added = 0
+        """The number of faces that this job has added."""
         self.first: tuple[str, str] | None = None
-        """image_id and reason of the first failure of this job."""
+        """image_id and reason of the first face that this job has added."""
 
     def add(self, split: str, image_id: str, reason: str) -> None:
-        """Adds a failure, and writes the files if that is due."""
+        """Adds a face, and writes the files if that is due."""
         self.first = self.first or (image_id, reason)
-        self._failures[split][image_id] = reason
+        self.added += 1
+        if split not in self._faces:
+            self._faces[split] = read_faces(self._folders[split], self._name)
+        self._faces[split][image_id] = reason
         self._changed.add(split)
         if time.monotonic() - self._written > WRITE_EVERY_S:
             self.write()
 
     def write(self) -> None:
-        """Writes the files of the splits whose failures have changed since they were written last."""
+        """Writes the files of the splits whose faces have changed since they were written last."""
         for split in sorted(self._changed):
-            write_failures(self._folders[split], self._failures[split])
+            write_faces(self._folders[split], self._faces[split], self._name)
         self._changed.clear()
         self._written = time.monotonic()
 
 
-def read_failures(folder: str) -> dict[str, str]:
-    """Reads the failures of a split: image_id -> reason.
+def read_faces(folder: str, name: str = ERRORS_FILE) -> dict[str, str]:
+    """Reads a list of a split: image_id -> reason.
 
-    Lines that cannot be read are left out, so that their faces are tried again.
+    Lines that cannot be read are left out, so that faces that failed are tried again.
     """
-    filesystem, path = _file_in(folder)
+    filesystem, path = _file_in(folder, name)
     with naming(path, "cannot be read"):
         if not filesystem.get_file_info(path).is_file:
             return {}
@@ -61,17 +74,17 @@ def read_failures(folder: str) -> dict[str, str]:
     return {str(row["image_id"]): str(row["reason"]) for row in rows if "image_id" in row and "reason" in row}
 
 
-def write_failures(folder: str, failures: dict[str, str]) -> None:
-    """Replaces the file of a split, whole or not at all. Without failures it is deleted."""
-    filesystem, path = _file_in(folder)
-    if not failures:
+def write_faces(folder: str, faces: dict[str, str], name: str = ERRORS_FILE) -> None:
+    """Replaces a list of a split, whole or not at all. Without faces it is deleted."""
+    filesystem, path = _file_in(folder, name)
+    if not faces:
         if filesystem.get_file_info(path).is_file:
             filesystem.delete_file(path)
         return
-    text = text_of({"image_id": name, "reason": failures[name]} for name in sorted(failures))
+    text = text_of({"image_id": image_id, "reason": faces[image_id]} for image_id in sorted(faces))
     write_whole(filesystem, path, lambda file: file.write(text.encode()))
 
 
-def _file_in(folder: str) -> tuple[pafs.FileSystem, str]:
+def _file_in(folder: str, name: str) -> tuple[pafs.FileSystem, str]:
     filesystem, inner = locate(folder)
-    return filesystem, child_of(inner, ERRORS_FILE)
+    return filesystem, child_of(inner, name)

@@ -10,16 +10,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.cluster.nodes import Cluster
+from fervit.cluster.nodes import Cluster, not_on
 from fervit.cluster.shared_folder import check_shared
-from fervit.encoding.failures import ERRORS_FILE, FailureLog
+from fervit.encoders.runner import CALLS_AT_ONCE
+from fervit.encoding.failures import ERRORS_FILE, FLOAT32_FILE, FaceList
 from fervit.encoding.import_pt import load_block
 from fervit.encoding.placement import HELPER_CPUS, Placement
 from fervit.encoding.plan import EncodePlan
@@ -33,6 +36,7 @@ from fervit.storage import absolute, cannot_write, is_uri
 
 START_S = 600
 """The time in seconds within which all encoders have to start, on nodes that are running."""
+BEYOND_FLOAT16 = "its code is not finite in float16 arithmetic; encoded in float32"
 IMPORT_ROWS = 512
 """The number of codes in one part file of an import."""
 
@@ -45,6 +49,8 @@ class EncodeSummary:
     """The number of faces that this job encoded."""
     failed: int
     """The number of faces that this job could not encode."""
+    in_float32: int
+    """The number of faces that this job encoded in float32, as their codes were not finite in float16 arithmetic."""
     seconds: float
     """The duration of the job."""
     hosts: dict[str, int]
@@ -99,20 +105,19 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
     metrics = SideChannel("metrics", say or silent)
     meter = metrics(_Meter, plan.latent_out) if len(plan) else None
     progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import", say=say)
-    failures = FailureLog(plan.folders, plan.failures)
+    failures, in_float32 = FaceList(plan.folders, plan.failures), FaceList(plan.folders, None, FLOAT32_FILE)
     hosts: Counter[str] = Counter()
     try:
         for rows in _receipts(plan, placement) if len(plan) else ():
             if rows[0]["fatal"]:
                 raise JobError(f"{rows[0]['fatal']}; what was written stays whole")
-            failed = [row for row in rows if row["error"]]
-            for row in failed:
-                failures.add(row["split"], row["image_id"], row["error"])
-            hosts[rows[0]["host"]] += len(rows) - len(failed)
-            progress.add(len(rows) - len(failed), failed=len(failed))
+            failed = _list_faces(rows, failures, in_float32)
+            hosts[rows[0]["host"]] += len(rows) - failed
+            progress.add(len(rows) - failed, failed=failed)
             if meter is not None:
-                metrics(meter.add, len(rows) - len(failed), len(failed))
+                metrics(meter.add, len(rows) - failed, failed)
         failures.write()
+        in_float32.write()
         for folder in plan.folders.values():
             drop_duplicates(folder)
         for path in plan.leftovers:
@@ -133,10 +138,28 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
         ) from None
     finally:
         progress.close()
+        with suppress(OSError):
+            in_float32.write()  # these faces have their codes and will not be encoded again
     if progress.done == 0 and plan.present == 0:
         _refuse_nothing(plan, failures)
-    seconds = time.monotonic() - started
-    return EncodeSummary(done=progress.done, failed=progress.failed, seconds=seconds, hosts=dict(hosts))
+    return EncodeSummary(
+        done=progress.done,
+        failed=progress.failed,
+        in_float32=in_float32.added,
+        seconds=time.monotonic() - started,
+        hosts=dict(hosts),
+    )
+
+
+def _list_faces(rows: list[dict[str, Any]], failures: FaceList, in_float32: FaceList) -> int:
+    """Adds the faces of a block to the lists to which they belong, and returns how many of them failed."""
+    failed = [row for row in rows if row["error"]]
+    for row in failed:
+        failures.add(row["split"], row["image_id"], row["error"])
+    for row in rows:
+        if row["in_float32"]:
+            in_float32.add(row["split"], row["image_id"], BEYOND_FLOAT16)
+    return len(failed)
 
 
 class _Meter:
@@ -160,7 +183,7 @@ class _Meter:
                 counter.inc(n)
 
 
-def _refuse_nothing(plan: EncodePlan, failures: FailureLog) -> None:
+def _refuse_nothing(plan: EncodePlan, failures: FaceList) -> None:
     listed = f"all reasons stand in {plan.latent_out}, {ERRORS_FILE} of each split"
     if failures.first is None:
         raise JobError(f"all {plan.failed_before} images failed before; {listed}; --retry_errors tries them again")
@@ -175,7 +198,7 @@ def _is_loss(error: Exception) -> bool:
     return isinstance(error, RayError) and not isinstance(error, RayTaskError)
 
 
-def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[dict[str, str]]]:
+def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[dict[str, Any]]]:
     """Runs the job and yields the rows of each block as `write_block` returns them."""
     import ray
 
@@ -220,7 +243,13 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
             batch_format="numpy",
             num_cpus=placement.cpus,
             num_gpus=placement.gpus or None,
-            compute=ray.data.ActorPoolStrategy(size=min(placement.actors, len(blocks))),
+            label_selector=not_on(placement.avoid),
+            compute=ray.data.ActorPoolStrategy(
+                size=min(placement.actors, len(blocks)),
+                # On a GPU a second block begins while the last batches of the first are on their way back.
+                max_concurrent_calls_per_actor=CALLS_AT_ONCE if placement.gpus else None,
+                enable_true_multi_threading=placement.gpus > 0,
+            ),
         )
     dataset = helper(
         dataset,

@@ -6,21 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fervit.cluster.gpus import GIB, GpuFacts
 from fervit.cluster.nodes import Cluster, Node
 from fervit.encoding.plan import EncodePlan
 from fervit.errors import UserError
-from fervit.hardware import cpu_has_bfloat16, device_of, per_gpu
+from fervit.hardware import device_of, encoder_precision, per_gpu
 
 PARTS_AN_ACTOR = 4
 """Where several actors encode side by side, each gets at least this many part files to make."""
 HELPER_CPUS = 0.5
 """The CPUs that a task takes that decodes pictures or writes codes."""
-BATCH_SIZE = {"cpu": 4, "cuda": 64}
-PART_ROWS = {"cpu": 32, "cuda": 512}
+BATCH_SIZE = {"cpu": 4, "mps": 16, "cuda": 64}
+PART_ROWS = {"cpu": 32, "mps": 64, "cuda": 512}
 """The approximate number of faces in a part file: about 15 s of work of a full-size network on a small CPU."""
 PART_ROWS_DEMO = 128
-WITHOUT_BFLOAT16 = ("K80", "P4", "P100", "T4", "V100")
-"""GPUs that have to emulate bfloat16."""
+CHANNELS = 64
+"""The channels of the encoders' first layers, whose pictures are as large as those of the input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Placement:
     """Where the encoders run, and how. Ray calls the processes that hold an encoder actors."""
 
     device: str
-    """"cpu" or "cuda"."""
+    """"cpu", "cuda", or "mps", the GPU of a Mac, which Ray does not count."""
     actors: int
     """The number of encoders side by side."""
     cpus: float
@@ -42,14 +43,18 @@ class Placement:
     part_rows: int
     """The number of faces in a part file."""
     precision: str
-    """"float32" or "bfloat16"."""
+    """"float32", "bfloat16" or "float16"."""
     reason: str
     """Why it is that precision, for the user."""
     all_there: bool = True
     """Whether all nodes are running, so that none has to join the cluster first."""
+    avoid: tuple[str, ...] = ()
+    """Ray's ids of the nodes whose GPUs cannot be used."""
 
     def __str__(self) -> str:
         where = f"{self.gpus:g} GPU each" if self.gpus else f"CPU, {self.threads} threads each"
+        if self.device == "mps":
+            where = "this Mac's GPU"
         encoders = f"{self.actors} encoder{'s' if self.actors > 1 else ''}"
         return f"{encoders} ({where}), batches of {self.batch_size}, {self.precision} ({self.reason})"
 
@@ -61,22 +66,26 @@ def place(
     actors: int | None = None,
     gpus_per_actor: float | None = None,
     batch_size: int | None = None,
+    seen: Sequence[GpuFacts] = (),
 ) -> Placement:
     """Chooses where the encoders of a job run, and how.
 
     Args:
         plan: from `plan_encoding`.
-        cluster: the nodes that are running or may join.
+        cluster: the nodes that are running or may join; GPUs that cannot be used do not count (`GpuLook.cluster`).
         actors: the number of encoders side by side; None for one on each GPU, or one on each node without GPUs, as far
             as there is work for so many.
         gpus_per_actor: the GPUs of each actor, possibly a share of one; None for one if the cluster has any, else 0.
         batch_size: faces that go through the network at once; None for a default that suits the hardware.
+        seen: the GPUs that were looked at and can be used.
 
     Raises:
-        UserError: the cluster can never hold these actors.
+        UserError: the cluster can never hold these actors, or their GPUs lack the precision or the memory.
     """
     gpus = _gpus_per_actor(cluster, gpus_per_actor)
     device = device_of(gpus)
+    if device == "cpu" and gpus_per_actor is None and _is_this_mac(cluster):
+        device = "mps"
     batch_size = batch_size or BATCH_SIZE[device]
     worthwhile = max(1, len(plan) // (PARTS_AN_ACTOR * batch_size))
     if gpus:
@@ -87,7 +96,9 @@ def place(
     actors = actors or min(len(nodes), worthwhile)
     cpus = _cpus_per_actor(cluster, nodes, actors)
     threads = max(1, int(min(cluster.cpus / actors, max(node.cpus for node in cluster.nodes))))
-    precision, reason = choose_precision(plan, cluster, device)
+    precision, reason = choose_precision(plan, device, seen)
+    if device == "cuda":
+        _check_memory(plan, batch_size, precision, seen)
     return Placement(
         device=device,
         actors=actors,
@@ -99,36 +110,72 @@ def place(
         precision=precision,
         reason=reason,
         all_there=len(cluster.there) == len(cluster.nodes),
+        avoid=cluster.unusable if gpus else (),
     )
 
 
-def choose_precision(plan: EncodePlan, cluster: Cluster, device: str) -> tuple[str, str]:
-    """Chooses "float32" or "bfloat16": what the user asked for, what the folder holds, or what the hardware suits.
+def choose_precision(plan: EncodePlan, device: str, seen: Sequence[GpuFacts]) -> tuple[str, str]:
+    """Chooses the precision of the encoder: what the user asked for, what the folder holds, or what the hardware suits.
+
+    Args:
+        plan: from `plan_encoding`.
+        device: "cpu", "cuda" or "mps".
+        seen: the GPUs that a look has found; none if nobody has seen them.
 
     Returns:
         The precision, and the reason for it in a few words.
+
+    Raises:
+        UserError: the user asked for a precision that a GPU does not have.
     """
-    if plan.encoder is not None and plan.encoder.precision:
-        return plan.encoder.precision, "as asked for"
+    asked = plan.encoder.precision if plan.encoder is not None else None
+    if asked:
+        lacking = [facts for facts in seen if not facts.has_bfloat16] if asked == "bfloat16" else []
+        if device == "cuda" and lacking:
+            raise UserError(
+                f"--precision {asked}: {_without_bfloat16(lacking[0])}; give float32, or leave the precision out"
+            )
+        return asked, "as asked for"
     if plan.fingerprint.precision:
         return plan.fingerprint.precision, "as the codes that are there"
-    if device == "cuda":
-        old = sorted({node.gpu_type for node in cluster.nodes if node.gpu_type in WITHOUT_BFLOAT16})
-        return ("float32", f"{old[0]} has no bfloat16") if old else ("bfloat16", "the GPU's fast format")
-    if cpu_has_bfloat16():
-        return "bfloat16", "this CPU has it; --precision float32 is exact and takes twice as long"
-    return "float32", "this CPU has no bfloat16"
+    return encoder_precision(device, min((facts.capability for facts in seen), default=None))
+
+
+def _is_this_mac(cluster: Cluster) -> bool:
+    """Whether the only node is this machine, and a Mac whose GPU PyTorch can use."""
+    from fervit.gpu import has_mps
+
+    return cluster.started_here and len(cluster.nodes) == 1 and has_mps()
+
+
+def _without_bfloat16(facts: GpuFacts) -> str:
+    major, minor = facts.capability
+    return f"{facts.name} (compute capability {major}.{minor}) has no bfloat16"
+
+
+def _check_memory(plan: EncodePlan, batch_size: int, precision: str, seen: Sequence[GpuFacts]) -> None:
+    """Refuses a batch of which not even the input and output of the first layer fit into a GPU's memory."""
+    if plan.fingerprint.untrained or not seen:
+        return
+    smallest = min(seen, key=lambda facts: facts.memory)
+    needed = 2 * batch_size * CHANNELS * plan.fingerprint.input_size**2 * (4 if precision == "float32" else 2)
+    if needed > smallest.memory:
+        raise UserError(
+            f"--batch_size {batch_size}: takes more than {needed / GIB:.0f} GiB, and {smallest.name} has "
+            f"{smallest.memory / GIB:.0f}; give {BATCH_SIZE['cuda']}, or leave it out"
+        )
 
 
 def _gpus_per_actor(cluster: Cluster, asked: float | None) -> float:
     """The GPUs of each actor, checked against the largest node."""
     largest = max(node.gpus for node in cluster.nodes)
-    gpus = min(1.0, largest) if asked is None else asked
-    if not 0 <= gpus <= largest:
-        raise UserError(f"--gpus_per_actor {gpus:g}: the largest node has {largest:g} GPUs; ask for no more")
-    if gpus > 1 and gpus != int(gpus):
-        raise UserError(f"--gpus_per_actor {gpus:g}: must be a share of one GPU or a whole number of them")
-    return gpus
+    if asked is None:
+        return min(1.0, largest)
+    if asked > 1:
+        raise UserError(f"--gpus_per_actor {asked:g}: an encoder computes on one GPU; give 1, a share of one, or 0")
+    if not 0 <= asked <= largest:
+        raise UserError(f"--gpus_per_actor {asked:g}: the largest node has {largest:g} GPUs; ask for no more")
+    return asked
 
 
 def _actors_on_gpus(cluster: Cluster, gpus: float, asked: int | None, worthwhile: int) -> int:
@@ -142,7 +189,7 @@ def _actors_on_gpus(cluster: Cluster, gpus: float, asked: int | None, worthwhile
 
 def _room(nodes: Sequence[Node], gpus: float) -> int:
     """The number of actors with `gpus` GPUs each that fit on some nodes."""
-    return sum(int(node.gpus) * per_gpu(gpus) if gpus <= 1 else int(node.gpus / gpus) for node in nodes)
+    return sum(int(node.gpus) * per_gpu(gpus) for node in nodes)
 
 
 def _cpus_per_actor(cluster: Cluster, nodes: Sequence[Node], actors: int) -> float:

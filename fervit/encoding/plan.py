@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from fervit.emotions import SPLITS
 from fervit.encoders.fingerprint import EncoderFingerprint
-from fervit.encoding.failures import read_failures
+from fervit.encoding.failures import read_faces
 from fervit.errors import JobError, UserError
 from fervit.images.face_index import FaceIndex
 from fervit.latents.parts import drop_duplicates, encoder_in, leftovers, read_split
@@ -87,7 +87,7 @@ def plan_encoding(
         found, ids = _encoded_ids(folder)
         if found is not None:
             fingerprint = _joined(fingerprint, found, folder)
-        plans[split] = _plan_split(index.of_split(split), ids, read_failures(folder), retry_errors=retry_errors)
+        plans[split] = _plan_split(index.of_split(split), ids, read_faces(folder), retry_errors=retry_errors)
     return EncodePlan(
         index=index.with_table(pa.concat_tables([plan.rows for plan in plans.values()])),
         latent_out=latent_out,

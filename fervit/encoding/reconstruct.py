@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fervit.emotions import EMOTIONS
 from fervit.encoders.stylegan2 import Decoder
 from fervit.errors import JobError
+from fervit.gpu import device_at_hand
 from fervit.images.face_index import FaceIndex
 from fervit.images.pictures import resize
 from fervit.latents.parts import read_split
@@ -41,7 +42,7 @@ def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, 
     Raises:
         JobError: no face of the index has a code.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_at_hand()
     decoder = decoder.to(device)
     pairs = []
     for row, code_nd in _chosen(index, folders, n):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,9 @@ from fervit.storage import cannot_write
 
 if TYPE_CHECKING:
     from fervit.encoders.runner import EncoderRunner
+
+RETRY_BATCH = 4
+"""The number of faces that are encoded again at once in float32, which takes twice the memory."""
 
 Columns = dict[str, np.ndarray]
 """A block of n rows: the name of each column -> its values [n, ...]."""
@@ -55,28 +59,35 @@ def names_of(block: pa.Table) -> Columns:
 class EncoderActor:
     """The actor that holds the encoder and turns blocks of pixels into blocks of codes.
 
-    If the encoder cannot be loaded, every block gets the reason in a column `fatal`.
+    If the encoder cannot be loaded, every block gets the reason in a column `fatal`. Faces whose codes are not finite
+    in float16 arithmetic, which ends at 65,504, are encoded again in float32 and marked in the column `in_float32`.
+    Two blocks may be in the actor at the same time.
 
     Args:
         encoder: the encoder to load, with its precision set.
         fingerprint: the fingerprint that the encoder must have on this machine, too.
         batch_size: the number of faces that go through the network at once.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "mps".
         threads: the number of threads to compute with on a CPU.
     """
 
     def __init__(
         self, encoder: EncoderChoice, fingerprint: EncoderFingerprint, batch_size: int, device: str, threads: int
     ) -> None:
+        import torch
+
         from fervit.encoders.registry import load_encoder
         from fervit.encoders.runner import EncoderRunner
 
         self.failure, self.host = "", socket.gethostname()
+        self._encoder, self._device, self._threads = encoder, device, threads
+        self._exact: EncoderRunner | None = None
+        self._lock = threading.Lock()
         try:
             loaded = load_encoder(encoder.kind, encoder.checkpoint, device, encoder.precision or "float32")
             if loaded.fingerprint != fingerprint:
                 raise UserError(f"--encoder_model {encoder.checkpoint}: is another file here than where the job began")
-            self.runner: EncoderRunner = EncoderRunner(loaded, batch_size, threads)
+            self.runner = EncoderRunner(loaded, batch_size, threads, torch.float16)
         except UserError as error:
             self.failure = f"an encoder could not start: {error} (every node needs the file, under that path)"
         except (RuntimeError, MemoryError) as error:
@@ -88,19 +99,50 @@ class EncoderActor:
             return {**block, "fatal": _objects([self.failure] * len(errors))}
         block["host"] = _objects([self.host] * len(errors))
         good = np.flatnonzero(errors == "")
-        fingerprint = self.runner.encoder.fingerprint
-        codes = np.zeros((len(pixels), fingerprint.seq_len, fingerprint.latent_dim), np.float16)
         try:
-            found = self.runner(pixels if len(good) == len(pixels) else pixels[good]).numpy()
+            found, finite, again = self._encode(pixels if len(good) == len(pixels) else pixels[good])
         except (RuntimeError, MemoryError) as error:
             failure = f"an encoder failed: {_resources(error, self.runner.batch_size)}"
             return {**block, "fatal": _objects([failure] * len(errors))}
-        with np.errstate(over="ignore"):
+        for i in np.flatnonzero(~finite):
+            found[i], errors[good[i]] = 0, "the encoder's code has numbers that are not finite in float16"
+        codes, in_float32 = found, np.zeros(len(pixels), bool)
+        if len(good) < len(pixels):
+            codes = np.zeros((len(pixels), *found.shape[1:]), found.dtype)
             codes[good] = found
-        for i in np.flatnonzero(~np.isfinite(codes).all(axis=(1, 2))):
-            codes[i], errors[i] = 0, "the encoder's code has numbers that are not finite in float16"
-        block["latent"], block["error"] = codes, errors
+        in_float32[good] = again & finite
+        block["latent"], block["error"], block["in_float32"] = codes, errors, in_float32
         return block
+
+    def _encode(self, pixels_nhwc: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Encodes n pictures.
+
+        Returns:
+            The codes, float16 [n, seq_len, latent_dim]; whether each is finite; and whether it is from float32.
+        """
+        values, finite = (tensor.numpy() for tensor in self.runner.encode(pixels_nhwc))
+        again = np.zeros(len(finite), bool)
+        if self.runner.encoder.fingerprint.precision == "float16":
+            again = ~finite
+        if again.any():
+            values[again], finite[again] = self._exactly(pixels_nhwc[again])
+        return values, finite, again
+
+    def _exactly(self, pixels_nhwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Encodes n pictures in float32: the codes, and whether each is finite when it is rounded to float16.
+
+        The encoder in float32 is loaded when it is needed for the first time.
+        """
+        from fervit.encoders.registry import load_encoder
+        from fervit.encoders.runner import EncoderRunner
+
+        with self._lock:
+            if self._exact is None:
+                exact = load_encoder(self._encoder.kind, self._encoder.checkpoint, self._device, "float32")
+                size = min(RETRY_BATCH, self.runner.batch_size)
+                self._exact = EncoderRunner(exact, size, self._threads, self.runner.dtype)
+        values, finite = self._exact.encode(pixels_nhwc)
+        return values.numpy(), finite.numpy()
 
 
 def write_block(block: Columns, folders: dict[str, str], fingerprint: EncoderFingerprint) -> Columns:
@@ -115,8 +157,9 @@ def write_block(block: Columns, folders: dict[str, str], fingerprint: EncoderFin
         fingerprint: the fingerprint of the codes.
 
     Returns:
-        The columns image_id, split, error, host (the machine that encoded the row) and fatal. What must end the whole
-        job is reported in `fatal` rather than raised, since Ray Data would surround an exception with a long text.
+        The columns image_id, split, error, host (the machine that encoded the row), in_float32 (whether its code in
+        float16 was not finite) and fatal. What must end the whole job is reported in `fatal` rather than raised, since
+        Ray Data would surround an exception with a long text.
     """
     splits = block["split"].astype(object)
     fatal = block["fatal"][0] if "fatal" in block else ""
@@ -131,6 +174,7 @@ def write_block(block: Columns, folders: dict[str, str], fingerprint: EncoderFin
         **{name: block[name] for name in ("image_id", "split", "error")},
         "fatal": _objects([fatal] * len(splits)),
         "host": block.get("host", _objects([""] * len(splits))),
+        "in_float32": block.get("in_float32", np.zeros(len(splits), bool)),
     }
 
 
@@ -144,6 +188,10 @@ def _write_rows(rows: Columns, folder: str, fingerprint: EncoderFingerprint) -> 
 
 
 def _resources(error: Exception, batch_size: int) -> str:
+    from fervit.training.failure import is_device_fault
+
+    if is_device_fault(error):
+        return f"its GPU failed ({first_line(error)}); if it does so again, leave that GPU out"
     return f"{first_line(error)}; if memory ran out, lower --batch_size (now {batch_size}) or --actors"
 
 

@@ -50,7 +50,7 @@ class AttentionMaps:
 
 
 def attend(model: LatentViT, codes: np.ndarray, batch_size: int = 32) -> AttentionMaps:
-    """Runs a model in eval mode on codes [n, seq_len, latent_dim] and records its attention."""
+    """Runs a model in eval mode, on its device, on codes [n, seq_len, latent_dim] and records its attention."""
     parts = [_attend(model, codes[start : start + batch_size]) for start in range(0, len(codes), batch_size)]
     rollout, cosine, between, similarity = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return AttentionMaps(rollout=rollout, cosine=cosine, between=between, similarity=similarity)
@@ -61,7 +61,7 @@ def _attend(model: LatentViT, codes: np.ndarray) -> tuple[np.ndarray, ...]:
     hook = model.transformer["layers"].register_forward_hook(lambda _, __, output: outputs.append(output.float()))
     try:
         with torch.inference_mode(), record_attention(model) as layers:
-            model(torch.from_numpy(codes.astype(np.float32)))
+            model(torch.from_numpy(codes.astype(np.float32)).to(next(model.parameters()).device))
     finally:
         hook.remove()
     heads_averaged = torch.stack([layer.mean(dim=1) for layer in layers])  # [depth, n, tokens, tokens]

@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
-from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation.comparison import Compared, Contender, Standing
-from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation, predictions_of
+from fervit.evaluation.confidence_set import confidence_set
+from fervit.evaluation.evaluate import RESULTS_FILE, evaluations_in, predictions_of
+from fervit.evaluation.intervals import CONFIDENCE, intervals_of
 from fervit.evaluation.predictions import FILE, Predictions
-from fervit.evaluation.statistics import CONFIDENCE, RESAMPLES, bootstrap_intervals, confusion, percentile_interval
+from fervit.evaluation.statistics import confusion
 from fervit.files import JsonObject
 from fervit.latents import LatentSet
+from fervit.latents.looks import Seen, others_in_words, record_look
 from fervit.storage import name_of
 from fervit.training.metrics import f1_macro_of_counts, metrics_of_counts
-
-SIGNIFICANT = 1 - CONFIDENCE
 
 
 def runs_in(path: Path) -> list[Path]:
@@ -51,29 +52,57 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
     if not path.exists():
         raise UserError(f"{path}: there is no such run; give folders of experiments/, checkpoints, or evaluations")
     name = _name_of(path.absolute())
-    found = _earlier_predictions(path) if latents is None else None
-    results = _earlier_results(path) if latents is None and found is None else None
+    earlier = _earlier_predictions(path) if latents is None else []
+    results = _earlier_results(path) if latents is None and not earlier else None
     try:
         weights: Path | None = checkpoint_in(path)
     except UserError:
-        if found is None and results is None:
+        if not earlier and results is None:
             raise
         weights = None
     if weights is None:
-        return Contender(name=name, validation={}, predictions=found, results=results)
+        predictions = earlier[0] if earlier else None
+        return Contender(name=name, validation={}, predictions=predictions, results=results)
     checkpoint = load_checkpoint(weights)
-    if found is not None and found.checkpoint != checkpoint.fingerprint:
-        found = None  # these are predictions of a model that was there before
+    # Others are predictions of a model that was there before, or of an earlier choice.
+    found = next((one for one in earlier if one.checkpoint == checkpoint.fingerprint), None)
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
-    return Contender(name=name, validation=checkpoint.metrics, predictions=found, results=results)
+    seen = latents is not None and latents.fingerprint in checkpoint.data.values()
+    return Contender(name=name, validation=checkpoint.metrics, predictions=found, results=results, seen=seen)
+
+
+def record_comparison(contenders: Sequence[Contender], latents: LatentSet, aside: Path) -> list[str]:
+    """Records that models were evaluated on a split, unless the split trained or chose all of them.
+
+    Args:
+        contenders: the models, with their predictions for the split.
+        latents: the split.
+        aside: the folder for the record if it cannot be written beside the split.
+
+    Returns:
+        What the user must know: where the record is, if not beside the split, and how often others looked before.
+    """
+    unseen = [c for c in contenders if c.predictions is not None and not c.seen]
+    if not unseen:
+        return []
+    found = {}
+    for one in unseen:
+        assert one.predictions is not None
+        values = metrics_of_counts(confusion(one.predictions.labels, one.predictions.predicted))
+        headline = {"f1_macro": values["f1_macro"], "accuracy": values["accuracy"]}
+        found[one.predictions.checkpoint] = Seen(checkpoint=one.predictions.checkpoint, **headline)
+    look = record_look(latents, list(found), aside)
+    look.finish(list(found.values()))
+    return [line for line in (look.remark, others_in_words(look.others)) if line]
 
 
 def compare(contenders: Sequence[Contender]) -> list[Compared]:
     """Compares models by macro-F1.
 
-    The models that were evaluated on the most common rows are compared with the best of them. Models evaluated on
-    other rows are marked "other rows".
+    The models that were evaluated on the most common rows are compared with each other: those that are significantly
+    worse than another one are called worse, at a rate of error that holds for all of them together (see
+    `confidence_set`). Models evaluated on other rows are marked "other rows".
 
     Returns:
         A row for each model: the compared ones with the best first, then those on other rows, then those without
@@ -85,27 +114,32 @@ def compare(contenders: Sequence[Contender]) -> list[Compared]:
     scored = sorted(with_predictions, key=lambda c: -_score(c))
     same = [c for c in scored if c.predictions is not None and c.predictions.latents == rows_of_most]
     others = [c for c in scored if c.predictions is not None and c.predictions.latents != rows_of_most]
-    rows: list[Compared] = []
-    if same:
-        best = same[0].predictions
-        assert best is not None
-        rivals = [c.predictions for c in same[1:] if c.predictions is not None]
-        p_values = holm([mcnemar(best, rival) for rival in rivals])
-        rows.append(_row(same[0], "best"))
-        for contender, rival, p in zip(same[1:], rivals, p_values, strict=True):
-            behind = f1_behind(best, rival)
-            rows.append(_row(contender, _standing(best, rival, p, behind), p, behind))
+    rows: list[Compared] = _of_same_rows(same)
     rows += [_row(contender, "other rows") for contender in others]
     silent = [c for c in contenders if c.predictions is None]
     return rows + [_row(c, "not evaluated") for c in sorted(silent, key=lambda c: -c.validation.get("f1_macro", 0.0))]
 
 
-def _standing(best: Predictions, rival: Predictions, p: float, behind: tuple[float, float]) -> Standing:
-    """How a rival compares to the best, given the p-value and the interval of the difference of macro-F1."""
-    lead = int((rival.predicted == rival.labels).sum()) - int((best.predicted == best.labels).sum())
-    if p < SIGNIFICANT and lead > 0:
-        return "more accurate"
-    return "worse" if p < SIGNIFICANT or behind[0] > 0 else "tie"
+def _of_same_rows(same: Sequence[Contender]) -> list[Compared]:
+    """Compares models on the same rows, the one with the highest macro-F1 first."""
+    said = [c.predictions for c in same if c.predictions is not None]
+    if not said:
+        return []
+    best, rivals = said[0], said[1:]
+    which = confidence_set(best.labels, [one.predicted for one in said])
+    p_mcnemar = holm([mcnemar(best, rival) for rival in rivals])
+    rows = [_row(same[0], "best")]
+    for i, contender in enumerate(same[1:], start=1):
+        low, high = which.behind[i]
+        row = _row(contender, "worse" if which.out[i] else "tie")
+        more = p_mcnemar[i - 1] < 1 - CONFIDENCE and _right(said[i]) > _right(best)
+        row = replace(row, p_mcnemar=p_mcnemar[i - 1], more_accurate=more)
+        rows.append(replace(row, p_among_best=float(which.p[i]), f1_macro_behind_95=(float(low), float(high))))
+    return rows
+
+
+def _right(predictions: Predictions) -> int:
+    return int((predictions.predicted == predictions.labels).sum())
 
 
 def mcnemar(one: Predictions, other: Predictions) -> float:
@@ -129,32 +163,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def f1_behind(best: Predictions, other: Predictions, seed: int = 0) -> tuple[float, float]:
-    """Computes the 95 % interval of the best model's macro-F1 minus the other's on the same rows.
-
-    The rows are resampled for both models together.
-
-    Args:
-        best: the predictions of the best model.
-        other: the predictions of the other model.
-        seed: the seed of the resampling.
-    """
-    k, n = NUM_EMOTIONS, len(best.labels)
-    cells = np.bincount((best.labels * k + best.predicted) * k + other.predicted, minlength=k**3)
-    drawn = np.random.default_rng(seed).multinomial(n, cells / n, size=RESAMPLES).reshape(-1, k, k, k)
-    differences = [f1_macro_of_counts(sample.sum(axis=2)) - f1_macro_of_counts(sample.sum(axis=1)) for sample in drawn]
-    low, high = percentile_interval(differences)
-    return low, high
-
-
 def _score(contender: Contender) -> float:
     assert contender.predictions is not None
     return f1_macro_of_counts(confusion(contender.predictions.labels, contender.predictions.predicted))
 
 
-def _row(
-    contender: Contender, standing: Standing, p: float | None = None, behind: tuple[float, float] | None = None
-) -> Compared:
+def _row(contender: Contender, standing: Standing) -> Compared:
     validation = contender.validation.get("f1_macro")
     if contender.predictions is None:
         results = contender.results or {}
@@ -167,7 +181,7 @@ def _row(
             standing="other rows" if results else standing,
         )
     counts = confusion(contender.predictions.labels, contender.predictions.predicted)
-    metrics, intervals = metrics_of_counts(counts), bootstrap_intervals(counts)
+    metrics, intervals = metrics_of_counts(counts), intervals_of(counts)
     (low, high), (f1_low, f1_high) = intervals["accuracy"], intervals["f1_macro"]
     return Compared(
         name=contender.name,
@@ -178,8 +192,6 @@ def _row(
         accuracy_95=(low, high),
         f1_macro=metrics["f1_macro"],
         f1_macro_95=(f1_low, f1_high),
-        p_mcnemar=p,
-        f1_macro_behind_95=behind,
         standing=standing,
     )
 
@@ -208,9 +220,9 @@ def _earlier_results(path: Path) -> JsonObject | None:
     return None
 
 
-def _earlier_predictions(path: Path) -> Predictions | None:
-    """The predictions of the latest evaluation in a folder, or of a folder that is an evaluation itself."""
+def _earlier_predictions(path: Path) -> list[Predictions]:
+    """The predictions of the evaluations in a folder, the last first, or of a folder that is an evaluation itself."""
     if not path.is_dir():
-        return None
-    folder = path if (path / RESULTS_FILE).is_file() else latest_evaluation(path)
-    return Predictions.read(folder / FILE) if folder is not None and (folder / FILE).is_file() else None
+        return []
+    folders = [path] if (path / RESULTS_FILE).is_file() else evaluations_in(path)
+    return [Predictions.read(folder / FILE) for folder in folders if (folder / FILE).is_file()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +17,13 @@ from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation import figures
 from fervit.evaluation.attention import FLAT, attend
+from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import Copies, EvaluatedCheckpoint, EvaluationResults, MeanAttention, Scores
-from fervit.evaluation.statistics import Calibration, bootstrap_intervals, calibrate, confusion, describe
+from fervit.evaluation.statistics import calibrate, confusion, describe, ece_if_calibrated
 from fervit.files import write_json
+from fervit.gpu import device_at_hand, exact_arithmetic
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
 from fervit.model import LatentViT
@@ -66,17 +70,19 @@ def predict(checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32) ->
         UserError: the codes have another shape than the model's, or come from another encoder.
     """
     check_fit(checkpoint, latents)
-    return probabilities_of(checkpoint.model(), latents.codes, batch_size)
+    return probabilities_of(checkpoint.model().to(device_at_hand()), latents.codes, batch_size)
 
 
 def probabilities_of(model: torch.nn.Module, codes: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, 7]."""
-    with torch.inference_mode():
-        parts = [
-            model(torch.from_numpy(codes[start : start + batch_size].astype(np.float32))).softmax(dim=1)
-            for start in range(0, len(codes), batch_size)
-        ]
-    return torch.cat([torch.empty(0, NUM_EMOTIONS), *parts]).numpy()
+    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, 7].
+
+    It computes in float32 on the model's device.
+    """
+    device = next(model.parameters()).device
+    with torch.inference_mode(), exact_arithmetic() if device.type == "cuda" else nullcontext():
+        batches = (codes[start : start + batch_size] for start in range(0, len(codes), batch_size))
+        parts = [model(torch.from_numpy(batch.astype(np.float32)).to(device)).softmax(dim=1) for batch in batches]
+    return torch.cat([torch.empty(0, NUM_EMOTIONS, device=device), *parts]).cpu().numpy()
 
 
 def predictions_of(checkpoint: Checkpoint, latents: LatentSet, split: str, batch_size: int = 32) -> Predictions:
@@ -110,12 +116,12 @@ def evaluate(
     batch_size: int = 32,
     samples: int = SAMPLES,
     training_sha256: Collection[str] | None = None,
+    validation_sha256: Collection[str] | None = None,
+    others: int | None = None,
     faces: FaceFinder | None = None,
     checkpoint_path: str | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
-
-    A picture that cannot be drawn takes nothing from the results.
 
     Args:
         checkpoint: the model.
@@ -126,6 +132,8 @@ def evaluate(
         samples: the number of faces whose attention is drawn, spread over the classes.
         training_sha256: the hashes of the pictures that the model was trained on, to find copies of them among the
             rows; None if they are not at hand.
+        validation_sha256: the same of the pictures that chose it.
+        others: the number of earlier looks at the split by others (`fervit.latents.looks`); None for no look.
         faces: finds the pictures of the rows; None if they are not at hand.
         checkpoint_path: the path of the model, for the results; None if it has none.
 
@@ -134,20 +142,20 @@ def evaluate(
     """
     predictions = predictions_of(checkpoint, latents, split, batch_size)
     labels, predicted = predictions.labels, predictions.predicted
-    metrics, counts = describe(labels, predicted), confusion(labels, predicted)
-    intervals, calibration = bootstrap_intervals(counts), calibrate(labels, predictions.probabilities)
     seen = next((name for name, known in checkpoint.data.items() if known == predictions.latents), None)
     predictions.write(output_dir / PREDICTIONS_FILE)
-    model = checkpoint.model()
-    attention = _mean_attention(model, latents, batch_size)
+    model = checkpoint.model().to(device_at_hand())
     results: EvaluationResults = {
         "split": split,
         "seen": seen,
-        **metrics,
-        "ece": calibration.ece,
-        "intervals_95": intervals,
+        **describe(labels, predicted),
+        "ece": calibrate(labels, predictions.probabilities).ece,
+        "ece_if_calibrated": ece_if_calibrated(predictions.probabilities),
+        "intervals_95": intervals_of(confusion(labels, predicted)),
         "copies_of_training": _copies(latents, predicted, training_sha256),
-        "attention": attention,
+        "copies_of_validation": _copies(latents, predicted, validation_sha256),
+        "looks_of_others": others,
+        "attention": _mean_attention(model, latents, batch_size),
         "checkpoint": _evaluated_checkpoint(checkpoint, predictions),
         "checkpoint_path": checkpoint_path,
         "model_config": {**checkpoint.config.model(), "num_classes": NUM_EMOTIONS},
@@ -155,30 +163,30 @@ def evaluate(
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
         "encoder": latents.encoder.to_json(),
     }
-    title = _title(split, metrics, seen, latents)
     drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
-    remarks = _draw_pictures(results, predictions, calibration, title, drawing, output_dir)
+    remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
     write_json(output_dir / RESULTS_FILE, results)
     return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
 
 
 def _draw_pictures(
     results: EvaluationResults,
+    latents: LatentSet,
     predictions: Predictions,
-    calibration: Calibration,
-    title: str,
     draw_samples: Callable[[Path], None],
     output_dir: Path,
 ) -> tuple[str, ...]:
     """Draws all pictures, and returns a line for each that cannot be drawn, which takes nothing from the results."""
     remarks: list[str] = []
-    labels, probabilities = predictions.labels, predictions.probabilities
+    title = _title(results["split"], results, results["seen"], latents)
+    calibration = calibrate(predictions.labels, predictions.probabilities)
     counts, intervals = np.array(results["confusion_matrix"]), results["intervals_95"]
     report, attention = results["classification_report"], results["attention"]
+    by_chance = results["ece_if_calibrated"]
     pictures: dict[str, Callable[[Path], object]] = {
         CONFUSION_FILE: lambda path: draw_confusion_matrix(counts, title, path),
         CLASSES_FILE: lambda path: figures.draw_class_metrics(report, intervals, title, path),
-        CONFIDENCE_FILE: lambda path: figures.draw_confidence(labels, probabilities, calibration, title, path),
+        CONFIDENCE_FILE: lambda path: figures.draw_confidence(predictions, calibration, by_chance, title, path),
         MEAN_ATTENTION_FILE: lambda path: _draw_mean_attention(attention, results["split"], path),
         SAMPLE_FILE.format("*"): lambda path: draw_samples(path.parent),
     }
@@ -206,17 +214,21 @@ def _evaluated_checkpoint(checkpoint: Checkpoint, predictions: Predictions) -> E
     }
 
 
-def latest_evaluation(folder: Path) -> Path | None:
-    """Finds the last of evaluation/, evaluation_2/, ... in a folder that holds results; None if there is none."""
-    found = [path for path in folder.glob("evaluation*") if (path / RESULTS_FILE).is_file()]
-    return max(found, key=lambda path: (len(path.name), path.name), default=None)
+def evaluations_in(folder: Path) -> list[Path]:
+    """Finds evaluation/, evaluation_2/, ... in a folder that hold results, the last first.
+
+    Folders of other names, such as evaluation_train/, are of other rows.
+    """
+    found = [path for path in folder.glob("evaluation*") if re.fullmatch(r"evaluation(_\d+)?", path.name)]
+    with_results = [path for path in found if (path / RESULTS_FILE).is_file()]
+    return sorted(with_results, key=lambda path: (len(path.name), path.name), reverse=True)
 
 
-def _copies(latents: LatentSet, predicted: np.ndarray, training: Collection[str] | None) -> Copies | None:
-    """Counts the rows that show a training picture, and computes the metrics without them; None if not known."""
-    if training is None:
+def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str] | None) -> Copies | None:
+    """Counts the rows that show one of the pictures, and computes the metrics without them; None if not known."""
+    if pictures is None:
         return None
-    known = {digest for digest in training if digest}
+    known = {digest for digest in pictures if digest}
     copy = np.array([digest in known for digest in latents.sha256])
     without: Scores | None = None
     if copy.any() and not copy.all():

@@ -10,6 +10,8 @@ import numpy as np
 
 from fervit.emotions import EMOTIONS
 from fervit.evaluation.comparison import Compared
+from fervit.evaluation.predictions import Predictions
+from fervit.evaluation.results import CalibratedError
 from fervit.evaluation.statistics import Calibration
 from fervit.plotting import plain, save
 
@@ -51,20 +53,20 @@ def draw_class_metrics(
 
 
 def draw_confidence(
-    labels: np.ndarray, probabilities: np.ndarray, calibration: Calibration, title: str, path: Path
+    predictions: Predictions, calibration: Calibration, by_chance: CalibratedError, title: str, path: Path
 ) -> None:
     """Draws histograms of the confidence of right and wrong predictions, and a reliability diagram.
 
     Args:
-        labels: the true classes, integers [n].
-        probabilities: the predictions, float [n, 7].
+        predictions: the predictions.
         calibration: from `calibrate`.
+        by_chance: from `ece_if_calibrated`.
         title: the title of the picture.
         path: the path of the PNG.
     """
     from matplotlib.figure import Figure
 
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    confidence, right = predictions.probabilities.max(axis=1), predictions.predicted == predictions.labels
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, middle = figure.subplots(1, 2)
     bins = np.linspace(0, 1, 26)
@@ -85,7 +87,8 @@ def draw_confidence(
     middle.set_ylim(0, 1)
     middle.set_xlabel("mean confidence")
     middle.set_ylabel("share that is right")
-    middle.set_title(f"reliability, ECE {calibration.ece:.3f} (0 is perfect)", fontsize=11)
+    expected = f"if calibrated: {by_chance['mean']:.3f}, 95 % below {by_chance['quantile_95']:.3f}"
+    middle.set_title(f"reliability, ECE {calibration.ece:.3f} ({expected})", fontsize=11)
     figure.suptitle(plain(title))
     save(figure, path)
 
@@ -196,7 +199,6 @@ def draw_comparison(rows: Sequence[Compared], path: Path) -> None:
         "best": "#1f5f8b",
         "tie": "#5c9fcb",
         "worse": "#d1603d",
-        "more accurate": "#3f9b6b",
         "other rows": "#8a8a8a",
     }
     places = np.arange(len(rows))

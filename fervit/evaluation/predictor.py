@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,17 @@ from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import UNKNOWN
 from fervit.encoders.registry import Encoder, load_encoder
 from fervit.encoders.runner import EncoderRunner
-from fervit.errors import UserError
+from fervit.errors import JobError, UserError
 from fervit.evaluation.evaluate import probabilities_of
-from fervit.files import JsonObject
+from fervit.files import JsonObject, first_line
+from fervit.gpu import device_at_hand
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.pictures import read_picture, reason_of, resize
+from fervit.training.failure import is_out_of_memory
 
-BATCH_SIZE = {"cpu": 4, "cuda": 64}
+BATCH_SIZES = {"cpu": (1, 4), "mps": (1, 4, 16), "cuda": (1, 4, 16, 64)}
+"""The numbers of pictures that may go through the encoder at once, on each device."""
 AT_ONCE = 256
 """The number of pictures that are held in memory at a time."""
 Picture = str | Path | np.ndarray
@@ -92,6 +97,9 @@ def load(
 def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encoder_type: str | None) -> Encoder:
     """Loads the encoder that a model was trained on, on a GPU if there is one.
 
+    It computes in the precision of those codes, except that a CPU takes float32 for float16, and a Mac's GPU for any:
+    the codes then differ by no more than what float16 rounds off in files.
+
     Args:
         checkpoint: the model.
         encoder_model: the checkpoint of the encoder; None for the demo encoder.
@@ -111,8 +119,10 @@ def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encod
     kind = encoder_type or (trained_on.encoder if trained_on else "psp")
     if trained_on and kind != trained_on.encoder:
         raise UserError(f"--encoder_type {kind}: the model was trained on codes of {trained_on}; give that encoder")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_at_hand(mps=True)
     precision = (trained_on and trained_on.precision) or "float32"
+    if device == "mps" or (device == "cpu" and precision == "float16"):
+        precision = "float32"
     encoder = load_encoder(kind, encoder_model, device, precision)
     found = encoder.fingerprint
     if trained_on and not found.same_codes(trained_on):
@@ -147,10 +157,9 @@ class TrainedModel(torch.nn.Module):
         self.network = checkpoint.model()
         self.labels = EMOTIONS
         self.config, self.encoder, self.data = checkpoint.config, checkpoint.encoder, checkpoint.data
-        self._detector, self._runner, self._size = detector, None, 0
-        if encoder is not None:
-            device = encoder.latent_avg.device.type
-            self._runner, self._size = EncoderRunner(encoder, BATCH_SIZE[device]), encoder.fingerprint.input_size
+        self._detector = detector
+        self._runner = _FittingRunner(encoder) if encoder is not None else None
+        self._size = encoder.fingerprint.input_size if encoder is not None else 0
         self.eval().requires_grad_(False)  # so that logits turn into arrays; gradients of the codes still flow
 
     def forward(self, codes_nld: Tensor | np.ndarray) -> Tensor:
@@ -170,6 +179,7 @@ class TrainedModel(torch.nn.Module):
 
         Raises:
             UserError: the model was loaded without an encoder.
+            JobError: memory runs out even for a single picture.
         """
         if self._runner is None:
             raise UserError("predict: needs the encoder; load the model with fervit.load(path, encoder_model=...)")
@@ -190,7 +200,7 @@ class TrainedModel(torch.nn.Module):
         if not good:
             return predictions
         # Codes are rounded as in files, so that a face gets the same prediction here and in an evaluation.
-        codes = self._runner(np.stack([faces[i].pixels for i in good])).numpy().astype(np.float16)
+        codes = self._runner(np.stack([faces[i].pixels for i in good]))
         for i, row in zip(good, probabilities_of(self.network, codes), strict=True):
             predictions[i] = Prediction(
                 name=names[i],
@@ -214,6 +224,43 @@ class TrainedModel(torch.nn.Module):
             return _Prepared(pixels=aligned.pixels, box=tuple(map(float, aligned.box)), faces=aligned.faces)
         except Exception as error:  # a picture that cannot be read must not stop the others
             return _Prepared(pixels=np.empty(0), error=reason_of(error))
+
+
+class _FittingRunner:
+    """Encodes pictures in batches that fit their number, and smaller ones where memory is short."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._runner: EncoderRunner | None = None
+        self._sizes = BATCH_SIZES[encoder.latent_avg.device.type]
+        self._lock = threading.Lock()
+
+    def __call__(self, pixels_nhwc: np.ndarray) -> np.ndarray:
+        """Encodes uint8 RGB pictures [n, size, size, 3] into codes, float16 [n, seq_len, latent_dim].
+
+        Raises:
+            JobError: memory runs out even for a single picture.
+        """
+        with self._lock:
+            while True:
+                size = next((size for size in self._sizes if size >= len(pixels_nhwc)), self._sizes[-1])
+                try:
+                    return self._of_size(size)(pixels_nhwc).numpy()
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    if size == self._sizes[0]:
+                        raise JobError(f"predict: memory is short even for one picture ({first_line(error)})") from None
+                self._runner, self._sizes = None, tuple(smaller for smaller in self._sizes if smaller < size)
+                gc.collect()
+                if torch.cuda.is_initialized():
+                    torch.cuda.empty_cache()
+
+    def _of_size(self, size: int) -> EncoderRunner:
+        if self._runner is None or self._runner.batch_size != size:
+            self._runner = None  # frees its memory first
+            self._runner = EncoderRunner(self._encoder, size, dtype=torch.float16)
+        return self._runner
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from fervit.files import JsonObject
 
@@ -30,8 +30,16 @@ class DetailedScores(Scores):
     """Counts [7][7]; rows are true classes, columns are predicted classes."""
 
 
+class CalibratedError(TypedDict):
+    """The calibration error (ECE) of a perfectly calibrated model with the same confidences on as many rows."""
+
+    mean: float
+    quantile_95: float
+    """The value below which it stays in 95 % of the cases."""
+
+
 class Copies(TypedDict):
-    """The rows whose picture the model was trained on."""
+    """The rows whose picture is in another split as well."""
 
     n: int
     """The number of these rows."""
@@ -77,10 +85,17 @@ class EvaluationResults(DetailedScores):
     """"train" or "val" if the model was trained on these rows or chosen by them, else None."""
     ece: float
     """The expected calibration error."""
+    ece_if_calibrated: NotRequired[CalibratedError]
+    """Earlier versions have not written it."""
     intervals_95: dict[str, list[float]]
     """The 95 % interval [low, high] of each metric, and of the F1 of each class as `f1_<emotion>`."""
     copies_of_training: Copies | None
     """None if the training pictures were not at hand."""
+    copies_of_validation: NotRequired[Copies | None]
+    """None if the validation pictures were not at hand. Earlier versions have not written it."""
+    looks_of_others: NotRequired[int | None]
+    """The number of earlier looks at the split in which other models were evaluated; None if it was not a look at a
+    split that the model has not seen. Earlier versions have not written it."""
     attention: MeanAttention
     checkpoint: EvaluatedCheckpoint
     checkpoint_path: str | None

@@ -1,20 +1,18 @@
-"""Metrics of predictions, computed by scikit-learn, with their bootstrap intervals and the calibration."""
+"""Metrics of predictions, computed by scikit-learn, and their calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix, f1_score, recall_score
 
 from fervit.emotions import EMOTIONS, NUM_EMOTIONS
-from fervit.evaluation.results import DetailedScores
-from fervit.training.metrics import f1_of_classes, metrics_of_counts
+from fervit.evaluation.results import CalibratedError, DetailedScores, EvaluationResults
 
 LABELS = list(range(NUM_EMOTIONS))
 CALIBRATION_BINS = 15
-RESAMPLES, CONFIDENCE = 2000, 0.95
+SIMULATIONS = 1000
 
 
 def describe(labels: np.ndarray, predicted: np.ndarray) -> DetailedScores:
@@ -46,34 +44,6 @@ def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def bootstrap_intervals(counts: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
-    """Computes 95 % percentile intervals [low, high] of the metrics, and of the F1 of each class as `f1_<emotion>`.
-
-    Rows are resampled with replacement (Efron, "Bootstrap methods", 1979). Since these metrics depend on the confusion
-    matrix alone, its cells are resampled from the multinomial distribution that follows from this. An interval covers
-    the choice of the faces for this one model. It does not cover what another seed of the training would change.
-
-    Args:
-        counts: the confusion matrix, integers [7, 7]; rows are true classes.
-        seed: the seed of the resampling.
-    """
-    n = int(counts.sum())
-    drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=RESAMPLES)
-    values: dict[str, list[float]] = {}
-    for sample in drawn.reshape(-1, *counts.shape):
-        classes = zip(EMOTIONS, f1_of_classes(sample), strict=True)
-        for name, value in (*metrics_of_counts(sample).items(), *((f"f1_{emotion}", f1) for emotion, f1 in classes)):
-            values.setdefault(name, []).append(float(value))
-    return {name: percentile_interval(column) for name, column in values.items()}
-
-
-def percentile_interval(values: Sequence[float]) -> list[float]:
-    """Computes the interval [low, high] that holds the central 95 % of resampled values."""
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values, [tail, 100 - tail]).tolist()
-    return [low, high]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """The confidence and the accuracy of predictions in 15 bins of equal width.
@@ -98,9 +68,45 @@ def calibrate(labels: np.ndarray, probabilities: np.ndarray) -> Calibration:
     """Computes the calibration of probabilities [n, 7] for true classes [n]."""
     confidence = probabilities.max(axis=1).astype(float)
     right = (probabilities.argmax(axis=1) == labels).astype(float)
-    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    bins = _bins(confidence)
     counts, confidences, rights = (
         np.bincount(bins, weights=weights, minlength=CALIBRATION_BINS) for weights in (None, confidence, right)
     )
     each = np.maximum(counts, 1)
     return Calibration(counts=counts, confidence=confidences / each, accuracy=rights / each)
+
+
+def ece_if_calibrated(probabilities: np.ndarray, seed: int = 0) -> CalibratedError:
+    """Computes the calibration error that a perfectly calibrated model with these confidences would show.
+
+    It is not 0: the fewer rows, the further the share of right ones in a bin is from their confidence by chance. Each
+    prediction is right or wrong by a draw with its confidence, a thousand times (consistency resampling: Broecker and
+    Smith, "Increasing the reliability of reliability diagrams", 2007; Vaicenavicius et al., "Evaluating model
+    calibration in classification", 2019).
+
+    Args:
+        probabilities: the predictions, float [n, 7].
+        seed: the seed of the draws.
+    """
+    confidence = probabilities.max(axis=1).astype(float)
+    order = np.argsort(_bins(confidence), kind="stable")
+    confidence, rng = confidence[order], np.random.default_rng(seed)
+    _, starts = np.unique(_bins(confidence), return_index=True)
+    errors = []
+    for _ in range(SIMULATIONS):
+        surplus = (rng.random(len(confidence)) < confidence) - confidence
+        errors.append(float(np.abs(np.add.reduceat(surplus, starts)).sum() / len(confidence)))
+    return {"mean": float(np.mean(errors)), "quantile_95": float(np.quantile(errors, 0.95))}
+
+
+def ece_in_words(metrics: EvaluationResults) -> str:
+    """Writes the calibration error beside that of a calibrated model, as "ECE 0.140 (a calibrated model: 0.138)"."""
+    by_chance = metrics.get("ece_if_calibrated")
+    words = f"ECE {metrics['ece']:.3f}"
+    return words if by_chance is None else f"{words} (a calibrated model: {by_chance['mean']:.3f})"
+
+
+def _bins(confidence: np.ndarray) -> np.ndarray:
+    """The bin of each confidence, integers [n]."""
+    found: np.ndarray = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    return found

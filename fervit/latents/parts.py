@@ -37,7 +37,11 @@ def leftovers(folder: str) -> list[str]:
     filesystem, inner = locate(folder)
     if not isinstance(filesystem, pafs.LocalFileSystem):
         return []
-    return [child_of(inner, name) for name in _list(filesystem, inner) if name.startswith((".part-", "._errors"))]
+    return [
+        child_of(inner, name)
+        for name in _list(filesystem, inner)
+        if name.startswith((".part-", "._errors", "._float32"))
+    ]
 
 
 def encoder_in(folder: str) -> EncoderFingerprint | None:

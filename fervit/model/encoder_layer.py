@@ -41,7 +41,8 @@ class SelfAttention(nn.Module):
         qkv = F.linear(tokens_btd, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(batch, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         dropping = self.training and self.dropout.p > 0
-        if self.fused and not (dropping and q.device.type == "cpu"):  # the kernel would use another dropout
+        # On the CPU, the kernel would use another dropout; on a GPU, that of torch 2.6 to 2.9 refuses an empty batch.
+        if self.fused and batch > 0 and not (dropping and q.device.type == "cpu"):
             mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout.p if dropping else 0.0)
         else:
             attention = self.attend(q @ k.transpose(-2, -1) / math.sqrt(dim // self.heads))

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from fervit.evaluation.results import Copies
+from fervit.latents.looks import others_in_words
 from fervit.model import count_weights
 from fervit.progress import clock
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import label
 from fervit.report.results import Results
+from fervit.search.outcome.sealed import SealedLook
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
 
@@ -36,11 +38,16 @@ def answer(results: Results) -> Section:
         return section
     if results.evaluation is not None:
         section.cards += _evaluation_cards(results.evaluation, results.evaluated)
+        section.cards += _seed_cards(results.look)
     if chosen is not None:
         section.cards += _validation_cards(results, chosen)
         section.texts.append(_sentence(results, chosen))
+        if against := results.against_baseline():
+            section.texts.append(against)
     section.cards += _cost_cards(results)
     section.notes += _ties(results)
+    section.notes += [f"Ended early: {why}." for why in results.ended_early]
+    section.notes += _not_compared(results)
     if results.kind == "sweep":
         section.tables.append(_baselines(results))
         section.tables += _confirmation(results)
@@ -63,6 +70,18 @@ def _ties(results: Results) -> list[str]:
     return ["No other confirmed trial comes within the noise of the seeds."] if len(results.confirmed) > 1 else []
 
 
+def _not_compared(results: Results) -> list[str]:
+    """The configurations that could not be compared fairly, since reruns failed or were stopped."""
+    notes = [
+        f"Of trial {one.record.number}, {one.missing} of {one.missing + len(one.values)} reruns failed or were "
+        "stopped, so it is ranked after those of which none did."
+        for one in results.confirmed
+        if one.missing and results.state == "finished"
+    ]
+    left_out = (f"trial {record.number}" for record in results.left_out)
+    return notes + [f"Left out is {name}: none of its reruns with fresh seeds finished." for name in left_out]
+
+
 def _looks(results: Results) -> list[str]:
     """How often the test split was opened."""
     if results.kind != "sweep" or results.evaluation is None or results.evaluation["split"] != "test":
@@ -70,7 +89,8 @@ def _looks(results: Results) -> list[str]:
     if not results.looks:
         return ["No look at it is recorded."]
     looks = "once, after the choice was frozen" if len(results.looks) == 1 else f"{len(results.looks)} times"
-    return [f"The test split was opened {looks}."]
+    others = others_in_words((results.look.others if results.look is not None else None) or 0)
+    return [f"The test split was opened {looks}.", *([f"On the test split: {others}."] if others else [])]
 
 
 def _nothing(results: Results) -> str:
@@ -104,9 +124,23 @@ def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
     for name, words in (("f1_macro", "macro-F1"), ("accuracy", "accuracy")):
         low, high = intervals[name]
         cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", f"95 %: {low:.3f} to {high:.3f}"))
-    cards.append(Card(f"calibration error, {split}", f"{results['ece']:.3f}", "ECE; 0 is perfect"))
-    cards.append(Card(f"faces, {split}", str(results["n"]), _about_copies(results["copies_of_training"])))
+    by_chance = results.get("ece_if_calibrated")
+    note = "ECE" if by_chance is None else f"ECE; a calibrated model of these confidences: {by_chance['mean']:.3f}"
+    cards.append(Card(f"calibration error, {split}", f"{results['ece']:.3f}", note))
+    about = [_about_copies(results["copies_of_training"])]
+    of_validation = results.get("copies_of_validation")
+    if of_validation and of_validation["n"]:
+        about.append(f"{of_validation['n']} of validation faces")
+    cards.append(Card(f"faces, {split}", str(results["n"]), "; ".join(about)))
     return cards
+
+
+def _seed_cards(look: SealedLook | None) -> list[Card]:
+    """The mean and the spread of the runs with fresh seeds on the test split."""
+    if look is None or not look.seeds_text:
+        return []
+    note = "mean ± standard deviation over the seeds"
+    return [Card(f"macro-F1, test, {len(look.seeds)} fresh seeds", look.over_seeds("f1_macro"), note)]
 
 
 def _about_copies(copies: Copies | None) -> str:
@@ -132,7 +166,11 @@ def _validation_cards(results: Results, chosen: TrialRecord) -> list[Card]:
     value = value._replace(note=f"{value.note}; the best of its runs, so optimistic")
     return [
         value,
-        Card(f"{name}, {len(again.values)} fresh seeds", again.text, "mean, 95 % interval"),
+        Card(
+            f"{name}, {len(again.values)} fresh seeds",
+            again.text,
+            "mean, 95 % interval of the seeds alone; each run's best epoch, so optimistic",
+        ),
     ]
 
 
@@ -203,7 +241,7 @@ def _confirmation(results: Results) -> list[Table]:
         Table(
             caption="Confirmation: the best of the search, trained again with fresh seeds; "
             f"the {highest} mean is chosen",
-            headings=["", "in the search", "fresh seeds", "mean, 95 % interval"],
+            headings=["", "in the search", "fresh seeds", "mean, 95 % interval of the seeds alone"],
             rows=rows,
         )
     ]

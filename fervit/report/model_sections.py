@@ -91,7 +91,7 @@ def provenance(results: Results) -> Section:
     section, environment = Section(id="provenance", title="Made from"), results.environment
     rows = [*_data(results), *_machine(results)]
     for i, look in enumerate(results.looks, start=1):
-        rows.append([f"look {i} at the test split", f"{look['opened']}, trial {look['trial']}, epoch {look['epoch']}"])
+        rows.append([f"look {i} at the test split", f"{look.opened}, trial {look.trial}, epoch {look.epoch}"])
     section.tables.append(Table(caption="Versions, data, hardware", headings=["", ""], rows=rows))
     if environment.get("command"):
         command = shlex.join(["python", *map(str, environment["command"])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,29 +12,25 @@ from typing import Literal
 from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import RESULTS_FILE, latest_evaluation
+from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.files import JsonObject, is_locked
 from fervit.report.earlier_scripts import trial_of
+from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
-from fervit.search.outcome.confirm import Confirmed, choose, confirmations
-from fervit.search.outcome.sealed import read_looks
+from fervit.search.outcome.baseline import baseline_name, baseline_of, is_guide
+from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain
+from fervit.search.outcome.sealed import SealedLook, read_looks
 from fervit.search.records.events import Event
 from fervit.search.records.history import History
-from fervit.search.records.journal import read_journal
+from fervit.search.records.journal import JournalReader
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.search_space import DEFAULTS, SearchSpace
+from fervit.search.space.search_space import SearchSpace
 from fervit.training.objective import Metric
 
 RESULTS_KEYS = {"split", "seen", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
-NOT_OF_THE_GUIDE = ("seed", "epochs", "seq_len", "latent_dim", "precision", "use_class_weights")
-"""The hyperparameters that are ignored when a configuration is compared with that of the guide.
-
-"The guide" is the training guide of the original LatentViT scripts. It recommends class weights, so a configuration
-counts as the guide's with and without them.
-"""
 State = Literal["running", "interrupted", "finished"]
 
 
@@ -51,18 +48,26 @@ class Results:
     """The trials of a search, sorted by their numbers. A training run is represented as a single trial."""
     reruns: list[TrialRecord] = field(default_factory=list)
     """The reruns of trials with fresh seeds."""
-    events: list[Event] = field(default_factory=list)
+    events: Iterable[Event] = ()
+    """The events of a sweep in order, which are read from the journal each time."""
+    timing: Timing = field(default_factory=Timing)
+    ended_early: list[str] = field(default_factory=list)
+    """Why the search and the confirmation ended before their last trial, if they did."""
     chosen: TrialRecord | None = None
     """The trial or rerun with the best model; None before the first epoch."""
     confirmed: list[Confirmed] = field(default_factory=list)
     ties: list[Confirmed] = field(default_factory=list)
+    left_out: list[TrialRecord] = field(default_factory=list)
+    """The trials that were to be confirmed, but of which no rerun with a fresh seed finished."""
     evaluation: JsonObject | None = None
     evaluation_dir: Path | None = None
     environment: JsonObject = field(default_factory=dict)
     model: JsonObject = field(default_factory=dict)
     """The arguments of `LatentViT` for the chosen model."""
-    looks: list[JsonObject] = field(default_factory=list)
+    looks: list[SealedLook] = field(default_factory=list)
     """The record of every evaluation on the test split."""
+    look: SealedLook | None = None
+    """The look at the test split that `evaluation` is the result of; None if it is not of a look."""
     evaluated: str = ""
     """The run that was evaluated, if it is not the chosen one; "" otherwise."""
     remarks: list[str] = field(default_factory=list)
@@ -81,12 +86,24 @@ class Results:
     def is_guide(self, record: TrialRecord) -> bool:
         """Returns whether a trial has the configuration of the guide, from which the defaults of fervit come."""
         assert self.space is not None
-        config = self.space.config(record.params).to_json()
-        return all(config[name] == value for name, value in DEFAULTS.items() if name not in NOT_OF_THE_GUIDE)
+        return is_guide(self.space, record)
 
     def confirmation_of(self, record: TrialRecord) -> Confirmed | None:
         """Returns the confirmation of a trial; None if the trial was not confirmed."""
         return next((one for one in self.confirmed if one.record.number == record.number), None)
+
+    def against_baseline(self) -> str:
+        """Returns a sentence that compares the chosen configuration with the baseline; "" without a comparison."""
+        if self.space is None or self.chosen is None:
+            return ""
+        baseline = baseline_of(self.space, ranked(self.records, self.metric))
+        reference = self.confirmation_of(baseline) if baseline is not None else None
+        winner = self.confirmation_of(self.chosen)
+        if winner is None or reference is None or winner is reference:
+            return ""
+        compared = gain(winner, reference, self.confirmed, self.metric)
+        name = baseline_name(self.space, reference.record)
+        return f"{compared.sentence(name)}, in the mean {self.metric.name} of fresh seeds."
 
     def warm_start(self, record: TrialRecord) -> int | None:
         """Returns the number of a trial among the warm starts, from 1; None if the sampler suggested it."""
@@ -94,13 +111,38 @@ class Results:
         return record.number + 1 if record.number < len(self.space.search.warm_start) else None
 
 
-def read_results(folder: Path, *, evaluation: Path | None = None, running: bool | None = None) -> Results:
+class SweepReading:
+    """What has been read of a sweep's journal. `update` reads on where the last reading ended.
+
+    Args:
+        path: the path of the journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.events = JournalReader(path)
+        self.history, self.timing = History(), Timing()
+
+    def update(self) -> None:
+        """Reads the events that were added since the last reading."""
+        for event in self.events.new():
+            self.history.apply(event)
+            self.timing.apply(event)
+
+
+def read_results(
+    folder: Path,
+    *,
+    evaluation: Path | None = None,
+    running: bool | None = None,
+    reading: SweepReading | None = None,
+) -> Results:
     """Reads a folder of results.
 
     Args:
         folder: the folder of a sweep or a training run, or the output folder of launch/evaluate.py.
         evaluation: the output folder of launch/evaluate.py for a run; None for `evaluation/` in the run's folder.
         running: whether a command is working in the folder; None to find out from its lock.
+        reading: what an earlier call has read of the sweep, to read on from there; None reads all.
 
     Raises:
         UserError: the folder holds no results, lacks a file, or has a damaged file.
@@ -110,7 +152,7 @@ def read_results(folder: Path, *, evaluation: Path | None = None, running: bool 
         raise UserError(f"{folder}: there is no such folder; give one of experiments/, or what evaluate.py wrote")
     files = SweepFolder(folder)
     if files.space.is_file() or files.journal.is_file():
-        results = _sweep(folder, running)
+        results = _sweep(folder, running, reading or SweepReading(files.journal))
     elif _is_run(folder):
         results = _run(folder, running)
     elif (folder / RESULTS_FILE).is_file():
@@ -130,13 +172,13 @@ def read_results(folder: Path, *, evaluation: Path | None = None, running: bool 
     return results
 
 
-def _sweep(folder: Path, running: bool | None) -> Results:
+def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results:
     files = SweepFolder(folder)
     for path in (files.space, files.journal, files.environment):
         if not path.is_file():
             raise UserError(f"{folder}: lacks {path.name}, which every sweep has; copy the whole folder of the sweep")
-    space, events = files.read_space(), read_journal(files.journal)
-    history = History(events)
+    space, history = files.read_space(), reading.history
+    reading.update()
     everything = list(history.records.values())
     records = sorted((r for r in everything if r.purpose == "search"), key=lambda record: record.number)
     reruns = [record for record in everything if record.purpose != "search"]
@@ -149,7 +191,10 @@ def _sweep(folder: Path, running: bool | None) -> Results:
         metric=space.metric,
         records=records,
         reruns=reruns,
-        events=events,
+        events=reading.events,
+        timing=reading.timing,
+        ended_early=[end.why for end in history.ends.values()],
+        remarks=[remark for remark in (*reading.events.remarks, history.remark) if remark],
         environment=_json(files.environment),
         looks=read_looks(files),
     )
@@ -157,14 +202,12 @@ def _sweep(folder: Path, running: bool | None) -> Results:
     if not ranking:
         return results
     results.chosen = ranking[0]
-    results.confirmed = confirmations(ranking[: space.confirm.top], reruns, space.metric)
+    results.confirmed = confirmations(candidates(ranking, reruns, space), reruns, space.metric)
     if results.state == "finished":
         _take_choice(results, history, files)
     results.model = space.config(results.chosen.params).model() | {"seq_len": _seq_len(results.environment)}
-    latest = latest_evaluation(folder)
-    if latest is not None and results.state == "finished":
-        _take_evaluation(results, latest)
-        _compare_with_chosen(results)
+    if results.state == "finished":
+        _take_sealed(results, files)
     return results
 
 
@@ -183,6 +226,7 @@ def _take_choice(results: Results, history: History, files: SweepFolder) -> None
     best = [of_number[number] for number in choice.confirmed]
     results.confirmed = confirmations(best, results.reruns, results.metric)
     results.ties = [one for one in results.confirmed if one.record.number in choice.ties]
+    results.left_out = [of_number[number] for number in choice.left_out]
 
 
 def _run(folder: Path, running: bool | None) -> Results:
@@ -270,19 +314,49 @@ def _take_evaluation(results: Results, folder: Path, *, required: bool = False) 
     results.evaluation, results.evaluation_dir = content, folder
 
 
-def _compare_with_chosen(results: Results) -> None:
-    """Adds a remark if the test split was opened for another run than the one that is chosen now."""
-    if not results.looks or results.chosen is None or results.evaluation is None:
+def _take_sealed(results: Results, files: SweepFolder) -> None:
+    """Reads the sweep's own evaluation: that of the look at the test split for the chosen run, or else of the last.
+
+    Other evaluations in the folder, such as those that launch/evaluate.py wrote there, are not the sweep's result.
+    """
+    best = results.chosen.best(results.metric) if results.chosen is not None else None
+    if results.chosen is None or best is None:
         return
-    look, best = results.looks[-1], results.chosen.best(results.metric)
-    assert best is not None
-    if (look["trial"], look["seed"], look["epoch"]) != (results.chosen.number, results.chosen.seed, best.epoch):
-        results.evaluated = f"trial {look['trial']}, seed {look['seed']}"
+    chosen, looks = results.chosen, results.looks
+    number = next((i for i, look in enumerate(looks) if look.complete and look.is_of(chosen, best.epoch)), None)
+    of_chosen = number is not None or not looks
+    if number is None:
+        number = max((i for i, look in enumerate(looks) if look.complete), default=0)
+    _take_evaluation(results, files.evaluation(number + 1))
+    if results.evaluation is None:
+        return
+    results.look = looks[number] if looks else None
+    evaluated = str(results.evaluation["checkpoint"]["fingerprint"])
+    sealed = results.look.checkpoint if results.look is not None else ""
+    if (sealed and sealed != evaluated) or (of_chosen and not _is_exported(files, evaluated)):
         results.remarks.append(
-            f"The evaluation is of {results.evaluated}, for which the test split was opened on {look['opened'][:10]}. "
+            f"{results.evaluation_dir}: is the evaluation of another model than the one that the sweep evaluated; "
+            "copy the folder of the sweep again"
+        )
+        results.evaluation = results.evaluation_dir = results.look = None
+    elif not of_chosen:
+        look = looks[number]
+        results.evaluated = f"trial {look.trial}, seed {look.seed}"
+        results.remarks.append(
+            f"The evaluation is of {results.evaluated}, for which the test split was opened on {look.opened[:10]}. "
             "Another run has been chosen since, and the test split stays closed; --second_look opens it again and "
             "records that."
         )
+
+
+def _is_exported(files: SweepFolder, fingerprint: str) -> bool:
+    """Returns whether best/ holds this model; also True if it holds none that can be read."""
+    if not (files.best / BEST_MODEL).is_file():
+        return True
+    try:
+        return load_checkpoint(files.best).fingerprint == fingerprint
+    except UserError:
+        return True
 
 
 def _check_model(results: Results, *, required: bool) -> None:

@@ -9,7 +9,6 @@ from fervit.report.plots import parameters as parameter_plots
 from fervit.report.plots.importance import FEWEST, importances
 from fervit.report.plots.plot import label
 from fervit.report.results import Results
-from fervit.report.times import account
 from fervit.search.records.ranking import failures_by_kind, ranked
 from fervit.search.records.record import params_text, short
 
@@ -52,10 +51,11 @@ def trials(results: Results) -> Section | None:
         return None
     everything = [*results.records, *results.reruns]
     ranking = ranked(everything, results.metric)
-    rest = [record for record in everything if record not in ranking]
+    in_ranking = {id(record) for record in ranking}
+    rest = [record for record in everything if id(record) not in in_ranking]
     names = list(dict.fromkeys((results.metric.name, "f1_macro", "accuracy", "val_loss")))
     rows = []
-    for rank, record in enumerate([*ranking, *rest], start=1):
+    for rank, record in enumerate([*ranking, *rest][:SHOWN_TRIALS], start=1):
         best = record.best(results.metric)
         name = f"{label(record)} (chosen)" if record is results.chosen else label(record)
         row = [name, str(rank) if rank <= len(ranking) else "", record.state]
@@ -65,12 +65,12 @@ def trials(results: Results) -> Section | None:
     table = Table(
         caption="All trials, best first; a heading sorts",
         headings=["trial", "rank", "state", "best epoch", *names, "epochs", "seconds", *results.parameters],
-        rows=rows[:SHOWN_TRIALS],
+        rows=rows,
         sortable=True,
     )
     section = Section(id="trials", title="All trials", tables=[table])
-    if len(rows) > SHOWN_TRIALS:
-        section.texts.append(f"The first {SHOWN_TRIALS} of {len(rows)}; leaderboard.csv has all.")
+    if len(everything) > SHOWN_TRIALS:
+        section.texts.append(f"The first {SHOWN_TRIALS} of {len(everything)}; leaderboard.csv has all.")
     return section
 
 
@@ -113,7 +113,9 @@ def time(results: Results) -> Section | None:
     if results.kind != "sweep":
         return None
     train_rows = results.environment.get("data", {}).get("train", {}).get("rows", 0)
-    times = account(results.events, [*results.records, *results.reruns], train_rows)
+    records, space = [*results.records, *results.reruns], results.space
+    fractions = {run.name: space.config(run.params).data_fraction for run in records} if space is not None else {}
+    times = results.timing.account(records, train_rows, fractions)
     if times is None:
         return None
     section = Section(id="time", title="Where the time went")
@@ -124,7 +126,7 @@ def time(results: Results) -> Section | None:
         "starting, saving, deciding": times.starting,
         "no trial in the slot": times.idle,
     }
-    gpus = results.space.trial.gpus * results.space.trial.workers if results.space else 0
+    gpus = results.space.trial.gpus_each * results.space.trial.workers if results.space else 0
     hours = f", {gpus * (whole - times.idle) / 3600:.2f} GPU-hours asked for" if gpus else ""
     section.texts.append(f"{clock(times.elapsed)} in all with {times.slots} trials at once{hours}.")
     section.tables.append(

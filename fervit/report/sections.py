@@ -9,6 +9,7 @@ from fervit.report.model_sections import attention, model, provenance, wrong
 from fervit.report.results import Results
 from fervit.report.search_sections import curves, failures, parameters, pareto, time, trials
 from fervit.search.records.ranking import counts_by_state
+from fervit.search.splits import copies_in_words
 
 
 def sections_of(results: Results, data_root: str | None = None) -> list[Section]:
@@ -61,6 +62,9 @@ def warnings_of(results: Results) -> list[str]:
         found.append("The encoder is fervit's demo with UNTRAINED random weights: this shows the way, not a result.")
     if results.evaluation is not None and results.evaluation["seen"] is not None:
         found.append(f"The evaluation is optimistic. {SEEN[results.evaluation['seen']]}.")
+    copies = results.environment.get("copies") or {}
+    if any(copies.values()):
+        found.append(f"{copies_in_words(copies)[0].upper()}{copies_in_words(copies)[1:]}.")
     if len(results.looks) > 1:
         found.append(f"The test split was opened {len(results.looks)} times: the last choice knew the earlier results.")
     return found

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from fervit.files import JsonObject, write_text
 from fervit.report.html import Section
-from fervit.report.results import Results, read_results
+from fervit.report.results import Results, SweepReading, read_results
 from fervit.report.sections import sections_of, subtitle_of, title_of, warnings_of
 from fervit.version import __version__
 
@@ -20,7 +20,12 @@ HERE = Path(__file__).parent
 
 
 def write_report(
-    folder: Path, *, evaluation: Path | None = None, data_root: str | None = None, running: bool | None = None
+    folder: Path,
+    *,
+    evaluation: Path | None = None,
+    data_root: str | None = None,
+    running: bool | None = None,
+    reading: SweepReading | None = None,
 ) -> Path:
     """Writes `report.html` into a folder of results, whole or not at all, and returns its path.
 
@@ -30,11 +35,12 @@ def write_report(
         data_root: the data root of the faces, to show those that the model gets wrong; None for the one that
             launch/encode.py read.
         running: whether the sweep or run is still running; None finds out by its lock.
+        reading: what an earlier call has read of the sweep; None reads all of it.
 
     Raises:
         UserError: the folder holds no results or lacks a file, or a file is damaged.
     """
-    results = read_results(folder, evaluation=evaluation, running=running)
+    results = read_results(folder, evaluation=evaluation, running=running, reading=reading)
     path = folder / FILE
     write_text(path, render(results, sections_of(results, data_root)))
     return path

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from fervit.cluster.nodes import not_on
 from fervit.hardware import device_of
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
@@ -33,6 +34,7 @@ class TrainingJob:
         folder: the folder of the run. The workers write to it, so they must see it under the same path.
         local: whether Ray ends with this process.
         elsewhere: whether there are other nodes on which the training can continue when a node is taken away.
+        unusable: Ray's ids of the nodes whose GPUs cannot be used.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TrainingJob:
         *,
         local: bool = False,
         elsewhere: bool = False,
+        unusable: tuple[str, ...] = (),
     ) -> None:
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_S))
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -53,6 +56,7 @@ class TrainingJob:
         for path in (folder.events, folder.stop):
             path.unlink(missing_ok=True)
         self._local, self._elsewhere, self._workers, self._folder = local, elsewhere, workers, folder
+        self._unusable = unusable
         self._job: dict[str, Any] = {
             "config": config,
             "latents": (ray.put(train), ray.put(val)),
@@ -99,7 +103,10 @@ class TrainingJob:
             train_loop_config=self._job,
             torch_config=TorchConfig(backend="nccl" if needs_nccl else "gloo"),
             scaling_config=ScalingConfig(
-                num_workers=workers.workers, use_gpu=workers.gpu, resources_per_worker=resources
+                num_workers=workers.workers,
+                use_gpu=workers.gpu,
+                resources_per_worker=resources,
+                label_selector=(not_on(self._unusable) or None) if workers.gpu else None,
             ),
             run_config=RunConfig(
                 name="ray_train",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from fervit.cluster.job import is_prepared
 from fervit.errors import JobError, UserError
 from fervit.files import JsonObject, is_locked_file, locked, write_json
 from fervit.parsing import build
@@ -104,9 +105,14 @@ class RunFolder:
                 raise UserError(f"--resume {self.path}: a process of an earlier command still trains here; end it")
             yield
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the folder was made for a batch job in which no run has begun yet."""
+        return is_prepared(self.path, self.config)
+
     def remove_if_new(self) -> None:
-        """Removes the folder if no run has started in it."""
-        if not self.config.exists():
+        """Removes the folder if no run has started in it, unless it was made for a batch job."""
+        if not self.config.exists() and not self.prepared:
             shutil.rmtree(self.path)
 
 

@@ -23,20 +23,21 @@ class Workers:
     """Whether each process has a GPU of its own."""
 
 
-def place(cluster: Cluster, workers: int, use_gpu: bool | None) -> Workers:
+def place(cluster: Cluster, workers: int, use_gpu: bool | None, *, problem: str = "") -> Workers:
     """Divides the cluster among the workers.
 
     Args:
         cluster: the cluster, or this machine.
         workers: the number of processes that train together.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
+        problem: why GPUs cannot be used, which then do not count in `cluster`; "" if all can.
 
     Raises:
         UserError: the cluster has too few GPUs or CPUs.
     """
     where = "this cluster" if cluster.dashboard else "this machine"
     if use_gpu and cluster.gpus < 1:
-        raise UserError(f"--use_gpu: {where} has no GPU; leave it out to train on the CPU")
+        raise UserError(f"--use_gpu: {problem or f'{where} has no GPU'}; leave it out to train on the CPU")
     gpu = cluster.gpus >= 1 if use_gpu is None else use_gpu
     if gpu and workers > cluster.gpus:
         raise UserError(f"--workers {workers}: the cluster has {cluster.gpus:g} GPUs, and each worker needs one")

@@ -20,9 +20,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from fervit.cluster.gpus import GpuFacts, GpuLook, gpus_here, look_here
 from fervit.cluster.nodes import Cluster, Node
 from fervit.errors import JobError
-from fervit.hardware import device_of, usable_cpus
+from fervit.hardware import FORCED_DEVICE, device_of, usable_cpus
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
 from fervit.runs.placement import Workers
@@ -31,45 +32,53 @@ from fervit.training.config import TrainConfig
 MAX_FAILURES = 3
 """How many times a run continues by itself after its process died."""
 COMMAND = (
-    "import signal, sys; [signal.signal(number, signal.SIG_IGN) for number in (1, 2, 15)]; sys.path[:] = {path!r}; "
-    "from fervit.runs.process import serve; serve()"
+    "import signal as s, sys; [s.signal(number, s.SIG_IGN) for number in (s.SIGHUP, s.SIGINT, s.SIGTERM, s.SIGUSR1)]; "
+    "sys.path[:] = {path!r}; from fervit.runs.process import serve; serve(looks={looks})"
 )
 """The process ignores what asks it to end: the command answers, although schedulers send signals to all processes."""
 
 
 class WarmProcess:
-    """A Python process that imports what a training needs and then waits for a job."""
+    """A Python process that imports what a training needs and then waits for a job.
 
-    def __init__(self) -> None:
+    Args:
+        looks: whether it looks at its GPU before, which costs some of the GPU's memory.
+    """
+
+    def __init__(self, *, looks: bool = False) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND.format(path=[entry for entry in sys.path if isinstance(entry, str)])],
+            [
+                sys.executable,
+                "-c",
+                COMMAND.format(path=[entry for entry in sys.path if isinstance(entry, str)], looks=looks),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             process_group=0,  # keeps Ctrl-C from the process, since the command handles it
         )
-        self._gpus: int | None = None
+        self._machine: GpuLook | None = None
 
-    @property
-    def gpus(self) -> int:
-        """The number of GPUs that torch sees. The call waits until the process has imported torch.
+    def machine(self) -> GpuLook:
+        """Returns this machine as a cluster of one node, and what the process has found of its GPU.
+
+        The call waits until the process has imported torch.
 
         Raises:
             JobError: the process has ended.
         """
-        if self._gpus is None:
+        if self._machine is None:
             assert self._process.stdout is not None
             line = self._process.stdout.readline()
             if not line:
                 raise JobError(f"the training's process could not start ({self.last_words()}); start the command again")
-            self._gpus = int(json.loads(line)["gpus"])
-        return self._gpus
-
-    def machine(self) -> Cluster:
-        """Returns this machine as a cluster of one node."""
-        node = Node(address="this machine", cpus=usable_cpus(), gpus=self.gpus)
-        return Cluster(nodes=(node,), dashboard=None, started_here=True)
+            found = json.loads(line)
+            node = Node(address="this machine", cpus=usable_cpus(), gpus=found["gpus"])
+            cluster = Cluster(nodes=(node,), dashboard=None, started_here=True)
+            answers = {node.address: GpuFacts.from_json(found["facts"])} if found["facts"] else {}
+            self._machine = GpuLook.of(cluster, answers)
+        return self._machine
 
     def run(self, job: dict[str, Any]) -> int:
         """Sends the job to the process, waits for its end, and returns its exit status, negative after a signal."""
@@ -160,12 +169,16 @@ class ProcessJob:
         self.error = ChildProcessError(f"its process died {MAX_FAILURES + 1} times, the last time of {how}")
 
 
-def serve() -> None:
-    """The main function of the process: it imports torch, reads a job from standard input, and trains."""
-    import torch
+def serve(*, looks: bool = False) -> None:
+    """The main function of the process: it imports torch, reads a job from standard input, and trains.
 
+    Args:
+        looks: whether to look at the GPU first, if there is one.
+    """
     answer = os.fdopen(os.dup(1), "w")
-    print(json.dumps({"gpus": torch.cuda.device_count()}), file=answer, flush=True)
+    gpus = gpus_here()
+    facts = look_here().to_json() if looks and gpus and FORCED_DEVICE not in os.environ else None
+    print(json.dumps({"gpus": gpus, "facts": facts}), file=answer, flush=True)
     from fervit.runs.worker import WorkerJob, run_on_worker
 
     try:

@@ -7,7 +7,7 @@ notices that its machine will be taken away.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.preemption import is_leaving
+from fervit.gpu import memory_cap
 from fervit.latents import LatentSet
 from fervit.runs.state import Weights, checkpoint_of, copy_weights, load_state, save_state
 from fervit.training.data import DeviceLatents
@@ -33,16 +34,17 @@ class Saving:
     share: float
     """The largest share of the time that saving the state may take. If epochs are short, the state is thus not saved
     after each of them."""
-    best_at_once: bool
-    """Whether the best model is written at each improvement, and not only together with the state."""
+    best_share: float
+    """The largest share of the time that writing the best model may take, beside that after epochs that may be the
+    last ones; 0 writes it only together with the state."""
     at_end: bool
     """Whether the state is also saved after the last epoch."""
 
 
-RUN = Saving(share=0.1, best_at_once=False, at_end=True)
+RUN = Saving(share=0.1, best_share=0.0, at_end=True)
 """How a run of `train.py` saves."""
-TRIAL = Saving(share=0.02, best_at_once=True, at_end=False)
-"""How a trial saves. A sweep may end a trial after any epoch and then needs its best model."""
+TRIAL = Saving(share=0.02, best_share=0.03, at_end=False)
+"""How a trial saves. A sweep may end a trial after some epochs and then needs its best model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +66,13 @@ class Session:
         trainer: a new trainer of the configuration.
         files: the files of the training, on a disk that all its processes see; only the first process writes.
         saving: when the files are written.
+        decided_after: the epochs after which others may end the training, so that its best model must then be on disk;
+            None for any epoch.
     """
 
-    def __init__(self, trainer: Trainer, files: SessionFiles, saving: Saving) -> None:
+    def __init__(
+        self, trainer: Trainer, files: SessionFiles, saving: Saving, decided_after: Collection[int] | None = None
+    ) -> None:
         self.trainer = trainer
         self.on_epoch: Callable[[EpochResult], None] | None = None
         """Is called with the result of each epoch before the state is saved; None for no call."""
@@ -76,11 +82,14 @@ class Session:
         """Whether the training has been asked to stop. Its state is then saved."""
         self.leaving = False
         """Whether a machine of the training is about to be taken away. The state of the training is then saved."""
-        self._files, self._saving = files, saving
+        self.best_on_disk = 0
+        """The epoch whose weights the file of the best model holds; 0 before it is written. Only the first process
+        knows it. It may be of an earlier epoch than the best one, except after an epoch that may be the last."""
+        self._files, self._saving, self._decided_after = files, saving, decided_after
         self._writes = trainer.ranks.rank == 0
         self._best_weights: Weights = {}
-        self._best_saved = 0
         self._saved_at, self._seconds = time.monotonic(), 0.0
+        self._best_saved_at, self._best_seconds = self._saved_at, 0.0
 
     def restore(self) -> EpochResult | None:
         """Restores the saved state, if there is one, and returns the result of its last epoch; None if there is none.
@@ -99,7 +108,7 @@ class Session:
         self.trainer.load_state_dict(state["trainer"])
         self.saved_epoch, self._best_weights = self.trainer.epoch, state["best_weights"]
         if self._writes:
-            self._save_best()
+            self.save_best()
         return EpochResult.from_json(state["last"]) if state.get("last") else None
 
     def run_epoch(self) -> EpochResult | None:
@@ -139,21 +148,31 @@ class Session:
         trainer = self.trainer
         if trainer.improved:
             self._best_weights = copy_weights(trainer)
-            if self._saving.best_at_once:
-                self._save_best()
         started = time.monotonic()
         due = asked or started - self._saved_at > self._seconds / self._saving.share
         if self._saving.at_end if trainer.finished else due:
-            self._save_best()
+            self.save_best()
             save_state(self._files.last, trainer, self._best_weights, result)
             self.saved_epoch, self._saved_at = trainer.epoch, time.monotonic()
             self._seconds = self._saved_at - started
+        elif self._best_is_due():
+            self.save_best()
 
-    def _save_best(self) -> None:
+    def _best_is_due(self) -> bool:
+        if not self._saving.best_share:
+            return False
+        if self.trainer.finished or self._decided_after is None or self.trainer.epoch in self._decided_after:
+            return True
+        return time.monotonic() - self._best_saved_at > self._best_seconds / self._saving.best_share
+
+    def save_best(self) -> None:
+        """Writes the best model unless it is on disk. It must be called when others end the training."""
         best = self.trainer.best
-        if best is not None and best.epoch > self._best_saved:
+        if self._writes and best is not None and best.epoch > self.best_on_disk:
+            started = time.monotonic()
             save_checkpoint(checkpoint_of(self.trainer, self._best_weights), self._files.best)
-            self._best_saved = best.epoch
+            self.best_on_disk, self._best_saved_at = best.epoch, time.monotonic()
+            self._best_seconds = self._best_saved_at - started
 
 
 def prepare_process(
@@ -170,5 +189,6 @@ def prepare_process(
     """
     torch.set_num_threads(threads)
     if torch.device(device).type == "cuda" and memory_share < 1:
-        torch.cuda.set_per_process_memory_fraction(memory_share)
-    return DeviceLatents(train, device), DeviceLatents(val, device)
+        total = torch.cuda.mem_get_info(device)[1]
+        torch.cuda.set_per_process_memory_fraction(memory_cap(total, memory_share) / total)
+    return DeviceLatents(train, device, memory_share), DeviceLatents(val, device, memory_share)

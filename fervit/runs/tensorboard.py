@@ -27,7 +27,8 @@ TAGS = {
     "Learning_Rate": "lr",
     "Speed/images_per_second": "samples_per_second",
 }
-BEST = "hparam/best_f1_macro"
+BEST = "hparam/best_{}"
+"""The tag of the best value of the metric by which epochs are compared."""
 
 
 def log_epoch(writer: SummaryWriter, row: Mapping[str, Any]) -> None:
@@ -49,30 +50,32 @@ def log_classes(writer: SummaryWriter, confusion: np.ndarray, epoch: int) -> Non
     writer.add_figure("Confusion_Matrix", confusion_figure(confusion, f"validation, epoch {epoch}"), epoch)
 
 
-def open_writer(folder: Path, config: TrainConfig, epochs_done: int) -> SummaryWriter:
+def open_writer(folder: Path, config: TrainConfig, epochs_done: int, metric: str = "f1_macro") -> SummaryWriter:
     """Opens a writer, and writes the hyperparameters.
 
     Args:
         folder: the folder of the logs.
         config: the hyperparameters.
         epochs_done: the last epoch from which the training continues. Later epochs of an earlier process are hidden.
+        metric: the metric by which epochs are compared.
     """
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
     writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
-    experiment, start, _ = hparams(config.to_json(), {BEST: 0.0})
+    experiment, start, _ = hparams(config.to_json(), {BEST.format(metric): 0.0})
     for summary in (experiment, start):
         _add(writer, summary)
     return writer
 
 
-def log_best(writer: SummaryWriter, config: TrainConfig, value: float, epoch: int) -> None:
-    """Writes the best value for TensorBoard's table of hyperparameters."""
+def log_best(writer: SummaryWriter, config: TrainConfig, value: float, epoch: int, metric: str = "f1_macro") -> None:
+    """Writes the best value of the metric, and its epoch, for TensorBoard's table of hyperparameters."""
     from torch.utils.tensorboard.summary import hparams
 
-    writer.add_scalar(BEST, value, epoch)
-    _, _, end = hparams(config.to_json(), {BEST: value})
+    tag = BEST.format(metric)
+    writer.add_scalar(tag, value, epoch)
+    _, _, end = hparams(config.to_json(), {tag: value})
     _add(writer, end)
 
 

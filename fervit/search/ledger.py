@@ -9,32 +9,45 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from fervit.cluster.job import job_name
+from fervit.errors import UserError
 from fervit.files import first_line
 from fervit.search.policy.interfaces import Planned, StoppingRule, TrialSource
 from fervit.search.records.events import (
+    FORMAT,
+    EndedBy,
     EpochEnded,
     Event,
     ModelChosen,
+    Part,
+    PartEnded,
     ProcessLost,
     Purpose,
     SessionBegan,
     SweepDone,
     TrialEnded,
+    TrialPlaced,
+    TrialResumed,
     TrialStarted,
     TrialState,
     TrialWentOn,
 )
 from fervit.search.records.history import History
-from fervit.search.records.journal import Journal, elapsed_seconds
+from fervit.search.records.journal import Journal
 from fervit.search.records.models_kept import ModelsKept
 from fervit.search.records.ranking import best_values, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.report import TrialReport
+from fervit.search.records.spent import Spent
 from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import Budget, Confirm
+from fervit.training.epoch import EpochResult
 from fervit.training.failure import Failure
+from fervit.version import __version__
 
 
 class Observer:
@@ -91,26 +104,40 @@ class Ledger:
         self._running: dict[str, TrialRecord] = {}
         self._ended: Counter[Purpose] = Counter()
         self._waiting: list[TrialRecord] = []
+        self._alone: list[TrialRecord] = []
+        """The trials that wait until no other trial runs."""
         self._leading: TrialRecord | None = None
         """The best trial of the search among those that have ended."""
         self._judged: dict[str, int] = {}
         """The name of each trial -> the last epoch that the stopping rule has judged."""
         self._decided: set[str] = set()
         """The names of the trials that the stopping rule has stopped."""
-        self._spent, self._since, self._ended_before = 0.0, clock(), 0
-        self._before, self._started = elapsed_seconds(journal.earlier), clock()
-        self.events: list[Event] = []
-        """All events of the sweep in order, those of earlier sessions included."""
+        self._since, self._ended_before, self._started = clock(), 0, clock()
+        self._spent = Spent(gpus=space.trial.gpus_each * space.trial.workers)
+        self._epoch_seconds = 0.0
         self._history = History()
-        for event in journal.earlier:
-            self._apply(event)
         self._journal = journal
-        self._record(SessionBegan)
+        for event in journal.events:
+            self._apply(event)
+        for remark in [*journal.remarks, self._history.remark]:
+            if remark:
+                self._remark(remark)
+        self._record(SessionBegan, format=FORMAT, version=__version__, job=job_name())
         self._take_up()
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns an empty state, since Ray Tune pickles the ledger once and never unpickles it."""
         return {}
+
+    @property
+    def events(self) -> Iterable[Event]:
+        """All events of the sweep in order, those of earlier sessions included. They are read anew each time."""
+        return self._journal.events
+
+    @property
+    def broken(self) -> UserError | None:
+        """Why the sweep can no longer be recorded and has to end; None as long as it can."""
+        return self._journal.broken
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -123,6 +150,11 @@ class Ledger:
         return self._history.choice
 
     @property
+    def part(self) -> Part:
+        """The part of the sweep that the current source plans."""
+        return "confirm" if "confirm" in self.source.purposes else "search"
+
+    @property
     def running(self) -> list[TrialRecord]:
         """The trials of the current source that have not ended, in the order in which they started."""
         return [record for record in list(self._running.values()) if record.purpose in self.source.purposes]
@@ -130,7 +162,12 @@ class Ledger:
     @property
     def n_begun(self) -> int:
         """How many of the running trials this session has started."""
-        return len(self.running) - len(self._waiting)
+        return len(self.running) - len(self._waiting) - len(self._alone)
+
+    @property
+    def n_placed(self) -> int:
+        """How many trials hold a place on the cluster."""
+        return self._spent.n_placed
 
     @property
     def n_ended(self) -> int:
@@ -160,7 +197,7 @@ class Ledger:
         The results of the journal's trials are reported to the source again.
         """
         self.source, self._since = source, self._clock()
-        self._waiting, self._ended_before = self.running, self.n_ended
+        self._waiting, self._alone, self._ended_before = self.running, [], self.n_ended
         for record in self._history.records.values():
             if record.purpose == "search":
                 for epoch, value in best_values(record, self.space.metric):
@@ -171,10 +208,10 @@ class Ledger:
     def begin(self) -> Planned | None:
         """Returns the next trial to start or to continue; None if there is none at the moment."""
         if self._waiting:
-            record = self._waiting.pop(0)
-            config = self.space.config(record.params, record.seed)
-            return Planned(record.number, record.name, record.params, config, record.purpose)
+            return self._planned_again(self._waiting.pop(0))
         planned = self.source.ask()
+        if planned is None and self._alone and not self.n_begun:
+            return self._planned_again(self._alone.pop(0))
         if planned is not None:
             self._record(
                 TrialStarted,
@@ -185,19 +222,37 @@ class Ledger:
                 params=planned.params,
                 warmup_epochs=planned.config.warmup_epochs,
             )
+            if self._models is not None:
+                self._models.started(self._history.records[planned.name])
             self._notify(lambda observer: observer.changed(self))
         return planned
 
-    def begin_again(self, name: str, why: str) -> None:
+    def placed(self, name: str, gpus: float = 0.0) -> None:
+        """Records that a process is up which works on a trial. From now on the trial holds its place.
+
+        Args:
+            name: the name of the trial.
+            gpus: the GPUs that all its workers hold together.
+        """
+        if self._history.records[name].state == "running":
+            self._record(TrialPlaced, name=name, gpus=gpus)
+
+    def _planned_again(self, record: TrialRecord) -> Planned:
+        config = self.space.config(record.params, record.seed)
+        return Planned(record.number, record.name, record.params, config, record.purpose)
+
+    def begin_again(self, name: str, why: str, *, alone: bool = False) -> None:
         """Records that the process of a trial has died, and plans the trial again.
 
         Args:
             name: the name of the trial.
             why: the reason, for the user.
+            alone: starts the trial when no other trial runs or can start, since it may have lacked memory because of
+                its neighbours.
         """
         record = self._history.records[name]
         self._record(ProcessLost, name=name, why=why)
-        self._waiting.append(record)
+        (self._alone if alone else self._waiting).append(record)
         self._notify(lambda observer: observer.lost(self, record, why))
 
     def report(self, name: str, report: TrialReport) -> bool:
@@ -211,6 +266,7 @@ class Ledger:
         if report.again and any(epoch.epoch == report.epoch.epoch for epoch in record.epochs):
             self._record(TrialWentOn, name=name, epoch=report.epoch.epoch)
             return False
+        stops = self._judge(record, report.epoch, report.best_value)  # first, so that the decision is in the journal
         self._record(
             EpochEnded,
             name=name,
@@ -222,6 +278,7 @@ class Ledger:
             pid=report.pid,
             cost=report.cost,
             node=report.node,
+            stops=stops,
         )
         if record.purpose == "search":
             self.source.report(record.number, report.epoch.epoch, report.best_value)
@@ -232,19 +289,47 @@ class Ledger:
         self._notify(lambda observer: observer.changed(self))
         return False
 
-    def end(self, name: str, failure: Failure | None = None) -> None:
+    def settle(self, name: str, row: EpochResult, *, finished: bool) -> None:
+        """Records the epoch whose model is on disk, so that a trial's best epoch is the one that can be exported.
+
+        Args:
+            name: the name of the trial. It may have ended.
+            row: the epoch. Later epochs are dropped from the record, since no model of them is left.
+            finished: whether it is the last epoch of the trial.
+        """
+        record = self._history.records[name]
+        self._record(
+            EpochEnded,
+            name=name,
+            row=row,
+            best_value=self.space.metric.value(row),
+            finished=finished,
+            saved=record.saved,
+            started=record.started,
+            pid=record.pid,
+            cost=record.cost,
+            stops=name in self._decided,
+        )
+        if record.purpose == "search":
+            self.source.report(record.number, row.epoch, self.space.metric.value(row))
+        self._notify(lambda observer: observer.epoch(self, record))
+
+    def end(self, name: str, failure: Failure | None = None, *, cut: bool = False) -> None:
         """Records that a trial has ended.
 
         Args:
             name: the name of the trial.
             failure: the failure of its process; None if the trial finished, was stopped or reported its failure.
+            cut: whether the end of the search or its budget ends the trial, unless it has an end of its own. The
+                sampler is then told nothing about it, and its saved state is kept.
         """
         record = self._history.records[name]
         if record.state != "running":
             return
         failure = failure or record.failure
         state: TrialState = "failed" if failure else "finished" if record.finished else "stopped"
-        self._record(TrialEnded, name=name, state=state, failure=failure)
+        cut = cut and state == "stopped" and name not in self._decided
+        self._record(TrialEnded, name=name, state=state, failure=failure, cut=cut)
         self.source.tell(record)
         if self._models is not None:
             self._models.ended(record)
@@ -260,23 +345,41 @@ class Ledger:
         return name in self._decided
 
     def end_all(self) -> None:
-        """Records the end of all running trials of the current source."""
+        """Records the end of all running trials of the current source, which could have gone on."""
         for record in self.running:
-            self.end(record.name)
+            self.end(record.name, cut=True)
 
-    def choose(self, record: TrialRecord, *, confirmed: Sequence[int] = (), ties: Sequence[int] = ()) -> None:
+    def end_part(self, by: EndedBy, why: str) -> None:
+        """Records why the search or the confirmation ends before its last trial, unless that is recorded already."""
+        if self.part not in self._history.ends:
+            self._record(PartEnded, part=self.part, by=by, why=why)
+
+    def ended_because(self, part: Part = "search") -> str:
+        """Returns why a part of the sweep ended before its last trial; "" if it did not."""
+        end = self._history.ends.get(part)
+        return end.why if end is not None else ""
+
+    def choose(
+        self,
+        record: TrialRecord,
+        *,
+        confirmed: Sequence[int] = (),
+        ties: Sequence[int] = (),
+        left_out: Sequence[int] = (),
+    ) -> None:
         """Records the run whose model is exported, unless the same choice is already recorded.
 
         Args:
             record: the chosen run.
             confirmed: the numbers of the trials that were confirmed with fresh seeds.
             ties: the numbers of the trials that are not significantly worse than the chosen one.
+            left_out: the numbers of the trials of which no rerun with a fresh seed finished.
         """
         best = record.best(self.space.metric)
         if best is None:
             raise ValueError(f"{record.name} has no epoch")
         choice: dict[str, int | tuple[int, ...]] = {"number": record.number, "seed": record.seed, "epoch": best.epoch}
-        choice |= {"confirmed": tuple(confirmed), "ties": tuple(ties)}
+        choice |= {"confirmed": tuple(confirmed), "ties": tuple(ties), "left_out": tuple(left_out)}
         if self.choice is None or any(getattr(self.choice, name) != value for name, value in choice.items()):
             self._record(ModelChosen, **choice)
 
@@ -286,11 +389,32 @@ class Ledger:
 
     def spent_seconds(self) -> float:
         """Returns the seconds that all trials together have spent on training and validation."""
-        return self._spent
+        return self._epoch_seconds
 
     def elapsed_seconds(self) -> float:
         """Returns the seconds that this session and the earlier sessions have taken."""
-        return self._before + self._clock() - self._started
+        return self._spent.elapsed_until(self._at())
+
+    def held_seconds(self, part: Part = "search") -> float:
+        """Returns the seconds in which at least one trial of a part held a place: what its `hours` count."""
+        return self._spent.of_part_until(part, self._at())
+
+    def gpu_seconds(self, part: Part = "search") -> float:
+        """Returns the seconds for which trials of a part held GPUs, summed over the GPUs."""
+        return self._spent.gpu_of_part_until(part, self._at())
+
+    def spent(self) -> tuple[EndedBy, str] | None:
+        """Returns which budget of the current part is spent, with the reason for the user; None if none is."""
+        part = self.part
+        limits: Budget | Confirm = self.space.confirm if part == "confirm" else self.space.budget
+        by = exceeded(limits, self.held_seconds(part), self.gpu_seconds(part))
+        if by is None or self.complete:
+            return None
+        whose, runs = (" of the confirmation", "reruns") if part == "confirm" else ("", "trials")
+        limit = f"{getattr(limits, by):g} {'hours' if by == 'hours' else 'GPU-hours'}"
+        cut = f", {len(self.running)} of which it cut" if self.running else ""
+        begun = len(self.running) + self.n_ended
+        return by, f"the budget{whose} of {limit} is spent after {begun} of {self.source.total} {runs}{cut}"
 
     def session_seconds(self) -> float:
         """Returns the seconds since `use` was called."""
@@ -301,29 +425,47 @@ class Ledger:
         self._notify(lambda observer: observer.close())
         self._journal.close()
 
+    def _at(self) -> float:
+        return round(self._clock() - self._started, 3)
+
     def _record(self, kind: Callable[..., Event], **values: Any) -> None:
-        self._apply(self._journal.append(kind, **values))
+        self._apply(self._journal.append(kind, at=self._at(), **values))
 
     def _apply(self, event: Event) -> None:
         """Updates the records with an event of this session or an earlier one."""
-        self.events.append(event)
+        self._spent.apply(event)
+        earlier = self._history.records.get(event.name) if isinstance(event, TrialStarted) else None
+        if earlier is not None and earlier.state != "running":  # a rerun that was stopped runs again from its beginning
+            self._ended[earlier.purpose] -= 1
         record = self._history.apply(event)
         if record is None:
             return
         if isinstance(event, TrialStarted):
             self._running[record.name] = record
+        elif isinstance(event, TrialResumed):
+            self._running[record.name] = record
+            self._ended[record.purpose] -= 1
         elif isinstance(event, EpochEnded):
-            self._spent += event.row.seconds
-            if event.row.epoch > self._judged.get(record.name, 0) and record.purpose == "search":
-                self._judged[record.name] = event.row.epoch
-                if self._rule.stops(record, event.best_value, self.space.metric.value(event.row)):
-                    self._decided.add(record.name)
+            self._epoch_seconds += event.row.seconds
+            # The journal's decisions stand, even if the rule of this version would decide otherwise.
+            decided = self._judge(record, event.row, event.best_value)
+            if decided if event.stops is None else event.stops:
+                self._decided.add(record.name)
+            else:
+                self._decided.discard(record.name)
         elif isinstance(event, TrialEnded):
-            del self._running[record.name]
-            self._ended[record.purpose] += 1
+            if self._running.pop(record.name, None) is not None:
+                self._ended[record.purpose] += 1
             if record.purpose == "search":
                 known = [record] if self._leading is None else [self._leading, record]
                 self._leading = next(iter(ranked(known, self.space.metric)), None)
+
+    def _judge(self, record: TrialRecord, row: EpochResult, best_value: float) -> bool:
+        """Returns whether the rule stops a trial after an epoch, which it judges only once."""
+        if record.purpose != "search" or row.epoch <= self._judged.get(record.name, 0):
+            return record.name in self._decided
+        self._judged[record.name] = row.epoch
+        return self._rule.stops(replace(record, epochs=[row]), best_value, self.space.metric.value(row))
 
     def _take_up(self) -> None:
         """Ends the trials that an earlier session had finished or stopped without recording their end."""
@@ -331,8 +473,21 @@ class Ledger:
             if record.finished or record.name in self._decided:
                 state: TrialState = "finished" if record.finished else "stopped"
                 self._record(TrialEnded, name=record.name, state=state)
+        for record in list(self._history.records.values()):
+            if record.cut and self._may_resume(record):
+                self._record(TrialResumed, name=record.name)
         if self._models is not None:
             self._models.take_up(list(self._history.records.values()))
+
+    def _may_resume(self, record: TrialRecord) -> bool:
+        """Returns whether a trial that was cut goes on: its state is there, and what ended it no longer does."""
+        part: Part = "confirm" if record.purpose == "confirm" else "search"
+        end = self._history.ends.get(part)
+        if (end is not None and end.by == "noise" and self.space.budget.until_noise) or self._models is None:
+            return False
+        limits = self.space.confirm if part == "confirm" else self.space.budget
+        over = exceeded(limits, self.held_seconds(part), self.gpu_seconds(part))
+        return over is None and self._models.can_resume(record)
 
     def _notify(self, call: Callable[[Observer], None]) -> None:
         for observer in list(self._observers):
@@ -344,6 +499,21 @@ class Ledger:
 
     def _remark(self, text: str) -> None:
         self._notify(lambda observer: observer.remark(text))
+
+
+def exceeded(limits: Budget | Confirm, seconds: float, gpu_seconds: float) -> EndedBy | None:
+    """Returns which limit is exceeded, if any.
+
+    Args:
+        limits: the budget of the search or of the confirmation.
+        seconds: the seconds in which trials held a place.
+        gpu_seconds: the seconds for which they held GPUs, summed over the GPUs.
+    """
+    if limits.hours is not None and seconds > 3600 * limits.hours:
+        return "hours"
+    if isinstance(limits, Budget) and limits.gpu_hours is not None and gpu_seconds > 3600 * limits.gpu_hours:
+        return "gpu_hours"
+    return None
 
 
 class _NoSource:

@@ -1,52 +1,94 @@
-"""Computes before the first trial how many trials run at once and how much a sweep will take. Does not use Ray."""
+"""Computes before the first trial how many trials run at once and whether the disk has room. Does not use Ray."""
 
 from __future__ import annotations
 
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from fervit.cluster.nodes import Node
 from fervit.errors import UserError
 from fervit.hardware import per_gpu
-from fervit.search.space.search_space import DEFAULTS, SearchSpace
-from fervit.search.space.settings import TrialResources
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import Budget, TrialResources
 
 
-def placeable(trial: TrialResources, nodes: Sequence[Node]) -> tuple[TrialResources, str]:
+def placeable(
+    trial: TrialResources, nodes: Sequence[Node], *, problem: str = "", asked: bool = False
+) -> tuple[TrialResources, str]:
     """Returns the resources that a trial gets on this cluster, and a remark for the user ("" for none).
 
-    If no node has a GPU, trials that ask for one run on the CPU, so that one space file serves a laptop and a cluster.
+    If the space does not say how many GPUs a trial gets, each of its workers gets one where there are some, as in
+    `train.py`. If no node has a GPU, trials that ask for one run on the CPU, so that one space file serves a laptop and
+    a cluster.
+
+    Args:
+        trial: the resources that the space asks for.
+        nodes: the nodes of the cluster. GPUs that cannot be used do not count.
+        problem: why GPUs of the cluster cannot be used; "" if all can.
+        asked: whether the user asked for GPUs by name, so that the CPU will not do.
 
     Raises:
         UserError: no single node has the resources that a trial needs.
     """
-    remark = ""
-    if trial.gpus and not any(node.gpus for node in nodes):
-        remark = f"no GPU in this cluster: trials run on the CPU (trial.gpus is {trial.gpus:g})"
-        trial = replace(trial, gpus=0)
-    if trial.gpus > 1 and trial.gpus != int(trial.gpus):
-        raise UserError(f"trial.gpus: must be a share of one GPU or a whole number of them, but got {trial.gpus:g}")
+    trial, remark = _gpus_of(trial, any(node.gpus for node in nodes), problem, asked=asked)
+    if trial.gpus_each > 1:
+        raise UserError(
+            f"trial.gpus: a worker trains on one GPU, but got {trial.gpus_each:g}; for a trial on several GPUs "
+            "--set trial.gpus=1 --set trial.workers=N"
+        )
+    gpus = trial.gpus_each
     what = "each worker needs" if trial.workers > 1 else "needs"
-    if not any(trial.cpus <= node.cpus and trial.gpus <= node.gpus for node in nodes):
-        largest = max(nodes, key=lambda node: (node.gpus, node.cpus) if trial.gpus else (node.cpus, node.gpus))
-        lacking = f"{trial.gpus:g} GPUs" if all(trial.gpus > node.gpus for node in nodes) else f"{trial.cpus:g} CPUs"
-        if trial.gpus and "CPUs" in lacking:
-            lacking += f" beside {trial.gpus:g} GPUs"
+    if not any(trial.cpus <= node.cpus and gpus <= node.gpus for node in nodes):
+        largest = max(nodes, key=lambda node: (node.gpus, node.cpus) if gpus else (node.cpus, node.gpus))
+        lacking = f"{gpus:g} GPUs" if all(gpus > node.gpus for node in nodes) else f"{trial.cpus:g} CPUs"
+        if gpus and "CPUs" in lacking:
+            lacking += f" beside {gpus:g} GPUs"
         raise UserError(
             f"trial: {what} {lacking} on one node, the largest has {largest.cpus:g} CPUs and {largest.gpus:g} GPUs; "
             "lower it with --set trial.cpus=N or --set trial.gpus=N"
         )
     if slots(replace(trial, workers=1), nodes) < trial.workers:
         raise UserError(
-            f"trial.workers: {trial.workers} workers of {trial.cpus:g} CPUs and {trial.gpus:g} GPUs do not fit into "
-            "the "
+            f"trial.workers: {trial.workers} workers of {trial.cpus:g} CPUs and {gpus:g} GPUs do not fit into the "
             f"cluster at once, {slots(replace(trial, workers=1), nodes)} do; lower trial.workers, trial.cpus or "
             "trial.gpus"
         )
     return trial, remark
+
+
+def _gpus_of(trial: TrialResources, has_gpus: bool, problem: str, *, asked: bool) -> tuple[TrialResources, str]:
+    """Decides how many GPUs each worker of a trial gets, and returns a remark for the user ("" for none)."""
+    on_cpu = f"{problem}; trials run on the CPU (--set trial.gpus=0 does so without a look)" if problem else ""
+    if trial.gpus is None and has_gpus:
+        remark = "trial.gpus is not given: a GPU for each worker (--set trial.gpus=0.25 for a quarter, 0 for the CPU)"
+        return replace(trial, gpus=1.0), remark
+    if trial.gpus is None:
+        return replace(trial, gpus=0.0), on_cpu
+    if trial.gpus and not has_gpus:
+        if asked:
+            raise UserError(
+                f"trial.gpus={trial.gpus:g}: {problem or 'no node of this cluster has a GPU'}; or --set trial.gpus=0 "
+                "for the CPU"
+            )
+        nothing = f"no GPU in this cluster: trials run on the CPU (trial.gpus is {trial.gpus:g})"
+        return replace(trial, gpus=0.0), on_cpu or nothing
+    return trial, ""
+
+
+def check_budget(budget: Budget, resources: TrialResources) -> None:
+    """Checks that the budget of GPU-hours can ever be spent.
+
+    Raises:
+        UserError: there is one, and trials run on the CPU.
+    """
+    if budget.gpu_hours is not None and not resources.gpus_each:
+        raise UserError(
+            f"budget.gpu_hours: {budget.gpu_hours:g} would never be spent, since trials run on the CPU here; "
+            "--set budget.gpu_hours=null --set budget.hours=N, or run where there is a GPU"
+        )
 
 
 def slots(trial: TrialResources, nodes: Sequence[Node]) -> int:
@@ -54,81 +96,13 @@ def slots(trial: TrialResources, nodes: Sequence[Node]) -> int:
 
     def fit(node: Node) -> int:
         by_gpu = math.inf
-        if trial.gpus >= 1:
-            by_gpu = node.gpus // trial.gpus
-        elif trial.gpus:
-            by_gpu = node.gpus * per_gpu(trial.gpus)  # a share of a GPU cannot be spread over two GPUs
+        if trial.gpus_each >= 1:
+            by_gpu = node.gpus // trial.gpus_each
+        elif trial.gpus_each:
+            by_gpu = int(node.gpus) * per_gpu(trial.gpus_each)  # a share of a GPU cannot be spread over two GPUs
         return int(min(node.cpus // trial.cpus, by_gpu))
 
     return sum(fit(node) for node in nodes) // trial.workers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """The disk space, epochs and arithmetic that a sweep is expected to take."""
-
-    parameters: int
-    """The number of weights of the largest model of the space."""
-    checkpoint_bytes: int
-    """The most bytes on disk at once: the best models, and the saved states of the running trials."""
-    epochs: float
-    """The expected number of epochs of all trials together."""
-    flops: float
-    """The floating-point operations of these epochs if every model were the largest one: 6 for each weight and token
-    (Kaplan et al., 2020), which counts the forward and the backward pass."""
-
-
-def forecast(space: SearchSpace, running: int, rows: int) -> Forecast:
-    """Forecasts a sweep, with the largest model of the space for every trial.
-
-    Args:
-        space: the search space.
-        running: how many trials run at once.
-        rows: the number of rows of the training split.
-    """
-    weights = largest_model(space)
-    confirmations = space.confirm.top * space.confirm.seeds * space.early_stopping.max_epochs
-    epochs = space.search.trials * epochs_a_trial(space) + confirmations
-    whole = {**DEFAULTS, **space.fixed}
-    averages = "ema_decay" in space.parameters or whole["ema_decay"] > 0
-    model, state = 4 * weights, 4 * weights * (5 if averages else 4)  # weights, two moments of AdamW, the best weights
-    runs = max(1, space.confirm.top) * (1 + (space.confirm.seeds if space.confirm.top else 0))
-    return Forecast(
-        parameters=weights,
-        checkpoint_bytes=model * runs + (model + state) * running,
-        epochs=epochs,
-        flops=6.0 * weights * ((whole["seq_len"] or 18) + 1) * rows * epochs,
-    )
-
-
-def epochs_a_trial(space: SearchSpace) -> float:
-    """The expected number of epochs of a trial, when one trial in `reduction_factor` continues after each rung."""
-    stopping = space.early_stopping
-    if stopping.scheduler == "none":
-        return stopping.max_epochs
-    if stopping.scheduler == "median":  # half of the trials that are compared are stopped
-        return (stopping.grace_epochs + stopping.max_epochs) / 2
-    epochs, rung, share = 0.0, 0, 1.0
-    following = stopping.grace_epochs
-    while following < stopping.max_epochs:
-        epochs += share * (following - rung)
-        rung, following, share = following, following * stopping.reduction_factor, share / stopping.reduction_factor
-    return epochs + share * (stopping.max_epochs - rung)
-
-
-def largest_model(space: SearchSpace) -> int:
-    """The number of weights of the largest model that the space can build."""
-    from fervit.model import count_weights
-
-    whole = {**DEFAULTS, **space.fixed}
-    for name, distribution in space.parameters.items():
-        options = distribution.options()
-        if name in ("depth", "mlp_dim") and options is not None:
-            whole[name] = max(options)
-    embed_dim, heads = max(space.buildable_pairs())
-    config = space.config({**space.example(), "embed_dim": embed_dim, "heads": heads})
-    config = replace(config, depth=whole["depth"], mlp_dim=whole["mlp_dim"], seq_len=config.seq_len or 18)
-    return count_weights(config.model())
 
 
 def check_disk(need: int, folder: Path) -> str:

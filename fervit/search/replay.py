@@ -22,7 +22,7 @@ from fervit.search.policy.sampler import Outcome, SpaceSampler
 from fervit.search.policy.sources import SearchSource
 from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.history import History
-from fervit.search.records.journal import JournalInMemory, read_journal
+from fervit.search.records.journal import JournalInMemory, JournalReader
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.simulated import Curve, VirtualClock, run_simulated
@@ -74,7 +74,7 @@ def read_recording(folder: Path) -> Recording:
     files = SweepFolder(folder)
     if not (files.space.is_file() and files.journal.is_file()):
         raise UserError(f"{folder}: holds no {files.space.name} and {files.journal.name}; give the folder of a sweep")
-    space, records = files.read_space(), History(read_journal(files.journal)).records.values()
+    space, records = files.read_space(), History(JournalReader(files.journal)).records.values()
     searched = [record for record in records if record.purpose == "search"]
     whole = [record for record in searched if record.state == "finished"]
     if len(whole) < 2:
@@ -179,7 +179,7 @@ class _Curves:
 
     def __call__(self, planned: Planned) -> Curve:
         self._given.append(self._recording.nearest(planned.params, self._given))
-        self.of_number[planned.number] = self._recording.trials[self._given[-1]].epochs
+        self.of_number[planned.number] = list(self._recording.trials[self._given[-1]].epochs)
         return self.of_number[planned.number]
 
 

@@ -68,6 +68,7 @@ def run_simulated(
         while pending and len(running) < slots:
             planned = pending.pop(0)
             curve = curve_of(planned)
+            ledger.placed(planned.name)
             heapq.heappush(running, _Running(clock.now + curve[0].seconds, started, planned.name, curve, 0))
             started += 1
         if not running:

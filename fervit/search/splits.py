@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fervit.errors import UserError
 from fervit.latents import LatentSet
@@ -20,6 +21,18 @@ class Splits:
     val: LatentSet
     test: str | None
     """The path or URI of the test split; None if there is none, and the model is then evaluated on validation."""
+    test_rows: int = 0
+    """The number of rows of the test split."""
+    test_fingerprint: str = ""
+    """The fingerprint of the test split (`LatentSet.fingerprint`); "" if there is none."""
+    copies: Mapping[str, int] = field(default_factory=dict)
+    """The number of rows of a split whose picture is in another one too, such as {"val in train": 3}."""
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """The number of rows of each split."""
+        found = {"train": len(self.train), "val": len(self.val)}
+        return found if self.test is None else {**found, "test": self.test_rows}
 
 
 def open_splits(latents: str, space: SearchSpace) -> Splits:
@@ -44,9 +57,46 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
     if encoder is not None:
         if len(read_split(test, ["image_id"])[1]) == 0:
             raise UserError(f"{test}: its Parquet files have no rows; encode the test split, or remove the folder")
-        shape = LatentSet.read(test).codes.shape[1:]
+        rows = LatentSet.read(test)
+        shape = rows.codes.shape[1:]
         if shape != train.codes.shape[1:]:
             raise UserError(
                 f"{test}: its codes are {shape}, those of {train.path} {train.codes.shape[1:]}; encode it anew"
             )
-    return Splits(train=train, val=val, test=test if encoder is not None else None)
+        return Splits(
+            train=train,
+            val=val,
+            test=test,
+            test_rows=len(rows),
+            test_fingerprint=rows.fingerprint,
+            copies=_copies({"train": train.sha256, "val": val.sha256, "test": rows.sha256}),
+        )
+    return Splits(train=train, val=val, test=None, copies=_copies({"train": train.sha256, "val": val.sha256}))
+
+
+def copies_in_words(copies: Mapping[str, int], *, rows: Mapping[str, int] | None = None) -> str:
+    """Writes which splits share pictures on a line, and what that does to the results.
+
+    Args:
+        copies: `Splits.copies`.
+        rows: the number of rows of each split; None leaves them out.
+    """
+    found = []
+    for pair, n in copies.items():
+        one, _, other = pair.partition(" in ")
+        if n:
+            found.append(f"{n}{f' of {rows[one]}' if rows else ''} {one} faces are also in {other}")
+    if not found:
+        return "copies of a face in two splits: none"
+    return f"copies: {'; '.join(found)}: they reward a model that remembers, in the search as in its result"
+
+
+def _copies(sha256: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Counts the rows of each split whose picture is in an earlier one, too."""
+    names = list(sha256)
+    known = {name: {digest for digest in sha256[name] if digest} for name in names}
+    return {
+        f"{one} in {other}": sum(digest in known[other] for digest in sha256[one])
+        for i, one in enumerate(names)
+        for other in names[:i]
+    }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from fervit.cluster.connection import free_nodes
+from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.progress import Say, clock
+from fervit.search.forecast import Forecast, Span, forecast
 from fervit.search.policy.sampler import SpaceSampler
-from fervit.search.preflight import check_disk, epochs_a_trial, forecast, placeable, slots
-from fervit.search.records.record import params_text
+from fervit.search.preflight import check_budget, check_disk, placeable, slots
+from fervit.search.records.record import TrialRecord, params_text
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
@@ -20,10 +24,14 @@ SHOWN = 5
 """The number of configurations that are shown and measured before a sweep."""
 SOON_DONE = 1e14
 """A sweep of fewer floating-point operations takes some minutes on one core and is not measured beforehand."""
+LEARN = ("tpe", "gp", "cmaes")
+"""The samplers that learn from results."""
+ROUNDS, FEW = 4, 4
+"""A sampler can learn if a sweep has at least `ROUNDS` rounds of trials at once; `FEW` at once never matter."""
 
 
 def check_cluster(
-    space: SearchSpace, splits: Splits, latents: str, folder: Path, cluster: Cluster, say: Say
+    space: SearchSpace, splits: Splits, latents: str, folder: Path, look: GpuLook, say: Say, *, gpus_asked: bool = False
 ) -> TrialResources:
     """Checks that trials fit, that nodes can write and that the disk has room; returns the resources of a trial.
 
@@ -32,17 +40,29 @@ def check_cluster(
         splits: the latents of the sweep.
         latents: the path or URI of the latents.
         folder: the folder of the sweep.
-        cluster: the connected cluster.
+        look: the connected cluster, and what a look at its GPUs has found.
         say: prints a line for the user.
+        gpus_asked: whether the user asked for GPUs by name, so that the CPU will not do.
 
     Raises:
         UserError: one of these checks fails.
     """
-    resources, remark = placeable(space.trial, cluster.nodes)
+    cluster = look.cluster
+    if look.problems and cluster.gpus:
+        say(look.remark("--set trial.gpus=0"))
+    why = "" if cluster.gpus else look.why
+    resources, remark = placeable(space.trial, cluster.nodes, problem=why, asked=gpus_asked)
+    check_budget(space.budget, resources)
     if remark:
         say(remark)
     at_once = _at_once(space, resources, cluster)
     say(f"cluster: {cluster}; {at_once} trials at once")
+    remarks = [
+        _taken(slots(resources, cluster.nodes), slots(resources, free_nodes())),
+        too_many_at_once(space, at_once),
+    ]
+    for remark in filter(None, remarks):
+        say(remark)
     for remark in check_nodes(cluster.nodes, folder, latents):
         say(remark)
     say("disk: " + check_disk(forecast(space, at_once, len(splits.train)).checkpoint_bytes, folder))
@@ -62,11 +82,11 @@ def expectations(
     sampler = SpaceSampler(space)
     first = [sampler.ask().params for _ in range(int(min(SHOWN, space.search.trials, sampler.size)))]
     texts = [params_text(params) for params in first]
-    epochs = f"about {expected.epochs:.0f} epochs in all, {epochs_a_trial(space):.1f} a trial"
+    epochs = _epochs_text(expected)
     if not measure and expected.flops < SOON_DONE:
         return "\n".join([f"the first configurations; {epochs}:", *(f"  {text}" for text in texts)])
     configs = [space.config(params) for params in first]
-    paces = measure_pace(configs, SharedLatents.put(splits.train, splits.val), resources)
+    paces = measure_pace(configs, SharedLatents.put(splits.train, splits.val), resources, cluster.unusable)
     lines = ["the first configurations, each trained for some seconds:"]
     for text, pace in zip(texts, paces, strict=True):
         lines.append(f"  {pace.failure or f'{clock(pace.seconds_an_epoch)} an epoch'}  {text}")
@@ -74,14 +94,82 @@ def expectations(
     if not times:
         return "\n".join([*lines, f"expected: {epochs}"])
     # DDP workers divide each batch among them; this estimate leaves out the time that their communication takes.
-    seconds = expected.epochs * math.fsum(times) / len(times) / resources.workers
-    gpu_hours = seconds * resources.gpus * resources.workers / 3600
-    lines.append(
-        f"expected, from the mean of these: {clock(seconds / at_once)} and {gpu_hours:.1f} GPU-hours with {at_once} "
-        f"trials at once; {epochs}"
+    pace_s = math.fsum(times) / len(times) / resources.workers
+    takes = _time_text(space, expected, pace_s, resources, at_once)
+    return "\n".join([*lines, f"expected, from the mean of these: {takes}"])
+
+
+def what_is_left(
+    space: SearchSpace, splits: Splits, resources: TrialResources, cluster: Cluster, records: Sequence[TrialRecord]
+) -> str:
+    """Describes what is left of a sweep that is resumed, and how long that will take at the pace so far.
+
+    Args:
+        space: the search space.
+        splits: the latents of the sweep.
+        resources: the resources of a trial.
+        cluster: the connected cluster.
+        records: the trials and reruns so far.
+    """
+    at_once = _at_once(space, resources, cluster)
+    expected = forecast(space, at_once, len(splits.train), records)
+    searched = [record for record in records if record.purpose == "search"]
+    going = sum(record.state == "running" or record.cut for record in searched)
+    left = f"left: {expected.trials} of {expected.trials + len(searched)} trials to begin, {going} to go on; "
+    n_epochs, seconds = (sum(of(record) for record in records) for of in (lambda r: len(r.epochs), lambda r: r.seconds))
+    if not n_epochs:
+        return left + _epochs_text(expected)
+    return left + _time_text(space, expected, seconds / n_epochs, resources, at_once)
+
+
+def _epochs_text(expected: Forecast) -> str:
+    return f"{expected.epochs} epochs in all, {expected.epochs_a_trial} a trial that does not fail"
+
+
+def _time_text(
+    space: SearchSpace, expected: Forecast, seconds_an_epoch: float, resources: TrialResources, at_once: int
+) -> str:
+    """Says how long some epochs take, and that a budget may end them before."""
+    seconds = expected.epochs * seconds_an_epoch
+    hours = seconds * (resources.gpus_each * resources.workers / 3600)
+    gpu_hours = f"{hours.low:.1f} to {hours.high:.1f}" if hours.high > hours.low else f"{hours.high:.1f}"
+    text = (
+        f"{_clocks(seconds * (1 / at_once))} and {gpu_hours} GPU-hours with {at_once} trials at once; "
+        f"{_epochs_text(expected)}"
     )
-    return "\n".join(lines)
+    budget = space.budget
+    for limit, name in ((budget.hours, "hours"), (budget.gpu_hours, "GPU-hours")):
+        text += f"; the search ends after {limit:g} {name} at the latest" if limit is not None else ""
+    return text
+
+
+def _clocks(seconds: Span) -> str:
+    low, high = clock(seconds.low), clock(seconds.high)
+    return low if low == high else f"{low} to {high}"
 
 
 def _at_once(space: SearchSpace, resources: TrialResources, cluster: Cluster) -> int:
-    return max(1, min(slots(resources, cluster.nodes), space.search.trials))
+    most = space.search.max_concurrent_trials
+    return max(1, min(slots(resources, cluster.nodes), space.search.trials, most or space.search.trials))
+
+
+def _taken(places: int, free: int) -> str:
+    """Says how many places others hold, such as another sweep; "" if none."""
+    if free >= places:
+        return ""
+    return (
+        f"{places - free} of {places} places for trials are taken by others at the moment; trials wait for them, and "
+        "the hours of the budget do not run while none can start"
+    )
+
+
+def too_many_at_once(space: SearchSpace, at_once: int) -> str:
+    """Returns a warning if so many trials run at once that the sampler learns from few results; "" if not."""
+    trials, sampler = space.search.trials, space.search.sampler
+    if sampler not in LEARN or at_once <= max(FEW, trials // ROUNDS):
+        return ""
+    most = max(FEW, trials // ROUNDS)
+    return (
+        f"{at_once} of {trials} trials start before any result, so {sampler} has little to learn from: set "
+        f"search.max_concurrent_trials={most}, or more trials"
+    )

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fervit.gpu import room_for_tensors
 from fervit.latents import LatentSet
 from fervit.training.config import TrainConfig
 from fervit.training.ranks import Ranks
 
 SHARE_OF_FREE = 0.5
-"""Codes are moved to the GPU if they take less than this share of its free memory."""
+"""Codes are moved to the GPU if they take less than this share of the memory that the process can still have."""
 CHUNK = 2048
 """The number of codes that statistics are summed over at a time."""
 
@@ -29,9 +30,10 @@ class DeviceLatents:
     Args:
         latents: the split.
         device: "cpu" or a CUDA device.
+        memory_share: the share of the GPU's memory that the process may take, as `prepare_process` limits it.
     """
 
-    def __init__(self, latents: LatentSet, device: str = "cpu") -> None:
+    def __init__(self, latents: LatentSet, device: str = "cpu", memory_share: float = 1.0) -> None:
         self.latents, self.device = latents, torch.device(device)
         with warnings.catch_warnings():
             # The codes may be a read-only view of shared memory. Torch has no read-only tensors and warns, but nothing
@@ -39,7 +41,9 @@ class DeviceLatents:
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             codes = torch.from_numpy(latents.codes)
             self.labels = torch.from_numpy(latents.labels).to(self.device)
-        self.resident = self.device.type == "cpu" or codes.nbytes < SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]
+        self.resident = self.device.type == "cpu" or (
+            codes.nbytes < SHARE_OF_FREE * room_for_tensors(self.device, memory_share)
+        )
         self.codes = codes.to(self.device) if self.resident else codes
         self._statistics: tuple[Tensor, Tensor] | None = None
 

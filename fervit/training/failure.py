@@ -53,8 +53,8 @@ class Failure:
 
     @property
     def infeasible(self) -> bool:
-        """Whether the configuration can never run on this hardware: samplers are told so."""
-        return self.kind == OUT_OF_MEMORY
+        """Whether the configuration can never give a result on this hardware: samplers are told so."""
+        return self.kind in (OUT_OF_MEMORY, DIVERGED)
 
     @property
     def by_configuration(self) -> bool:

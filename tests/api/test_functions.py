@@ -129,7 +129,10 @@ def test_evaluate_twice(latents_folder: Path, cluster: Cluster, capsys: pytest.C
     [
         (lambda: fervit.encode(None, "latents"), "give either data_root, or from_pt=DIR"),
         (lambda: fervit.encode("faces", "latents", batch_size=0), "batch_size: must be a whole number of 1 or more"),
-        (lambda: fervit.encode("faces", "latents", precision="half"), "precision: must be one of float32, bfloat16"),
+        (
+            lambda: fervit.encode("faces", "latents", precision="half"),
+            "precision: must be one of float32, bfloat16, float16",
+        ),
         (lambda: fervit.encode("nowhere", "latents"), "there is no such file or folder"),
         (lambda: fervit.tune({"name": "x"}, "latents"), "space: the key 'parameters' is missing or empty"),
         (lambda: fervit.tune(3, "latents"), "space: must be a file, a dict or a SearchSpace, but got int"),

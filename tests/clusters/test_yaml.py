@@ -175,6 +175,36 @@ def test_what_a_node_does_before_it_starts_ray(tmp_path: Path) -> None:
     assert [(node.cpus, node.gpus, node.there) for node in nodes] == [(4, 1, False)] * 6
 
 
+def test_a_node_whose_gpu_cannot_be_used_stays_out_and_a_head_goes_on_without_it(tmp_path: Path) -> None:
+    """The look and Ray are fakes; `tests/cluster/test_gpus.py` has the look."""
+    home, programs, share = tmp_path / "home", tmp_path / "bin", tmp_path / "share"
+    for folder in (home / ".ray", home / "fervit" / ".venv" / "bin", programs, share):
+        folder.mkdir(parents=True)
+    (home / ".ray" / "auth_token").write_text("secret-token")
+    stub(programs, "ray", f'echo "$*" >>{tmp_path}/calls')
+    environment = {"HOME": str(home), "PATH": f"{programs}:/usr/bin:/bin", "FERVIT_SHARE": str(share)}
+
+    def start(look: str, *args: str, **more: str) -> tuple[int, str, list[str]]:
+        stub(home / "fervit" / ".venv" / "bin", "python", look)
+        (tmp_path / "calls").write_text("")
+        command = ["bash", str(ROOT / "clusters" / "node.sh"), "ray", "start", *args]
+        done = subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr, (tmp_path / "calls").read_text().splitlines()
+
+    fails = 'echo "GPU: driver 470.1 is older than torch needs" >&2; exit 1'
+    status, said, calls = start(fails, "--address=10.0.0.1:6379", RAY_HEAD_IP="10.0.0.1")
+    assert (status, calls) == (1, [])
+    assert "stays out: GPU: driver 470.1 is older than torch needs" in said
+    status, said, calls = start(fails, "--head")
+    assert (status, calls) == (0, ["start --head --num-gpus=0"])
+    assert "the head goes on without its GPU: GPU: driver 470.1" in said
+    assert start(fails, "--head", "--num-gpus=0") == (0, "", ["start --head --num-gpus=0"])
+    assert start("exit 0", "--head") == (0, "", ["start --head"])  # no GPU here, or a good one
+    status, said, calls = start("echo ModuleNotFoundError >&2; exit 1", "--head")
+    assert (status, calls) == (0, ["start --head"])
+    assert "no look at the GPU: ModuleNotFoundError" in said
+
+
 def test_extras_of_the_files_are_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     lines = (ROOT / "constraints.txt").read_text().split()
@@ -229,6 +259,10 @@ def test_the_rayjob_has_the_fields_of_kuberays_types() -> None:
         for line in (ROOT / "constraints.txt").read_text().split()
         if line.startswith("ray==")
     )
+    (workers,) = cluster["workerGroupSpecs"]
+    look, main = (workers["template"]["spec"][kind][0] for kind in ("initContainers", "containers"))
+    assert look["command"][:3] == ["python", "-m", "fervit.cluster.gpu_look"]
+    assert look["resources"]["limits"]["nvidia.com/gpu"] == main["resources"]["limits"]["nvidia.com/gpu"]
     for command in re.findall(r"/home/ray/fervit/(\S+)", manifest["spec"]["entrypoint"]):
         assert (ROOT / command).is_file()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from fervit.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from tests.conftest import Command
-from tests.helpers.processes import COUNTED_GPU, alone, launch
+from tests.helpers.processes import COUNTED_GPU, MISSING_GPU, alone, launch
 
 
 def test_encoding_on_a_gpu_puts_each_face_into_its_own_split(demo_faces: Path, tmp_path: Path) -> None:
@@ -22,6 +24,25 @@ def test_encoding_on_a_gpu_puts_each_face_into_its_own_split(demo_faces: Path, t
         assert len(latents) == n
         assert {name.split("/")[0] for name in latents.image_ids} == {split}
         assert [EMOTIONS[label] for label in latents.labels] == [name.split("/")[1] for name in latents.image_ids]
+
+
+@pytest.mark.long
+def test_encoding_goes_on_on_the_cpu_where_a_gpu_cannot_be_used_unless_it_was_asked_for(
+    demo_faces: Path, tmp_path: Path
+) -> None:
+    args = ("--data_root", demo_faces, "--latent_out", tmp_path, "--encoder_type", "demo", "--limit", "21")
+    encoding = launch("encode", *args, env=alone(**MISSING_GPU))
+    printed = encoding.ended()
+    assert encoding.returncode == 0, printed
+    (said,) = [line for line in printed.splitlines() if line.startswith("GPU of this machine: ")]
+    assert said.endswith("running on the CPU (--gpus_per_actor 0 does so without a look)")
+    assert "running: 1 encoder (CPU, " in printed
+    codes = sorted(tmp_path.glob("*/*.parquet"))
+    refused = launch("encode", *args, "--limit", "42", "--gpus_per_actor", "1", env=alone(**MISSING_GPU))
+    printed = refused.ended()
+    assert refused.returncode == 2
+    assert printed.splitlines()[-1].startswith("error: --gpus_per_actor 1: GPU of this machine: ")
+    assert sorted(tmp_path.glob("*/*.parquet")) == codes  # what was written stays
 
 
 def test_bad_input_to_encode_is_one_line_and_status_2(command: Command, demo_faces: Path, tmp_path: Path) -> None:

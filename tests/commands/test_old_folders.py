@@ -41,7 +41,7 @@ def test_a_sweep_that_ended_is_shown_as_it_ended(tmp_path: Path) -> None:
     (chosen,) = [row for row in leaderboard(results.folder) if row["chosen"] == "yes"]
     assert results.chosen is not None
     assert (str(results.chosen.number), str(results.chosen.seed)) == (chosen["trial"], chosen["seed"])
-    assert results.looks[0]["trial"] == results.chosen.number
+    assert results.looks[0].trial == results.chosen.number
     assert load_checkpoint(results.folder / "best").epoch == int(chosen["epoch"])
 
 

@@ -22,7 +22,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.cluster.preemption import NOTICE
 from fervit.runs.folder import RunFolder
 from tests.conftest import Command, latent_set, write_latents, write_splits
-from tests.helpers.processes import COUNTED_GPU, Running, alone, descendants, launch
+from tests.helpers.processes import COUNTED_GPU, MISSING_GPU, Running, alone, descendants, launch
 
 SMALL = (
     *("--latent_dim", "16", "--seq_len", "0", "--embed_dim", "16", "--depth", "2", "--heads", "2", "--mlp_dim", "16"),
@@ -289,6 +289,16 @@ def test_a_run_on_ray_train_is_placed_on_a_gpu_where_ray_counts_one(latents_fold
     assert "--workers 2: the cluster has 1 GPUs, and each worker needs one" in printed
 
 
+@pytest.mark.long
+def test_a_run_on_ray_train_is_refused_a_gpu_that_cannot_be_used(latents_folder: Path, tmp_path: Path) -> None:
+    refused = start(tmp_path, *flags(latents_folder, *WITH_RAY), "--use_gpu", **MISSING_GPU)
+    printed = refused.ended()
+    assert refused.returncode == 2
+    assert printed.startswith("error: --use_gpu: GPU of this machine: ")
+    assert printed.count("\n") == 1
+    assert not list((tmp_path / "experiments").iterdir())
+
+
 def assert_same_result(found: Path, expected: Path) -> None:
     assert history(found) == history(expected)
     models = [torch.load(run / "checkpoints" / "best_model.pt", weights_only=True) for run in (found, expected)]
@@ -318,7 +328,9 @@ def ended(pid: int) -> bool:
 
 @pytest.mark.kills
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("engine", [(), WITH_RAY], ids=["process", "ray"])
+@pytest.mark.parametrize(
+    "engine", [pytest.param((), id="process"), pytest.param(WITH_RAY, id="ray", marks=pytest.mark.chaos)]
+)
 def test_killed_and_resumed_a_run_ends_with_the_same_bits(
     undisturbed: tuple[Path, Path], tmp_path: Path, engine: tuple[str, ...]
 ) -> None:
@@ -337,7 +349,7 @@ def test_killed_and_resumed_a_run_ends_with_the_same_bits(
     process = start(tmp_path, "--resume", str(folder), *engine)
     wait_for_epoch(process, 20)
     assert ended(trains)  # two processes never train in one folder
-    process.interrupt()
+    process.interrupt(signal.SIGUSR1)  # the notice of a time limit does what Ctrl-C does
     output = process.ended()
     assert process.returncode == 130, output
     assert "is saved; `python launch/train.py --resume" in output

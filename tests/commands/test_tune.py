@@ -15,7 +15,7 @@ from fervit.search.records.events import TrialStarted
 from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
 from tests.conftest import Command
-from tests.helpers.processes import COUNTED_GPU, alone, launch
+from tests.helpers.processes import COUNTED_GPU, MISSING_GPU, alone, launch
 from tests.helpers.sweeps import leaderboard
 
 
@@ -41,6 +41,11 @@ def test_trials_are_added_to_a_sweep_and_its_test_result_stays_sealed(
     assert again.status == 0, again.err
     assert "going on with" in again.out
     assert looks(folder) == sealed
+
+    dry = command("tune", *args, "--set", "search.trials=8", "--dry_run")
+    assert dry.status == 0, dry.err
+    assert "left: 7 of 8 trials to begin, 0 to go on; " in dry.out
+    assert " to 14 epochs in all" in dry.out
 
     more = command("tune", *args, "--set", "search.trials=8")
     assert more.status == 0, more.err
@@ -168,4 +173,43 @@ def test_trials_share_a_gpu_where_ray_counts_one(latents_folder: Path, small_spa
     refused = launch("tune", *args, "--set", "trial.gpus=2", cwd=tmp_path, env=alone(**COUNTED_GPU))
     printed = refused.ended()
     assert refused.returncode == 2
-    assert "needs 2 GPUs on one node, the largest has 2 CPUs and 1 GPUs" in printed
+    assert "trial.gpus: a worker trains on one GPU, but got 2" in printed
+
+
+@pytest.mark.long
+def test_a_space_without_gpus_gets_one_a_worker_and_a_sweep_of_before_keeps_the_cpu(
+    latents_folder: Path, small_space: Path, tmp_path: Path
+) -> None:
+    short = ("--set", "search.trials=1", "--set", "early_stopping.max_epochs=1")
+    args = ("--space", small_space, "--latents", latents_folder, *short)
+    sweep = launch("tune", *args, cwd=tmp_path, env=alone(**COUNTED_GPU))
+    printed = sweep.ended()
+    assert sweep.returncode == 0, printed
+    assert "trial.gpus is not given: a GPU for each worker" in printed
+    (folder,) = (tmp_path / "experiments").glob("small_*")
+    written = (folder / "sweep.yaml").read_text()
+    assert "gpus: 1.0" in written
+    (folder / "sweep.yaml").write_text(written.replace("gpus: 1.0", "gpus: 0"))  # as earlier versions wrote it
+    resumed = launch("tune", *args, "--resume", cwd=tmp_path, env=alone(**COUNTED_GPU))
+    printed = resumed.ended()
+    assert resumed.returncode == 0, printed
+    assert "going on with" in printed
+    assert "trial.gpus is not given" not in printed
+    assert "gpus: 0" in (folder / "sweep.yaml").read_text()
+
+
+@pytest.mark.long
+def test_a_sweep_goes_on_on_the_cpu_where_a_gpu_cannot_be_used_unless_it_was_asked_for(
+    latents_folder: Path, small_space: Path, tmp_path: Path
+) -> None:
+    args = ("--space", small_space, "--latents", latents_folder, "--dry_run")
+    sweep = launch("tune", *args, cwd=tmp_path, env=alone(**MISSING_GPU))
+    printed = sweep.ended()
+    assert sweep.returncode == 0, printed
+    (said,) = [line for line in printed.splitlines() if line.startswith("GPU of this machine: ")]
+    assert said.endswith("trials run on the CPU (--set trial.gpus=0 does so without a look)")
+    assert ", 0 GPUs; " in printed
+    refused = launch("tune", *args, "--set", "trial.gpus=0.5", cwd=tmp_path, env=alone(**MISSING_GPU))
+    printed = refused.ended()
+    assert refused.returncode == 2
+    assert printed.splitlines()[-1].startswith("error: trial.gpus=0.5: GPU of this machine: ")

@@ -36,7 +36,7 @@ from tests.helpers.sweeps import leaderboard, sweep
 pytestmark = pytest.mark.kills
 
 VICTIMS = (TRIAL, TRIAL, DRIVER, TRIAL, TRIAL, DRIVER, TRIAL, TRIAL, DRIVER, NODE)
-"""The processes that are killed: all of them with `make chaos`, and otherwise the last four.
+"""The processes that are killed: all of them with `make chaos`, and otherwise the last three.
 
 The node is killed last, since its driver runs on for some 20 s.
 """
@@ -113,7 +113,7 @@ def assert_decided_by_its_curves(folder: Path, space: SearchSpace) -> None:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("which", [VICTIMS[-4:], pytest.param(VICTIMS, marks=pytest.mark.chaos)], ids=len)
+@pytest.mark.parametrize("which", [VICTIMS[-3:], pytest.param(VICTIMS, marks=pytest.mark.chaos)], ids=len)
 def test_killed_again_and_again_a_sweep_ends_with_every_trial_once_and_the_curves_of_an_undisturbed_one(
     start: Start, cluster: Cluster, latents_folder: Path, tmp_path: Path, which: tuple[str, ...]
 ) -> None:

@@ -16,9 +16,11 @@ from fervit.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate, predict
+from fervit.evaluation.intervals import intervals_of, wilson
 from fervit.evaluation.predictions import Predictions
-from fervit.evaluation.statistics import bootstrap_intervals, calibrate, confusion, describe
+from fervit.evaluation.statistics import calibrate, confusion, describe, ece_if_calibrated
 from fervit.latents import LatentSet
+from fervit.latents.looks import looks_at
 from fervit.training.metrics import metrics_of_counts
 from tests.conftest import CONFIG, ENCODER, Ended, latent_set, trained, write_latents
 
@@ -98,6 +100,7 @@ def test_faces_that_chose_the_model_are_said_to_be_seen(
     assert "NOT unseen: these faces chose the model, so the numbers are optimistic" in ended.out
     results = json.loads((tmp_path / "eval_results" / "evaluation_results.json").read_text())
     assert results["seen"] == "val"
+    assert looks_at("latents/val") == []
     assert results["latents"]["path"] == str(tmp_path / "latents" / "val")
 
 
@@ -112,6 +115,12 @@ def test_the_command_finds_copies_in_the_split_beside(
     ended = command("evaluate", *given, "--output-dir", "there", "--visualize-samples", 0)
     assert ended.status == 0
     assert "copies of training faces: 5 of 70; without them accuracy" in ended.out
+    assert "ECE" in ended.out
+    assert "a calibrated model:" in ended.out
+    assert "others looked" not in ended.out
+    (look,) = looks_at("latents/test")
+    assert [seen.checkpoint for seen in look.models] == [checkpoint.fingerprint]
+    assert look.models[0].accuracy is not None
     assert "attention_sample" not in ended.out
     assert (tmp_path / "there" / "class_metrics.png").is_file()
     (tmp_path / "nothing").mkdir()
@@ -143,14 +152,46 @@ def test_metrics_equal_scikit_learns_on_random_label_sets() -> None:
         assert ours["n"] == len(labels)
 
 
-def test_intervals_are_those_of_rows_drawn_anew() -> None:
+def test_intervals_are_about_those_of_rows_drawn_anew_where_there_are_many() -> None:
     rng = np.random.default_rng(1)
-    labels = rng.integers(0, 7, 400)
-    predicted = np.where(rng.random(400) < 0.6, labels, rng.integers(0, 7, 400))
-    drawn = rng.integers(0, 400, (2000, 400))
-    values = [metrics_of_counts(confusion(labels[rows], predicted[rows]))["f1_macro"] for rows in drawn[:600]]
-    low, high = bootstrap_intervals(confusion(labels, predicted))["f1_macro"]
-    assert (low, high) == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.012)
+    labels = rng.integers(0, 7, 1400)
+    predicted = np.where(rng.random(1400) < 0.6, labels, rng.integers(0, 7, 1400))
+    counts = confusion(labels, predicted)
+    drawn = [metrics_of_counts(cells.reshape(7, 7)) for cells in rng.multinomial(1400, counts.ravel() / 1400, 2000)]
+    for name, value in metrics_of_counts(counts).items():
+        low, high = intervals_of(counts)[name]
+        assert low < value < high
+        assert (low, high) == pytest.approx(np.percentile([one[name] for one in drawn], [2.5, 97.5]), abs=0.005), name
+
+
+def test_twenty_of_twenty_right_is_not_certain() -> None:
+    labels = np.arange(20) % 7
+    found = intervals_of(confusion(labels, labels))
+    assert found["accuracy"] == pytest.approx([0.8389, 1.0], abs=1e-4)  # binconf(20, 20, method="wilson") of R's Hmisc
+    for name, (low, high) in found.items():
+        assert 0.4 < low < 0.95, name
+        assert high == 1, name
+    nothing_right = intervals_of(confusion(labels, (labels + 1) % 7))
+    assert all(low == 0 < high < 1 for low, high in nothing_right.values())
+    one_class = intervals_of(confusion(np.zeros(9, int), np.zeros(9, int)))
+    assert one_class["f1_disgust"] == [0, 1]  # no face of it, so nothing is known
+    low, high = wilson(np.array([3, 0]), np.array([10, 0]))
+    assert (low[0], high[0]) == pytest.approx((0.1078, 0.6032), abs=1e-4)
+
+
+@pytest.mark.parametrize(("n", "least"), [(20, 0.80), (70, 0.88), (500, 0.92), (3589, 0.92)])
+def test_intervals_hold_the_true_value_as_often_as_they_say(n: int, least: float) -> None:
+    """The few faces of a split of 20 do not hold all classes, and its macro-F1 is of those that are there."""
+    share = np.array([491, 55, 528, 879, 626, 594, 416]) / 3589  # of FER2013's test split
+    recall = np.array([0.5, 0.45, 0.45, 0.85, 0.6, 0.5, 0.75])
+    wrong = np.where(np.eye(7), 0.0, share) / (1 - share)[:, None]
+    cells = share[:, None] * np.where(np.eye(7), recall[:, None], (1 - recall)[:, None] * wrong)
+    truth = metrics_of_counts(np.round(cells * 1e7).astype(int))
+    drawn = np.random.default_rng(0).multinomial(n, cells.ravel() / cells.sum(), size=400).reshape(-1, 7, 7)
+    found = [intervals_of(counts) for counts in drawn]
+    for name in ("accuracy", "f1_macro"):
+        held = np.mean([one[name][0] <= truth[name] <= one[name][1] for one in found])
+        assert held > (0.92 if name == "accuracy" else least), name
 
 
 def test_calibration_of_a_model_that_is_too_sure() -> None:
@@ -162,6 +203,21 @@ def test_calibration_of_a_model_that_is_too_sure() -> None:
     assert calibration.counts.sum() == 10
     perfect = np.eye(7)[labels]
     assert calibrate(labels, perfect).ece == 0
+    assert ece_if_calibrated(perfect) == {"mean": 0, "quantile_95": 0}
+
+
+def test_the_calibration_error_of_a_calibrated_model_depends_on_the_number_of_faces() -> None:
+    rng = np.random.default_rng(0)
+    for n, about in ((70, 0.14), (500, 0.053), (3589, 0.020)):
+        confidence = rng.uniform(0.2, 1.0, n)
+        probabilities = np.full((n, 7), ((1 - confidence) / 6)[:, None])
+        probabilities[:, 0] = confidence
+        expected = ece_if_calibrated(probabilities)
+        seen = [calibrate((rng.random(n) >= confidence).astype(int), probabilities).ece for _ in range(60)]
+        assert expected["mean"] == pytest.approx(np.mean(seen), rel=0.12)
+        assert expected["mean"] == pytest.approx(about, rel=0.25)
+        assert expected["mean"] < expected["quantile_95"] < 2 * expected["mean"]
+        assert np.mean(np.array(seen) < expected["quantile_95"]) > 0.85
 
 
 def test_the_batch_size_changes_nothing(checkpoint: Checkpoint) -> None:

@@ -25,6 +25,8 @@ COUNTED_GPU = {
     "FERVIT_DEVICE": "cpu",
 }
 """The environment in which Ray counts a GPU that does not exist, while the arithmetic runs on the CPU."""
+MISSING_GPU = {"RAY_OVERRIDE_RESOURCES": json.dumps({"GPU": 1}), "CUDA_VISIBLE_DEVICES": "63"}
+"""The environment in which Ray counts a GPU that torch cannot find, even on a machine that has GPUs."""
 
 
 class Running:
@@ -93,9 +95,9 @@ class Running:
             time.sleep(0.02)
         return True
 
-    def interrupt(self) -> None:
-        """Sends the signal of Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Sends the signal of Ctrl-C, or another one that means the same."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         self._process.kill()

@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.helpers.hosts import Hosts, RayUp, why_not
-
-MEASURED = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -26,17 +23,6 @@ def hosts() -> Iterator[Hosts]:
     finally:
         made.down()
         shutil.rmtree(share, ignore_errors=True)
-
-
-@pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Returns a function that takes a line with a measurement, which is printed at the end of the session."""
-    return request.config.stash.setdefault(MEASURED, []).append
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for line in config.stash.get(MEASURED, []):
-        terminalreporter.write_line(f"measured: {line}")
 
 
 @pytest.fixture(scope="session")

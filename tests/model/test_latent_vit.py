@@ -40,6 +40,22 @@ def test_codes_of_another_shape_are_refused() -> None:
         LatentViT(embed_dim=32, depth=1, heads=4)(torch.zeros(2, 14, 512))
 
 
+def test_a_rank_without_rows_never_calls_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On GPUs, the kernel of torch 2.6 to 2.9 refuses an empty batch ("batch size must be positive")."""
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def refuses_empty(q: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        assert len(q) > 0
+        return fused(q, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", refuses_empty)
+    model = LatentViT(embed_dim=32, depth=1, heads=4, mlp_dim=64, dropout=0.0)
+    logits = model(torch.zeros(0, 18, 512))
+    assert logits.shape == (0, 7)
+    logits.sum().backward()
+    assert all(weight.grad is not None for weight in model.parameters())  # DDP waits for all of them
+
+
 def test_the_readable_attention_gives_the_numbers_of_the_fused_one_and_is_recorded() -> None:
     torch.manual_seed(0)
     model = LatentViT(embed_dim=32, depth=3, heads=4, mlp_dim=64).eval()

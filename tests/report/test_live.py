@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from fervit.files import locked
-from fervit.report.live import live_report, write
+from fervit.report.live import Writer, live_report
 from tests.helpers.processes import wait_until
 from tests.report.conftest import write_sweep
 
@@ -19,12 +19,24 @@ def test_the_report_is_there_while_the_sweep_runs(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir() if path.name.startswith(".report")] == []
 
 
-def test_whatever_goes_wrong_with_it_disturbs_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "sweep"
+def test_whatever_goes_wrong_with_it_disturbs_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    folder, report = tmp_path / "sweep", tmp_path / "sweep" / "report.html"
     write_sweep(folder, trials=2)
+    space = (folder / "sweep.yaml").read_text()
     (folder / "sweep.yaml").write_text("no space at all")
-    write(folder, threading.Event())
-    assert not (folder / "report.html").exists()
+    writer = Writer(folder)
+    writer.write(threading.Event())
+    assert not report.exists()
+    (folder / "sweep.yaml").write_text(space)
+    writer.write(threading.Event())
+    assert "2 trials" in report.read_text()
+    journal = folder / "trials.jsonl"
+    second = [line for line in journal.read_text().splitlines(keepends=True) if '"trial_0001"' in line]
+    with journal.open("a") as file:
+        file.write("".join(second).replace("trial_0001", "trial_0002").replace('"number": 1', '"number": 2'))
+    writer.write(threading.Event())
+    writer.close()
+    assert "3 trials" in report.read_text()
 
 
 def test_it_ends_with_the_sweep(tmp_path: Path) -> None:
@@ -32,5 +44,7 @@ def test_it_ends_with_the_sweep(tmp_path: Path) -> None:
     write_sweep(folder, trials=400, epochs=20)
     over = threading.Event()
     over.set()
-    write(folder, over)
+    writer = Writer(folder)
+    writer.write(over)
+    writer.close()
     assert [path.name for path in folder.iterdir() if "report" in path.name] == []

@@ -15,7 +15,7 @@ from fervit.report.plots.importance import importances
 from fervit.report.results import read_results
 from fervit.report.times import account
 from fervit.report.write import write_report
-from fervit.search.records.events import EpochEnded, Event, SessionBegan, TrialStarted, TrialWentOn
+from fervit.search.records.events import EpochEnded, Event, ModelChosen, SessionBegan, TrialStarted, TrialWentOn
 from fervit.search.records.history import History
 from tests.conftest import Ended, latent_set, trained
 from tests.helpers.epochs import epoch_result
@@ -68,6 +68,10 @@ def test_the_time_adds_up(sweep: Path) -> None:
     assert times.validation == pytest.approx(0.1 * epochs)
     whole = times.training + times.validation + times.starting + times.idle
     assert whole == pytest.approx(times.slots * times.elapsed, rel=0.02)
+    halves = account(results.events, results.records, 1000, {record.name: 0.5 for record in results.records})
+    assert halves is not None
+    assert halves.training == pytest.approx(0.4 * epochs)
+    assert halves.validation == pytest.approx(0.5 * epochs)
 
 
 def test_a_sweep_that_runs_and_one_that_was_interrupted(tmp_path: Path) -> None:
@@ -127,6 +131,44 @@ def test_a_test_result_of_another_run_is_not_taken_for_the_chosen_ones(sweep: Pa
     assert "opened once, after the choice was frozen" in page
 
 
+def test_other_evaluations_in_the_folder_are_not_the_sweeps_result(sweep: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    other = trained(replace(CONFIG, seed=8))
+    evaluate(other, latent_set(30), folder / "evaluation_train", split="train", samples=0)
+    results = read_results(folder)
+    assert results.evaluation is not None
+    assert results.evaluation["split"] == "test"
+    assert results.evaluation_dir == folder / "evaluation"
+    evaluate(other, latent_set(20, seed=2), folder / "evaluation", samples=0)
+    results = read_results(folder)
+    assert results.evaluation is None
+    assert any("is the evaluation of another model" in remark for remark in results.remarks)
+
+
+def test_the_spread_over_seeds_and_the_looks_of_others_stand_in_the_answer(sweep: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    results = read_results(folder)
+    assert results.chosen is not None
+    best = results.chosen.best(results.metric)
+    assert best is not None
+    scores = [
+        {"seed": seed, "epoch": 2, "checkpoint": str(seed), "f1_macro": value, "accuracy": value}
+        for seed, value in ((4, 0.5), (5, 0.6), (6, 0.7))
+    ]
+    look = {"trial": results.chosen.number, "seed": 3, "epoch": best.epoch, "opened": "2026-01-02T03:04:05+00:00"}
+    write_json(folder / "sealed_test.json", {"looks": [{**look, "f1_macro": 0.5, "seeds": scores, "others": 4}]})
+    environment = json.loads((folder / "environment.json").read_text())
+    write_json(folder / "environment.json", {**environment, "copies": {"val in train": 7, "test in val": 0}})
+    page = write_report(folder).read_text()
+    assert "macro-F1, test, 3 fresh seeds" in page
+    assert "0.600 ± 0.100" in page
+    assert "others looked at this split before, 4 times" in page
+    assert "7 val faces are also in train" in page
+    assert "0 is perfect" not in page
+
+
 def test_a_sweep_resumed_for_more_and_interrupted_has_not_ended(sweep: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     shutil.copytree(sweep, folder)
@@ -161,6 +203,38 @@ def test_the_time_of_a_trial_that_went_on_after_a_crash(tmp_path: Path) -> None:
     assert (times.elapsed, times.slots, len(times.lanes)) == (60.0, 1, 2)
     assert [(lane.begin, lane.end) for lane in times.lanes] == [(10.0, 30.0), (40.0, 60.0)]
     assert (times.training, times.validation, times.starting, times.idle) == (32.0, 4.0, 4.0, 20.0)
+
+
+def test_a_damaged_journal_and_the_reason_of_the_end_are_lines_of_the_page(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    write_sweep(folder, trials=4)
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    lines = ["{" if '"start"' in line and "trial_0001" in line else line for line in lines]
+    over = {
+        "event": "over",
+        "time": START + 99,
+        "part": "search",
+        "by": "hours",
+        "why": "the budget of 1 hours is spent",
+    }
+    write_text(folder / "trials.jsonl", "\n".join([*lines, json.dumps(over)]) + "\n")
+    page = write_report(folder).read_text()
+    assert "3 trials" in page
+    assert "is damaged or of another version, and left out" in page
+    assert "events of trial_0001 are left out, since the line of their start is missing" in page
+    assert "Ended early: the budget of 1 hours is spent." in page
+
+
+def test_the_time_of_a_sweep_whose_clock_was_set_back_between_its_sessions() -> None:
+    events: list[Event] = [SessionBegan(time=1e9)]
+    events += [TrialStarted(time=1e9, name="trial_0000", number=0, seed=3, purpose="search", params={})]
+    row = epoch_result(1, seconds=9.0, samples_per_second=100.0)
+    events += [EpochEnded(time=1e9 + 20, name="trial_0000", row=row, best_value=0.1, started=1e9 + 5)]
+    events += [SessionBegan(time=1e6), ModelChosen(time=1e6 + 10, number=0, seed=3, epoch=1)]
+    times = account(events, list(History(events).records.values()), train_rows=800)
+    assert times is not None
+    assert times.elapsed == 30.0
+    assert [(lane.begin, lane.end) for lane in times.lanes] == [(5.0, 20.0)]
 
 
 def test_bad_folders_are_told_in_a_line(tmp_path: Path, command: Callable[..., Ended], sweep: Path) -> None:

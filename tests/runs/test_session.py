@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +27,9 @@ RARELY = 1e-12
 """A share of the time for saving that is so small that only the first epoch is saved without a request."""
 
 
-def session(folder: Path, saving: Saving = RUN) -> Session:
+def session(folder: Path, saving: Saving = RUN, decided_after: Collection[int] | None = None) -> Session:
     files = SessionFiles(best=folder / "best_model.pt", last=folder / "last.pt", stop=folder / ".stop")
-    return Session(Trainer(CONFIG, TRAIN, VAL), files, saving)
+    return Session(Trainer(CONFIG, TRAIN, VAL), files, saving, decided_after)
 
 
 def on_disk(folder: Path) -> tuple[int, int, dict[str, torch.Tensor]]:
@@ -142,6 +143,40 @@ def test_only_runs_save_their_last_epoch(tmp_path: Path) -> None:
         assert one.saved_epoch == last
         assert one.trainer.best is not None
         assert on_disk(tmp_path / name)[0] == one.trainer.best.epoch
+
+
+def test_a_trial_writes_its_best_model_seldom_but_always_before_others_may_end_it(tmp_path: Path) -> None:
+    one = session(tmp_path, replace(TRIAL, share=RARELY, best_share=RARELY), decided_after=(4,))
+
+    def on_file() -> int:
+        epoch: int = torch.load(tmp_path / "best_model.pt", weights_only=True)["epoch"]
+        return epoch
+
+    best = []
+    for _ in range(CONFIG.epochs):
+        one.run_epoch()
+        assert one.trainer.best is not None
+        best.append(one.trainer.best.epoch)
+        assert one.best_on_disk == on_file()
+        if one.trainer.epoch in (4, CONFIG.epochs):
+            assert one.best_on_disk == best[-1]
+        elif one.trainer.epoch == 3:
+            assert one.best_on_disk == 1
+    assert best[2] > 1  # or nothing was held back
+    assert best[-1] > best[3]
+
+    two = session(tmp_path / "ended early", replace(TRIAL, share=RARELY, best_share=RARELY), decided_after=())
+    for _ in range(3):
+        two.run_epoch()
+    assert two.best_on_disk == 1 < best[2]
+    two.save_best()  # as when its process turns to another trial
+    weights = torch.load(tmp_path / "ended early" / "best_model.pt", weights_only=True)
+    assert two.best_on_disk == weights["epoch"] == best[2]
+    again = session(tmp_path)
+    while again.trainer.epoch < best[2]:
+        again.trainer.run_epoch()
+    for name, weight in again.trainer.model.state_dict().items():
+        assert torch.equal(weights["model_state_dict"][name], weight)
 
 
 def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:

@@ -6,12 +6,23 @@ from typing import Any
 
 import pytest
 
+from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Ledger, Observer
-from fervit.search.policy.sources import ConfirmSource
+from fervit.search.opening import open_ledger
+from fervit.search.policy.sampler import SpaceSampler
+from fervit.search.policy.sources import ConfirmSource, SearchSource
+from fervit.search.policy.stopping import NeverStops, stopping_rule
 from fervit.search.records.events import ModelChosen
+from fervit.search.records.journal import JournalFile
+from fervit.search.records.models_kept import ModelsKept
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.simulated import VirtualClock
+from fervit.search.space.settings import TrialResources
+from fervit.search.space.space_file import parse_space
+from fervit.search.workers.tuner import run_trials
+from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.failure import Failure
 from tests.helpers.ledger import SPACE, Sweep, report
 
@@ -170,12 +181,83 @@ def test_a_confirmation_goes_on_where_it_was(tmp_path: Path) -> None:
     first.ledger.use(ConfirmSource(first.space, records, first.ledger.records))
     done, going = first.begin(), first.begin()
     assert [done.name, going.name] == [f"{best.name}_seed4", f"{best.name}_seed5"]
+    for epoch in range(1, 10):
+        first.ledger.report(done.name, report(epoch, 0.5))
     first.ledger.end(done.name)
     second = Sweep(tmp_path)
     second.ledger.use(ConfirmSource(second.space, second.ledger.records[:1], second.ledger.records))
     assert second.begin().name == going.name
     assert second.ledger.begin() is None
     assert not second.ledger.complete
+
+
+def test_a_rerun_that_was_stopped_is_confirmed_from_its_beginning(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    best = first.begin()
+    first.ledger.report(best.name, report(1, 0.9))
+    first.ledger.end(best.name)
+    first.ledger.use(ConfirmSource(first.space, first.ledger.records, first.ledger.records))
+    cut, _ = first.begin(), first.begin()
+    first.ledger.report(cut.name, report(1, 0.9))
+    first.ledger.end_all()  # the budget is spent
+    assert first.states() == {best.name: "stopped", f"{best.name}_seed4": "stopped", f"{best.name}_seed5": "stopped"}
+
+    second = Sweep(tmp_path)
+    source = ConfirmSource(second.space, second.ledger.records[:1], second.ledger.records)
+    second.ledger.use(source)
+    again = [second.begin().name, second.begin().name]
+    assert again == [f"{best.name}_seed4", f"{best.name}_seed5"]
+    assert [len(record.epochs) for record in second.ledger.running] == [0, 0]
+    for name in again:
+        assert not second.ledger.complete
+        for epoch in range(1, 10):
+            second.ledger.report(name, report(epoch, 0.5))
+        second.ledger.end(name)
+    assert second.ledger.complete
+    assert source.total == 2
+
+
+def test_where_no_trial_is_left_to_start_those_of_a_killed_session_end(tmp_path: Path) -> None:
+    """The sweep is resumed with fewer trials than it has begun, so that Ray Tune is not even started."""
+    first = Sweep(tmp_path)
+    ended, running = first.begin(), first.begin()
+    first.ledger.report(running.name, report(1, 0.9))
+    first.ledger.end(ended.name)
+    second = Sweep(tmp_path, search={**SPACE["search"], "trials": 1})
+    latents = SharedLatents(train=(), val=())  # type: ignore[arg-type]
+    run_trials(second.ledger, SweepFolder(tmp_path), latents, TrialResources(), name="trials")
+    assert second.states() == {ended.name: "stopped", running.name: "stopped"}
+    assert second.ledger.complete
+
+
+def test_what_memory_was_short_for_is_tried_again_when_nothing_else_runs(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, search={**SPACE["search"], "trials": 3})
+    killed, beside = sweep.begin(), sweep.begin()
+    sweep.ledger.begin_again(killed.name, "out of memory: Ray killed it", alone=True)
+    third = sweep.begin()
+    assert third.number == 2
+    assert sweep.ledger.begin() is None  # two others run
+    for planned in (beside, third):
+        sweep.ledger.end(planned.name)
+    assert sweep.begin() == killed
+    assert sweep.ledger.begin() is None
+    sweep.ledger.end(killed.name, Failure("out of memory", "Ray killed it"))
+    assert sweep.ledger.complete
+
+
+def test_a_configuration_that_is_tried_again_gets_a_fresh_seed_after_a_restart_too(tmp_path: Path) -> None:
+    """Three configurations there are, so that seven trials repeat some."""
+    sweep = Sweep(tmp_path, search={**SPACE["search"], "trials": 7})
+    planned = [sweep.begin() for _ in range(4)]
+    sweep = Sweep(tmp_path, search={**SPACE["search"], "trials": 7})
+    sweep.ledger.use(sweep.source)
+    planned = [sweep.begin() for _ in range(7)]
+    assert [one.number for one in planned] == list(range(7))
+    runs = {(one.params["depth"], one.config.seed) for one in planned}
+    assert len(runs) == 7
+    assert {depth for depth, seed in runs if seed == 3} == {1, 2, 3}
+    reruns = range(4, 4 + 2)
+    assert not any(seed in reruns for _, seed in runs)
 
 
 def test_a_report_without_the_metric_is_a_failure_of_its_trial(tmp_path: Path) -> None:
@@ -221,3 +303,177 @@ def test_a_choice_is_recorded_once_until_it_changes(tmp_path: Path) -> None:
     second.ledger.choose(second.ledger.records[1], confirmed=[1])
     assert Sweep(tmp_path).ledger.choice == second.ledger.choice
     assert second.ledger.choice.number == 1
+
+
+def budgeted(folder: Path, hours: float, clock: VirtualClock) -> tuple[Ledger, SpaceSampler, list[str]]:
+    """Opens a sweep of six trials with a budget, and with a clock that stands still by itself."""
+    lines: list[str] = []
+    space = parse_space({**SPACE, "budget": {"hours": hours}, "search": {**SPACE["search"], "trials": 6}}, "s.yaml")
+    files = SweepFolder(folder)
+    rule = stopping_rule(space.early_stopping, space.metric)
+    models = ModelsKept(files, space.metric, 2)
+    ledger = Ledger(space, JournalFile(files.journal), rule, [PlainScreen(lines.append)], models=models, clock=clock)
+    sampler = SpaceSampler(space, files.study, ledger.events)
+    ledger.use(SearchSource(space, sampler, ledger.records))
+    return ledger, sampler, lines
+
+
+def begin(ledger: Ledger) -> str:
+    planned = ledger.begin()
+    assert planned is not None
+    return planned.name
+
+
+def test_what_a_budget_cut_goes_on_with_a_larger_one_and_the_sampler_hears_nothing_bad(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    ledger, sampler, _ = budgeted(tmp_path, 1.0, clock)
+    saved, unsaved = begin(ledger), begin(ledger)
+    clock.now = 1800.0  # nothing could start for half an hour, which does not count
+    assert ledger.spent() is None
+    for name in (saved, unsaved):
+        ledger.placed(name)
+        ledger.report(name, report(1, 0.5, saved=1))
+    folder = SweepFolder(tmp_path).trial(saved)
+    folder.path.mkdir(parents=True)
+    folder.last.touch()
+    clock.now += 3599
+    assert ledger.spent() is None
+    clock.now += 2
+    over = ledger.spent()
+    assert over == ("hours", "the budget of 1 hours is spent after 2 of 6 trials, 2 of which it cut")
+    ledger.end_part(*over)
+    ledger.end_all()
+    assert [(record.state, record.cut) for record in ledger.records] == [("stopped", True)] * 2
+    assert [trial.state.name for trial in sampler.trials] == ["FAIL", "FAIL"]  # neither is one that was worse
+    ledger.close()
+    same, _, _ = budgeted(tmp_path, 1.0, VirtualClock())
+    assert same.running == []
+    assert same.ended_because() == over[1]
+    same.close()
+    more, sampler, _ = budgeted(tmp_path, 2.0, VirtualClock())
+    assert [record.name for record in more.running] == [saved]
+    assert [trial.state.name for trial in sampler.trials] == ["RUNNING", "FAIL"]
+    assert more.ended_because() == ""
+    assert begin(more) == saved
+    assert more.n_ended == 1
+    for epoch in range(2, 10):
+        more.report(saved, report(epoch, 0.6, saved=1))
+    more.end(saved)
+    assert [record.state for record in more.records] == ["finished", "stopped"]
+    assert begin(more) == "trial_0002"
+
+
+def test_hours_and_the_reason_of_the_end_are_those_of_the_search_alone(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    ledger, _, _ = budgeted(tmp_path, 1.0, clock)
+    for _ in range(6):
+        name = begin(ledger)
+        ledger.placed(name, gpus=0.5)
+        clock.now += 500
+        for epoch in range(1, 10):
+            ledger.report(name, report(epoch, 0.9))
+        ledger.end(name)
+    ledger.use(ConfirmSource(ledger.space, ledger.records[:1], ledger.records))
+    rerun = begin(ledger)
+    ledger.placed(rerun, gpus=0.5)
+    clock.now += 9000
+    assert ledger.spent() is None
+    for epoch in range(1, 10):
+        ledger.report(rerun, report(epoch, 0.9))
+    ledger.end(rerun)
+    assert (ledger.held_seconds(), ledger.held_seconds("confirm")) == (3000.0, 9000.0)
+    assert (ledger.gpu_seconds(), ledger.elapsed_seconds()) == (1500.0, 12000.0)
+    again, _, _ = budgeted(tmp_path, 1.0, VirtualClock())
+    assert again.held_seconds() == 3000.0  # the resumed search still has ten minutes
+    assert again.ended_because() == ""
+
+
+def test_a_damaged_line_is_a_line_on_the_screen_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    names = [first.begin().name for _ in range(3)]
+    for name in names:
+        first.ledger.report(name, report(1, 0.5))
+    journal = SweepFolder(tmp_path).journal
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join("{]\n" if '"start"' in line and names[1] in line else line for line in lines))
+    second = Sweep(tmp_path)
+    assert list(second.states()) == [names[0], names[2]]
+    assert "line 3 is damaged" in second.lines[0]
+    assert f"1 events of {names[1]} are left out, since the line of their start is missing" in second.lines[1]
+    assert [second.begin().name for _ in range(3)] == [names[0], names[2], "trial_0003"]
+    params = {record.number: record.params for record in second.ledger.records}
+    assert {trial.number: trial.params for trial in second.sampler.trials if trial.number != 1} == params
+    for number, value in ((0, 0.6), (2, 0.7)):
+        for epoch in range(2, 10):
+            second.ledger.report(names[number], report(epoch, value))
+        second.ledger.end(names[number])
+    assert [trial.value for trial in second.sampler.trials] == [0.6, None, 0.7, None]
+    before = SweepFolder(tmp_path).study.read_bytes()
+    third = Sweep(tmp_path)
+    assert third.begin().name == "trial_0003"
+    assert SweepFolder(tmp_path).study.read_bytes().startswith(before)  # nor is the study written anew each time
+
+
+def test_a_grid_tries_again_what_a_lost_line_held(tmp_path: Path) -> None:
+    changes = {"search": {"sampler": "grid", "trials": 3}}
+    first = Sweep(tmp_path, **changes)
+    for _ in range(2):
+        first.begin()
+    journal = SweepFolder(tmp_path).journal
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"trial_0000"' not in line))
+    second = Sweep(tmp_path, **changes)
+    found = [second.begin().params["depth"] for _ in range(3)]
+    assert sorted(found) == [1, 2, 3]
+    assert second.ledger.begin() is None
+
+
+class StopsAll:
+    """A rule that stops every trial at once, as another version might."""
+
+    def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
+        return True
+
+
+def test_a_decision_of_the_journal_stands_whatever_the_rule_would_decide_now(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    ended, going, stopped = (first.begin().name for _ in range(3))
+    for epoch in range(1, 10):
+        first.ledger.report(ended, report(epoch, 0.9))
+    first.ledger.end(ended)
+    for epoch in (1, 2):
+        first.ledger.report(going, report(epoch, 0.95))
+    first.ledger.report(stopped, report(1, 0.1))
+    first.ledger.close()
+    for rule in (StopsAll(), NeverStops()):
+        again = open_ledger(first.space, SweepFolder(tmp_path), rule=rule)
+        assert [record.state for record in again.records] == ["finished", "running", "stopped"]
+        again.close()
+
+
+@pytest.mark.parametrize(("trials", "runs"), [(13, 0), (14, 3)])
+def test_the_noise_is_measured_only_where_trials_are_left_that_it_could_save(
+    tmp_path: Path, trials: int, runs: int
+) -> None:
+    sweep = Sweep(tmp_path, search={"sampler": "random", "trials": trials}, budget={"until_noise": True})
+    for number in range(10):
+        name = sweep.begin().name
+        sweep.ledger.report(name, report(1, number / 100))
+        sweep.ledger.end(name)
+    assert sweep.source.total == trials + runs
+    planned = [sweep.begin().purpose for _ in range(3)]
+    assert planned == (["noise"] * 3 if runs else ["search"] * 3)
+
+
+def test_a_second_command_at_the_same_sweep_ends_the_first(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    name = first.begin().name
+    second = Sweep(tmp_path)  # on a share whose locks do not work
+    assert second.begin().name == name
+    first.ledger.report(name, report(1, 0.5))
+    assert first.ledger.broken is not None
+    assert "another command writes to this sweep, so this one ends" in str(first.ledger.broken)
+    assert second.ledger.broken is None
+    second.ledger.report(name, report(1, 0.6))
+    third = Sweep(tmp_path)
+    assert [row.f1_macro for row in third.ledger.records[0].epochs] == [0.6]

@@ -84,7 +84,7 @@ def test_as_optunasearch_the_sampler_hears_that_stopped_trials_are_complete(
     for told in ways:
         replay(read_recording(recorded), sampler="tpe", scheduler="asha", seed=2, epochs=45, slots=SLOTS, told=told)
     ours, theirs = ({trial.state.name for trial in sampler.trials} for sampler in made)
-    assert ours == {"COMPLETE", "PRUNED"}
+    assert ours - {"FAIL"} == {"COMPLETE", "PRUNED"}  # FAIL, which samplers ignore, are those that the end cut
     assert "PRUNED" not in theirs
     reported = [max(trial.intermediate_values, default=0) for trial in made[1].trials]
     assert max(reported) == 3  # the report that ends a trial is never passed on

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import gc
 import io
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ import torch
 from fervit.errors import UserError
 from fervit.training.compatibility import choose_rows
 from fervit.training.config import TrainConfig
-from fervit.training.data import DeviceLatents, epoch_batches
+from fervit.training.data import Batch, DeviceLatents, epoch_batches
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import DivergedError
 from fervit.training.objective import Metric
 from fervit.training.optim import LearningRate
 from fervit.training.ranks import Ranks
+from fervit.training.step import Outcome, ShortWeights, TrainingStep
 from fervit.training.trainer import Trainer, class_weights
 from tests.conftest import LATENT_DIM, SEQ_LEN, latent_set
 
@@ -155,6 +157,16 @@ def test_bfloat16_follows_float32() -> None:
     assert exact != short
 
 
+@pytest.mark.parametrize("changes", [{}, {**EVERYTHING, "drop_path": 0.3}])
+def test_weights_kept_in_bfloat16_give_the_curve_of_autocast(changes: dict[str, Any]) -> None:
+    by_autocast, kept = (trainer(precision="bfloat16", epochs=3, **changes) for _ in range(2))
+    kept.step.short = ShortWeights(kept.model, torch.bfloat16)
+    assert curve(kept) == curve(by_autocast)
+    for one, other in zip(kept.model.parameters(), by_autocast.model.parameters(), strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other)
+
+
 def test_what_is_measured_and_kept_is_the_average_of_the_weights() -> None:
     plain, averaged = trainer(epochs=2), trainer(epochs=2, ema_decay=0.9)
     for each in (plain, averaged):
@@ -246,12 +258,61 @@ def test_a_captured_step_gives_the_losses_of_an_eager_one(changes: dict[str, Any
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
 
 
+class Steps(NamedTuple):
+    losses: list[float]
+    captured: bool
+
+
+def steps(device: str, capture: bool = True, **changes: Any) -> Steps:
+    """The steps of two epochs with whole batches of identical rows, in which the weights stay."""
+    latents = latent_set(64)
+    latents.codes[:], latents.labels[:] = latents.codes[0], latents.labels[0]
+    data = DeviceLatents(latents, device), DeviceLatents(latent_set(20, seed=1), device)
+    shape = data[0].codes.shape[1:]
+    data[0]._statistics = torch.zeros(shape, device=device), torch.ones(shape, device=device)  # of rows that differ
+    trained = Trainer(replace(SMALL, lr=1e-30, **changes), *data, capture=capture)
+    losses: list[float] = []
+    step = trained.step
+
+    def noting(batch: Batch) -> Outcome:
+        outcome = step(batch)
+        losses.append(float(outcome.loss))
+        return outcome
+
+    trained.step = noting  # type: ignore[assignment]
+    for _ in range(2):
+        trained.run_epoch()
+    return Steps(losses, step.captured)
+
+
+MASKED: list[dict[str, Any]] = [
+    {"dropout": 0.5},
+    {"drop_path": 0.5, "depth": 2},
+    {"latent_noise": 0.5},
+    {"latent_mask": 0.5},
+]
+
+
+@pytest.mark.parametrize("changes", MASKED)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_each_step_draws_masks_of_its_own_that_follow_from_the_seed(device: str, changes: dict[str, Any]) -> None:
+    """The rows are identical and the weights stay, so that only the masks make steps differ, replayed ones, too."""
+    changes = {"dropout": 0.0, **changes}
+    masked, again, without = steps(device, **changes), steps(device, **changes), steps(device, dropout=0.0)
+    assert masked.captured == (device == "cuda")
+    assert len(masked.losses) == 28
+    assert len(set(masked.losses[:14])) > 7
+    assert len(set(masked.losses[14:])) > 7
+    assert masked.losses[:14] != masked.losses[14:]
+    assert again.losses == masked.losses
+    assert without.losses == pytest.approx([without.losses[0]] * 28, rel=1e-5)
+
+
 @pytest.mark.gpu
-def test_replays_draw_masks_of_their_own_that_follow_from_the_seed() -> None:
-    losses = [[row["train_loss"] for row in curve(on_gpu(dropout=dropout, lr=1e-30))] for dropout in (0.5, 0.5, 0.0)]
-    assert len(set(losses[0])) == len(losses[0])  # the weights stay; only the masks differ
-    assert losses[0] == losses[1]
-    assert losses[2] == pytest.approx([losses[2][0]] * len(losses[2]), rel=1e-3)
+def test_replays_draw_the_masks_of_eager_steps() -> None:
+    captured, eager = (steps("cuda", capture, dropout=0.5) for capture in (True, False))
+    assert (captured.captured, eager.captured) == (True, False)
+    assert captured.losses == pytest.approx(eager.losses, rel=1e-3)
 
 
 @pytest.mark.gpu
@@ -278,3 +339,34 @@ def test_where_a_step_cannot_be_captured_steps_stay_eager(monkeypatch: pytest.Mo
     rows = curve(trained)
     assert not trained.captured
     assert rows[-1]["f1_macro"] > 0.5
+
+
+@pytest.mark.gpu
+def test_after_a_capture_that_breaks_off_half_way_steps_go_on_eagerly_with_the_same_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    eager = steps("cuda", capture=False, dropout=0.5)
+    update = TrainingStep._update
+
+    def waits(self: TrainingStep) -> None:
+        """After the forward pass, which draws masks, it does what no capture allows."""
+        if torch.cuda.is_current_stream_capturing():
+            torch.cuda.synchronize()
+        update(self)
+
+    monkeypatch.setattr(TrainingStep, "_update", waits)
+    broken = steps("cuda", dropout=0.5)
+    assert not broken.captured
+    assert broken.losses == pytest.approx(eager.losses, rel=1e-3)
+
+
+@pytest.mark.gpu
+def test_trainings_one_after_the_other_in_a_process_take_no_more_memory() -> None:
+    """cuBLAS keeps a workspace for each stream that it has seen."""
+    taken = []
+    for _ in range(12):
+        curve(on_gpu(epochs=1))
+        gc.collect()
+        torch.cuda.empty_cache()
+        taken.append(torch.cuda.memory_reserved())
+    assert taken[-1] <= taken[2]

@@ -52,7 +52,8 @@ def _add_lines(figure: go.Figure, trials: Sequence[TrialRecord], metric: Metric)
         y: list[float | None] = []
         texts: list[str] = []
         for record in (r for r in trials if r.state == state):
-            rows = [row for i, row in enumerate(record.epochs) if i % step == 0 or i == len(record.epochs) - 1]
+            n = len(record.epochs)
+            rows = [record.epochs[i] for i in range(n) if i % step == 0 or i == n - 1]
             x += [*(row.epoch for row in rows), None]
             y += [*(metric.value(row) for row in rows), None]
             texts += [f"trial {record.number}"] * (len(rows) + 1)

@@ -8,15 +8,19 @@ import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
 from fervit.files import near
+from fervit.latents.looks import others_in_words
 from fervit.progress import clock
+from fervit.search.outcome.baseline import baseline_name
 from fervit.search.outcome.result import SweepResult
 from fervit.search.records.history import History
-from fervit.search.records.journal import read_journal
+from fervit.search.records.journal import JournalReader
 from fervit.search.records.ranking import counts_by_state, failures_by_kind, ranked
-from fervit.search.records.record import params_text
+from fervit.search.records.record import TrialRecord, params_text
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
+from fervit.training.epoch import EpochResult
 from fervit.training.metrics import majority_f1_macro
+from fervit.training.objective import Metric
 
 
 def summarise(result: SweepResult, dashboard: str) -> str:
@@ -44,15 +48,19 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         f"  {params_text(result.chosen.params)}",
     ]
     lines += _confirmation(result)
+    lines += failed_late(result)
     lines += _pareto(result)
     evaluation = result.verdict.evaluation
     metrics = evaluation.metrics
     if evaluation.split == "test":
-        when = "opened once, after the choice" if result.verdict.looks == 1 else f"look {result.verdict.looks}"
+        when = "opened once, after the choice" if result.verdict.looks == 1 else f"opened {result.verdict.looks} times"
+        (low, high), look = metrics["intervals_95"]["f1_macro"], result.verdict.look
         lines.append(
-            f"Test: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on {metrics['n']} faces, "
-            f"{when}"
+            f"Test: macro-F1 {metrics['f1_macro']:.3f} (95 %: {low:.3f} to {high:.3f}), accuracy "
+            f"{metrics['accuracy']:.3f} on {metrics['n']} faces, {when}"
         )
+        if look is not None:
+            lines += [f"  {text}" for text in (look.seeds_text, others_in_words(look.others or 0)) if text]
         if result.verdict.remark:
             lines.append(f"  {result.verdict.remark}")
     else:
@@ -84,7 +92,7 @@ def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str
         command: the command that resumes the sweep.
     """
     files = SweepFolder(folder)
-    everything = History(read_journal(files.journal)).records.values()
+    everything = History(JournalReader(files.journal)).records.values()
     records = [record for record in everything if record.purpose == "search"]
     states = counts_by_state(records)
     lines = [
@@ -118,12 +126,63 @@ def _confirmation(result: SweepResult) -> list[str]:
     if not result.space.confirm.top:
         return []
     if not result.confirmed:
-        return ["NOT CONFIRMED: no rerun with a fresh seed finished"]
+        why = f" ({result.confirmation_ended_because})" if result.confirmation_ended_because else ""
+        return [f"NOT CONFIRMED: no rerun with a fresh seed finished{why}"]
     chosen = next(c for c in result.confirmed if c.record.number == result.chosen.number)
     interval = f" ± {chosen.half_width:.3f} (95 %)" if chosen.half_width is not None else ""
-    runs = f"{len(chosen.values)} of {result.space.confirm.seeds} fresh seeds"
+    runs = f"{len(chosen.values)} fresh seeds"
+    if chosen.missing:
+        runs = f"{len(chosen.values)} of {len(chosen.values) + chosen.missing} fresh seeds, the others FAILED"
     line = f"Confirmed: {result.space.metric.name} {chosen.mean:.3f}{interval} over {runs}"
     if result.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
         line += f"; a tie with {others}"
-    return [line]
+    early = [f"  ended early: {result.confirmation_ended_because}"] if result.confirmation_ended_because else []
+    return [line, *early, *against_baseline(result), *not_compared(result)]
+
+
+def against_baseline(result: SweepResult) -> list[str]:
+    """Returns the line that compares the chosen configuration with the baseline; none if there is no comparison."""
+    if result.gain is None:
+        return []
+    name = baseline_name(result.space, result.gain.baseline.record)
+    return [f"{result.gain.sentence(name)}, in the mean {result.space.metric.name} of fresh seeds"]
+
+
+def not_compared(result: SweepResult) -> list[str]:
+    """Returns lines on the configurations that could not be compared fairly, since reruns failed or were stopped."""
+    metric = result.space.metric
+    incomplete = [one for one in result.confirmed if one.missing and one.record.number != result.chosen.number]
+    lines = [
+        f"Ranked last: trial {one.record.number} ({one.mean:.3f}), {one.missing} of {one.missing + len(one.values)} of "
+        "its reruns failed or were stopped"
+        for one in incomplete
+    ]
+    values = [(record.number, record.best_value(metric)) for record in result.left_out]
+    return lines + [
+        f"Left out: trial {number} ({value:.3f} in the search), none of its reruns with fresh seeds finished"
+        for number, value in values
+    ]
+
+
+def failed_late(result: SweepResult) -> list[str]:
+    """Returns a line on a trial that was better than the chosen one before it failed; none if there is none."""
+    metric = result.space.metric
+    chosen = result.chosen.best_value(metric)
+    failed = [record for record in result.records if record.state == "failed" and record.epochs]
+    if not failed or chosen is None:
+        return []
+    best = max(failed, key=lambda record: metric.sign * metric.value(_best_epoch(record, metric)))
+    epoch = _best_epoch(best, metric)
+    if not metric.better(metric.value(epoch), chosen):
+        return []
+    return [
+        f"Not ranked: trial {best.number} reached {metric.name} {metric.value(epoch):.3f} at epoch {epoch.epoch}, "
+        f"before it failed at epoch {best.epochs[-1].epoch + 1} ({best.failure.kind if best.failure else 'failed'})"
+    ]
+
+
+def _best_epoch(record: TrialRecord, metric: Metric) -> EpochResult:
+    best = record.best(metric)
+    assert best is not None
+    return best

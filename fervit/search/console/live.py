@@ -16,7 +16,6 @@ from fervit.progress import Say, clock
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.record import TrialRecord
-from fervit.search.space.settings import Budget
 
 MAX_ROWS = 16
 STYLES = {"running": "bold", "finished": "green", "stopped": "dim", "failed": "red"}
@@ -114,7 +113,7 @@ def status_line(ledger: Ledger) -> str:
     """Returns the status line: the progress, the best trial, the spent budget and the time left."""
     failures = failures_by_kind(ledger.records)
     line = f"{ledger.n_ended}/{ledger.source.total} trials{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone"
-    line += _of_budget(ledger.space.budget) + _left(ledger)
+    line += _of_budget(ledger) + _left(ledger)
     if failures:
         line += "  failed: " + ", ".join(f"{n} x {kind}" for kind, n in failures.items())
     return line
@@ -143,9 +142,17 @@ def _leading(ledger: Ledger) -> str:
     return f"  best {value:.3f} ({best.name})" if best is not None and value is not None else ""
 
 
-def _of_budget(budget: Budget) -> str:
-    limits = [f"{value:g} {name}" for name, value in (("h", budget.hours), ("GPU-h", budget.gpu_hours)) if value]
-    return f" of {', '.join(limits)}" if limits else ""
+def _of_budget(ledger: Ledger) -> str:
+    limits, spent = [], (ledger.held_seconds(ledger.part) / 3600, ledger.gpu_seconds(ledger.part) / 3600)
+    hours, gpu_hours = _hours(ledger), ledger.space.budget.gpu_hours if ledger.part == "search" else None
+    for used, limit, name in ((spent[0], hours, "h"), (spent[1], gpu_hours, "GPU-h")):
+        if limit:
+            limits.append(f"{used:.3g} of {limit:g} {name}")
+    return f" ({', '.join(limits)})" if limits else ""
+
+
+def _hours(ledger: Ledger) -> float | None:
+    return ledger.space.budget.hours if ledger.part == "search" else ledger.space.confirm.hours
 
 
 def _left(ledger: Ledger) -> str:
@@ -153,7 +160,7 @@ def _left(ledger: Ledger) -> str:
     if not done:
         return ""
     left = ledger.session_seconds() / done * (ledger.source.total - ledger.n_ended)
-    hours = ledger.space.budget.hours
+    hours = _hours(ledger)
     if hours is not None:
-        left = min(left, max(0.0, 3600 * hours - ledger.elapsed_seconds()))
+        left = min(left, max(0.0, 3600 * hours - ledger.held_seconds(ledger.part)))
     return f", {clock(left)} left"

@@ -29,7 +29,9 @@ class TensorBoard(Observer):
         last = record.epochs[-1]
         if record.name not in self._writers:
             config = ledger.space.config(record.params, record.seed)
-            self._writers[record.name] = open_writer(self._logs / record.name, config, last.epoch - 1)
+            self._writers[record.name] = open_writer(
+                self._logs / record.name, config, last.epoch - 1, ledger.space.metric.name
+            )
         log_epoch(self._writers[record.name], last.to_json())
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
@@ -37,9 +39,11 @@ class TensorBoard(Observer):
         writer = self._writers.pop(record.name, None)
         if writer is None:
             return
-        best = record.best(ledger.space.metric)
+        metric = ledger.space.metric
+        best = record.best(metric)
         if best is not None:
-            log_best(writer, ledger.space.config(record.params, record.seed), best.f1_macro, best.epoch)
+            config = ledger.space.config(record.params, record.seed)
+            log_best(writer, config, metric.value(best), best.epoch, metric.name)
         writer.close()
 
     def close(self) -> None:

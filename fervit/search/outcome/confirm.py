@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scipy import stats
 
+from fervit.search.outcome.baseline import baseline_of
+from fervit.search.records.ranking import configuration, distinct
 from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import SearchSpace
 from fervit.training.objective import Metric
 
 CONFIDENCE = 0.95
@@ -21,6 +26,8 @@ class Confirmed:
 
     record: TrialRecord
     values: tuple[float, ...]
+    missing: int = 0
+    """The number of reruns that failed or were stopped, and so have no value."""
 
     @property
     def mean(self) -> float:
@@ -41,6 +48,52 @@ class Confirmed:
         return float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * statistics.stdev(self.values) / math.sqrt(n))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """By how much the chosen configuration is better than the baseline, in the mean over fresh seeds."""
+
+    baseline: Confirmed
+    difference: float
+    """The difference of the two means; positive if the chosen configuration is better."""
+    half_width: float | None
+    """Half the width of its 95 % confidence interval, as for ties; None if the variance over seeds is unknown."""
+
+    @property
+    def text(self) -> str:
+        """The difference with its interval, such as "+0.021 ± 0.013 (95 %)"."""
+        interval = f" ± {self.half_width:.3f} (95 %)" if self.half_width is not None else ""
+        return f"{self.difference:+.3f}{interval}"
+
+    def sentence(self, name: str) -> str:
+        """Returns the comparison in words, such as "Better than the guide's configuration by 0.021 ± 0.013 (95 %)"."""
+        word = "Better" if self.difference >= 0 else "Worse"
+        noise = self.half_width is not None and abs(self.difference) <= self.half_width
+        return f"{word} than {name} by {self.text.lstrip('+-')}{', within the noise of the seeds' if noise else ''}"
+
+
+def candidates(ranking: Sequence[TrialRecord], records: Iterable[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
+    """Returns the trials to confirm, best first: one of each configuration.
+
+    They are the best `confirm.top` configurations of the search, the baseline, and those that an earlier session has
+    confirmed: a resumed sweep with more trials never drops a configuration that has been confirmed.
+
+    Args:
+        ranking: the trials of the search, best first.
+        records: the trials and reruns of the sweep.
+        space: the search space.
+    """
+    if not space.confirm.top:
+        return []
+    again = {r.number for r in records if r.purpose == "confirm" and r.state == "finished"}
+    of = {configuration(record.params): record for record in reversed(ranking) if record.number in again}
+    baseline = baseline_of(space, ranking)
+    best = distinct(ranking)[: space.confirm.top]
+    for record in [*best, *([baseline] if baseline is not None else [])]:
+        of.setdefault(configuration(record.params), record)
+    numbers = {record.number for record in of.values()}
+    return [record for record in ranking if record.number in numbers]
+
+
 def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], metric: Metric) -> list[Confirmed]:
     """Collects the values of the finished reruns. A trial without a finished rerun is left out.
 
@@ -50,30 +103,66 @@ def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], m
         metric: the metric of the sweep.
     """
     values: dict[int, list[float]] = {record.number: [] for record in best}
+    missing: Counter[int] = Counter()
     for rerun in records:
+        if rerun.purpose == "search" or rerun.number not in values:
+            continue
         value = rerun.best_value(metric)
-        if rerun.purpose != "search" and rerun.number in values and rerun.state == "finished" and value is not None:
+        if rerun.state == "finished" and value is not None:
             values[rerun.number].append(value)
-    return [Confirmed(record=record, values=tuple(values[record.number])) for record in best if values[record.number]]
+        else:
+            missing[rerun.number] += 1
+    return [
+        Confirmed(record=record, values=tuple(values[record.number]), missing=missing[record.number])
+        for record in best
+        if values[record.number]
+    ]
 
 
 def choose(confirmed: Sequence[Confirmed], metric: Metric) -> tuple[Confirmed, list[Confirmed]]:
     """Returns the trial with the best mean over its reruns, and the trials that tie with it.
 
-    A trial ties with the winner if the difference of their means is within the 95 % confidence interval of a zero
-    difference (Student's t, with the variance over seeds pooled over all trials). If every trial has a single rerun,
-    the variance is unknown and all trials tie.
+    A trial of which a rerun is missing comes after all trials without one, since its mean is of the seeds that went
+    well. A trial ties with the winner if the difference of their means is within the 95 % confidence interval of a zero
+    difference by Tukey's range test (Tukey-Kramer; the variance over seeds is pooled over all trials), so that all
+    true ties are found together in 95 of 100 sweeps, however many trials are compared. If every trial has a single
+    rerun, the variance is unknown and all trials tie.
     """
-    winner = max(confirmed, key=lambda c: (metric.sign * c.mean, -c.record.number))
-    others = [c for c in confirmed if c is not winner]
-    freedom = sum(len(c.values) - 1 for c in confirmed)
-    if freedom == 0:
-        return winner, others
-    pooled = sum((len(c.values) - 1) * statistics.variance(c.values) for c in confirmed if len(c.values) > 1) / freedom
-    t = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom))
+    complete = [one for one in confirmed if not one.missing] or list(confirmed)
+    winner = max(complete, key=lambda c: (metric.sign * c.mean, -c.missing, -c.record.number))
+    others = [one for one in complete if one is not winner]
 
     def within_noise(other: Confirmed) -> bool:
-        error = math.sqrt(pooled * (1 / len(winner.values) + 1 / len(other.values)))
-        return abs(winner.mean - other.mean) <= t * error
+        half_width = _simultaneous(winner, other, complete)
+        return half_width is None or abs(winner.mean - other.mean) <= half_width
 
-    return winner, [c for c in others if within_noise(c)]
+    return winner, [one for one in others if within_noise(one)]
+
+
+def gain(chosen: Confirmed, baseline: Confirmed, confirmed: Sequence[Confirmed], metric: Metric) -> Gain:
+    """Compares the chosen configuration with the baseline.
+
+    The interval is Tukey's, which holds although the chosen configuration is the best of several.
+    """
+    complete = [one for one in confirmed if not one.missing or one in (chosen, baseline)]
+    return Gain(
+        baseline=baseline,
+        difference=metric.sign * (chosen.mean - baseline.mean),
+        half_width=_simultaneous(chosen, baseline, complete),
+    )
+
+
+def _simultaneous(one: Confirmed, other: Confirmed, compared: Sequence[Confirmed]) -> float | None:
+    """Half the width of the simultaneous 95 % interval of the difference of two means; None if it is unknown."""
+    freedom = sum(len(c.values) - 1 for c in compared)
+    if freedom == 0:
+        return None
+    squares = sum((len(c.values) - 1) * statistics.variance(c.values) for c in compared if len(c.values) > 1)
+    error = math.sqrt(squares / freedom * (1 / len(one.values) + 1 / len(other.values)))
+    return _tukey(len(compared), freedom) / math.sqrt(2) * error
+
+
+@lru_cache
+def _tukey(means: int, freedom: int) -> float:
+    """The studentized range that the range of equal means exceeds in 5 of 100 cases."""
+    return float(stats.studentized_range.ppf(CONFIDENCE, means, freedom))

@@ -32,7 +32,7 @@ def write_leaderboard(
         space: the search space.
         path: the path of the file.
         confirmed: the trials that were confirmed.
-        chosen: the run whose model is exported; None marks the best one.
+        chosen: the run whose model is exported; None for no mark.
     """
     ranking = ranked(records, space.metric)
     in_ranking = {id(record) for record in ranking}
@@ -63,6 +63,6 @@ def write_leaderboard(
             if record.name in means:
                 again = means[record.name]
                 row |= {"confirmed_mean": f"{again.mean:.6f}", "confirmed_runs": len(again.values)}
-            if record is (chosen if chosen is not None else ranking[0] if ranking else None):
+            if record is chosen:
                 row["chosen"] = "yes"
             writer.writerow(row)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fervit.files import JsonObject
-from fervit.search.outcome.confirm import Confirmed
+from fervit.search.outcome.confirm import Confirmed, Gain
 from fervit.search.outcome.sealed import Verdict
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.search.records.sweep_folder import SweepFolder
@@ -27,6 +27,11 @@ class SweepResult:
     """The confirmed trials, best of the search first; empty if the space asks for no confirmation."""
     ties: list[Confirmed]
     """The confirmed trials that are not significantly worse than the chosen one."""
+    left_out: list[TrialRecord]
+    """The trials that were to be confirmed, but of which no rerun with a fresh seed finished."""
+    gain: Gain | None
+    """By how much the chosen configuration is better than the baseline (warm start 1, or the guide's configuration);
+    None if the baseline itself is chosen or was not confirmed."""
     front: list[TrialRecord]
     """The Pareto front, cheapest first; empty if the metric has no second objective (`metric.against`)."""
     ended_because: str
@@ -35,6 +40,8 @@ class SweepResult:
     encoder: JsonObject
     seconds: float
     """The seconds that all sessions took together."""
+    confirmation_ended_because: str = ""
+    """Why the confirmation ended early; "" if all its reruns ran."""
 
     @property
     def best(self) -> TrialRecord:

@@ -1,20 +1,106 @@
-"""Evaluates the chosen model on the test split once. Each evaluation is recorded before it begins."""
+"""Evaluates the chosen model on the test split once. Each evaluation is recorded before it begins.
+
+The same look evaluates every model of the chosen configuration with a fresh seed: one model says how good it is on
+these faces, and only several how far another seed would have come.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
-from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, evaluate
-from fervit.files import write_json
+from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, evaluate, predict
+from fervit.evaluation.statistics import confusion
+from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
+from fervit.latents.looks import Seen, record_look
 from fervit.latents.source import find_faces
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.splits import Splits
+from fervit.training.metrics import metrics_of_counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedScore:
+    """The result of a run of the chosen configuration with a fresh seed on the test split."""
+
+    seed: int
+    epoch: int
+    checkpoint: str
+    """The fingerprint of its model."""
+    f1_macro: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedLook:
+    """A look at the test split: for which run it was opened, and what it showed."""
+
+    trial: int
+    seed: int
+    epoch: int
+    opened: str = ""
+    """When it began, in ISO 8601, UTC."""
+    test: str = ""
+    """The path or URI of the test split."""
+    checkpoint: str = ""
+    """The fingerprint of the model; "" in records of earlier versions."""
+    f1_macro: float | None = None
+    """None if the look was cut off."""
+    accuracy: float | None = None
+    n: int | None = None
+    seeds: tuple[SeedScore, ...] = ()
+    """The runs with fresh seeds, for each of which the same look holds; none in records of earlier versions."""
+    others: int | None = None
+    """The number of earlier looks at the split by others; None in records of earlier versions."""
+
+    @classmethod
+    def from_json(cls, content: JsonObject) -> SealedLook:
+        """Reads a look, also one of an earlier version. Keys of later versions are ignored.
+
+        Raises:
+            KeyError: the look does not say for which run it was.
+            TypeError: a value is of another kind.
+        """
+        known = {key: value for key, value in content.items() if key in cls.__dataclass_fields__}
+        seeds = tuple(SeedScore(**score) for score in known.pop("seeds", ()))
+        if missing := {"trial", "seed", "epoch"} - known.keys():
+            raise KeyError(*missing)
+        return cls(**known, seeds=seeds)
+
+    def to_json(self) -> JsonObject:
+        """The fields that are known, by name."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, "", ())}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the look has a result."""
+        return self.f1_macro is not None
+
+    def is_of(self, chosen: TrialRecord, epoch: int, checkpoint: str = "") -> bool:
+        """Whether the look was opened for this model of this run."""
+        same = (self.trial, self.seed, self.epoch) == (chosen.number, chosen.seed, epoch)
+        return same and (not self.checkpoint or not checkpoint or self.checkpoint == checkpoint)
+
+    @property
+    def seeds_text(self) -> str:
+        """The mean and the standard deviation over the fresh seeds, in words; "" for fewer than two."""
+        if len(self.seeds) < 2:
+            return ""
+        parts = [f"{words} {self.over_seeds(name)}" for name, words in (("f1_macro", "macro-F1"), ("accuracy",) * 2)]
+        return f"{', '.join(parts)} over {len(self.seeds)} fresh seeds (mean ± standard deviation)"
+
+    def over_seeds(self, name: str) -> str:
+        """The mean of a metric and its standard deviation over the fresh seeds, such as "0.703 ± 0.012"."""
+        values = [float(getattr(score, name)) for score in self.seeds]
+        return f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,78 +112,152 @@ class Verdict:
     """The number of evaluations on the test split in all sessions; 0 if there is no test split."""
     remark: str = ""
     """A caveat for the user, such as that the evaluation is of a model that was chosen earlier; "" for none."""
+    look: SealedLook | None = None
+    """The look whose result this is; None if there is no test split."""
 
 
 def open_test(
     folder: SweepFolder,
     checkpoint: Checkpoint,
     chosen: TrialRecord,
-    test: str,
-    train: LatentSet,
+    splits: Splits,
+    fresh: Sequence[TrialRecord] = (),
     *,
     again: bool = False,
 ) -> Verdict:
-    """Evaluates the chosen model on the test split, or reads the result if the split was opened before.
+    """Evaluates the chosen model on the test split, or reads the result if the split was opened for it before.
 
     Args:
         folder: the folder of the sweep.
         checkpoint: the chosen model.
         chosen: the run that trained the model.
-        test: the path or URI of the test split's latents.
-        train: the latents that the model was trained on, to count copies of them in the test split.
+        splits: the splits of the sweep, with a test split.
+        fresh: the finished runs of the chosen configuration with fresh seeds. Those whose model is there are evaluated.
         again: evaluates again, which is recorded, if another run has been chosen since the last evaluation.
 
     Raises:
         UserError: an earlier evaluation of another run was cut off, and `again` is false; or the record is damaged.
     """
     looks = read_looks(folder)
-    whom = {"trial": chosen.number, "seed": chosen.seed, "epoch": checkpoint.epoch}
-    same = bool(looks) and all(looks[-1][key] == value for key, value in whom.items())
-    if looks and "f1_macro" not in looks[-1] and not same and not again:
-        raise UserError(
-            f"{folder.path}: a look at the test split for trial {looks[-1]['trial']} was cut off, and trial "
-            f"{chosen.number} has been chosen since; --second_look opens it for that and records it"
-        )
-    if looks and "f1_macro" in looks[-1] and (same or not again):
-        remark = ""
-        if not same:
-            remark = (
-                f"the test split was opened for trial {looks[-1]['trial']} on {looks[-1]['opened'][:10]}, before trial "
-                f"{chosen.number} was chosen, and stays closed; --second_look opens it again and records that"
+    fingerprint = checkpoint.fingerprint
+    mine = next((i for i, one in enumerate(looks) if one.is_of(chosen, checkpoint.epoch, fingerprint)), None)
+    if mine is not None and looks[mine].complete:
+        return _sealed(folder, looks, mine)
+    if looks and mine is None and not again:
+        if not looks[-1].complete:
+            raise UserError(
+                f"{folder.path}: a look at the test split for trial {looks[-1].trial} was cut off, and trial "
+                f"{chosen.number} has been chosen since; --second_look opens it for that and records it"
             )
-        return Verdict(evaluation=_sealed(folder, looks), looks=len(looks), remark=remark)
-    if not same:
-        looks.append({**whom, "opened": datetime.now(UTC).isoformat(timespec="seconds"), "test": test})
-        write_json(folder.sealed_test, {"looks": looks})
-    latents = LatentSet.read(test)
+        return _sealed(
+            folder,
+            looks,
+            len(looks) - 1,
+            f"the test split was opened for trial {looks[-1].trial} on {looks[-1].opened[:10]}, before trial "
+            f"{chosen.number} was chosen, and stays closed; --second_look opens it again and records that",
+        )
+    if mine is None:
+        mine, now = len(looks), datetime.now(UTC).isoformat(timespec="seconds")
+        looks.append(
+            SealedLook(
+                trial=chosen.number,
+                seed=chosen.seed,
+                epoch=checkpoint.epoch,
+                opened=now,
+                test=splits.test or "",
+                checkpoint=fingerprint,
+            )
+        )
+        write_looks(folder, looks)
+    return _look(folder, looks, mine, checkpoint, splits, fresh)
+
+
+def _look(
+    folder: SweepFolder,
+    looks: list[SealedLook],
+    number: int,
+    checkpoint: Checkpoint,
+    splits: Splits,
+    fresh: Sequence[TrialRecord],
+) -> Verdict:
+    """Evaluates the chosen model and those of its configuration with fresh seeds, and seals the results."""
+    assert splits.test is not None
+    latents, output = LatentSet.read(splits.test), folder.evaluation(number + 1)
+    models = [(run, folder.trial(run.name).best_model) for run in fresh]
+    there = [(run, load_checkpoint(path)) for run, path in models if path.is_file()]
+    fingerprints = [checkpoint.fingerprint, *(model.fingerprint for _, model in there)]
+    earlier = [one.checkpoint for one in looks] + [score.checkpoint for one in looks for score in one.seeds]
+    record = record_look(latents, fingerprints, output, own=earlier)
     evaluation = evaluate(
         checkpoint,
         latents,
-        folder.evaluation(len(looks)),
+        output,
         split="test",
-        training_sha256=train.sha256,
+        training_sha256=splits.train.sha256,
+        validation_sha256=splits.val.sha256,
+        others=record.others,
         faces=find_faces(latents),
     )
-    metrics = evaluation.metrics
-    looks[-1] |= {"f1_macro": metrics["f1_macro"], "accuracy": metrics["accuracy"], "n": metrics["n"]}
-    write_json(folder.sealed_test, {"looks": looks})
-    remark = f"look {len(looks)} at the test split: a choice that knows the earlier result" if len(looks) > 1 else ""
-    return Verdict(evaluation=evaluation, looks=len(looks), remark=remark)
+    metrics, seeds = evaluation.metrics, tuple(_score(run, model, latents) for run, model in there)
+    seen = [Seen(checkpoint=checkpoint.fingerprint, f1_macro=metrics["f1_macro"], accuracy=metrics["accuracy"])]
+    seen += [Seen(checkpoint=one.checkpoint, f1_macro=one.f1_macro, accuracy=one.accuracy) for one in seeds]
+    record.finish(list({one.checkpoint: one for one in seen}.values()))
+    looks[number] = replace(
+        looks[number],
+        f1_macro=metrics["f1_macro"],
+        accuracy=metrics["accuracy"],
+        n=metrics["n"],
+        seeds=seeds,
+        others=record.others,
+    )
+    write_looks(folder, looks)
+    remarks = [record.remark] if record.remark else []
+    if len(looks) > 1:
+        remarks.append(f"look {len(looks)} at the test split: a choice that knows the earlier result")
+    if len(there) < len(fresh):
+        remarks.append(f"of {len(fresh)} runs with fresh seeds the models of {len(there)} are there")
+    return Verdict(evaluation=evaluation, looks=len(looks), remark="; ".join(remarks), look=looks[number])
 
 
-def read_looks(folder: SweepFolder) -> list[dict[str, Any]]:
-    """Reads the record of all evaluations on the test split: the run, the time and the result of each."""
+def _score(run: TrialRecord, checkpoint: Checkpoint, latents: LatentSet) -> SeedScore:
+    values = metrics_of_counts(confusion(latents.labels, predict(checkpoint, latents).argmax(axis=1)))
+    return SeedScore(
+        seed=run.seed,
+        epoch=checkpoint.epoch,
+        checkpoint=checkpoint.fingerprint,
+        f1_macro=values["f1_macro"],
+        accuracy=values["accuracy"],
+    )
+
+
+def read_looks(folder: SweepFolder) -> list[SealedLook]:
+    """Reads the record of all evaluations on the test split.
+
+    Raises:
+        UserError: the record is damaged.
+    """
     path = folder.sealed_test
     if not path.is_file():
         return []
     try:
-        looks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["looks"]
-    except (ValueError, KeyError, TypeError):
+        return [SealedLook.from_json(look) for look in json.loads(path.read_text(encoding="utf-8"))["looks"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: is damaged; copy it again: it says what the test split was opened for") from None
-    return looks
 
 
-def _sealed(folder: SweepFolder, looks: list[dict[str, Any]]) -> Evaluation:
-    output = folder.evaluation(len(looks))
-    metrics = json.loads((output / RESULTS_FILE).read_text(encoding="utf-8"))
-    return Evaluation(split="test", metrics=metrics, output_dir=output)
+def write_looks(folder: SweepFolder, looks: Sequence[SealedLook]) -> None:
+    """Writes the record of all evaluations on the test split."""
+    write_json(folder.sealed_test, {"looks": [look.to_json() for look in looks]})
+
+
+def results_of(folder: SweepFolder, number: int) -> Path:
+    """The file with the results of a look, whose number counts from 0."""
+    return folder.evaluation(number + 1) / RESULTS_FILE
+
+
+def _sealed(folder: SweepFolder, looks: list[SealedLook], number: int, remark: str = "") -> Verdict:
+    """Reads the result of an earlier look."""
+    path = results_of(folder, number)
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    evaluation = Evaluation(split="test", metrics=metrics, output_dir=path.parent)
+    return Verdict(evaluation=evaluation, looks=len(looks), remark=remark, look=looks[number])

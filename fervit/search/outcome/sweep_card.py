@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fervit.checkpoints.card import card
 from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.evaluation.statistics import ece_in_words
+from fervit.latents.looks import others_in_words
+from fervit.search.outcome.baseline import baseline_name
 from fervit.search.outcome.result import SweepResult
+
+BRIEF: tuple[Literal["f1_macro", "accuracy"], ...] = ("f1_macro", "accuracy")
+"""The metrics of the table."""
 
 
 def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
@@ -21,15 +29,34 @@ def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
     ]
     if confirmed is not None:
         interval = f" ± {confirmed.half_width:.3f} (95 %)" if confirmed.half_width is not None else ""
+        failed = f"; {confirmed.missing} more failed or were stopped" if confirmed.missing else ""
         lines.append(
-            f"| validation, {len(confirmed.values)} fresh seeds | {metric.name} {confirmed.mean:.3f}{interval} | | |"
+            f"| validation, {len(confirmed.values)} fresh seeds{failed} | {metric.name} {confirmed.mean:.3f}{interval} "
+            "| | the interval is of the seeds alone; each run's best epoch was chosen on these faces, so optimistic |"
         )
+        if result.gain is not None:
+            name = baseline_name(result.space, result.gain.baseline.record)
+            lines.append(f"| validation, against {name} | {metric.name} {result.gain.text} | | mean of fresh seeds |")
     of = (
-        f"n = {test.metrics['n']}; look {result.verdict.looks}"
+        f"n = {test.metrics['n']}; opened {'once' if result.verdict.looks == 1 else f'{result.verdict.looks} times'}"
         if test.split == "test"
         else "NOT unseen: chose the model"
     )
-    lines.append(f"| {test.split} | {test.metrics['f1_macro']:.3f} | {test.metrics['accuracy']:.3f} | {of} |")
+    f1_macro, accuracy = (
+        "{:.3f} ({:.3f} to {:.3f})".format(test.metrics[name], *test.metrics["intervals_95"][name]) for name in BRIEF
+    )
+    of = f"{of}; in brackets 95 % for the choice of faces; {ece_in_words(test.metrics)}"
+    lines.append(f"| {test.split} | {f1_macro} | {accuracy} | {of} |")
+    look = result.verdict.look
+    if look is not None and look.seeds_text:
+        spread = f"{look.over_seeds('f1_macro')} | {look.over_seeds('accuracy')}"
+        lines.append(f"| test, {len(look.seeds)} fresh seeds | {spread} | mean ± standard deviation over the seeds |")
+    if result.left_out:
+        numbers = ", ".join(f"trial {record.number}" for record in result.left_out)
+        lines += ["", f"Left out of the confirmation, since none of their reruns finished: {numbers}."]
+    others = others_in_words((look.others if look is not None else None) or 0)
+    if others:
+        lines += ["", f"On the test split: {others}."]
     if result.verdict.remark:
         lines += ["", result.verdict.remark + "."]
     title = f"LatentViT, trial {chosen.number} of sweep {result.space.name}"

@@ -50,7 +50,10 @@ class TrialSource(Protocol):
         ...
 
     def tell(self, record: TrialRecord) -> None:
-        """Learns how a trial ended. A repeated call for the same trial is ignored."""
+        """Learns how a trial ended. A repeated call for the same trial is ignored.
+
+        Nothing is learnt from a trial that was cut by the end of the search or its budget (`record.cut`).
+        """
         ...
 
 
@@ -61,7 +64,7 @@ class StoppingRule(Protocol):
         """Returns whether a trial that has just reported the epoch `record.epochs[-1]` is stopped.
 
         Args:
-            record: the trial.
+            record: the trial, of whose epochs only the last need be there.
             best_value: the best value of the metric that the trial has reached so far.
             value: the value of the metric in the last epoch.
         """

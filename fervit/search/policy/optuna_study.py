@@ -1,19 +1,22 @@
-"""An Optuna study with a single writer, of which samplers see a bounded number of trials."""
+"""An Optuna study with a single writer, and what samplers see of it."""
 
 from __future__ import annotations
 
+import copy
 import heapq
 import json
-from collections.abc import Container
+from collections.abc import Container, Generator
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from fervit.json_lines import drop_torn_line
+from fervit.search.policy.ordinal import Ordinal
 from fervit.search.space.search_space import SearchSpace
 
 BEST_SEEN, LATEST_SEEN = 50, 200
@@ -31,22 +34,46 @@ class SingleWriterJournal(JournalFileBackend):
         drop_torn_line(path)  # since Optuna cannot read a line that was cut off
         super().__init__(str(path))
         self._file = path.open("ab", buffering=0)
+        self._read = (0, 0)
+        """The number and the offset of the first log record that has not been read."""
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Yields Optuna's log records from a number on. Optuna's own method keeps the offsets of all records."""
+        number, offset = self._read if self._read[0] <= log_number_from else (0, 0)
+        with Path(self._file_path).open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                number, offset = number + 1, offset + len(line)
+                self._read = number, offset
+                if number > log_number_from:
+                    yield json.loads(line)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Writes Optuna's log records as lines of JSON."""
         self._file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
 
 
-class BoundedStudy(Study):
-    """A study that shows only the best and the latest trials to samplers that read all trials for each suggestion.
+class SamplerView(Study):
+    """A study as Optuna's samplers see it.
 
-    The time of a suggestion thus does not grow with the sweep. TPE gives the latest trials the largest weight anyway.
+    - It shows only the best and the latest trials to samplers that read all trials for each suggestion. The time of a
+      suggestion thus does not grow with the sweep. TPE gives the latest trials the largest weight anyway.
+    - Lists of numbers are shown as whole numbers in their order (`Ordinal`).
+    - The Gaussian process and CMA-ES learn from complete trials only. They are shown a trial that was stopped early as
+      complete with its best value so far, and one that can never run as complete with the worst value.
     """
 
     def __init__(self, space: SearchSpace, storage: BaseStorage) -> None:
         super().__init__(space.name, storage)
-        self._bounded = space.search.sampler in ("tpe", "gp") and space.metric.against is None
+        one_objective = space.metric.against is None
+        self._bounded = space.search.sampler in ("tpe", "gp") and one_objective
+        self._completes = space.search.sampler in ("gp", "cmaes") and one_objective
+        self._ordinals = Ordinal.of(space)
         self._sign = 1 if space.metric.goal == "maximize" else -1
+        self._shown: dict[int, FrozenTrial] = {}
+        """The number of each ended trial -> the trial as samplers see it."""
         self._best: list[tuple[float, int]] = []
         """A heap of (value, trial number) of the best trials, the worst first. A higher value is always better here."""
         for trial in storage.get_all_trials(self._study_id, deepcopy=False):
@@ -63,9 +90,51 @@ class BoundedStudy(Study):
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        if deepcopy or not self._bounded:
-            return super()._get_trials(deepcopy, states, use_cache)
         trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-        latest = max(0, len(trials) - LATEST_SEEN)
-        seen = [trials[number] for number in sorted(number for _, number in self._best) if number < latest]
-        return [trial for trial in seen + trials[latest:] if states is None or trial.state in states]
+        if self._bounded:
+            latest = max(0, len(trials) - LATEST_SEEN)
+            best = [trials[number] for number in sorted(number for _, number in self._best) if number < latest]
+            trials = best + trials[latest:]
+        shown = [self._show(trial) for trial in trials]
+        if self._completes:
+            shown = self._with_worst(shown)
+        found = [trial for trial in shown if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+    def _show(self, trial: FrozenTrial) -> FrozenTrial:
+        """Returns a trial as samplers see it."""
+        known = self._shown.get(trial.number)
+        if known is not None:
+            return known
+        shown = copy.copy(trial)
+        shown.distributions = {n: self._distribution(n, d) for n, d in trial.distributions.items()}
+        shown.params = {n: self._ordinals[n].index(v) if n in self._ordinals else v for n, v in trial.params.items()}
+        reported = trial.intermediate_values
+        if self._completes and trial.state == TrialState.PRUNED and not _is_infeasible(trial) and reported:
+            shown.state, shown.values = TrialState.COMPLETE, [reported[max(reported)]]
+        if trial.state.is_finished():
+            self._shown[trial.number] = shown
+        return shown
+
+    def _distribution(self, name: str, distribution: BaseDistribution) -> BaseDistribution:
+        return self._ordinals[name].distribution if name in self._ordinals else distribution
+
+    def _with_worst(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Gives the trials that can never run the worst value of the others."""
+        values = [self._sign * trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+        if not values:
+            return trials
+        worst = self._sign * min(values)
+        return [_completed(trial, worst) if _is_infeasible(trial) else trial for trial in trials]
+
+
+def _is_infeasible(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.PRUNED and bool(trial.constraints)
+
+
+def _completed(trial: FrozenTrial, value: float) -> FrozenTrial:
+    """Returns a trial as complete with this value, and without constraints."""
+    completed = copy.copy(trial)
+    completed.state, completed.values = TrialState.COMPLETE, [value]
+    completed.system_attrs = {k: v for k, v in trial.system_attrs.items() if not k.startswith("constraints")}
+    return completed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +26,10 @@ from fervit.search.policy.optuna_samplers import (
     distribution_of,
     sampler_for,
 )
-from fervit.search.policy.optuna_study import BoundedStudy, SingleWriterJournal
+from fervit.search.policy.optuna_study import SamplerView, SingleWriterJournal
 from fervit.search.records.events import Event, TrialEnded, TrialStarted
 from fervit.search.records.history import History
-from fervit.search.records.ranking import best_values
+from fervit.search.records.ranking import best_values, configuration
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import Params, SearchSpace
 from fervit.search.space.space_file import warm_start_params
@@ -42,7 +42,8 @@ class Outcome(Enum):
     STOPPED = TrialState.PRUNED
     FAILED = TrialState.FAIL
     INFEASIBLE = "infeasible"
-    """The configuration needs more memory than there is. Optuna sees such a trial as one that violates a constraint."""
+    """The configuration diverges or needs more memory than there is. Optuna sees such a trial as one that violates a
+    constraint."""
 
 
 class Suggestion(NamedTuple):
@@ -58,6 +59,8 @@ WITH_STATE = ("cmaes", "qmc")
 
 def outcome_of(record: TrialRecord) -> Outcome:
     """Returns the outcome of a trial that has ended."""
+    if record.cut:
+        return Outcome.FAILED  # which Optuna's samplers leave out
     if record.failure is not None:
         return Outcome.INFEASIBLE if record.failure.infeasible else Outcome.FAILED
     return Outcome.FINISHED if record.state == "finished" else Outcome.STOPPED
@@ -81,17 +84,18 @@ class SpaceSampler:
             it is written anew from the events. None uses the file as it is.
     """
 
-    def __init__(self, space: SearchSpace, path: Path | None = None, events: Sequence[Event] | None = None) -> None:
+    def __init__(self, space: SearchSpace, path: Path | None = None, events: Iterable[Event] | None = None) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         self._space, self._path = space, path
         self._distributions = {name: distribution_of(d) for name, d in space.parameters.items()}
+        self._space_size = space.size()
         self._grid: list[Params] = []
         if space.search.sampler == "grid":
             warm = [warm_start_params(space, params) for params in space.search.warm_start]
             self._grid = [params for params in space.configurations() if params not in warm]
             np.random.default_rng(space.search.seed).shuffle(self._grid)
         if not self._open() or (events is not None and not self._agrees_with(events)):
-            self._make_again(events or ())
+            self._make_again(() if events is None else events)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -112,14 +116,23 @@ class SpaceSampler:
         if number < len(warm_starts):
             self._study.enqueue_trial(warm_start_params(self._space, warm_starts[number]))
         elif self._grid:
-            self._study.enqueue_trial(self._grid[number - len(warm_starts)])
+            self._study.enqueue_trial(self._of_grid(number - len(warm_starts)))
         return self._begin(sampler_for(self._space, number))
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Reports the best value that a running trial has reached by an epoch. A repeated report is ignored."""
-        if number in self._running and epoch > self._reported.get(number, 0) and not self._space.metric.against:
-            self._running[number].report(value, epoch)
+        """Reports the best value that a running trial has reached by an epoch.
+
+        A repeated report of an epoch replaces the earlier one: a GPU may give another value where the epoch was trained
+        again after its process died.
+        """
+        if number not in self._running or self._space.metric.against:
+            return
+        trial = self._running[number]
+        if epoch > self._reported.get(number, 0):
+            trial.report(value, epoch)
             self._reported[number] = epoch
+        elif trial.storage.get_trial(trial._trial_id).intermediate_values.get(epoch) != value:
+            trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
 
     def tell(self, number: int, outcome: Outcome, value: float | None = None, cost: float | None = None) -> None:
         """Reports how a trial ended. A repeated call for the same trial is ignored.
@@ -135,7 +148,7 @@ class SpaceSampler:
             return
         state, values = state_of(outcome), None
         if outcome is Outcome.INFEASIBLE:
-            trial.set_constraint("memory", 1.0)
+            trial.set_constraint("infeasible", 1.0)
         elif outcome is Outcome.FINISHED:
             assert value is not None
             values = [value] if cost is None else [value, cost]
@@ -143,14 +156,30 @@ class SpaceSampler:
             warnings.simplefilter("ignore")
             self._study.tell(trial, values, state)
         if values is not None:
-            self._study.note(number, values[0])
+            self._view.note(number, values[0])
+
+    def _of_grid(self, index: int) -> Params:
+        """Returns a configuration of the grid. Past its end, it is the first that a damaged journal has lost."""
+        if index < len(self._grid):
+            return self._grid[index]
+        tried = [trial.params for trial in self.trials]
+        return next((params for params in self._grid if params not in tried), self._grid[-1])
+
+    def _pass_over(self) -> None:
+        """Takes the next number for a trial whose start a damaged journal has lost."""
+        trial = self._study.ask()
+        self._study.tell(trial, state=TrialState.FAIL)
+        self._next += 1
 
     def _begin(self, sampler: BaseSampler) -> Suggestion:
-        self._study.sampler = WithinRules(sampler, self._space, self._distributions)
+        tried = self._tried if len(self._tried) < self._space_size else ()
+        self._study.sampler = WithinRules(sampler, self._space, self._distributions, self._view, tried)
         trial = self._study.ask()
         self._next += 1
         self._running[trial.number] = trial
-        return Suggestion(trial.number, self._suggest(trial))
+        params = self._suggest(trial)
+        self._tried.add(configuration(params))
+        return Suggestion(trial.number, params)
 
     def _open(self) -> bool:
         """Opens the study or creates an empty one, and returns False if its file is damaged."""
@@ -159,21 +188,28 @@ class SpaceSampler:
         try:
             storage = InMemoryStorage() if self._path is None else JournalStorage(SingleWriterJournal(self._path))
             optuna.create_study(storage=storage, directions=directions, study_name=space.name, load_if_exists=True)
-            self._study = BoundedStudy(space, storage)
+            self._study = optuna.Study(space.name, storage)
+            self._view = SamplerView(space, storage)
             trials = self.trials
         except Exception:  # whatever is wrong with the file, it can be written anew
             return False
         self._next = len(trials)
+        self._tried = {configuration(trial.params) for trial in trials}
         self._reported = {trial.number: trial.last_step or 0 for trial in trials}
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         self._running = {trial.number: Trial(self._study, trial._trial_id) for trial in running}
         return True
 
-    def _agrees_with(self, events: Sequence[Event]) -> bool:
+    def _agrees_with(self, events: Iterable[Event]) -> bool:
         """Returns whether the study and the journal have the same trials, parameters, reports and outcomes."""
         records = [record for record in History(events).records.values() if record.purpose == "search"]
+        numbers = {record.number for record in records}
         trials, metric = self.trials, self._space.metric
-        if len(trials) != len(records):
+        lost = [trial for trial in trials if trial.number not in numbers]
+        trials = [trial for trial in trials if trial.number in numbers]
+        if len(trials) != len(records) or any(
+            trial.state != TrialState.FAIL or trial.params or trial.number > max(numbers, default=-1) for trial in lost
+        ):
             return False
         for trial, record in zip(trials, sorted(records, key=lambda record: record.number), strict=True):
             state = TrialState.RUNNING if record.state == "running" else state_of(outcome_of(record))
@@ -184,7 +220,7 @@ class SpaceSampler:
                 return False
         return True
 
-    def _make_again(self, events: Sequence[Event]) -> None:
+    def _make_again(self, events: Iterable[Event]) -> None:
         """Writes the study anew from the events of the sweep's journal.
 
         Samplers with a state of their own are asked again in the same order, which restores their state.
@@ -193,7 +229,7 @@ class SpaceSampler:
         while not self._refill(events, ask_again=again):
             again = False  # another version of Optuna suggests other values; the recorded ones are kept
 
-    def _refill(self, events: Sequence[Event], *, ask_again: bool) -> bool:
+    def _refill(self, events: Iterable[Event], *, ask_again: bool) -> bool:
         """Fills an empty study from events; returns False if the sampler suggests other parameters than recorded."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
@@ -205,12 +241,14 @@ class SpaceSampler:
             if record is None or record.purpose != "search":
                 continue
             if isinstance(event, TrialStarted):
+                while self._next < event.number:
+                    self._pass_over()
                 if ask_again and self.ask().params != event.params:
                     return False
                 if not ask_again:
                     self._study.enqueue_trial(event.params)
                     self._begin(RandomSampler(seed=self._space.search.seed + event.number))
-            elif isinstance(event, TrialEnded):
+            elif isinstance(event, TrialEnded) and not event.cut:  # what was cut may go on
                 for epoch, value in best_values(record, metric):
                     self.report(record.number, epoch, value)
                 self.tell(record.number, outcome_of(record), record.best_value(metric), record.cost)
@@ -218,6 +256,10 @@ class SpaceSampler:
             if record.purpose == "search" and record.state == "running":
                 for epoch, value in best_values(record, metric):
                     self.report(record.number, epoch, value)
+            elif record.purpose == "search" and record.cut:
+                for epoch, value in best_values(record, metric):
+                    self.report(record.number, epoch, value)
+                self.tell(record.number, outcome_of(record))
         return True
 
     def _suggest(self, trial: Trial) -> Params:

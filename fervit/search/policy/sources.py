@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fervit.search.policy.expected_improvement import expected_improvement
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import SpaceSampler, outcome_of
 from fervit.search.records.events import Purpose
-from fervit.search.records.ranking import ranked
+from fervit.search.records.ranking import configuration, ranked
 from fervit.search.records.record import TrialRecord
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import Params, SearchSpace
+from fervit.search.space.settings import NOISE_SEEDS
 
 NOISE_AFTER = 10
 """The number of ended trials after which the noise of the seed is measured."""
-NOISE_SEEDS = 3
-"""The number of fresh seeds with which the noise of the seed is measured."""
 GAIN_EVERY = 4
 """The number of ended trials between two computations of the expected improvement."""
+FIRST_REPETITION = 1001
+"""The seed of the first repetition of a configuration, counted from the seed of the search: none of a rerun's."""
 
 
 class SearchSource:
@@ -38,7 +40,9 @@ class SearchSource:
     def __init__(self, space: SearchSpace, sampler: SpaceSampler, known: Iterable[TrialRecord] = ()) -> None:
         self._space, self._sampler = space, sampler
         known = list(known)
-        self._asked = sum(record.purpose == "search" for record in known)
+        searched = [record for record in known if record.purpose == "search"]
+        self._asked = len(searched)
+        self._configurations = Counter(configuration(record.params) for record in searched)
         self._ended: list[TrialRecord] = []
         self._noise_runs = [record for record in known if record.purpose == "noise"]
         self._noise_plan: list[Planned] = []
@@ -74,7 +78,17 @@ class SearchSource:
             return None
         self._asked += 1
         number, params = self._sampler.ask()
-        return Planned(number, trial_name(number), params, self._space.config(params))
+        return Planned(number, trial_name(number), params, self._space.config(params, self._seed(params)))
+
+    def _seed(self, params: Params) -> int:
+        """Returns the seed of a trial: that of the search, or a fresh one where the configuration is a repetition.
+
+        With the same seed, the training would repeat an earlier one and teach nothing.
+        """
+        repetitions = self._configurations[configuration(params)]
+        self._configurations[configuration(params)] += 1
+        seed = self._space.search.seed
+        return seed if not repetitions else (seed + FIRST_REPETITION + repetitions - 1) % 2**31
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Reports the best value of a trial so far to the sampler."""
@@ -85,7 +99,7 @@ class SearchSource:
         if record.purpose == "search":
             value = record.best_value(self._space.metric)
             self._sampler.tell(record.number, outcome_of(record), value, record.cost)
-        if record.purpose != "confirm" and self._space.budget.until_noise:
+        if record.purpose != "confirm" and self._space.budget.until_noise and not record.cut:
             self._weigh(record)
 
     def _weigh(self, ended: TrialRecord) -> None:
@@ -99,9 +113,11 @@ class SearchSource:
                 self.noise = statistics.stdev(value for value in values if value is not None)
         else:
             self._ended.append(ended)
-            ranking = ranked(self._ended, metric)
-            if not self._n_noise and len(self._ended) >= NOISE_AFTER and ranking:
-                self._plan_noise(ranking[0])
+            # With hardly a trial left, to know the noise could save less than it takes.
+            worth = self.total - self._asked > NOISE_SEEDS
+            if not self._n_noise and len(self._ended) >= NOISE_AFTER and worth:
+                for leading in ranked(self._ended, metric)[:1]:
+                    self._plan_noise(leading)
         if self.noise is not None and len(self._ended) % GAIN_EVERY == 0:
             self.expected_improvement = expected_improvement(self._space, self._ended, self.noise)
 
@@ -118,7 +134,8 @@ class ConfirmSource:
     Args:
         space: the search space.
         best: the trials to run again.
-        known: the trials and reruns of the sweep's journal. A rerun that is among them is not planned again.
+        known: the trials and reruns of the sweep's journal. A rerun that has finished or failed is not planned again.
+            One that a budget stopped has no value to compare, and is run again from its beginning.
     """
 
     purposes: tuple[Purpose, ...] = ("confirm",)
@@ -126,10 +143,12 @@ class ConfirmSource:
 
     def __init__(self, space: SearchSpace, best: Sequence[TrialRecord], known: Iterable[TrialRecord]) -> None:
         known = list(known)
-        names = {record.name for record in known}
+        state = {record.name: record.state for record in known}
         plan = [rerun(space, record, i, "confirm") for record in best for i in range(space.confirm.seeds)]
-        self._plan = [planned for planned in plan if planned.name not in names]
-        self.total = len(self._plan) + sum(record.purpose == "confirm" for record in known)
+        self._plan = [planned for planned in plan if state.get(planned.name, "stopped") == "stopped"]
+        planned = {one.name for one in self._plan}
+        kept = [record for record in known if record.purpose == "confirm" and record.name not in planned]
+        self.total = len(self._plan) + len(kept)
 
     def ask(self) -> Planned | None:
         """Returns the next rerun; None if none is left."""

@@ -1,12 +1,14 @@
-"""Early stopping of trials by Ray Tune's schedulers, which get the epochs of the sweep's journal.
+"""Early stopping of trials: ASHA and Hyperband by Ray Tune's scheduler, and the median rule.
 
-With the same epochs in the same order, a scheduler makes the same decisions and has the same rungs. A resumed sweep
+With the same epochs in the same order, a rule makes the same decisions and has the same rungs. A resumed sweep
 therefore builds it anew from the journal, and a replay needs no cluster.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from fervit.search.policy.interfaces import StoppingRule
@@ -30,7 +32,61 @@ def stopping_rule(settings: EarlyStopping, metric: Metric) -> StoppingRule:
     """Returns the stopping rule for the settings of a space file."""
     if settings.scheduler == "none":
         return NeverStops()
-    return _RaysRule(settings, metric)
+    return MedianRule(settings, metric) if settings.scheduler == "median" else _RaysRule(settings, metric)
+
+
+class MedianRule:
+    """Stops a trial whose best value is worse than the median of the running means of the others that came as far.
+
+    The rule of Golovin et al. (2017) as Ray Tune's MedianStoppingRule has it, with the same decisions; that one reads
+    all results of all trials for each report, this one keeps a mean for each trial and a sorted list for each epoch.
+    Means begin with the last epoch of grace. The epochs of a trial's warm-up do not count.
+    """
+
+    LEAST = 3
+    """The number of other trials that must have come as far."""
+
+    def __init__(self, settings: EarlyStopping, metric: Metric) -> None:
+        self._grace, self._sign = settings.grace_epochs, metric.sign
+        self._means: dict[str, tuple[float, int]] = {}
+        """The mean of each trial's values since its grace, and the number of these values."""
+        self._at: defaultdict[int, list[float]] = defaultdict(list)
+        """The means of all trials at each epoch, lowest first. A higher one is always better here."""
+
+    def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
+        """Returns whether a trial is stopped after the epoch that it has just reported."""
+        epoch = _counted(record)
+        if epoch < self._grace:
+            return False
+        mean, n = self._means.get(record.name, (0.0, 0))
+        mean += (self._sign * value - mean) / (n + 1)
+        self._means[record.name] = mean, n + 1
+        others = self._at[epoch]
+        half = len(others) // 2
+        enough = len(others) >= self.LEAST
+        worse = enough and self._sign * best_value < (others[half] + others[half - (len(others) % 2 == 0)]) / 2
+        if math.isfinite(mean):
+            bisect.insort(others, mean)
+        return worse
+
+
+def decision_epochs(settings: EarlyStopping, warmup_epochs: float) -> tuple[int, ...] | None:
+    """Returns the epochs after which the rule may stop a trial: the rungs of all brackets; None for any epoch.
+
+    Args:
+        settings: the settings of the space file.
+        warmup_epochs: the trial's epochs of warm-up, which do not count.
+    """
+    if settings.scheduler == "none":
+        return ()
+    if settings.scheduler == "median":
+        return None
+    rungs = set()
+    for rung in _first_rungs(settings):
+        while rung <= settings.max_epochs:
+            rungs.add(rung + math.ceil(warmup_epochs))
+            rung *= settings.reduction_factor
+    return tuple(sorted(rungs))
 
 
 class _Trial(NamedTuple):
@@ -40,33 +96,27 @@ class _Trial(NamedTuple):
 
 
 class _RaysRule:
-    """A scheduler of Ray Tune as a stopping rule.
+    """ASHA or Hyperband of Ray Tune as a stopping rule.
 
-    ASHA and Hyperband compare trials by their best value so far, by which they are also ranked. The epochs of a trial's
-    warm-up do not count, so that trials are compared after the same number of epochs at the full learning rate.
+    They compare trials by their best value so far, by which trials are also ranked. The epochs of a trial's warm-up do
+    not count, so that trials are compared after the same number of epochs at the full learning rate.
     """
 
     def __init__(self, settings: EarlyStopping, metric: Metric) -> None:
-        from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule
+        from ray.tune.schedulers import AsyncHyperBandScheduler
 
-        mode = "max" if metric.goal == "maximize" else "min"
-        self._brackets: list[Any]
-        if settings.scheduler == "median":
-            self._brackets = [MedianStoppingRule("epoch", "value", mode, grace_period=settings.grace_epochs)]
-        else:
-            self._brackets = [
-                AsyncHyperBandScheduler(
-                    time_attr="epoch",
-                    metric="best_value",
-                    mode=mode,
-                    max_t=settings.max_epochs,
-                    grace_period=first_rung,
-                    reduction_factor=settings.reduction_factor,
-                )
-                for first_rung in _first_rungs(settings)
-            ]
-        shares = [settings.reduction_factor**-i for i in range(len(self._brackets))]
-        self._shares = [share / sum(shares) for share in shares]
+        self._brackets: list[Any] = [
+            AsyncHyperBandScheduler(
+                time_attr="epoch",
+                metric="best_value",
+                mode="max" if metric.goal == "maximize" else "min",
+                max_t=settings.max_epochs,
+                grace_period=first_rung,
+                reduction_factor=settings.reduction_factor,
+            )
+            for first_rung, _ in brackets(settings)
+        ]
+        self._shares = [share for _, share in brackets(settings)]
         self._known: set[str] = set()
 
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
@@ -75,9 +125,8 @@ class _RaysRule:
         if record.name not in self._known:
             self._known.add(record.name)
             scheduler.on_trial_add(None, trial)
-        epoch = record.epochs[-1].epoch - math.ceil(record.warmup_epochs)
-        result = {"epoch": epoch, "best_value": best_value, "value": value}
-        return bool(scheduler.on_trial_result(_NothingPaused, trial, result) == "STOP")
+        result = {"epoch": _counted(record), "best_value": best_value}
+        return bool(scheduler.on_trial_result(None, trial, result) == "STOP")
 
     def _bracket(self, number: int) -> int:
         """Returns the bracket of a trial. The brackets get trials by their shares, in the same way in every run."""
@@ -89,12 +138,16 @@ class _RaysRule:
         return 0
 
 
-class _NothingPaused:
-    """Replaces Ray Tune's controller, which the median rule asks for paused trials."""
+def _counted(record: TrialRecord) -> int:
+    """Returns the last epoch of a trial, counted from the end of its warm-up."""
+    return record.epochs[-1].epoch - math.ceil(record.warmup_epochs)
 
-    @staticmethod
-    def get_live_trials() -> list[Any]:
-        return []
+
+def brackets(settings: EarlyStopping) -> list[tuple[int, float]]:
+    """Returns (first rung in epochs, share of the trials) of each bracket of ASHA, which has one, or Hyperband."""
+    rungs = _first_rungs(settings)
+    shares = [settings.reduction_factor**-i for i in range(len(rungs))]
+    return [(rung, share / sum(shares)) for rung, share in zip(rungs, shares, strict=True)]
 
 
 def _first_rungs(settings: EarlyStopping) -> list[int]:

@@ -1,12 +1,17 @@
 """The events of a sweep's journal, and how they are written as lines of JSON and read again.
 
-Each event is one line of JSON, with its kind under `event` and the Unix time in seconds under `time`:
+Each event is one line of JSON, with its kind under `event`, the Unix time in seconds under `time`, and under `at` the
+seconds since its session began, by a clock that no one sets (versions before 0.2 had no `at`):
 
-    {"event": "session", "time": ...}                     a command began to work on the sweep
+    {"event": "session", "time": ..., "at": 0.0, "format": 2, "session": "5f0c...", "version": "0.2.0", "job": ""}
+                                                          a command began to work on the sweep, in a batch job or none
     {"event": "start", "time": ..., "name": "trial_0003", "number": 3, "seed": 42, "purpose": "search", "params": {...}}
     {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
+    {"event": "placed", "time": ..., "name": "trial_0003", "gpus": 0.5}     it holds a place from now on
     {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it continues after this epoch
-    {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": ""}
+    {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": "", "cut": false}
+    {"event": "over", "time": ..., "part": "search", "by": "hours", "why": "the budget of 1 hours is spent ..."}
+    {"event": "resumed", "time": ..., "name": "trial_0003"}     the budget had cut it; a larger one lets it go on
     {"event": "chosen", "time": ..., "number": 3, "seed": 44, "epoch": 17, "confirmed": [3, 8], "ties": [8]}
     {"event": "done", "time": ...}                        all trials, the confirmation and the evaluation have ended
 """
@@ -25,82 +30,127 @@ from fervit.training.failure import Failure
 
 TrialState = Literal["running", "finished", "stopped", "failed"]
 Purpose = Literal["search", "noise", "confirm"]
+Part = Literal["search", "confirm"]
+"""A part of a sweep: the search, to which the measurement of the noise belongs, or the confirmation."""
+EndedBy = Literal["hours", "gpu_hours", "noise"]
+"""What ended a part of a sweep before its last trial: a budget, or the noise of the seed (`until_noise`)."""
+FORMAT = 2
+"""The format of the journal that this version writes. 1, which stands in no journal, had neither `at` nor places."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionBegan:
+class _Event:
+    time: float
+    """The Unix time in seconds."""
+    at: float | None = None
+    """The seconds since the session began, by a monotonic clock; None in journals of versions before 0.2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionBegan(_Event):
     """A command began to work on the sweep."""
 
-    time: float
+    format: int = 1
+    """The format of the events that follow; see `FORMAT`."""
+    session: str = ""
+    """A random name of the session."""
+    version: str = ""
+    """The version of fervit."""
+    job: str = ""
+    """The batch job that the command runs in, such as "slurm 1234, start 2"; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialStarted:
+class TrialStarted(_Event):
     """A trial started for the first time."""
 
-    time: float
     name: str
     number: int
     seed: int
-    purpose: Purpose
+    purpose: Purpose = "search"
     params: Params
     warmup_epochs: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochEnded:
+class EpochEnded(_Event):
     """A trial reported an epoch."""
 
-    time: float
     name: str
     row: EpochResult
     best_value: float
     """The best value of the metric that the trial has reached so far."""
-    finished: bool
+    finished: bool = False
     """Whether the epoch was the last one of the trial."""
-    saved: int
+    saved: int = 0
     """The last saved epoch, from which the trial can continue."""
-    started: float
+    started: float = 0.0
     """The Unix time at which the process began to work on the trial."""
-    pid: int
+    pid: int = 0
     cost: float | None = None
     node: str = ""
+    stops: bool | None = None
+    """Whether the stopping rule stops the trial after this epoch; None in journals of versions before 0.2."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialWentOn:
+class TrialPlaced(_Event):
+    """A process is up that works on a trial, which holds its CPUs and GPUs from now until it ends or is lost."""
+
+    name: str
+    gpus: float = 0.0
+    """The GPUs that all its workers hold together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialWentOn(_Event):
     """A trial continues after this saved epoch in a new process, which trains the later epochs again."""
 
-    time: float
     name: str
     epoch: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessLost:
+class ProcessLost(_Event):
     """The process of a trial died, and the trial waits for another process."""
 
-    time: float
     name: str
     why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialEnded:
+class TrialEnded(_Event):
     """A trial ended."""
 
-    time: float
     name: str
     state: TrialState
     failure: Failure | None = None
     """Why the trial failed, without the traceback; None if it did not fail."""
+    cut: bool = False
+    """Whether the search or its budget ended, and the trial with it, which could have gone on."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelChosen:
+class TrialResumed(_Event):
+    """A trial that a budget had cut waits for a process in which it goes on."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartEnded(_Event):
+    """The search or the confirmation ended before its last trial."""
+
+    part: Part
+    by: EndedBy
+    why: str
+    """The reason, for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChosen(_Event):
     """The sweep chose the run whose model is exported. A later choice replaces an earlier one."""
 
-    time: float
     number: int
     """The number of the configuration's trial."""
     seed: int
@@ -110,24 +160,27 @@ class ModelChosen:
     """The numbers of the trials that were confirmed with fresh seeds, the best of the search first."""
     ties: tuple[int, ...] = ()
     """The numbers of the confirmed trials that are not significantly worse than the chosen one."""
+    left_out: tuple[int, ...] = ()
+    """The numbers of the trials that were to be confirmed, but of which no rerun with a fresh seed finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepDone:
+class SweepDone(_Event):
     """A session has completed all trials, the confirmation and the evaluation."""
 
-    time: float
 
-
-TrialEvent = TrialStarted | EpochEnded | TrialWentOn | ProcessLost | TrialEnded
-Event = SessionBegan | TrialEvent | ModelChosen | SweepDone
+TrialEvent = TrialStarted | TrialPlaced | EpochEnded | TrialWentOn | ProcessLost | TrialEnded | TrialResumed
+Event = SessionBegan | TrialEvent | PartEnded | ModelChosen | SweepDone
 KINDS: dict[str, type[Any]] = {
     "session": SessionBegan,
     "start": TrialStarted,
+    "placed": TrialPlaced,
     "epoch": EpochEnded,
     "again": TrialWentOn,
     "lost": ProcessLost,
     "end": TrialEnded,
+    "resumed": TrialResumed,
+    "over": PartEnded,
     "chosen": ModelChosen,
     "done": SweepDone,
 }
@@ -139,6 +192,8 @@ def to_row(event: Event) -> Row:
     row: Row = {"event": NAMES[type(event)]}
     for one in dataclasses.fields(event):
         value = getattr(event, one.name)
+        if one.name == "at" and value is None:
+            continue
         if isinstance(value, EpochResult):
             value = value.to_json()
         elif one.name == "failure":
@@ -151,8 +206,8 @@ def from_row(row: Mapping[str, Any]) -> Event | None:
     """Reads an event that `to_row` of this or an earlier version wrote; None if its kind is unknown to this version.
 
     Raises:
-        KeyError: a field is missing.
-        TypeError: a field has the wrong type.
+        KeyError: a field is missing that has no default.
+        TypeError: a field has the wrong type, or is missing.
     """
     kind = KINDS.get(row["event"])
     if kind is None:
@@ -163,6 +218,6 @@ def from_row(row: Mapping[str, Any]) -> Event | None:
     elif kind is TrialEnded:
         values["failure"] = Failure.parse(values.get("failure") or "")
     elif kind is ModelChosen:
-        values |= {name: tuple(values.get(name, ())) for name in ("confirmed", "ties")}
+        values |= {name: tuple(values.get(name, ())) for name in ("confirmed", "ties", "left_out")}
     event: Event = kind(**values)
     return event

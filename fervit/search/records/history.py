@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 from fervit.search.records.events import (
     EpochEnded,
     Event,
     ModelChosen,
+    PartEnded,
     SessionBegan,
     SweepDone,
     TrialEnded,
+    TrialResumed,
     TrialStarted,
     TrialWentOn,
 )
@@ -26,21 +29,35 @@ class History:
         """The record of each trial under its name, in the order in which the trials started."""
         self.choice: ModelChosen | None = None
         """The last choice of a model; None before the first one, and in journals of versions before 0.2."""
+        self.ends: dict[str, PartEnded] = {}
+        """Why the search and the confirmation ended before their last trial, by the name of the part."""
         self.sessions = 0
         """How many commands have worked on the sweep."""
         self.done = self.was_done = False
         """`done`: whether the last session completed the sweep; `was_done`: whether any session did."""
+        self.unknown: Counter[str] = Counter()
+        """The names of trials whose start stands nowhere, with the number of their events, which are passed over."""
         for event in events:
             self.apply(event)
 
+    @property
+    def remark(self) -> str:
+        """A line about events of trials whose start is missing; "" if there are none."""
+        if not self.unknown:
+            return ""
+        names = ", ".join(sorted(self.unknown)[:3]) + (", ..." if len(self.unknown) > 3 else "")
+        return (
+            f"{sum(self.unknown.values())} events of {names} are left out, since the line of their start is missing; "
+            "a sweep that goes on tries others in their place"
+        )
+
     def apply(self, event: Event) -> TrialRecord | None:
-        """Applies an event and returns the record of its trial; None for an event that concerns the whole sweep."""
-        if isinstance(event, ModelChosen):
-            self.choice = event
-        if isinstance(event, SessionBegan | ModelChosen | SweepDone):
-            self.sessions += isinstance(event, SessionBegan)
-            self.done = isinstance(event, SweepDone)
-            self.was_done = self.was_done or self.done
+        """Applies an event and returns the record of its trial.
+
+        Returns None for an event that concerns the whole sweep, or a trial whose start is missing.
+        """
+        if isinstance(event, SessionBegan | PartEnded | ModelChosen | SweepDone):
+            self._apply_to_sweep(event)
             return None
         if isinstance(event, TrialStarted):
             self.records[event.name] = TrialRecord(
@@ -51,15 +68,42 @@ class History:
                 purpose=event.purpose,
                 warmup_epochs=event.warmup_epochs,
             )
-        record = self.records[event.name]
+        record = self.records.get(event.name)
+        if record is None:
+            self.unknown[event.name] += 1
+            return None
         if isinstance(event, EpochEnded):
             # A trial that continues after its process died trains the epochs since its last save again.
-            record.epochs = [epoch for epoch in record.epochs if epoch.epoch < event.row.epoch] + [event.row]
-            record.seconds = math.fsum(epoch.seconds for epoch in record.epochs)
+            _forget_from(record, event.row.epoch)
+            record.epochs.append(event.row)
+            record.seconds += event.row.seconds
             record.saved, record.finished, record.cost = event.saved, event.finished, event.cost
             record.started, record.ended, record.pid = event.started, event.time, event.pid
         elif isinstance(event, TrialWentOn):
-            record.epochs = [epoch for epoch in record.epochs if epoch.epoch <= event.epoch]
+            _forget_from(record, event.epoch + 1)
         elif isinstance(event, TrialEnded):
-            record.state, record.failure = event.state, event.failure
+            record.state, record.failure, record.cut = event.state, event.failure, event.cut
+        elif isinstance(event, TrialResumed):
+            record.state, record.cut = "running", False
+        if isinstance(event, TrialStarted | TrialResumed):  # the part has not ended after all
+            self.ends.pop("confirm" if record.purpose == "confirm" else "search", None)
         return record
+
+    def _apply_to_sweep(self, event: SessionBegan | PartEnded | ModelChosen | SweepDone) -> None:
+        if isinstance(event, ModelChosen):
+            self.choice = event
+        elif isinstance(event, PartEnded):
+            self.ends[event.part] = event
+        self.sessions += isinstance(event, SessionBegan)
+        self.done = isinstance(event, SweepDone)
+        self.was_done = self.was_done or self.done
+
+
+def _forget_from(record: TrialRecord, epoch: int) -> None:
+    """Removes the epochs from `epoch` on, which are trained again."""
+    kept = len(record.epochs)
+    while kept and record.epochs[kept - 1].epoch >= epoch:
+        kept -= 1
+    if kept < len(record.epochs):
+        del record.epochs[kept:]
+        record.seconds = math.fsum(row.seconds for row in record.epochs)

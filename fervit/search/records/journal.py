@@ -6,14 +6,17 @@ lines.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from fervit.errors import UserError
-from fervit.json_lines import JsonLines, read_rows
-from fervit.search.records.events import Event, SessionBegan, from_row, to_row
+from fervit.json_lines import JsonLines
+from fervit.search.records.events import FORMAT, Event, SessionBegan, from_row, to_row
 
 AnEvent = TypeVar("AnEvent", bound=Event)
 
@@ -21,8 +24,20 @@ AnEvent = TypeVar("AnEvent", bound=Event)
 class Journal(Protocol):
     """The store of a ledger's events."""
 
-    earlier: Sequence[Event]
-    """The events that the journal held when it was opened."""
+    @property
+    def events(self) -> Iterable[Event]:
+        """All events so far, in order, of earlier sessions and of this one. They can be read again and again."""
+        ...
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the user must know of the events that were read, a line each."""
+        ...
+
+    @property
+    def broken(self) -> UserError | None:
+        """Why nothing is written any more; None as long as it is."""
+        ...
 
     def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
         """Adds an event with the current time, and returns it as it will be read later."""
@@ -33,24 +48,110 @@ class Journal(Protocol):
         ...
 
 
-class JournalFile:
-    """A journal on disk. When `append` returns, the event is in the file, even if the process is killed right after.
+class JournalReader:
+    """The events of a journal on disk, which are read anew, one after the other, each time that they are iterated over.
+
+    A last line that was cut off is left out, and so is a line that is damaged or that this version cannot read. A
+    missing file has no events.
 
     Args:
-        path: the path of the file, which may exist. A last line that a kill cut off is removed.
-
-    Raises:
-        UserError: a line before the last is damaged.
+        path: the path of the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self.earlier: Sequence[Event] = read_journal(path)
+        self.path = path
+        self._begin()
+
+    def __iter__(self) -> Iterator[Event]:
+        self._begin()
+        return self.new()
+
+    def new(self) -> Iterator[Event]:
+        """Yields the events that were added since the last reading."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                self._lines += 1
+                try:
+                    event = from_row(json.loads(line))
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    self._damaged.append(self._lines)
+                    continue
+                if isinstance(event, SessionBegan) and event.format > FORMAT:
+                    self._later = event.version or "of a later version"
+                if event is not None:
+                    yield event
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the reading met that the user must know, a line each: damaged lines, and a later version."""
+        return list(self._remarks(self._damaged, self._later))
+
+    def _begin(self) -> None:
+        self._offset = self._lines = 0
+        self._damaged: list[int] = []
+        self._later = ""
+
+    def _remarks(self, damaged: list[int], later: str) -> Iterator[str]:
+        if damaged:
+            which = ", ".join(map(str, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
+            lines = f"lines {which} are" if len(damaged) > 1 else f"line {which} is"
+            yield f"{self.path}: {lines} damaged or of another version, and left out: what stood there is lost"
+        if later:
+            yield f"{self.path}: was written by fervit {later}; what this version does not know is passed over"
+
+
+class JournalFile:
+    """A journal on disk. When `append` returns, the event is in the file, even if the process is killed right after.
+
+    It notices when another command writes to the same file, which on a share without locks nothing prevents. Then it
+    writes no more, so that the other's lines stay whole.
+
+    Args:
+        path: the path of the file, which may exist. A last line that a kill cut off is removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.events = JournalReader(path)
+        self.session = uuid.uuid4().hex[:12]
+        """A random name for this session."""
+        self._broken: UserError | None = None
         self._lines = JsonLines(path)
+        self._size = path.stat().st_size
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the user must know of the events that were read, a line each."""
+        return self.events.remarks
+
+    @property
+    def broken(self) -> UserError | None:
+        """Why nothing is written any more: another command writes to the file. None as long as none does."""
+        with suppress(OSError):  # a file that is gone has no second writer
+            same = self._lines.path.stat().st_size == self._size
+            if self._broken is None and not same:
+                self._broken = UserError(
+                    f"{self._lines.path}: another command writes to this sweep, so this one ends; let that one go on, "
+                    "or end it and give --resume again"
+                )
+        return self._broken
 
     def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
         """Appends an event with the current time to the file, and returns it."""
+        if kind is SessionBegan:
+            values["session"] = self.session
         event = kind(time=round(time.time(), 3), **values)
-        self._lines.append(to_row(event))
+        if self.broken is None:
+            try:
+                self._lines.append(to_row(event))
+            finally:  # a full disk may have taken a part of it
+                with suppress(OSError):
+                    self._size = self._lines.path.stat().st_size
         return event
 
     def close(self) -> None:
@@ -66,7 +167,9 @@ class JournalInMemory:
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.earlier: Sequence[Event] = ()
+        self.events: Iterable[Event] = ()
+        self.remarks: list[str] = []
+        self.broken: UserError | None = None
         self._clock = clock
 
     def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:
@@ -78,27 +181,5 @@ class JournalInMemory:
 
 
 def read_journal(path: Path) -> list[Event]:
-    """Reads the events of a journal, without a last line that was cut off. A missing file has no events.
-
-    Raises:
-        UserError: a line before the last is damaged.
-    """
-    events = []
-    for i, row in enumerate(read_rows(path)):
-        try:
-            event = from_row(row)
-        except (KeyError, TypeError, AttributeError):
-            raise UserError(f"{path}: line {i + 1} is damaged; remove that line, and what it tells is lost") from None
-        if event is not None:
-            events.append(event)
-    return events
-
-
-def elapsed_seconds(events: Iterable[Event]) -> float:
-    """Returns the seconds that all sessions took together, each from its start to its last event."""
-    total = start = last = 0.0
-    for event in events:
-        if isinstance(event, SessionBegan):
-            total, start = total + last - start, event.time
-        last = event.time
-    return total + last - start
+    """Reads the events of a journal; see `JournalReader`, which takes no memory for those that have been read."""
+    return list(JournalReader(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
-from fervit.search.records.ranking import ranked
+from fervit.search.records.ranking import distinct, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.training.objective import Metric
@@ -17,7 +17,7 @@ class ModelsKept:
     Args:
         folder: the folder of the sweep.
         metric: the metric by which trials are ranked.
-        keep: the number of best trials of the search whose models are kept.
+        keep: the number of best configurations of the search whose models are kept.
     """
 
     def __init__(self, folder: SweepFolder, metric: Metric, keep: int) -> None:
@@ -31,8 +31,8 @@ class ModelsKept:
             records: all trials and reruns of the sweep.
         """
         ended = [record for record in records if record.state != "running" and record.purpose == "search"]
-        self._kept = ranked(ended, self._metric)[: self._keep]
-        running = {record.name for record in records if record.state == "running"}
+        self._kept = distinct(ranked(ended, self._metric))[: self._keep]
+        running = {record.name for record in records if record.state == "running" or record.cut}
         wanted = {record.name for record in records if record.purpose != "search"}
         wanted |= running | {record.name for record in self._kept}
         for path in self._folder.checkpoints.glob("*"):
@@ -41,13 +41,25 @@ class ModelsKept:
             elif path.name not in running:
                 self._folder.trial(path.name).last.unlink(missing_ok=True)
 
+    def started(self, record: TrialRecord) -> None:
+        """Removes what an earlier run of the same name left, such as a rerun that a budget stopped."""
+        shutil.rmtree(self._folder.trial(record.name).path, ignore_errors=True)
+
     def ended(self, record: TrialRecord) -> None:
-        """Removes the saved state of a trial that has ended, and the models that are no longer among the best."""
-        self._folder.trial(record.name).last.unlink(missing_ok=True)
+        """Removes the saved state of a trial that has ended, and the models that are no longer among the best.
+
+        What was cut keeps its saved state, from which it goes on with a larger budget.
+        """
+        if not record.cut:
+            self._folder.trial(record.name).last.unlink(missing_ok=True)
         if record.purpose != "search":
             return
         candidates = [*self._kept, record]
-        self._kept = ranked(candidates, self._metric)[: self._keep]
+        self._kept = distinct(ranked(candidates, self._metric))[: self._keep]
         for candidate in candidates:
-            if not any(candidate is kept for kept in self._kept):
+            if not candidate.cut and not any(candidate is kept for kept in self._kept):
                 shutil.rmtree(self._folder.trial(candidate.name).path, ignore_errors=True)
+
+    def can_resume(self, record: TrialRecord) -> bool:
+        """Returns whether the saved state of a trial is there, from which it can go on."""
+        return self._folder.trial(record.name).last.is_file()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from fervit.search.records.epochs import Epochs
 from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import Params
 from fervit.training.epoch import EpochResult
 from fervit.training.objective import Metric
 
@@ -24,6 +26,19 @@ def with_best(records: Iterable[TrialRecord], metric: Metric) -> list[tuple[Tria
     found = [(record, record.best(metric)) for record in records if record.state != "failed"]
     pairs = [(record, best) for record, best in found if best is not None]
     return sorted(pairs, key=lambda pair: (-metric.sign * metric.value(pair[1]), pair[1].epoch, *_order(pair[0])))
+
+
+def configuration(params: Params) -> tuple[tuple[str, object], ...]:
+    """Returns hyperparameters as a key, which is equal for equal configurations."""
+    return tuple(sorted(params.items()))
+
+
+def distinct(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Returns the first trial of each configuration, in the given order."""
+    first: dict[object, TrialRecord] = {}
+    for record in records:
+        first.setdefault(configuration(record.params), record)
+    return list(first.values())
 
 
 def _order(record: TrialRecord) -> tuple[int, int]:
@@ -54,8 +69,8 @@ def failures_by_kind(records: Iterable[TrialRecord]) -> Counter[str]:
 
 def best_values(record: TrialRecord, metric: Metric) -> Iterator[tuple[int, float]]:
     """Yields (epoch, the best value of the metric so far) for each epoch of a trial."""
+    epochs = record.epochs if isinstance(record.epochs, Epochs) else Epochs(record.epochs)
     best: float | None = None
-    for epoch in record.epochs:
-        value = metric.value(epoch)
+    for epoch, value in zip(epochs.column("epoch"), epochs.column(metric.name), strict=True):
         best = value if best is None or metric.better(value, best) else best
-        yield epoch.epoch, best
+        yield int(epoch), best

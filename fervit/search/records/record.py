@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fervit.search.records.epochs import Epochs
 from fervit.search.records.events import Purpose, TrialState
 from fervit.search.space.search_space import Params
 from fervit.training.epoch import EpochResult
@@ -29,12 +30,15 @@ class TrialRecord:
     measure the noise of the seed. "confirm": one of the best configurations with a fresh seed, after the search."""
     warmup_epochs: float = 0.0
     state: TrialState = "running"
-    epochs: list[EpochResult] = field(default_factory=list)
+    epochs: MutableSequence[EpochResult] = field(default_factory=Epochs)
     """The results of the trial's epochs, in order."""
     failure: Failure | None = None
     """Why the trial failed; None if it did not."""
     finished: bool = False
     """Whether the trial has trained all its epochs."""
+    cut: bool = False
+    """Whether the end of the search or of its budget ended the trial, rather than its own results. Its state is then
+    "stopped"; the sampler does not learn from it, and with a larger budget it goes on."""
     seconds: float = 0.0
     """The seconds of training and validation."""
     cost: float | None = None
@@ -50,7 +54,10 @@ class TrialRecord:
 
     def best(self, metric: Metric) -> EpochResult | None:
         """Returns the epoch with the best value, the earliest of equal ones; None before the first epoch."""
-        return metric.best(self.epochs)
+        if not isinstance(self.epochs, Epochs) or not self.epochs:
+            return metric.best(self.epochs)
+        values = self.epochs.column(metric.name)  # the same rule, without making an object of each epoch
+        return self.epochs[max(range(len(values)), key=lambda i: metric.sign * values[i])]
 
     def best_value(self, metric: Metric) -> float | None:
         """Returns the best value of the metric; None before the first epoch."""

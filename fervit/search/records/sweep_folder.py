@@ -15,14 +15,19 @@ from typing import Any
 import yaml
 
 from fervit.checkpoints.checkpoint import BEST_MODEL
+from fervit.cluster.job import JOB_FOLDER, is_prepared
 from fervit.errors import UserError
 from fervit.files import locked, write_json, write_text
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.space_file import parse_space
 from fervit.search.splits import Splits
 
-MAY_CHANGE = ("search.trials", "budget", "trial", "confirm")
+MAY_CHANGE = ("search.trials", "search.max_concurrent_trials", "budget", "trial", "confirm")
 """The keys of the space whose values may change when a sweep is resumed."""
+
+
+NOT_DEFAULT = ("epochs", "seed")
+"""The hyperparameters whose defaults no trial uses."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +139,17 @@ class SweepFolder:
         return locked(self.path, "sweep")
 
     def remove_if_new(self) -> None:
-        """Removes the folder if no session has begun in it."""
-        if not self.journal.exists():
+        """Removes the folder if no session has begun in it, unless it was made for a batch job."""
+        if not self.journal.exists() and not (self.path / JOB_FOLDER).exists():
             shutil.rmtree(self.path)
 
     def is_sweep(self) -> bool:
         """Returns whether the folder holds a sweep that can be resumed."""
         return self.space.is_file() and self.environment.is_file()
+
+    def is_prepared(self) -> bool:
+        """Returns whether the folder was made for a batch job in which no sweep has begun yet."""
+        return is_prepared(self.path, self.space)
 
     def write_space(self, space: SearchSpace) -> None:
         """Writes the search space."""
@@ -214,12 +223,45 @@ def check_same(space: SearchSpace, splits: Splits, folder: SweepFolder) -> None:
             "it was, or start a new sweep without --resume"
         )
     environment = json.loads(folder.environment.read_text(encoding="utf-8"))
+    _check_defaults(before, environment, folder)
     for name, split in (("train", splits.train), ("val", splits.val)):
         if environment["data"][name]["sha256"] != split.fingerprint:
             raise UserError(
                 f"--resume {folder.path}: began with other latents than {split.path} (their fingerprints differ); give "
                 f"those of {environment['data'][name]['path']}, or start a new sweep without --resume"
             )
+    _check_test(splits, folder, environment)
+
+
+def _check_test(splits: Splits, folder: SweepFolder, environment: Mapping[str, Any]) -> None:
+    """Checks that the test split is the one that an earlier session found, if one did.
+
+    Raises:
+        UserError: it is another one, or is gone.
+    """
+    sessions = [environment, *environment.get("sessions", [])]
+    first = next((session["data"]["test"] for session in sessions if "test" in session["data"]), None)
+    if first is None or first["sha256"] == splits.test_fingerprint:
+        return
+    now = f"another test split than {splits.test} (their fingerprints differ)" if splits.test else "a test split"
+    raise UserError(
+        f"--resume {folder.path}: began with {now}; a sealed result is of the faces that it began with: give those of "
+        f"{first['path']}, or start a new sweep without --resume"
+    )
+
+
+def _check_defaults(space: SearchSpace, environment: Mapping[str, Any], folder: SweepFolder) -> None:
+    """Checks that the hyperparameters that the space leaves at their defaults have those that the sweep began with."""
+    began = environment.get("defaults", {})  # versions before 0.2 did not note them
+    never = {*NOT_DEFAULT, *space.fixed, *(name for name in space.parameters if name not in space.when)}
+    unset = [name for name in began if name in DEFAULTS and name not in never]
+    changed = [f"{name} {DEFAULTS[name]!r}, was {began[name]!r}" for name in unset if DEFAULTS[name] != began[name]]
+    if changed:
+        version = (environment.get("packages") or {}).get("fervit", "an earlier version")
+        raise UserError(
+            f"--resume {folder.path}: began with fervit {version}, which had other defaults "
+            f"({'; '.join(changed[:3])}); go on with that version, or start a new sweep without --resume"
+        )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+NOISE_SEEDS = 3
+"""The number of fresh seeds with which the noise of the seed is measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
@@ -14,12 +17,18 @@ class SearchSettings:
     trials: int = 64
     seed: int = 42
     warm_start: list[dict] = field(default_factory=list)  # type: ignore[type-arg]
+    max_concurrent_trials: int | None = None
+    """The most trials that run at once; null for as many as fit. A sampler learns more from fewer at once."""
 
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"`trials >= 1` must hold, but got trials={self.trials}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"`0 <= seed < 2**31` must hold, but got seed={self.seed}")
+        if self.max_concurrent_trials is not None and self.max_concurrent_trials < 1:
+            raise ValueError(
+                f"`max_concurrent_trials >= 1` must hold, but got max_concurrent_trials={self.max_concurrent_trials}"
+            )
         if len(self.warm_start) > self.trials:
             raise ValueError(f"{len(self.warm_start)} warm starts do not fit into trials={self.trials}")
 
@@ -57,16 +66,22 @@ class TrialResources:
     none."""
     cpus: float = 1
     """The CPUs of each worker, which are also the number of its threads."""
-    gpus: float = 0
-    """The GPUs of each worker. A fraction also limits the worker to that share of the GPU's memory."""
+    gpus: float | None = None
+    """The GPUs of each worker. A fraction also limits the worker to that share of the GPU's memory. None for a GPU if
+    the cluster has some; the preflight replaces it by a number."""
     max_failures: int = 3
     """How many times a trial continues after its process died."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"`workers >= 1` must hold, but got workers={self.workers}")
-        if self.cpus <= 0 or self.gpus < 0 or self.max_failures < 0:
+        if self.cpus <= 0 or self.gpus_each < 0 or self.max_failures < 0:
             raise ValueError("`cpus > 0`, `gpus >= 0` and `max_failures >= 0` must hold")
+
+    @property
+    def gpus_each(self) -> float:
+        """The GPUs of each worker as a number, 0 as long as it is not decided."""
+        return self.gpus or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +93,14 @@ class Confirm:
 
     top: int = 0
     seeds: int = 3
+    hours: float | None = None
+    """The hours after which the confirmation ends; null for no limit. The hours of `budget` are the search's."""
 
     def __post_init__(self) -> None:
         if self.top < 0 or self.seeds < 1:
             raise ValueError(f"`top >= 0` and `seeds >= 1` must hold, but got top={self.top}, seeds={self.seeds}")
+        if self.hours is not None and self.hours <= 0:
+            raise ValueError(f"`hours > 0` must hold, but got hours={self.hours}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -24,7 +24,14 @@ from fervit.search.space.search_space import (
     Values,
     When,
 )
-from fervit.search.space.settings import Budget, Confirm, EarlyStopping, SearchSettings, TrialResources
+from fervit.search.space.settings import (
+    NOISE_SEEDS,
+    Budget,
+    Confirm,
+    EarlyStopping,
+    SearchSettings,
+    TrialResources,
+)
 from fervit.training.objective import Metric
 
 MAX_PAIRS = 1_000_000
@@ -47,7 +54,7 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
         UserError: the file or an override is wrong. The message names the place and the rule in one line.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        raw = yaml.load(path.read_text(encoding="utf-8"), _SpaceLoader)
     except FileNotFoundError:
         raise UserError(f"--space {path}: there is no such file; search_spaces/ has examples") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -61,8 +68,16 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
     return parse_space(raw, str(path))
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A YAML loader that refuses duplicate keys, of which the standard loader silently keeps the last."""
+class _SpaceLoader(yaml.SafeLoader):
+    """A YAML loader that reads numbers as YAML 1.2 does, and refuses duplicate keys.
+
+    YAML 1.1, the standard loader's, reads 1:30 as 90, 042 as 34 and 1e2 as text; of duplicate keys it keeps the last.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]
+        first: [(tag, rule) for tag, rule in rules if not tag.endswith((":int", ":float"))]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -70,6 +85,25 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Returns the number that a scalar is: an int, also of 1e2, which is whole, or a float."""
+        text = node.value
+        if text.startswith(("0o", "0x")):
+            return int(text, 0)
+        if re.fullmatch(r"[-+]?[0-9]+", text):
+            return int(text)
+        value = float(re.sub(r"\.(?=inf|nan)", "", text, flags=re.IGNORECASE))
+        return int(value) if "." not in text and value.is_integer() and abs(value) < 2**53 else value
+
+
+NUMBER = re.compile(
+    r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
+"""A number in the core schema of YAML 1.2."""
+_SpaceLoader.add_implicit_resolver("!number", re.compile(f"^(?:{NUMBER.pattern})$"), list("-+.0123456789"))
+_SpaceLoader.add_constructor("!number", _SpaceLoader.construct_number)
 
 
 def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
@@ -87,8 +121,9 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
     for key in ("name", "parameters"):
         if raw.get(key) in (None, {}):
             raise UserError(f"{where}: the key '{key}' is missing or empty")
+    given = {**raw, "early_stopping": _with_grace(raw.get("early_stopping"))}
     sections: JsonObject = {
-        name: build(kind, {} if raw.get(name) is None else raw[name], f"{where}: {name}")
+        name: build(kind, {} if given.get(name) is None else given[name], f"{where}: {name}")
         for name, kind in (
             ("metric", Metric),
             ("search", SearchSettings),
@@ -112,6 +147,14 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
         **sections,
     )
     return _checked(space, where)
+
+
+def _with_grace(raw: Any) -> Any:
+    """Adds to the section `early_stopping` a grace no longer than the trials, unless the section has its own."""
+    longest = raw.get("max_epochs") if isinstance(raw, Mapping) else None
+    if isinstance(longest, int) and not isinstance(longest, bool) and longest >= 1 and "grace_epochs" not in raw:
+        return {**raw, "grace_epochs": min(longest, EarlyStopping.grace_epochs)}
+    return raw
 
 
 def _parameters(raw: Any, where: str) -> tuple[dict[str, Distribution], dict[str, When]]:
@@ -270,6 +313,12 @@ def _checked(space: SearchSpace, where: str) -> SearchSpace:
             f"{where}: parameters: {n_pairs} pairs of embed_dim and heads; give both a step, or values: [...]"
         )
     check_search(space, where)
+    fresh = max(NOISE_SEEDS, space.confirm.seeds)
+    if space.search.seed + fresh >= 2**31:
+        raise UserError(
+            f"{where}: search.seed: `seed + {fresh} < 2**31` must hold, since reruns take the seeds after it, but got "
+            f"{space.search.seed}"
+        )
     left_out, pairs = space.pairs_left_out()
     if left_out == pairs:
         raise UserError(
@@ -308,10 +357,10 @@ def check_search(space: SearchSpace, where: str) -> None:
             f"{where}: search.sampler: grid needs values: [...] for every parameter, but {', '.join(endless)} "
             f"{'have' if len(endless) > 1 else 'has'} no end of them"
         )
-    if space.trial.workers > 1 and space.trial.gpus != int(space.trial.gpus):
+    if space.trial.workers > 1 and space.trial.gpus_each != int(space.trial.gpus_each):
         raise UserError(
             f"{where}: trial.gpus: with workers={space.trial.workers} each needs a whole GPU or none, but got "
-            f"{space.trial.gpus:g}"
+            f"{space.trial.gpus_each:g}"
         )
 
 
@@ -352,17 +401,19 @@ def override(raw: JsonObject, setting: str) -> None:
 
     Args:
         raw: the content, which is changed.
-        setting: a dotted key and its value in YAML, such as "search.trials=16".
+        setting: a dotted key and its value in YAML, such as "search.trials=16". null takes a key of `parameters` or
+            `fixed` away.
 
     Raises:
-        UserError: the setting does not have that form, or its key leads through a value that is no section.
+        UserError: the setting does not have that form, its key leads through a value that is no section, or there is
+            nothing to take away.
     """
     path, equals, text = setting.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise UserError(f"--set {setting}: must be of the form a.b=value, such as search.trials=16")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _SpaceLoader)
     except yaml.YAMLError:
         raise UserError(f"--set {setting}: the value is not valid YAML") from None
     for key in keys[:-1]:
@@ -370,4 +421,9 @@ def override(raw: JsonObject, setting: str) -> None:
         if not isinstance(inner, dict):
             raise UserError(f"--set {setting}: '{key}' is not a section of the space file")
         raw = inner
+    if value is None and keys[0] in ("parameters", "fixed") and len(keys) > 1:
+        if keys[-1] not in raw:
+            raise UserError(f"--set {setting}: there is no key '{keys[-1]}' to take away; {nearest(keys[-1], raw)}")
+        del raw[keys[-1]]
+        return
     raw[keys[-1]] = value

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 
-from fervit.cluster.nodes import Node
+from fervit.cluster.nodes import Node, not_on
 from fervit.cluster.shared_folder import check_shared
 from fervit.errors import UserError
 from fervit.files import first_line
+from fervit.hardware import device_of
 from fervit.latents.parts import encoder_in
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.worker_group import SharedLatents
@@ -54,11 +56,22 @@ class Pace:
     failure: Failure | None = None
 
 
-def measure_pace(configs: Sequence[TrainConfig], latents: SharedLatents, resources: TrialResources) -> list[Pace]:
-    """Trains each configuration for some seconds with the resources of a trial, on any node that has them free."""
-    options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
-    threads, device = max(1, int(resources.cpus)), "cuda" if resources.gpus else "cpu"
-    share = min(1.0, resources.gpus or 1.0)
+def measure_pace(
+    configs: Sequence[TrainConfig], latents: SharedLatents, resources: TrialResources, unusable: Iterable[str] = ()
+) -> list[Pace]:
+    """Trains each configuration for some seconds with the resources of a trial, on any node that has them free.
+
+    Args:
+        configs: the configurations.
+        latents: the training and the validation split.
+        resources: the resources of a trial.
+        unusable: Ray's ids of the nodes whose GPUs cannot be used.
+    """
+    options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus_each}
+    if resources.gpus_each:
+        options["label_selector"] = not_on(unusable)
+    threads, device = max(1, int(resources.cpus)), device_of(resources.gpus_each)
+    share = min(1.0, resources.gpus_each or 1.0)
     tasks = [_pace.options(**options).remote(config, latents, threads, device, share) for config in configs]
     paces = []
     for task in tasks:

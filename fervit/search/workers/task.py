@@ -26,6 +26,10 @@ class TrialTask:
     """The number of processes that train together (DDP)."""
     resources: Mapping[str, float]
     """The resources of each worker, under Ray's names "CPU" and "GPU"."""
+    decided_after: tuple[int, ...] | None = None
+    """The epochs after which the driver may stop the trial; None for any epoch."""
+    avoid: tuple[str, ...] = ()
+    """Ray's ids of the nodes whose GPUs cannot be used."""
 
     def to_tune(self) -> dict[str, Any]:
         """Returns the configuration that Ray Tune passes to the trial."""
@@ -35,6 +39,8 @@ class TrialTask:
             "train": json.dumps(self.train.to_json()),  # one string, since Ray Tune copies each value many times
             "resources": dict(self.resources),
             "workers": self.workers,
+            "decided_after": self.decided_after,
+            "avoid": list(self.avoid),
         }
 
     @classmethod
@@ -46,9 +52,11 @@ class TrialTask:
             train=build(TrainConfig, json.loads(config["train"]), "trial"),
             workers=config["workers"],
             resources=config["resources"],
+            decided_after=config["decided_after"],
+            avoid=tuple(config["avoid"]),
         )
 
 
 def resources_of(trial: TrialResources) -> dict[str, float]:
     """Returns the resources of each worker of a trial, under Ray's names "CPU" and "GPU"."""
-    return {"CPU": trial.cpus, "GPU": trial.gpus}
+    return {"CPU": trial.cpus, "GPU": trial.gpus_each}

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from ray import tune
 
+from fervit.cluster.nodes import not_on
 from fervit.files import first_line
 from fervit.runs.session import NodeLeavingError, Session, SessionFiles
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.workers.gpu_nodes import UnusableGpuError, check_gpu
 from fervit.search.workers.task import TrialTask
 from fervit.search.workers.worker_group import Setup, SharedLatents, Worker, WorkerGroup, WorkerLostError
 from fervit.training.epoch import EpochResult
@@ -37,7 +39,11 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
         `tune.with_resources` would do the same, but would hide the name of this class in the dashboard.
         """
-        return tune.PlacementGroupFactory([config["resources"]] * config["workers"])
+        bundles = [config["resources"]] * config["workers"]
+        selector = not_on(config["avoid"])
+        if not selector or not config["resources"]["GPU"]:
+            return tune.PlacementGroupFactory(bundles)
+        return tune.PlacementGroupFactory(bundles, bundle_label_selector=[selector] * len(bundles))
 
     def setup(
         self, config: dict[str, Any], *, latents: SharedLatents, metric: Metric, device: str, threads: int
@@ -53,6 +59,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         )
         self._group: WorkerGroup | None = None
         self._worker: Worker | None = None
+        self._has_reported = False
+        """Whether the last epoch of the session was reported, so that it may be the last one of the trial."""
         self._start(TrialTask.from_tune(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -64,7 +72,10 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         """Trains one epoch and returns its `TrialReport` as a dict."""
         if not self._failure:
             try:
-                return self._epoch()
+                self._has_reported = False
+                report = self._epoch()
+                self._has_reported = True
+                return report
             except (WorkerLostError, NodeLeavingError):
                 raise  # the trial is started again in new processes
             except Exception as error:
@@ -90,16 +101,17 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     def _start(self, task: TrialTask) -> None:
         self._started = time.time()
+        self._free()  # ends the earlier trial first
         self._failure: Failure | None = None
+        self._has_reported = False
         self._folder = task.folder
         self._unreported: EpochResult | None = None
-        self._free()  # frees the memory of the earlier trial first
         self._cost: float | None = None
         self._batch_size = task.train.batch_size
         try:
             _check_shared(self._folder.sweep)
             self._begin(task)
-        except WorkerLostError:
+        except (WorkerLostError, UnusableGpuError):
             raise
         except Exception as error:
             _raise_device_fault(error)
@@ -107,6 +119,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, task: TrialTask) -> None:
         if self._worker is None:
+            check_gpu(self._setup.device, socket.gethostname())
             self._worker = Worker(self._setup)
         folder = task.folder
         files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)
@@ -114,7 +127,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._group = WorkerGroup(self._worker, self._setup, task.workers, task.resources)
         others = self._group.begin(task.train, files) if self._group else []
         with self._group.together(others) if self._group else nullcontext():
-            self._unreported = self._worker.start(task.train, files)
+            self._unreported = self._worker.start(task.train, files, task.decided_after)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
         elif self._metric.against == "latency_ms":
@@ -156,6 +169,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     def _free(self) -> None:
         if self._worker is not None:
+            if self._worker.session is not None and self._has_reported:
+                with suppress(OSError, RuntimeError):  # the next trial does not pay for it
+                    self._worker.session.save_best()
             self._worker.session = None
             gc.collect()
             if self._worker.train.device.type == "cuda":

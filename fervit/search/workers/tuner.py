@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections import Counter
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,17 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fervit import interrupts
-from fervit.cluster.connection import cluster_nodes
+from fervit.cluster.connection import free_nodes
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
+from fervit.search.outcome.settle import settle_running
+from fervit.search.policy.stopping import decision_epochs
 from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.settings import Budget, TrialResources
+from fervit.search.space.settings import TrialResources
+from fervit.search.workers.gpu_nodes import GpuNodes, UnusableGpuError
 from fervit.search.workers.task import TrialTask, resources_of
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
@@ -44,7 +47,8 @@ LOOK_S = 5.0
 KINDS = {
     "ActorUnavailableError": PROCESS_DIED,  # the connection to its host broke; Ray notices the host's death later
     "NodeLeavingError": NODE_LEAVES,
-    "OutOfMemoryError": OUT_OF_MEMORY,
+    "OutOfMemoryError": OUT_OF_MEMORY,  # Ray's memory monitor killed the process
+    "UnusableGpuError": PROCESS_DIED,
     "WorkerLostError": PROCESS_DIED,
 }
 
@@ -57,6 +61,7 @@ def run_trials(
     *,
     name: str,
     trainable: type[tune.Trainable] = LatentTrial,
+    gpu_nodes: GpuNodes | None = None,
 ) -> None:
     """Runs all trials of the ledger's source.
 
@@ -70,47 +75,64 @@ def run_trials(
         resources: the resources of a trial.
         name: the name of Ray Tune's own folder inside the folder of the sweep.
         trainable: the Trainable class that runs a trial.
+        gpu_nodes: the nodes of the cluster, and which of them have GPUs that cannot be used; None if all can.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended the run. A resumed sweep continues the running trials from their saved states.
     """
     left = ledger.source.total - ledger.n_ended
     if left <= 0:
+        _end_all(ledger, folder)
         return
-    room = _Room(resources)
+    gpu_nodes = gpu_nodes or GpuNodes()
+    room = _Room(resources, gpu_nodes, ledger.space.search.max_concurrent_trials)
     _set_up_ray_tune(room)
     folder.stop.unlink(missing_ok=True)
-    stopper = _Stopper(ledger, resources, folder.stop)
+    stopper = _Stopper(ledger, folder.stop)
     if stopper.stop_all():
+        _end_all(ledger, folder)
         return
     tuner = tune.Tuner(
         _bind(trainable, ledger, latents, resources),
         tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room),
+            search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room, gpu_nodes),
             scheduler=_LedgerScheduler(ledger, stopper),
-            num_samples=100 + left * (1 + resources.max_failures),  # the searcher says when there are no more
+            num_samples=-1,  # no limit: the searcher says when there are no more
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
-        run_config=_run_config(ledger, folder, stopper, name, resources),
+        run_config=_run_config(ledger, folder, stopper, name, resources, gpu_nodes),
     )
-    with _answering_ctrl_c(stopper):
+    with interrupts.answering(stopper.answer):
         tuner.fit()
+    if ledger.broken is not None:
+        raise ledger.broken
     folder.stop.unlink(missing_ok=True)
     if stopper.interrupted:
         raise KeyboardInterrupt
-    ledger.end_all()  # Ray Tune does not report the trials that the stopper ended
+    _end_all(ledger, folder)
+
+
+def _end_all(ledger: Ledger, folder: SweepFolder) -> None:
+    """Records the end of the trials that still run: those that the stopper ended, and those of an earlier session."""
+    settle_running(ledger, folder)
+    ledger.end_all()
 
 
 def _run_config(
-    ledger: Ledger, folder: SweepFolder, stopper: _Stopper, name: str, resources: TrialResources
+    ledger: Ledger,
+    folder: SweepFolder,
+    stopper: _Stopper,
+    name: str,
+    resources: TrialResources,
+    gpu_nodes: GpuNodes,
 ) -> tune.RunConfig:
     """Returns Ray Tune's settings for a run. They turn off its retries and checkpoints, which the ledger replaces."""
     return tune.RunConfig(
         name=name,
         storage_path=str(folder.path),
-        callbacks=[_LedgerCallback(ledger, stopper, resources.max_failures)],
+        callbacks=[_LedgerCallback(ledger, stopper, resources, gpu_nodes)],
         # The ledger retries trials, since Ray Tune does not if the process died between two trials.
         failure_config=tune.FailureConfig(max_failures=0),
         # A trial saves its own state (trial.py). Ray Tune would keep all checkpoints, or snapshot the run for each.
@@ -129,7 +151,7 @@ def _bind(
         trainable,
         latents=latents,
         metric=ledger.space.metric,
-        device=device_of(resources.gpus),
+        device=device_of(resources.gpus_each),
         threads=max(1, int(resources.cpus)),
     )
     bound.__qualname__ = trainable.__qualname__  # what the dashboard and `ps` show
@@ -140,7 +162,7 @@ def _set_up_ray_tune(room: _Room) -> None:
     """Sets the environment variables that Ray Tune reads."""
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `_answering_ctrl_c` handles Ctrl-C
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `_Stopper.answer` handles Ctrl-C
     os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # the seconds that an epoch may still run at the end
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # no snapshots, since a sweep is resumed from its journal
     # As many trials may be pending as fit, so that all processes, and the nodes of an autoscaler, start at once.
@@ -153,16 +175,52 @@ def _trial_name(trial: Trial) -> str:
 
 
 class _Room:
-    """Counts the trials that fit on the cluster at once, including nodes that an autoscaler may add."""
+    """Counts the places for trials on the cluster, including those on nodes that an autoscaler may add.
 
-    def __init__(self, resources: TrialResources) -> None:
-        self._resources, self._looked, self._trials = resources, -LOOK_S, 0
+    Args:
+        resources: the resources of a trial.
+        gpu_nodes: the nodes of the cluster, and which of them have GPUs that cannot be used.
+        most: the most trials that run at once; None for as many as fit.
+    """
+
+    def __init__(self, resources: TrialResources, gpu_nodes: GpuNodes, most: int | None = None) -> None:
+        self._resources, self._gpu_nodes, self._most = resources, gpu_nodes, most
+        self._looked, self._trials, self._free = -LOOK_S, 0, 0
+        self._held = self._held_before = 0
+        """The most places that this sweep held since the last look at the cluster, and between the two before."""
 
     @property
     def trials(self) -> int:
-        if time.monotonic() - self._looked > LOOK_S:
-            self._trials, self._looked = slots(self._resources, cluster_nodes()), time.monotonic()
+        """How many trials fit on the whole cluster at once."""
+        self._look()
         return self._trials
+
+    def is_full(self, begun: int, placed: int) -> bool:
+        """Returns whether no further trial is planned now.
+
+        One trial more than fit is planned, which starts as soon as another ends. Planning more trials ahead would
+        choose them from fewer results; so would planning trials for places that another sweep on the cluster holds.
+
+        Args:
+            begun: how many trials have been planned and have not ended.
+            placed: how many of them hold a place.
+        """
+        if self._look():
+            self._held_before, self._held = self._held, placed
+        self._held = max(self._held, placed)
+        if self._most is not None and begun >= self._most:
+            return True
+        vacant = max(self._held, self._held_before) - placed  # a process that has no trial at the moment
+        return begun > self._trials or begun - placed > self._free + vacant
+
+    def _look(self) -> bool:
+        """Queries the cluster's nodes if that is due, and returns whether it was."""
+        if time.monotonic() - self._looked <= LOOK_S:
+            return False
+        nodes, free = self._gpu_nodes.nodes(), self._gpu_nodes.usable(free_nodes())
+        self._trials, self._free = slots(self._resources, nodes), slots(self._resources, free)
+        self._looked = time.monotonic()
+        return True
 
 
 class _LedgerSearcher(Searcher):  # type: ignore[misc]
@@ -173,16 +231,20 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
     """
 
     def __init__(
-        self, ledger: Ledger, folder: SweepFolder, resources: TrialResources, stopper: _Stopper, room: _Room
+        self,
+        ledger: Ledger,
+        folder: SweepFolder,
+        resources: TrialResources,
+        stopper: _Stopper,
+        room: _Room,
+        gpu_nodes: GpuNodes,
     ) -> None:
         super().__init__()
-        self._folder = folder
+        self._folder, self._gpu_nodes = folder, gpu_nodes
         self._ledger, self._resources, self._stopper, self._room = ledger, resources, stopper, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        # One trial more than fit is planned, which starts as soon as another ends. Planning more trials ahead would
-        # choose them from fewer results.
-        full = self._ledger.n_begun > self._room.trials
+        full = self._room.is_full(self._ledger.n_begun, self._ledger.n_placed)
         planned = None if full or self._stopper.ending else self._ledger.begin()
         if planned is None:
             # The end of a running trial may bring further ones, such as those that measure the noise of the seed.
@@ -193,6 +255,8 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
             train=planned.config,
             workers=self._resources.workers,
             resources=resources_of(self._resources),
+            decided_after=decision_epochs(self._ledger.space.early_stopping, planned.config.warmup_epochs),
+            avoid=tuple(sorted(self._gpu_nodes.unusable)),
         ).to_tune()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None: ...
@@ -221,11 +285,21 @@ class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class _LedgerCallback(tune.Callback):  # type: ignore[misc]
-    """The callback, which records last reports, ends and failures of trials in the ledger."""
+    """The callback, which records places, last reports, ends and failures of trials in the ledger."""
 
-    def __init__(self, ledger: Ledger, stopper: _Stopper, max_failures: int) -> None:
-        self._ledger, self._stopper, self._max_failures = ledger, stopper, max_failures
+    def __init__(self, ledger: Ledger, stopper: _Stopper, resources: TrialResources, gpu_nodes: GpuNodes) -> None:
+        self._ledger, self._stopper, self._max_failures = ledger, stopper, resources.max_failures
+        self._gpus, self._gpu_nodes = resources.gpus_each * resources.workers, gpu_nodes
         self._deaths: Counter[str] = Counter()
+        self._alone: set[str] = set()
+        """The names of the trials that Ray killed because their node was short of memory. Such a trial is tried again
+        alone, since its neighbours may have taken the memory."""
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._ledger.placed(_trial_name(trial), self._gpus)
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        interrupts.take_back()  # Ray Tune has just set its own handler of SIGUSR1
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -244,9 +318,15 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         if self._stopper.interrupted:
             self._stopper.reported(_trial_name(trial))
             return
-        name, failure = _trial_name(trial), _failure_of(_error_of(trial))
+        error = _error_of(trial)
+        name, failure = _trial_name(trial), _failure_of(error)
+        if UnusableGpuError.__name__ in str(error):
+            self._gpu_nodes.look_again()
         self._deaths[name] += failure.kind == PROCESS_DIED
-        if failure.by_configuration or self._deaths[name] > self._max_failures:
+        if failure.kind == OUT_OF_MEMORY and name not in self._alone:
+            self._alone.add(name)
+            self._ledger.begin_again(name, str(failure), alone=True)
+        elif failure.by_configuration or self._deaths[name] > self._max_failures:
             self._ledger.end(name, failure)
         else:
             self._ledger.begin_again(name, str(failure))
@@ -255,9 +335,8 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
 class _Stopper(tune.Stopper):  # type: ignore[misc]
     """The stopper, which ends the run after Ctrl-C, when the budget is spent, or when the source has enough."""
 
-    def __init__(self, ledger: Ledger, resources: TrialResources, stop_file: Path) -> None:
-        self._ledger, self._budget, self._stop_file = ledger, ledger.space.budget, stop_file
-        self._gpus = resources.gpus * resources.workers
+    def __init__(self, ledger: Ledger, stop_file: Path) -> None:
+        self._ledger, self._stop_file = ledger, stop_file
         self._reports: dict[str, float] = {}
         self._waiting_for: set[str] = set()
         self._deadline = 0.0
@@ -289,33 +368,29 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         self._deadline = soon + 5
         self.interrupted = True
 
+    def answer(self, number: int) -> None:
+        """Answers a request to end: the first one lets trials save, and a second one ends the process at once.
+
+        SIGUSR1, the notice of a time limit, only ever does what the first one does.
+        """
+        if not self.interrupted:
+            self.interrupt()
+        elif number != signal.SIGUSR1 and in_notebook():
+            raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
+        elif number != signal.SIGUSR1:
+            interrupts.leave("left at once; what was saved stays, and --resume goes on")
+
     def stop_all(self) -> bool:
         if self.interrupted:
             return not self._waiting_for or time.monotonic() > self._deadline
-        if "search" not in self._ledger.source.purposes:
-            return False  # the budget does not apply to the confirmation
-        if spent(self._budget, self._ledger.elapsed_seconds(), self._gpus * self._ledger.spent_seconds()):
+        if self._ledger.broken is not None:
             return True
-        return bool(self._ledger.source.enough)
-
-
-def spent(budget: Budget, seconds: float, gpu_seconds: float) -> bool:
-    """Returns whether the hours or the GPU-hours of the budget are spent."""
-    hours, gpu_hours = budget.hours, budget.gpu_hours
-    return (hours is not None and seconds > 3600 * hours) or (gpu_hours is not None and gpu_seconds > 3600 * gpu_hours)
-
-
-def _answering_ctrl_c(stopper: _Stopper) -> AbstractContextManager[None]:
-    """Handles requests to end in its block: the first lets trials save, and the second ends the process at once."""
-
-    def answer(number: int) -> None:
-        if stopper.interrupted and in_notebook():
-            raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
-        if stopper.interrupted:
-            interrupts.leave("left at once; what was saved stays, and --resume goes on")
-        stopper.interrupt()
-
-    return interrupts.answering(answer)
+        over = self._ledger.spent()
+        if over is None and self._ledger.source.enough and not self._ledger.complete:
+            over = ("noise", self._ledger.source.enough)
+        if over is not None:
+            self._ledger.end_part(*over)
+        return over is not None
 
 
 def _error_of(trial: Trial) -> BaseException | None:
@@ -337,5 +412,6 @@ def _failure_of(error: BaseException | None) -> Failure:
     kind = wrapped[1] if wrapped else PROCESS_DIED if "Died" in name else name
     kind = KINDS.get(kind, kind)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    message = (lines[-1] if wrapped else lines[0]) if lines else "no message"
+    last = wrapped or UnusableGpuError.__name__ in str(error)  # an actor that could not start shows its whole traceback
+    message = (lines[-1] if last else lines[0]) if lines else "no message"
     return Failure(kind, re.sub(r"^(\w+\.)*\w+(Error|Exception): ", "", message))

@@ -7,8 +7,9 @@ running workers in a tenth of a second; with Ray Train inside each trial, it wou
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -23,13 +24,15 @@ from fervit.latents import LatentSet
 from fervit.runs.session import TRIAL, Session, SessionFiles, prepare_process
 from fervit.training.config import TrainConfig
 from fervit.training.epoch import EpochResult
-from fervit.training.failure import DIVERGED, FailedError, Failure, failure_of, is_out_of_memory
+from fervit.training.failure import DIVERGED, OUT_OF_MEMORY, FailedError, Failure, failure_of, is_out_of_memory
 from fervit.training.objective import Metric
 from fervit.training.ranks import Ranks
 from fervit.training.trainer import Trainer
 
 TIMEOUT = timedelta(minutes=5)
 """The time within which all ranks must take part in each collective operation."""
+LOOK_S = 1.0
+"""The seconds between two looks at the other ranks of a trial while they train."""
 
 
 class WorkerLostError(Exception):
@@ -85,10 +88,12 @@ class Worker:
         )
         self.ranks = Ranks(rank, world)
 
-    def start(self, config: TrainConfig, files: SessionFiles) -> EpochResult | None:
+    def start(
+        self, config: TrainConfig, files: SessionFiles, decided_after: tuple[int, ...] | None = None
+    ) -> EpochResult | None:
         """Begins a trial. Returns its last saved epoch if it continues from a saved state, and None otherwise."""
         trainer = Trainer(config, self.train, self.val, ranks=self.ranks, metric=self.metric)
-        self.session = Session(trainer, files, TRIAL)
+        self.session = Session(trainer, files, TRIAL, decided_after)
         return self.session.restore()
 
     def run_epoch(self) -> EpochResult | None:
@@ -116,7 +121,7 @@ class _GroupMember(Worker):
         except Exception as error:
             failure = failure_of(error, config.batch_size, self.train.device)
             if failure.kind != DIVERGED:  # all ranks see a divergence in the same epoch
-                torch.distributed.destroy_process_group()  # so that the other ranks stop waiting for this one
+                leave_process_group()  # so that the other ranks stop waiting for this one
             return failure
         return None
 
@@ -175,16 +180,17 @@ class WorkerGroup:
             WorkerLostError: the process of another rank died.
             FailedError: another rank failed. If only the first rank failed, its own exception is raised.
         """
-        try:
-            yield
-        except RuntimeError as error:
-            if is_out_of_memory(error):
+        with _Watch(others) as watch:
+            try:
+                yield
+            except Exception as error:
+                if is_out_of_memory(error) or not (isinstance(error, RuntimeError) or watch.has_left):
+                    raise
+                failure = gather(others, 30)  # another rank may have caused the error
+                if failure:
+                    raise FailedError(failure) from None
                 raise
-            failure = self._gather(others, 30)  # another rank may have caused the error
-            if failure:
-                raise FailedError(failure) from None
-            raise
-        failure = self._gather(others, None)
+        failure = gather(others, None)
         if failure:
             raise FailedError(failure)
 
@@ -193,17 +199,100 @@ class WorkerGroup:
         for member in self._members:
             ray.kill(member)
         self._members = []
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave_process_group()
 
-    @staticmethod
-    def _gather(others: list[Any], timeout: float | None) -> Failure | None:
-        try:
-            return next((failure for failure in ray.get(others, timeout=timeout) if failure), None)
-        except ray.exceptions.GetTimeoutError:
-            return None
-        except ray.exceptions.RayError as error:
-            raise WorkerLostError(f"a worker of the trial died ({type(error).__name__})") from None
+
+class _Watch:
+    """Frees the first rank on a GPU when another rank fails while the block runs.
+
+    With gloo a rank that leaves closes its sockets, which the others notice. With NCCL their kernels would wait for it
+    until a timeout of minutes, so a thread looks at the results of the other ranks.
+    """
+
+    def __init__(self, others: list[Any]) -> None:
+        self._others, self._done = others, threading.Event()
+        self._thread: threading.Thread | None = None
+        self.has_left = False
+        """Whether this process has left the process group, so that its own results are void."""
+
+    def __enter__(self) -> _Watch:
+        if self._others and torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl":
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        if another_failed(self._others, self._done):
+            self.has_left = True
+            leave_process_group()
+
+
+def another_failed(others: list[Any], done: threading.Event) -> bool:
+    """Waits until a rank fails or dies, all of them succeed, or `done` is set. A divergence ends all ranks by itself.
+
+    Args:
+        others: the pending results of the ranks.
+        done: is set by another thread when the answer is of no use any more.
+
+    Returns:
+        Whether a rank failed or died.
+    """
+    waiting = list(others)
+    while waiting and not done.is_set():
+        ready, waiting = ray.wait(waiting, timeout=LOOK_S)
+        for result in ready:
+            try:
+                failure = ray.get(result)
+            except ray.exceptions.RayError:
+                return True
+            if failure is not None and failure.kind != DIVERGED:
+                return True
+    return False
+
+
+def gather(others: list[Any], timeout: float | None) -> Failure | None:
+    """Waits for the results of the other ranks, but not beyond the first failure, after which others may hang.
+
+    Args:
+        others: their pending results.
+        timeout: the longest time to wait for each of them in seconds; None for no limit.
+
+    Returns:
+        A failure, one of memory rather than those that it caused in other ranks; None if there is none.
+
+    Raises:
+        WorkerLostError: the process of a rank died.
+    """
+    waiting = list(others)
+    found: list[Failure] = []
+    try:
+        while waiting and not found:
+            ready, waiting = ray.wait(waiting, timeout=timeout)
+            if not ready:
+                return None
+            found = [failure for failure in ray.get(ready) if failure]
+    except ray.exceptions.RayError as error:
+        raise WorkerLostError(f"a worker of the trial died ({type(error).__name__})") from None
+    if found and waiting:
+        with suppress(ray.exceptions.RayError):
+            ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=LOOK_S)
+            found += [failure for failure in ray.get(ready) if failure]
+    return min(found, key=lambda failure: failure.kind != OUT_OF_MEMORY, default=None)
+
+
+def leave_process_group() -> None:
+    """Leaves the process group at once, also if other ranks are gone, for which NCCL would wait in an orderly end."""
+    if not torch.distributed.is_initialized():
+        return
+    if torch.distributed.get_backend() == "nccl":
+        torch.distributed.distributed_c10d._abort_process_group()
+    else:
+        torch.distributed.destroy_process_group()
 
 
 def _free_port() -> int:

@@ -1,11 +1,26 @@
 from __future__ import annotations
 
-from fervit.search.outcome.confirm import Confirmed, choose
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain
+from fervit.search.records.record import TrialRecord
+from fervit.search.space.space_file import parse_space
+from fervit.training.failure import Failure
+from tests.helpers.ledger import SPACE
 from tests.helpers.records import F1, LOSS, trial
 
 
-def confirmed(number: int, *values: float) -> Confirmed:
-    return Confirmed(record=trial(number, [0.5]), values=values)
+def confirmed(number: int, *values: float, missing: int = 0) -> Confirmed:
+    return Confirmed(record=trial(number, [0.5]), values=values, missing=missing)
+
+
+def rerun(record: TrialRecord, value: float, state: str = "finished") -> TrialRecord:
+    failure = Failure("diverged", "the loss became nan") if state == "failed" else None
+    again = trial(record.number, [value], state, purpose="confirm", failure=failure)  # type: ignore[arg-type]
+    return replace(again, params=record.params)
 
 
 def test_the_best_mean_of_fresh_seeds_wins_and_what_noise_explains_ties() -> None:
@@ -23,3 +38,54 @@ def test_a_single_rerun_cannot_tell_trials_apart() -> None:
     assert choose([one, two], F1) == (one, [two])
     assert choose([one, two], LOSS) == (two, [one])
     assert one.half_width is None
+
+
+def test_a_rerun_that_failed_puts_its_configuration_after_complete_ones() -> None:
+    steady, lucky, lost = trial(0, [0.6]), trial(1, [0.62]), trial(2, [0.61])
+    runs = [rerun(steady, 0.600), rerun(steady, 0.605), rerun(steady, 0.610)]
+    runs += [rerun(lucky, 0.612), rerun(lucky, 0.0, "failed"), rerun(lucky, 0.0, "failed")]
+    runs += [rerun(lost, 0.0, "failed")]
+    found = confirmations([steady, lucky, lost], runs, F1)
+    assert [(one.record.number, len(one.values), one.missing) for one in found] == [(0, 3, 0), (1, 1, 2)]
+    winner, ties = choose(found, F1)
+    assert winner.record is steady
+    assert ties == []
+    assert choose(found[1:], F1)[0].record is lucky  # where there is nothing else
+
+
+@pytest.mark.parametrize(("compared", "seeds"), [(3, 3), (10, 3), (10, 5)])
+def test_ties_of_equal_configurations_are_found_together_in_95_of_100_sweeps(compared: int, seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    denied = 0
+    for values in rng.normal(0.5, 0.01, (1000, compared, seeds)):
+        _, ties = choose([confirmed(i, *row) for i, row in enumerate(values)], F1)
+        denied += len(ties) < compared - 1
+    assert 0.02 < denied / 1000 < 0.07
+
+
+def test_configurations_are_confirmed_once_with_the_baseline_and_what_was_confirmed_before() -> None:
+    search = {"sampler": "random", "trials": 20, "seed": 3, "warm_start": [{"depth": 1}]}
+    given = parse_space({**SPACE, "search": search, "parameters": {"depth": {"values": [1, 2, 3, 4, 5]}}}, "s.yaml")
+
+    def of(number: int, value: float, depth: int) -> TrialRecord:
+        return replace(trial(number, [value]), params={"depth": depth})
+
+    baseline = of(0, 0.1, 1)
+    best, same, second, third = of(3, 0.9, 4), of(5, 0.8, 4), of(6, 0.7, 3), of(2, 0.6, 2)
+    ranking = [best, same, second, third, baseline]
+    assert candidates(ranking, ranking, given) == [best, second, baseline]
+    runs = [rerun(third, 0.5), rerun(same, 0.5)]
+    # Of the configuration that two trials have, the one with reruns goes on.
+    assert candidates(ranking, [*ranking, *runs], given) == [same, second, third, baseline]
+    none = parse_space({**SPACE, "confirm": {"top": 0, "seeds": 2}}, "s.yaml")
+    assert candidates(ranking, ranking, none) == []
+
+
+def test_the_gain_over_the_baseline_has_an_interval_that_knows_of_the_choice() -> None:
+    best, near, baseline = confirmed(0, 0.80, 0.81, 0.82), confirmed(1, 0.79, 0.8, 0.81), confirmed(2, 0.70, 0.71, 0.72)
+    found = gain(best, baseline, [best, near, baseline], F1)
+    assert found.difference == pytest.approx(0.10)
+    assert found.half_width == pytest.approx(4.339 * 0.01 / 3**0.5, rel=1e-3)  # Tukey's q for 3 means and 6 degrees
+    assert found.sentence("warm start 1 (trial 2)") == "Better than warm start 1 (trial 2) by 0.100 ± 0.025 (95 %)"
+    assert gain(best, near, [best, near, baseline], F1).sentence("x").endswith("within the noise of the seeds")
+    assert gain(confirmed(0, 0.3), confirmed(1, 0.5), [], LOSS).sentence("x") == "Better than x by 0.200"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +9,23 @@ from typing import Any, get_args, get_type_hints
 import optuna
 import pytest
 import yaml
-from optuna.trial import TrialState
+from optuna.distributions import IntDistribution
+from optuna.trial import FrozenTrial, TrialState
 
+from fervit.search.ledger import Ledger
+from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import Outcome, SpaceSampler, outcome_of
+from fervit.search.policy.sources import SearchSource
+from fervit.search.policy.stopping import stopping_rule
+from fervit.search.records.journal import JournalInMemory
 from fervit.search.records.record import TrialRecord
+from fervit.search.simulated import Curve, VirtualClock, run_simulated
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import SearchSettings
 from fervit.search.space.space_file import parse_space
 from fervit.training.failure import Failure
 from tests.conftest import SMALL_SPACE, WARMUP_WITH_COSINE
+from tests.helpers.epochs import epoch_result
 
 
 def space(**search: object) -> SearchSpace:
@@ -186,7 +195,7 @@ def test_optuna_is_told_what_became_of_each_trial(tmp_path: Path) -> None:
     ]
     assert stopped.intermediate_values == {1: 0.25, 2: 0.5}
     assert finished.value == 0.5
-    assert infeasible.constraints == {"memory": 1.0}
+    assert infeasible.constraints == {"infeasible": 1.0}
     assert not finished.constraints
 
 
@@ -222,5 +231,100 @@ def test_what_optuna_is_told_of_each_end() -> None:
 
     assert of("finished") is Outcome.FINISHED
     assert of("stopped") is Outcome.STOPPED
-    assert of("failed", "diverged: the loss") is Outcome.FAILED
+    assert of("failed", "diverged: the loss") is Outcome.INFEASIBLE
     assert of("failed", "out of memory: CUDA") is Outcome.INFEASIBLE
+
+
+def simulated(sampler: str, trials: int) -> tuple[list[TrialRecord], list[FrozenTrial]]:
+    """Runs a search with ASHA on made-up curves that rise to a value that the learning rate decides."""
+    raw = yaml.safe_load(SMALL_SPACE)
+    raw["search"] |= {"sampler": sampler, "trials": trials}
+    raw["early_stopping"] = {"scheduler": "asha", "max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3}
+    raw["parameters"] = {
+        "lr": {"distribution": "log_uniform", "min": 1.0e-5, "max": 1.0e-1},
+        "dropout": {"distribution": "uniform", "min": 0.0, "max": 0.9},
+    }
+    given = parse_space(raw, "small.yaml")
+    clock = VirtualClock()
+    rule = stopping_rule(given.early_stopping, given.metric)
+    ledger = Ledger(given, JournalInMemory(clock), rule, clock=clock)
+    source = SpaceSampler(given)
+    ledger.use(SearchSource(given, source))
+
+    def curve_of(planned: Planned) -> Curve:
+        height = 1 - abs(math.log10(planned.params["lr"]) + 3) / 4 - planned.params["dropout"] / 4
+        return [epoch_result(i, f1_macro=height * (1 - 0.5**i), seconds=1.0) for i in range(1, 10)]
+
+    run_simulated(ledger, curve_of, clock, slots=4)
+    return ledger.records, source.trials
+
+
+def heights(records: list[TrialRecord]) -> float:
+    """The mean of the highest values that the last trials could reach."""
+    return sum(1 - abs(math.log10(r.params["lr"]) + 3) / 4 - r.params["dropout"] / 4 for r in records) / len(records)
+
+
+@pytest.mark.parametrize(("sampler", "trials"), [("gp", 26), ("cmaes", 40), ("tpe", 40)])
+def test_samplers_learn_from_trials_that_were_stopped_early(sampler: str, trials: int) -> None:
+    records, _ = simulated(sampler, trials)
+    stopped = sum(record.state == "stopped" for record in records)
+    assert stopped > 13
+    assert heights(records[-10:]) > heights(records[:10]) + 0.05
+
+
+def test_cma_es_reaches_further_generations_under_early_stopping() -> None:
+    _, study = simulated("cmaes", 40)
+    assert max(t.system_attrs.get("cma:generation", 0) for t in study) >= 3
+
+
+def test_tpe_keeps_away_from_what_diverges() -> None:
+    def late(outcome: Outcome) -> int:
+        raw = yaml.safe_load(SMALL_SPACE)
+        raw["parameters"]["lr"] = {"distribution": "log_uniform", "min": 1.0e-5, "max": 1.0e-1}
+        diverged = 0
+        for seed in range(3):
+            raw["search"]["seed"] = seed
+            source = SpaceSampler(parse_space(raw, "small.yaml"))
+            for i in range(40):
+                number, params = source.ask()
+                bad = params["lr"] > 1e-3
+                source.tell(number, outcome if bad else Outcome.FINISHED, 0.5 + math.log10(params["lr"]) / 10)
+                diverged += bad and i >= 16
+        return diverged
+
+    of = TrialRecord(number=0, name="", seed=0, params={}, state="failed", failure=Failure("diverged", "nan"))
+    assert late(outcome_of(of)) < 0.7 * late(Outcome.FAILED)
+
+
+def test_a_configuration_that_was_tried_is_drawn_anew() -> None:
+    raw = yaml.safe_load(SMALL_SPACE)
+    raw["search"] |= {"sampler": "random", "trials": 60}
+    raw["parameters"] = {
+        name: {"values": [i / 10 for i in range(5)]} for name in ("dropout", "mixup", "label_smoothing")
+    }
+    source = SpaceSampler(parse_space(raw, "small.yaml"))
+    assert len({tuple(source.ask().params.values()) for _ in range(60)}) == 60  # of 125
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "qmc"])
+def test_samplers_see_the_order_of_a_list_of_numbers_and_the_study_keeps_its_values(sampler: str) -> None:
+    given = space_for(sampler, {"weight_decay": {"values": [0.3, 0.0, 0.1, 0.2]}, "mixup": {"values": [0.0, 0.2]}})
+    source = SpaceSampler(given)
+    answer(source, 14)
+    assert {trial.params["weight_decay"] for trial in source.trials} <= {0.0, 0.1, 0.2, 0.3}
+    seen = source._view.get_trials(deepcopy=False)
+    assert {str(trial.distributions["weight_decay"]) for trial in seen} == {str(IntDistribution(0, 3))}
+    assert {trial.number: [0.0, 0.1, 0.2, 0.3][trial.params["weight_decay"]] for trial in seen} == {
+        trial.number: trial.params["weight_decay"] for trial in source.trials
+    }
+
+
+def test_a_study_of_many_trials_goes_on_with_the_next_number(tmp_path: Path) -> None:
+    """Samplers see a bounded number of trials, the study has all."""
+    source = SpaceSampler(space(sampler="random"), tmp_path / "study.journal")
+    for _ in range(260):
+        number, _ = source.ask()
+        source.tell(number, Outcome.FINISHED, 0.5)
+    again = SpaceSampler(space(sampler="tpe"), tmp_path / "study.journal")
+    assert len(again.trials) == 260
+    assert again.ask().number == 260

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from typing import get_args, get_type_hints
+import math
+from typing import NamedTuple, get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 from fervit.search.policy.interfaces import StoppingRule
-from fervit.search.policy.stopping import stopping_rule
+from fervit.search.policy.stopping import decision_epochs, stopping_rule
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.settings import EarlyStopping
 from fervit.training.objective import Metric
@@ -57,6 +59,22 @@ class TestEveryRule:
 
         assert once() == once()
         assert (min(once()) < 9) == (scheduler != "none")
+
+    @pytest.mark.parametrize(("grace", "factor", "warmup"), [(1, 3, 0.0), (1, 2, 1.5), (2, 2, 0.0), (3, 3, 2.0)])
+    def test_it_stops_a_trial_only_after_the_epochs_that_it_is_known_to_decide_after(
+        self, scheduler: str, grace: int, factor: int, warmup: float
+    ) -> None:
+        settings = asha(scheduler=scheduler, grace_epochs=grace, reduction_factor=factor)
+        known = decision_epochs(settings, warmup)
+        trials = [record(n, warmup) for n in range(30)]
+        lasted = decisions(stopping_rule(settings, Metric()), trials, VALUES)
+        stopped = {epochs for epochs in lasted if epochs < 9}
+        if known is None:
+            assert scheduler == "median"
+        else:
+            assert stopped <= set(known)
+            assert len(known) < 9
+        assert stopped or scheduler == "none"
 
     def test_one_that_is_fed_anew_up_to_some_moment_goes_on_as_if_never_away(self, scheduler: str) -> None:
         """A resumed sweep passes the events of its journal to a new rule."""
@@ -149,3 +167,40 @@ def test_hyperband_lets_a_part_of_the_trials_run_longer_before_the_first_compari
 def test_without_a_scheduler_every_trial_runs_to_its_end() -> None:
     rule = stopping_rule(asha(scheduler="none"), Metric())
     assert [run(rule, record(n), [1.0 / (n + 1)] * 9) for n in range(5)] == [9] * 5
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("metric", [Metric(), Metric(name="val_loss", goal="minimize")])
+def test_the_median_rule_decides_as_ray_tune_does(metric: Metric, noise: float) -> None:
+    """On curves that cross, with warm-ups of several lengths, of trials that report in turn and that come later."""
+    from ray.tune.schedulers import MedianStoppingRule
+
+    class Named(NamedTuple):
+        trial_id: str
+
+    class NothingPaused:
+        @staticmethod
+        def get_live_trials() -> list[str]:
+            return []
+
+    rng = np.random.default_rng(3)
+    ours = stopping_rule(asha(scheduler="median", max_epochs=30, grace_epochs=4), metric)
+    mode = "max" if metric.goal == "maximize" else "min"
+    theirs = MedianStoppingRule("epoch", "value", mode, grace_period=4)
+    trials = [record(n, warmup_epochs=float(rng.choice([0, 0, 1.5, 3]))) for n in range(60)]
+    curves = [metric.sign * rng.random() * (1 - np.exp(-np.arange(1, 31) / 6)) for _ in trials]
+    running, waiting, decided = trials[:8], trials[8:], {True: 0, False: 0}
+    while running:
+        trial = running[int(rng.integers(len(running)))]
+        value = float(curves[trial.number][len(trial.epochs)] + rng.normal(0, noise))
+        trial.epochs.append(epoch_result(len(trial.epochs) + 1, f1_macro=value, val_loss=value))
+        best = trial.best_value(metric)
+        assert best is not None
+        row = {"epoch": len(trial.epochs) - math.ceil(trial.warmup_epochs), "value": value}
+        expected = theirs.on_trial_result(NothingPaused, Named(trial.name), row) == "STOP"
+        assert ours.stops(trial, best, value) == expected
+        decided[expected] += 1
+        if expected or len(trial.epochs) == 30:
+            running.remove(trial)
+            running += [waiting.pop(0)] if waiting else []
+    assert min(decided.values()) > 10

@@ -9,10 +9,13 @@ from fervit.search.records.events import (
     EpochEnded,
     Event,
     ModelChosen,
+    PartEnded,
     ProcessLost,
     SessionBegan,
     SweepDone,
     TrialEnded,
+    TrialPlaced,
+    TrialResumed,
     TrialStarted,
     TrialWentOn,
     from_row,
@@ -42,6 +45,9 @@ EVENTS: list[Event] = [
     TrialWentOn(time=4.0, name="trial_0000", epoch=1),
     TrialEnded(time=5.0, name="trial_0000", state="failed", failure=Failure("diverged", "the loss became nan")),
     ModelChosen(time=6.0, number=0, seed=4, epoch=9, confirmed=(0, 2), ties=(2,)),
+    PartEnded(time=6.5, part="search", by="hours", why="the budget of 1 hours is spent"),
+    TrialResumed(time=6.7, name="trial_0000"),
+    TrialPlaced(time=6.8, at=0.8, name="trial_0000", gpus=0.5),
     SweepDone(time=7.0),
 ]
 

@@ -33,6 +33,39 @@ def test_overrides_go_over_the_file(tmp_path: Path) -> None:
     assert (space.search.trials, space.fixed["dropout"], space.trial.gpus, space.budget.hours) == (16, 0.3, 0.5, 2.0)
 
 
+def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    """YAML 1.1, the loader's own, reads 1:30 as 90 and 042 as 34."""
+    path = tmp_path / "s.yaml"
+    path.write_text(SMALL_SPACE.replace("seed: 1", "seed: 042"))
+    space = read_space(path, ["search.trials=1e2", "fixed.dropout=3e-1", "budget.hours=0100", "confirm.seeds=0x4"])
+    assert (space.search.seed, space.search.trials, space.budget.hours, space.confirm.seeds) == (42, 100, 100.0, 4)
+    assert space.fixed["dropout"] == 0.3
+    for setting in ("budget.hours=1:30", "budget.gpu_hours=10:00"):
+        with pytest.raises(UserError, match=r"hours: must be a number, but got '1"):
+            read_space(path, [setting])
+    with pytest.raises(UserError, match=r"search\.trials: must be a whole number, but got 15\.5"):
+        read_space(path, ["search.trials=1.55e1"])
+
+
+def test_null_takes_a_parameter_away(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(SMALL_SPACE)
+    space = read_space(path, ["parameters.lr=null", "fixed.mlp_dim=null", "budget.hours=null"])
+    assert "lr" in read_space(path).parameters
+    assert "lr" not in space.parameters
+    assert "mlp_dim" not in space.fixed
+    with pytest.raises(UserError, match="there is no key 'rl' to take away"):
+        read_space(path, ["parameters.rl=null"])
+
+
+@pytest.mark.parametrize(("section", "grace"), [({"max_epochs": 3}, 3), ({"max_epochs": 60}, 6), ({}, 6)])
+def test_the_grace_follows_short_trials_unless_it_is_given(section: dict[str, int], grace: int) -> None:
+    raw = {"name": "s", "parameters": {"depth": {"values": [1, 2]}}, "early_stopping": section}
+    assert parse_space(raw, "s.yaml").early_stopping.grace_epochs == grace
+    with pytest.raises(UserError, match="`1 <= grace_epochs <= max_epochs` must hold"):
+        parse_space({**raw, "early_stopping": {**section, "grace_epochs": 61}}, "s.yaml")
+
+
 def test_pairs_that_cannot_be_built_are_counted_and_said() -> None:
     space = parse_space(yaml.safe_load(SMALL_SPACE), "small.yaml")
     assert space.pairs_left_out() == (1, 6)  # 3 heads do not divide 8
@@ -59,6 +92,13 @@ def lr(**values: Any) -> dict[str, Any]:
             "search.sampler: must be one of tpe, random, qmc, cmaes, gp, grid, but got 'bayes'",
         ),
         ({"search": {"trials": "many"}}, "s.yaml: search.trials: must be a whole number, but got 'many'"),
+        (
+            {"search": {"seed": 2**31 - 1}},
+            "search.seed: `seed + 3 < 2**31` must hold, since reruns take the seeds after",
+        ),
+        ({"search": {"seed": 2**31 - 8}, "confirm": {"seeds": 9}}, "search.seed: `seed + 9 < 2**31` must hold"),
+        ({"search": {"max_concurrent_trials": 0}}, "search: `max_concurrent_trials >= 1` must hold"),
+        ({"confirm": {"hours": 0}}, "confirm: `hours > 0` must hold, but got hours=0.0"),
         ({"search": {"trials": 0}}, "s.yaml: search: `trials >= 1` must hold, but got trials=0"),
         ({"parameters": {}}, "s.yaml: the key 'parameters' is missing or empty"),
         (

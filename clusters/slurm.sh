@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Runs a command on a Ray of its own, inside a batch job of Slurm, on all nodes of the job:
+#
+#   #SBATCH --nodes=2 --ntasks-per-node=1 --cpus-per-task=8 --time=04:00:00 --requeue --signal=B:USR1@120
+#   exec bash ~/fervit/clusters/slurm.sh ~/fervit/.venv/bin/python ~/fervit/launch/tune.py --space vit.yaml --resume
+#
+# `launch/slurm.py` writes such a script. Two minutes before the time limit Slurm sends USR1: the command saves and
+# leaves, as by Ctrl-C, and the job requeues itself, so the command must be one that goes on where it was. SIGTERM
+# (`scancel --batch --signal=TERM JOB`) does the same and ends; `scancel JOB` ends at once.
+#
+# FERVIT_JOB_FOLDER    a folder that all nodes see: the token, and jobs.jsonl, which job did what (.fervit_JOB)
+# FERVIT_MAX_REQUEUES  how often the job may requeue itself at its time limit (100)
+# FERVIT_SCRIPT        the batch script, which is submitted anew where Slurm does not let jobs requeue themselves
+# FERVIT_TMP           a folder on each node's own disk for Ray's files, with a short name (TMPDIR, /tmp)
+set -uo pipefail
+
+say() { echo "$(date +%T) slurm: $*"; }
+die() { echo "error: $*" >&2; exit 2; }
+
+[[ -n ${SLURM_JOB_ID-} && -n ${SLURMD_NODENAME-} ]] || die "this is no job of Slurm: give this script to sbatch, or use launch/slurm.py"
+[[ $# -gt 0 ]] || die "give the command, such as python launch/tune.py --space ... --resume"
+HERE=$(cd "$(dirname "$0")/.." && pwd)
+python=$1; [[ $python == *python* ]] || python=$HERE/.venv/bin/python
+folder=${FERVIT_JOB_FOLDER:-$PWD/.fervit_$SLURM_JOB_ID}
+mkdir -p "$folder" || die "$folder: cannot be made on $SLURMD_NODENAME; the job must start in a folder that all nodes share"
+
+export RAY_USAGE_STATS_ENABLED=0                                    # nothing of this asks the internet
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token.$SLURM_JOB_ID
+# As in node.sh: a node that goes silent is given up after about 35 s.
+export RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=6000 RAY_health_check_failure_threshold=5
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
+note() {  # a line of jobs.jsonl
+	printf '{"time": %s, "job": "%s", "restart": %d, "event": "%s"%s}\n' "$(date +%s)" "$SLURM_JOB_ID" \
+		"${SLURM_RESTART_COUNT:-0}" "$1" "${2-}" >>"$folder/jobs.jsonl"
+}
+
+driver= paused= ended= signalled=
+pass_on() { signalled=yes; [[ -z $driver ]] || kill -USR1 "$driver" 2>/dev/null; }
+trap 'say "the time limit is near: saving"; paused=yes; pass_on' USR1
+trap 'say "asked to end: saving"; ended=yes; pass_on' TERM
+
+goes_on=
+clean_up() { rm -f "$RAY_AUTH_TOKEN_PATH"; [[ -n ${FERVIT_JOB_FOLDER-}$goes_on ]] || rm -rf "$folder"; }
+trap clean_up EXIT
+(umask 077; od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH") || die "$folder: cannot be written"
+note began ", \"nodes\": $SLURM_JOB_NUM_NODES, \"gpus\": ${SLURM_GPUS_ON_NODE:-0}, \"host\": \"$SLURMD_NODENAME\""
+say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on ${SLURM_JOB_NODELIST-}"
+
+# A process on each node starts Ray there, and ends it when this pipe to its input is closed, also by our death.
+coproc NODES {
+	exec srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap --no-kill \
+		--kill-on-bad-exit=0 --wait=0 "$python" -m fervit.slurm.node
+}
+exec {from}<&"${NODES[0]}" {to}>&"${NODES[1]}" {NODES[0]}<&- {NODES[1]}>&-
+nodes=$NODES_PID
+lost=0 up=0 head=
+while ((up + lost < SLURM_JOB_NUM_NODES && SECONDS < 300)); do  # what has not come by then is not waited for
+	read -r -t 10 -u "$from" what node rest || { (($? > 128)) && [[ -z $paused$ended ]] && continue; break; }
+	case $what in
+		head) read -r RAY_ADDRESS head <<<"$rest"; echo "$RAY_ADDRESS" >&"$to" ;;
+		up) ((up += 1)) ;;
+		failed) ((lost += 1)); say "node $node: $rest" ;;
+	esac
+done
+
+status=1
+if [[ -n $paused$ended ]]; then
+	status=130
+elif [[ -n $head ]]; then
+	((lost == 0)) || say "going on with $up of $SLURM_JOB_NUM_NODES nodes"
+	say "Ray runs on $up nodes"
+	RAY_ADDRESS=$RAY_ADDRESS RAY_TMPDIR=$head TMPDIR=$head "$@" {to}>&- {from}<&- &
+	driver=$!
+	[[ -z $paused$ended ]] || pass_on
+	while signalled=; wait "$driver"; status=$?; [[ -n $signalled ]]; do :; done
+else
+	say "Ray did not start on the job's first node"
+fi
+exec {to}>&- {from}<&-
+for _ in $(seq 120); do  # but not for a node that has died
+	kill -0 "$nodes" 2>/dev/null || break
+	sleep 0.25
+done
+
+pauses=$(grep -c '"event": "paused"' "$folder/jobs.jsonl")
+if [[ -z $paused || -n $ended || $status == 0 ]]; then
+	note ended ", \"status\": $status"
+	((status == 0)) || say "ended with status $status; to go on: sbatch ${FERVIT_SCRIPT:-the script}"
+	exit "$status"
+elif ((pauses >= ${FERVIT_MAX_REQUEUES:-100})); then
+	note ended ", \"status\": $status"
+	say "requeued $pauses times, as often as --max_requeues allows: submit it again to go on"
+	exit "$status"
+fi
+note paused
+goes_on=yes
+say "requeueing"
+scontrol requeue "$SLURM_JOB_ID" && exit 0
+if [[ -n ${FERVIT_SCRIPT-} ]]; then
+	# Without this job's own variables, which would be taken for wishes.
+	mapfile -t own < <(compgen -e | sed -n '/^SLURM_CONF$/d; s/^SLURM_/-uSLURM_/p')
+	env "${own[@]}" sbatch --dependency="afterany:$SLURM_JOB_ID" "$FERVIT_SCRIPT" && exit 0
+fi
+die "the job could neither requeue itself nor submit its successor: submit it again to go on"

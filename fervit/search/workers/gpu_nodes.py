@@ -1,0 +1,62 @@
+"""The nodes of a cluster while a sweep runs on it: some may join, and their GPUs may turn out to be unusable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fervit.cluster.connection import cluster_nodes
+from fervit.cluster.gpu_look import look_at_gpus
+from fervit.cluster.gpus import look_here, problem_of
+from fervit.cluster.nodes import Cluster, Node
+from fervit.progress import Say, silent
+
+
+class UnusableGpuError(Exception):
+    """The GPU of this node cannot be used. The trial goes on elsewhere."""
+
+
+def check_gpu(device: str, where: str) -> None:
+    """Checks the GPU that this process was given, since nodes that joined after the start were not looked at.
+
+    Args:
+        device: the name of torch's device.
+        where: the name of this node.
+
+    Raises:
+        UnusableGpuError: the device is a GPU, and it cannot be used.
+    """
+    problem = problem_of(look_here()) if device == "cuda" else ""
+    if problem:
+        raise UnusableGpuError(f"GPU of node {where}: {problem}")
+
+
+class GpuNodes:
+    """The nodes of the cluster that this process is connected to, and which of them have GPUs that cannot be used.
+
+    Args:
+        unusable: Ray's ids of the nodes whose GPUs cannot be used, as the look before the sweep has found them.
+        say: prints a line for the user.
+    """
+
+    def __init__(self, unusable: Iterable[str] = (), say: Say | None = None) -> None:
+        self.unusable = set(unusable)
+        self._say = say or silent
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The running nodes and those that may join; GPUs that cannot be used do not count."""
+        return self.usable(cluster_nodes())
+
+    def usable(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
+        """Returns nodes without the GPUs that cannot be used."""
+        return tuple(replace(node, gpus=0) if node.node_id in self.unusable else node for node in nodes)
+
+    def look_again(self) -> None:
+        """Looks at all GPUs anew after one has failed a trial, and leaves out those that cannot be used.
+
+        If no GPU were left, the nodes stay as they are: the trials that fail then say why.
+        """
+        look = look_at_gpus(Cluster(nodes=self.nodes(), dashboard=None, started_here=False))
+        if look.problems and look.cluster.gpus:
+            self.unusable |= set(look.cluster.unusable)
+            self._say(look.remark("--set trial.gpus=0"))

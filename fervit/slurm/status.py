@@ -1,0 +1,78 @@
+"""Says how a job is doing: its starts, its time limit, and the trials of its sweep."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from fervit.errors import UserError
+from fervit.files import near
+from fervit.progress import clock
+from fervit.search.records.history import History
+from fervit.search.records.journal import read_journal
+from fervit.search.records.ranking import ranked
+from fervit.search.records.sweep_folder import SweepFolder
+from fervit.slurm.jobs import gpu_hours, queued, starts_of
+from fervit.slurm.script import JobFiles
+
+
+def status_lines(folder: Path) -> list[str]:
+    """Returns lines about a sweep, a run or an encoding that `launch/slurm.py` submitted.
+
+    Args:
+        folder: its folder in experiments/.
+
+    Raises:
+        UserError: the folder is none of a job.
+    """
+    files = JobFiles(folder.absolute())
+    if not files.path.is_dir():
+        raise UserError(f"{folder}: has no {files.path.name}/; give the folder that launch/slurm.py named")
+    lines = [f"folder     {near(files.folder)}", *_job_lines(files), *_sweep_lines(SweepFolder(files.folder))]
+    return [*lines, f"log        tail -f {near(files.log)}"]
+
+
+def _job_lines(files: JobFiles) -> list[str]:
+    starts = starts_of(files.jobs)
+    submitted = files.path / "job_id"
+    job = starts[-1].job if starts else submitted.read_text().strip() if submitted.is_file() else ""
+    if not job:
+        return [f"job        not submitted yet: sbatch {near(files.script)}"]
+    known = queued(job)
+    running = known is not None and known.state == "RUNNING"
+    if known is None:
+        text = "Slurm no longer knows it" + (f"; {starts[-1].how}" if starts and starts[-1].how else "")
+    elif running:
+        left = f", {clock(max(0.0, known.ends - time.time()))} to the next time limit" if known.ends else ""
+        text = f"{known.state} on {known.nodes}{left}"
+    else:
+        text = f"{known.state} ({known.reason})"
+    lines = [f"job        {job}: {text}"]
+    for start in starts:
+        until = start.ended if start.ended is not None else time.time() if running else start.began
+        how = start.how or ("running" if running else "cut off")
+        lines.append(
+            f"  start    {start.job}.{start.restart + 1}: {start.nodes} nodes, {clock(until - start.began)}, {how}"
+        )
+    return [*lines, f"GPU-hours  {gpu_hours(starts, running):.2f}"]
+
+
+def _sweep_lines(folder: SweepFolder) -> list[str]:
+    if not folder.journal.is_file() or not folder.space.is_file():
+        return []
+    space = folder.read_space()
+    records = list(History(read_journal(folder.journal)).records.values())
+    states = Counter(record.state for record in records if record.purpose == "search")
+    counted = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+    lines = [f"trials     {counted or 'none yet'}, of {space.search.trials}"]
+    again = [record for record in records if record.purpose == "confirm"]
+    if again:
+        lines.append(f"confirmed  {sum(record.state != 'running' for record in again)} of {len(again)} begun reruns")
+    best = next(iter(ranked([r for r in records if r.purpose == "search"], space.metric)), None)
+    epoch = best.best(space.metric) if best else None
+    if best and epoch:
+        lines.append(
+            f"best       {space.metric.name} {space.metric.value(epoch):.4f} ({best.name}, epoch {epoch.epoch})"
+        )
+    return lines
