@@ -119,12 +119,12 @@ def check_trial(trial: TrialResources, request: Request) -> str:
     """
     if trial.cpus > request.cpus_per_node or (request.gpus_per_node and trial.gpus_each > request.gpus_per_node):
         raise UserError(
-            f"trial: needs {trial.cpus:g} CPUs and {trial.gpus:g} GPUs on one node, the job asks for "
+            f"trial: needs {trial.cpus:g} CPUs and {trial.gpus_each:g} GPUs on one node, the job asks for "
             f"{request.cpus_per_node} CPUs and {request.gpus_per_node} GPUs a node; raise --cpus_per_node or "
             "--gpus_per_node, or lower it with --set trial.cpus=N or --set trial.gpus=N"
         )
     if trial.gpus and not request.gpus_per_node:
-        return f"no --gpus_per_node: trials run on the CPU, though the space gives each {trial.gpus:g} GPUs"
+        return f"no --gpus_per_node: trials run on the CPU, though the space gives each {trial.gpus_each:g} GPUs"
     return ""
 
 

@@ -145,35 +145,3 @@ def test_a_node_looks_at_its_gpu_before_it_starts_ray() -> None:
 @pytest.mark.gpu
 def test_the_gpu_here_can_be_used() -> None:
     assert problem_of(look_here()) == ""
-
-
-LOOKS = """
-from dataclasses import replace
-from pathlib import Path
-from fervit.cluster.connection import connect
-from fervit.cluster.gpu_look import look_at_gpus
-from tests.helpers.gpus import A100, V100
-
-def fine(): return A100
-def old(): return V100
-def dies(): import os; os._exit(1)
-
-with connect("local", Path("ray.log")) as cluster:
-    for look in (None, fine, old, dies):
-        found = look_at_gpus(cluster, look) if look else look_at_gpus(cluster)
-        print(f"{found.cluster.gpus:g} {len(found.seen)} {found.why or 'fine'}")
-"""
-
-
-@pytest.mark.long
-def test_looks_run_on_the_nodes_with_their_gpu(tmp_path: Path) -> None:
-    environment = alone(**MISSING_GPU, PYTHONPATH=str(Path(__file__).parents[2]))
-    done = subprocess.run(
-        [sys.executable, "-c", LOOKS], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    real, fine, old, dead = done.stdout.splitlines()
-    assert real.startswith("0 0 GPU of this machine: ")
-    assert fine == "1 1 fine"
-    assert old.startswith("0 0 GPU of this machine: Tesla V100")
-    assert dead.startswith("0 0 GPU of this machine: a look at it failed")

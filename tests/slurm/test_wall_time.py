@@ -24,7 +24,7 @@ from tests.helpers.hosts import host_at, wait_until
 from tests.helpers.slurm import Slurm, events, log_of
 from tests.helpers.sweeps import leaderboard, sweep
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.chaos]  # minutes of waiting for Slurm, whose limits are whole minutes
 
 NEAR = "the time limit is near"
 LIMIT, SIGNAL = "limit", "signal"
