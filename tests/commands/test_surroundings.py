@@ -72,9 +72,9 @@ def sweeping(folder: Path, latents: Path, space: Path) -> Running:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 130)])
 def test_signals_to_all_processes_of_a_sweep_let_its_trials_save(
-    latents_folder: Path, tmp_path: Path, number: signal.Signals
+    latents_folder: Path, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     raw = yaml.safe_load(SMALL_SPACE)
     raw["early_stopping"] |= {"scheduler": "none", "max_epochs": 4000}
@@ -91,7 +91,7 @@ def test_signals_to_all_processes_of_a_sweep_let_its_trials_save(
     os.kill(command.pid, number)
     os.killpg(command.pid, number)  # as `timeout` does: to the process, and to its group
     printed = command.ended()
-    assert command.returncode == 128 + number, printed
+    assert command.returncode == status, printed
     assert "Interrupted: " in printed
     assert "--resume" in printed.splitlines()[-1]
     assert "Traceback" not in printed
