@@ -101,7 +101,7 @@ def test_signals_to_all_processes_of_a_sweep_let_its_trials_save(
 
 
 def test_what_a_process_of_its_own_may_use_is_what_a_training_takes() -> None:
-    script = "from fervit.runs.process import WarmProcess; p = WarmProcess(); print(p.machine().cpus); p.kill()"
+    script = "from fervit.runs.process import WarmProcess; p = WarmProcess(); print(p.machine().cluster.cpus); p.kill()"
     one = {min(os.sched_getaffinity(0))}
     done = subprocess.run(
         [sys.executable, "-c", script],
