@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import dataclasses
-import io
+import errno
+import os
 import re
 import signal
 import sys
@@ -12,11 +14,15 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Never
 
+from fervit import interrupts, surroundings
 from fervit.errors import NEEDS_UNIX, JobError, UserError
+from fervit.streams import steady_output
 
 if sys.platform == "win32":
     sys.stderr.write(f"error: {NEEDS_UNIX}\n")
     sys.exit(2)
+
+from fervit.files import from_home
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -156,7 +162,8 @@ def whole_number(text: str) -> int:
 def run(main: Callable[[], int | None]) -> Never:
     """Runs a command and ends the process with an exit status.
 
-    The status is 0 for success, 1 for a failure, 2 for a mistake of the user, and 130 after an interruption.
+    The status is 0 for success, 1 for a failure, 2 for a mistake of the user, and after an interruption that of its
+    signal: 130 for Ctrl-C, 143 for SIGTERM. A reader of the output that ends, such as `head`, does not end the command.
 
     Args:
         main: the command. Its return value is the exit status; None stands for 0.
@@ -164,33 +171,102 @@ def run(main: Callable[[], int | None]) -> Never:
     Raises:
         SystemExit: always.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # so that output in a file or a pipe can be followed
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.default_int_handler)  # the notice of a time limit, answered as Ctrl-C
+    leaving = False
+
+    def answer(number: int) -> None:
+        if leaving:
+            interrupts.leave()
+        interrupts.interrupt(number)
+
+    unraisable, sys.unraisablehook = sys.unraisablehook, _answer_later(sys.unraisablehook)
+    atexit.register(_leave_at_once)
     try:
-        status = main() or 0
-    except UserError as error:
-        status = _say(error, 2)
-    except JobError as error:
-        status = _say(error, 1)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        status = _say(f"{error.filename}: cannot be used as it is ({error.strerror}); choose another path", 2)
-    except KeyboardInterrupt as interrupt:
-        status = _say(str(interrupt) or "interrupted", 130)
-    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
-        sys.stderr.close()
-        status = 1
+        with steady_output(), interrupts.answering(answer):
+            try:
+                surroundings.complete()
+                status = main() or 0
+            except KeyboardInterrupt as interrupt:
+                leaving = True
+                status = _say(_words_of(interrupt), interrupts.status())
+            except Exception as error:
+                status = _ending_of(error)
+            leaving = True
+    finally:
+        sys.unraisablehook = unraisable
     sys.exit(status)
 
 
+def _ending_of(error: Exception) -> int:
+    """Says what went wrong, and returns the exit status. An error that is a bug is raised again."""
+    if isinstance(error, UserError):
+        return _say(f"error: {error}", 2)
+    if isinstance(error, JobError):
+        return _say(f"error: {error}", 1)
+    if isinstance(error, OSError) and error.filename is not None and error.errno in NOT_BUGS:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else error.filename
+        return _say(f"error: {name}: {_advice(error)}", 2)
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
+        return _say("error: no folder for temporary files can be written to; set TMPDIR to one", 2)
+    raise error
+
+
+NOT_BUGS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,
+}  # fmt: skip
+"""The errors of a file that its disk or its owner has to mend."""
+
+
+def _advice(error: OSError) -> str:
+    why = error.strerror or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({why}); free some space, then start the same command again"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many files are open ({why}); raise the limit (`ulimit -n 65536`)"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"cannot be used as it is ({why}); choose another path, or start the command in a folder that can be "
+            "written to"
+        )
+    return f"cannot be used as it is ({why}); choose another path"
+
+
+def _words_of(interrupt: BaseException) -> str:
+    """The text of an interruption; a second one during the first one's cleaning up has that of the first."""
+    seen: BaseException | None = interrupt
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt) and str(seen):
+            return str(seen)
+        seen = seen.__context__
+    return "interrupted"
+
+
+def _answer_later(usual: Callable[..., object]) -> Callable[..., object]:
+    """Returns a hook for exceptions in `__del__` and the like, where an interruption would be lost with a traceback."""
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> object:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            interrupts.again()
+            return None
+        return usual(unraisable)
+
+    return hook
+
+
+def _leave_at_once() -> None:
+    """Lets signals during the end of the process end it without a traceback."""
+    for number, handler in interrupts.handlers().items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, lambda *_: interrupts.leave())
+
+
 def _say(message: object, status: int) -> int:
-    print(f"error: {message}" if status != 130 else message, file=sys.stderr)  # noqa: T201
+    print(message, file=sys.stderr)  # noqa: T201
     return status
 
 
 def _with_underscores(arg: str) -> str:
     if not arg.startswith("--"):
-        return arg
+        return from_home(arg)
     flag, equals, value = arg.partition("=")
-    return "--" + flag[2:].replace("-", "_") + equals + value
+    return "--" + flag[2:].replace("-", "_") + equals + from_home(value)

@@ -6,6 +6,7 @@ al., "Challenges in Representation Learning", 2013).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -16,6 +17,38 @@ LABEL_OF_KAGGLE: tuple[int, ...] = tuple(EMOTIONS.index(name) for name in KAGGLE
 """LABEL_OF_KAGGLE[k] is fervit's label for Kaggle's number k."""
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "angry": ("anger", "ang", "angery"),
+    "disgust": ("disgusted", "dis", "disgusting"),
+    "fear": ("fearful", "afraid", "scared", "fea"),
+    "happy": ("happiness", "joy", "joyful", "hap", "happily"),
+    "neutral": ("neutrality", "neu", "noemotion", "noexpression"),
+    "sad": ("sadness",),
+    "surprise": ("surprised", "sur", "suprise", "suprised", "surprize", "surprising"),
+}
+"""Other names of the emotions in data sets, in lower case and without separators."""
+SPLIT_SYNONYMS: dict[str, tuple[str, ...]] = {
+    "train": ("training", "trainset", "traindata", "trainingset"),
+    "val": ("valid", "validation", "dev", "valset", "validset", "validationset", "publictest", "development"),
+    "test": ("testing", "testset", "testdata", "privatetest"),
+}
+"""Other names of the splits, in lower case and without separators. FER2013 calls its test splits Public and Private."""
+
+
+def emotion_of(name: str) -> str | None:
+    """The emotion that a name means, such as "angry" for Anger, 0_anger or ANGER; None if it means none."""
+    return _meant(re.sub(r"^\d+[\s_.-]+", "", name), SYNONYMS)
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name means, such as "val" for Validation; None if it means none."""
+    return _meant(name, SPLIT_SYNONYMS)
+
+
+def _meant(name: str, synonyms: dict[str, tuple[str, ...]]) -> str | None:
+    bare = re.sub(r"[\s_.-]+", "", name.strip().lower())
+    return next((known for known, others in synonyms.items() if bare == known or bare in others), None)
 
 
 def without_faces(counts: Iterable[int]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -91,6 +92,11 @@ def locked(folder: Path, what: str) -> Iterator[None]:
                 f"work at this {what}\n"
             )
         yield
+
+
+def from_home(path: str) -> str:
+    """Replaces `~` or `~user` at the beginning of a path, which shells leave in place after a `=` or in quotes."""
+    return os.path.expanduser(path) if re.match(r"~[^/]*(/|$)", path) else path  # noqa: PTH111  (no error without it)
 
 
 def near(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Reads NumPy numbers and arrays in PyTorch files as plain values.
+"""Reads NumPy numbers and arrays, paths and parsed arguments in PyTorch files as plain values.
 
 Training scripts save scikit-learn's metrics beside the weights, and these are NumPy numbers. `torch.load` with
 `weights_only=True` refuses them, since NumPy's own functions can do more than make a number. The replacements in this
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,19 @@ def _reconstruct(*_: Any) -> Array:
     return Array()
 
 
+class Namespace:
+    """Replaces `argparse.Namespace`, whose attributes torch fills with plain values."""
+
+
+def _path(*parts: str) -> str:
+    return str(PurePosixPath(*(str(part) for part in parts)))
+
+
 SAFE_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((_reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     (Dtype, "numpy.dtype"),
     (Array, "numpy.ndarray"),
+    (Namespace, "argparse.Namespace"),
+    *((_path, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
 ]

@@ -57,12 +57,19 @@ class Progress:
         """
         self.done += done
         self.failed += failed
-        self._bar.set_postfix(failed=self.failed, refresh=False)
-        self._bar.update(done + failed)
+        self._shows(lambda: self._bar.set_postfix(failed=self.failed, refresh=False))
+        self._shows(lambda: self._bar.update(done + failed))
 
     def close(self) -> None:
         """Shows the final counts and closes the display."""
-        self._bar.close()
+        self._shows(self._bar.close)
+
+    def _shows(self, show: Callable[[], object]) -> None:
+        """Shows a state. What shows it may fail, such as a terminal that was closed, and then shows nothing more."""
+        try:
+            show()
+        except Exception:
+            self._bar.disable = True
 
 
 def in_notebook() -> bool:

@@ -47,7 +47,7 @@ def main() -> int:
     ours = load_encoder(args.encoder_type, args.encoder_model)
     theirs = upstream_encoder(Path(args.clone), args.encoder_type, Path(args.encoder_model))
     with torch.inference_mode():
-        expected = theirs(images) + ours.latent_avg
+        expected = theirs(images) + upstream_average(Path(args.encoder_model))
         found = ours(images)
     each = (found - expected).norm(dim=2) / expected.norm(dim=2)  # [images, n_styles]
     total = float((found - expected).norm() / expected.norm())
@@ -84,6 +84,18 @@ def upstream_encoder(clone: Path, kind: str, checkpoint: Path) -> nn.Module:
     network: nn.Module = getattr(encoders, NETWORKS[kind].__name__)(50, "ir_se", options)
     network.load_state_dict(weights, strict=True)
     return network.eval()
+
+
+def upstream_average(checkpoint: Path) -> Tensor:
+    """The average code that the upstream scripts add, read from the file itself rather than with fervit's reader.
+
+    They add `latent_avg` if the option start_from_latent_avg is set; files without the option that have one mean it.
+    """
+    content = load_untrusted(checkpoint)
+    average, options = content.get("latent_avg"), content.get("opts") or {}
+    if average is None or not options.get("start_from_latent_avg", True):
+        return torch.zeros(1)
+    return torch.as_tensor(average).float()
 
 
 def plain_operations() -> ModuleType:

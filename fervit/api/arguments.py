@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fervit.errors import UserError
+from fervit.files import from_home
 
 
 def check_at_least(least: int, given: Mapping[str, object]) -> None:
@@ -24,12 +25,12 @@ def check_at_least(least: int, given: Mapping[str, object]) -> None:
 
 
 def as_text(path: str | Path | None) -> str | None:
-    """Converts a path or URI to a string.
+    """Converts a path or URI to a string, and replaces `~` at its beginning by the home.
 
     Args:
         path: the path or URI, or None. A URI must be a string, since a Path would merge its slashes.
 
     Returns:
-        The path as it was written; None for None.
+        The path; None for None.
     """
-    return None if path is None else str(path)
+    return None if path is None else from_home(str(path))

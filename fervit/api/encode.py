@@ -17,6 +17,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
 from fervit.encoders.stylegan2 import Decoder
+from fervit.encoding.arrays import LabelOrder
 from fervit.encoding.failures import FLOAT32_FILE
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, check_places, encode_faces
@@ -24,11 +25,14 @@ from fervit.encoding.placement import Placement, place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
 from fervit.encoding.reconstruct import write_reconstructions
 from fervit.errors import UserError
+from fervit.files import from_home
+from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
 from fervit.latents.source import write_source
 from fervit.progress import Say, silent
-from fervit.storage import absolute, is_uri
+from fervit.side_channels import SideChannel
+from fervit.storage import absolute, child, is_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,7 @@ def encode(
     allow_missing_classes: bool = False,
     reconstruct: int | None = None,
     from_pt: str | Path | None = None,
+    label_order: LabelOrder | None = None,
     address: str | None = None,
     say: Say | None = print,
 ) -> EncodeResult:
@@ -90,6 +95,7 @@ def encode(
         allow_missing_classes: accepts splits that lack an emotion.
         reconstruct: draws this many faces beside their reconstructions from the codes; None for none.
         from_pt: instead of `data_root`, a folder of <emotion>_<name>.pt files of earlier scripts, which are imported.
+        label_order: what label numbers mean in `from_pt` files of a whole split: "alphabetical" or "kaggle".
         address: of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new Ray.
         say: gets each line of text; None for silence.
 
@@ -102,19 +108,17 @@ def encode(
         KeyboardInterrupt: the user pressed Ctrl-C. The codes that were written are kept.
     """
     check_at_least(1, {"batch_size": batch_size, "actors": actors, "limit": limit, "reconstruct": reconstruct})
-    source, old, model, out, tell = *map(as_text, (data_root, from_pt, encoder_model)), str(latent_out), say or silent
+    source, old, model = map(as_text, (data_root, from_pt, encoder_model))
+    out, tell = from_home(str(latent_out)), say or silent
     _check(source, old, reconstruct=reconstruct, precision=precision)
-    index = _index(source, old, limit, tell, allow_missing_classes=allow_missing_classes)
-    if old is not None:
-        plan = _plan_import(index, out, encoder_type, model, retry_errors=retry_errors)
-    else:
-        plan = _plan(index, out, encoder_type or "psp", model, precision, tell, retry_errors=retry_errors)
+    index = _index(source, old, limit, tell, label_order, allow_missing_classes=allow_missing_classes)
+    planning = _plan if old is None else _plan_import
+    plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
     summary = _run(plan, placing, gpus_per_actor, out, (source, old, model), address, say)
     _tell_result(summary, plan, out, "encoded" if old is None else "imported", tell)
-    if source is not None:
-        write_source(plan.latent_out, source)
+    _account(index, plan, summary, out, source, tell)
     return _result(summary, plan, out, _draw(index, plan, decoder, reconstruct or 0, tell))
 
 
@@ -138,11 +142,17 @@ def _check(source: str | None, old: str | None, *, reconstruct: int | None, prec
 
 
 def _index(
-    source: str | None, old: str | None, limit: int | None, tell: Say, *, allow_missing_classes: bool
+    source: str | None,
+    old: str | None,
+    limit: int | None,
+    tell: Say,
+    label_order: LabelOrder | None,
+    *,
+    allow_missing_classes: bool,
 ) -> FaceIndex:
     """Returns the index of the faces, or of the files to import."""
     if old is not None:
-        index = index_pt(old).limited(limit)
+        index = index_pt(old, label_order).limited(limit)
     else:
         assert source is not None
         index = open_faces(source).limited(limit)
@@ -150,24 +160,41 @@ def _index(
         index.check_classes()
     for split in index.splits():
         tell(f"{split}: {len(index.of_split(split))} {'files' if old else 'faces'}")
+    for remark in index.remarks:
+        tell(remark)
     return index
 
 
-def _plan_import(index: FaceIndex, out: str, kind: str | None, model: str | None, *, retry_errors: bool) -> EncodePlan:
+def _plan_import(
+    index: FaceIndex, out: str, kind: str | None, model: str | None, _: str | None, tell: Say, *, retry_errors: bool
+) -> EncodePlan:
     """Plans which codes to import. `kind` and `model` name the encoder that made the codes, if the user knows it."""
     if kind not in (None, *NETWORKS):
         raise UserError(f"--encoder_type {kind}: codes come from {' or '.join(NETWORKS)}")
     if model and kind is None:
         raise UserError("--encoder_model: needs --encoder_type, which encoder made the codes (psp or e4e)")
+    if kind is None:
+        tell(
+            "encoder: not named. Training and evaluation do without; predictions from pictures will need "
+            "--encoder_type and --encoder_model of the encoder that made these codes (here or then)"
+        )
     sha256 = open_checkpoint(kind, model).sha256() if model and kind else ""
     fingerprint = fingerprint_of_pt(index, kind, sha256)
     return plan_encoding(index, out, None, fingerprint, retry_errors=retry_errors)
 
 
 def _plan(
-    index: FaceIndex, out: str, kind: str, model: str | None, precision: str | None, tell: Say, *, retry_errors: bool
+    index: FaceIndex,
+    out: str,
+    kind: str | None,
+    model: str | None,
+    precision: str | None,
+    tell: Say,
+    *,
+    retry_errors: bool,
 ) -> EncodePlan:
     """Plans which faces to encode."""
+    kind = kind or "psp"
     if kind == "demo":
         tell("encoder: demo, UNTRAINED random weights, for trying fervit out only")
     choice = EncoderChoice(kind=kind, checkpoint=absolute(model) if model else None, precision=precision)
@@ -228,6 +255,21 @@ def _tell_result(summary: EncodeSummary, plan: EncodePlan, out: str, verb: str, 
         tell("by machine: " + ", ".join(f"{host} {n}" for host, n in sorted(summary.hosts.items())))
     if plan.failed_before:
         tell(f"{plan.failed_before} failed in an earlier run and were left out; --retry_errors tries them again")
+
+
+def _account(
+    index: FaceIndex, plan: EncodePlan, summary: EncodeSummary, out: str, source: str | None, tell: Say
+) -> None:
+    """Says in a line what became of every file below the data root, lists those passed over, and notes the root."""
+    if source is not None:
+        SideChannel("the note of where the faces lie", tell)(write_source, plan.latent_out, source)
+    SideChannel(passed_over.FILE, tell)(passed_over.write, plan.latent_out, index.passed_over)
+    with_codes, failed = plan.present + summary.done, plan.failed_before + summary.failed
+    parts = [f"{with_codes} with codes", f"{failed} failed", passed_over.brief(index.passed_over)]
+    parts += [f"{index.left_out} left out by --limit"] if index.left_out else []
+    files = with_codes + failed + len(index.passed_over) + index.left_out
+    where = f"; in full in {child(out, passed_over.FILE)}" if index.passed_over else ""
+    tell(f"all {files} {'rows' if index.kind == 'kaggle' else 'files'}: {', '.join(parts)}{where}")
 
 
 def _result(summary: EncodeSummary, plan: EncodePlan, out: str, sheet: str | None) -> EncodeResult:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from fervit.api.arguments import as_text, check_at_least
-from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.results import EvaluationResults
 from fervit.evaluation.statistics import ece_in_words
+from fervit.files import from_home
+from fervit.gpu import device_at_hand
 from fervit.latents import LatentSet
 from fervit.latents.latent_set import read_sha256
 from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_look
 from fervit.latents.source import find_faces
 from fervit.progress import Say, silent
-from fervit.storage import name_of, sibling
+from fervit.storage import absolute, name_of, sibling
 
 
 def evaluate(
@@ -28,6 +32,8 @@ def evaluate(
     visualize_samples: int = SAMPLES,
     latent_train_dir: str | Path | None = None,
     data_root: str | Path | None = None,
+    heads: int | None = None,
+    device: str | None = None,
     say: Say | None = print,
 ) -> Evaluation:
     """Evaluates a model on a split, and writes its results, predictions and pictures.
@@ -42,6 +48,8 @@ def evaluate(
         latent_train_dir: the latents that the model was trained on, to find copies of them in the split; None for the
             folder train/ beside the split.
         data_root: the faces, which are shown beside their attention; None for the place from which they were encoded.
+        heads: the number of attention heads of another script's model whose file does not name it.
+        device: a flag of the guide's scripts. An evaluation takes a GPU at hand, else the CPU, and says so for another.
         say: gets each line of text; None for silence.
 
     Returns:
@@ -56,29 +64,49 @@ def evaluate(
     """
     check_at_least(1, {"batch_size": batch_size})
     check_at_least(0, {"visualize_samples": visualize_samples})
-    split, training, tell = str(latent_test_dir), as_text(latent_train_dir), say or silent
-    checkpoint, latents = load_checkpoint(Path(checkpoint_path)), LatentSet.read(split)
+    model, split = checkpoint_in(Path(from_home(str(checkpoint_path)))), from_home(str(latent_test_dir))
+    checkpoint, latents = load_checkpoint(model, heads=heads), LatentSet.read(split)
     check_fit(checkpoint, latents)
-    trained_on, chosen_by = _pictures(latents.path, training)
-    faces = find_faces(latents, as_text(data_root))
-    seen = latents.fingerprint in checkpoint.data.values()
-    look = None if seen else record_look(latents, [checkpoint.fingerprint], Path(output_dir))
-    result = evaluate_rows(
-        checkpoint,
-        latents,
-        Path(output_dir),
+    evaluating = partial(
+        evaluate_rows,
         split=name_of(split),
         batch_size=batch_size,
         samples=visualize_samples,
-        training_sha256=trained_on,
-        validation_sha256=chosen_by,
-        others=look.others if look is not None else None,
-        faces=faces,
+        faces=find_faces(latents, as_text(data_root)),
+        checkpoint_path=absolute(str(model)),
     )
-    remarks = [] if look is None else _finished(look, result)
-    for line in (*remarks, *_about_encoder(checkpoint, latents), *summary_lines(result)):
-        tell(line)
+    out, training = Path(from_home(str(output_dir))), as_text(latent_train_dir)
+    result, remarks = _recorded(evaluating, checkpoint, latents, out, training)
+    remarks += [*_about_device(device), *_about_encoder(checkpoint, latents)]
+    for line in (*remarks, *summary_lines(result)):
+        (say or silent)(line)
     return result
+
+
+def _recorded(
+    evaluating: Callable[..., Evaluation], checkpoint: Checkpoint, latents: LatentSet, out: Path, training: str | None
+) -> tuple[Evaluation, list[str]]:
+    """Evaluates, records the look unless the rows have trained or chosen the model, and returns remarks on the record.
+
+    The look is recorded when all that the evaluation reads has been found.
+    """
+    trained_on, chosen_by = _pictures(latents.path, training)
+    seen = latents.fingerprint in checkpoint.data.values()
+    look = None if seen else record_look(latents, [checkpoint.fingerprint], out)
+    others = look.others if look is not None else None
+    result = evaluating(
+        checkpoint, latents, out, training_sha256=trained_on, validation_sha256=chosen_by, others=others
+    )
+    return result, [] if look is None else _finished(look, result)
+
+
+def _about_device(device: str | None) -> list[str]:
+    """What the user must know who asked for another device than the one that an evaluation takes."""
+    used = device_at_hand()
+    if device is None or device.partition(":")[0] == used:
+        return []
+    why = "the CPU, since no GPU is at hand" if used == "cpu" else "the GPU at hand"
+    return [f"--device {device}: is left out; an evaluation takes seconds, and ran on {why}"]
 
 
 def _pictures(split: str, training: str | None) -> tuple[list[str] | None, list[str] | None]:
@@ -133,7 +161,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
         lines.append(FLAT_REMARK)
     folder = evaluation.output_dir
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return [*lines, f"written: {', '.join(files)}", f"to       {folder}"]
+    return [*lines, *evaluation.remarks, f"written: {', '.join(files)}", f"to       {folder}"]
 
 
 BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fervit.api.arguments import as_text, check_at_least
+from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.files import JsonObject
 from fervit.progress import Say, silent
@@ -63,14 +64,18 @@ def train(
     workers: int | None = None,
     use_gpu: bool | None = None,
     address: str | None = None,
+    output_dir: str | Path = "experiments",
+    checkpoint_dir: str | Path | None = None,
+    experiment_name: str | None = None,
+    num_classes: int | None = None,
+    use_augmentation: bool = False,
     say: Say | None = print,
     **hyperparameters: Any,
 ) -> TrainResult:
     """Trains a model, or resumes a run that was interrupted.
 
     Args:
-        latent_train_dir: the folder or URI of the training split's Parquet files. With `resume`, it is needed only if
-            the files have moved.
+        latent_train_dir: the folder or URI of the training split's Parquet files. `resume` needs it if they have moved.
         latent_val_dir: the folder or URI of the validation split's Parquet files, as for `latent_train_dir`.
         recipe: the name of a set of hyperparameters: "strong", or "guide" for those of the training guide of the
             original LatentViT scripts; None for "guide".
@@ -78,8 +83,13 @@ def train(
         workers: the number of processes that train together (DDP); None for one. On GPUs only a single one replays
             its steps from a captured graph, so that two may be no faster than one.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
-        address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or no
-            Ray.
+        address: of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or no Ray.
+        output_dir: the folder in which the run gets its folder `<name>_<time>`.
+        checkpoint_dir: instead of `output_dir`, a folder in which the run gets the folder `<name>/<time>`, as in the
+            guide's scripts.
+        experiment_name: the name of the run; None for one of its hyperparameters.
+        num_classes: the number of classes, which must be 7, as in the latents.
+        use_augmentation: a flag of the guide's scripts, which other hyperparameters replace; an error says which.
         say: gets each line of text; None for silence.
         hyperparameters: fields of `fervit.training.config.TrainConfig`, such as `lr=1e-3`, which replace those of the
             recipe.
@@ -96,13 +106,31 @@ def train(
         run = fervit.train("latents/train", "latents/val", recipe="strong", epochs=5)
         fervit.load(run.model)
     """
-    started, tell = time.time(), say or silent
+    started = time.time()
     check_at_least(1, {"workers": workers})
+    _check_flags_of_the_guide(num_classes, use_augmentation=use_augmentation)
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
+    place = partial(_new_folder, output_dir, checkpoint_dir, experiment_name)
+    return _run(started, given, recipe, latents, as_text(resume), workers, use_gpu, address, place, say or silent)
+
+
+def _run(
+    started: float,
+    given: JsonObject,
+    recipe: str | None,
+    latents: dict[str, str | None],
+    resume: str | None,
+    workers: int | None,
+    use_gpu: bool | None,
+    address: str | None,
+    place: Callable[[str], Path],
+    tell: Say,
+) -> TrainResult:
+    """Trains a run from its start or its last saved state, and returns its result."""
     process = _warm_process(latents, resume, workers, use_gpu, address)
     try:
-        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu)
+        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, place)
         if not folder.finished:
             stages = [("command", started), ("latents", time.time())]
             _train(run, folder, stages, workers, use_gpu, address, process, tell)
@@ -111,6 +139,20 @@ def train(
         if process:
             process.kill()
     return _conclude(run, folder, tell)
+
+
+def _check_flags_of_the_guide(num_classes: int | None, *, use_augmentation: bool) -> None:
+    """Raises UserError for values of the guide's flags that mean nothing here."""
+    if num_classes not in (None, NUM_EMOTIONS):
+        raise UserError(
+            f"--num_classes {num_classes}: the latents have the {NUM_EMOTIONS} emotions {', '.join(EMOTIONS)}; leave "
+            "it out"
+        )
+    if use_augmentation:
+        raise UserError(
+            "--use_augmentation: fervit augments codes by --latent_noise 0.1, --latent_mask 0.1 and --mixup 0.8; give "
+            "one of them instead"
+        )
 
 
 def checked_hyperparameters(given: Mapping[str, Any]) -> JsonObject:
@@ -184,9 +226,10 @@ def _plan(
     resume: str | Path | None,
     workers: int | None,
     use_gpu: bool | None,
+    place: Callable[[str], Path],
 ) -> tuple[Run, RunFolder]:
-    """Checks the arguments, and returns the run and its folder."""
-    from fervit.runs.folder import RunFolder, new_folder, run_name
+    """Checks the arguments, and returns the run and its folder. `place` makes a new one under a name."""
+    from fervit.runs.folder import RunFolder, run_name
     from fervit.runs.run import prepare, prepare_resume
     from fervit.training.recipes import RECIPES
 
@@ -200,7 +243,19 @@ def _plan(
     assert train is not None
     assert val is not None
     run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu)
-    return run, made or RunFolder(new_folder(run_name(run.config)))
+    return run, made or RunFolder(place(run_name(run.config)))
+
+
+def _new_folder(output_dir: str | Path, checkpoint_dir: str | Path | None, given: str | None, name: str) -> Path:
+    """Makes the folder of a new run."""
+    from fervit.runs.folder import new_folder
+
+    name = name if given is None else given
+    if not name or name.startswith(".") or "/" in name:
+        raise UserError(f"--experiment_name {name!r}: must be the name of a folder, without a slash")
+    if checkpoint_dir is not None:
+        return new_folder("", Path(str(as_text(checkpoint_dir)), name))
+    return new_folder(name, Path(str(as_text(output_dir))))
 
 
 def _train(

@@ -17,7 +17,7 @@ from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
-from fervit.files import first_line, near
+from fervit.files import first_line, from_home, near
 from fervit.progress import Say, silent
 from fervit.report.live import live_report
 from fervit.report.write import write_report
@@ -37,6 +37,8 @@ from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.search.splits import Splits, copies_in_words, open_splits
 from fervit.search.startup import check_cluster, expectations, what_is_left
 from fervit.search.workers.prometheus import Metrics
+from fervit.side_channels import SideChannel
+from fervit.training.compatibility import missing_classes
 
 Space = str | Path | Mapping[str, Any] | SearchSpace
 """A search space: the path of its file, the content of such a file as a dict, or a SearchSpace."""
@@ -76,6 +78,7 @@ def tune(
     resume: bool | str | Path = False,
     second_look: bool = False,
     address: str | None = None,
+    output_dir: str | Path = "experiments",
     say: Say | None = print,
 ) -> SweepResult:
     """Runs a sweep: search, confirmation with fresh seeds, export, and one evaluation on the test split.
@@ -89,6 +92,7 @@ def tune(
         second_look: evaluates on the test split again if the choice has changed since the last time. This is recorded.
         address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new
             Ray.
+        output_dir: the folder in which the sweep gets its folder `<name>_<time>`.
         say: gets each line of text; None for silence.
 
     Returns:
@@ -105,7 +109,7 @@ def tune(
         fervit.load(result.model)
     """
     tell = say or silent
-    sweep = _open(space, str(latents), overrides, resume, tell)
+    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir)
     with _holding(sweep):
         try:
             result, dashboard = _run(sweep, address, say, second_look=second_look)
@@ -128,6 +132,7 @@ def dry_run(
     overrides: Mapping[str, Any] | Sequence[str] = (),
     resume: bool | str | Path = False,
     address: str | None = None,
+    output_dir: str | Path = "experiments",
     say: Say | None = print,
 ) -> None:
     """Prints what `tune` would do with the same arguments and how long it would take, and starts no trial.
@@ -138,13 +143,14 @@ def dry_run(
         overrides: as for `tune`.
         resume: as for `tune`.
         address: as for `tune`.
+        output_dir: as for `tune`.
         say: gets each line of text; None for silence.
 
     Raises:
         UserError: the space or the latents are wrong, or do not fit each other.
     """
     tell = say or silent
-    sweep = _open(space, str(latents), overrides, resume, tell, dry_run=True)
+    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir, dry_run=True)
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
             cluster, resources = _prepare(sweep, cluster, tell)
@@ -172,7 +178,14 @@ class _Sweep:
 
 
 def _open(
-    given: Space, latents: str, overrides: Overrides, resume: bool | str | Path, tell: Say, *, dry_run: bool = False
+    given: Space,
+    latents: str,
+    overrides: Overrides,
+    resume: bool | str | Path,
+    tell: Say,
+    *,
+    root: str | Path,
+    dry_run: bool = False,
 ) -> _Sweep:
     """Checks the arguments as far as that needs no cluster, and prints the space and the latents."""
     space = resolve_space(given, overrides)
@@ -180,14 +193,17 @@ def _open(
     tell(f"space {space.name}: {describe_space(space)}")
     splits = open_splits(latents, space)
     tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
-    tell(copies_in_words(splits.copies, rows=splits.rows))
+    for line in (missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
+        if line:
+            tell(line)
     if splits.test is None:
         tell(f"{latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
     sweep = partial(_Sweep, splits=splits, latents=latents, gpus_asked=_names_gpus(overrides))
-    goes_on, given_folder = resume is not False, "" if isinstance(resume, bool) else str(resume)
+    goes_on, given_folder = resume is not False, "" if isinstance(resume, bool) else from_home(str(resume))
     if given_folder and SweepFolder(Path(given_folder).absolute()).is_prepared():
         return sweep(space=space, folder=SweepFolder(Path(given_folder).absolute()), is_new=True)
-    earlier = earlier_sweep(space, given_folder)
+    root = Path(from_home(str(root)))
+    earlier = earlier_sweep(space, given_folder, root)
     if goes_on and earlier is not None:
         check_same(space, splits, earlier)
         tell(f"going on with {earlier.path}")
@@ -195,7 +211,7 @@ def _open(
         return sweep(space=space, folder=earlier, is_new=False)
     if earlier is not None and not dry_run:
         tell(f"a new sweep; --resume would go on with {earlier.path}")
-    return sweep(space=space, folder=SweepFolder(new_folder(space.name)), is_new=True)
+    return sweep(space=space, folder=SweepFolder(new_folder(space.name, root)), is_new=True)
 
 
 def _names_gpus(overrides: Overrides) -> bool:
@@ -269,7 +285,8 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
         share = resources.gpus_each * resources.workers / cluster.gpus if cluster.gpus else 0.0
         try:
             with live_report(folder.path), _screen(say) as shown:
-                observers = [shown, Metrics(folder.path.name, share)]
+                metrics = SideChannel("Metrics", tell)(Metrics, folder.path.name, share)
+                observers = [shown, *([] if metrics is None else [metrics])]
                 result = run_sweep(
                     space, splits, resources, folder.path, cluster, tell, observers=observers, second_look=second_look
                 )

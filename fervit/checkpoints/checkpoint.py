@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fervit.checkpoints.foreign import NO_LATENT_VIT, bare_names, understood
 from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
@@ -36,8 +37,6 @@ CONTENT: dict[str, tuple[type, ...]] = {
 """The keys of a checkpoint file and the types that their values may have."""
 OPTIONAL = ("metrics", "encoder", "data")
 """The keys that checkpoints of earlier LatentViT scripts may lack."""
-OF_DDP = "module."
-"""The prefix that DistributedDataParallel puts before the names of weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +96,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         torch.save(content, aside)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, *, heads: int | None = None) -> Checkpoint:
     """Reads a checkpoint that `save_checkpoint`, `export` or an earlier LatentViT script wrote.
 
     A file of an earlier script does not name its data and encoder: `encoder` is then None and `data` is empty. The file
@@ -105,6 +104,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Args:
         path: a best_model.pt or model.safetensors, or the folder of an export, a run or a sweep.
+        heads: the number of attention heads of a checkpoint of another script that does not name it.
 
     Raises:
         UserError: there is no such file, or it is not a checkpoint of LatentViT.
@@ -113,11 +113,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = _exported(path) if path.suffix == ".safetensors" else load_untrusted(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: is no checkpoint of LatentViT (it holds no dict)")
+    if path.suffix != ".safetensors" and "fervit_version" not in content:
+        content = understood(content, path, heads)
     for key, kind in CONTENT.items():
         value = content.get(key)
         if not (value is None and key in OPTIONAL) and not isinstance(value, kind):
             raise UserError(f"{path}: is no checkpoint of LatentViT ('{key}' is missing or of another type)")
-    weights = {str(name).removeprefix(OF_DDP): value for name, value in content["model_state_dict"].items()}
+    weights = bare_names(content["model_state_dict"])
     _check(content, weights, path)
     checkpoint = Checkpoint(
         model_state_dict=weights,
@@ -214,7 +216,7 @@ def _config(content: StateDict, weights: StateDict, path: Path) -> TrainConfig:
         return build(TrainConfig, given.get("training"), where)
     model = given.get("model")
     if not isinstance(model, dict) or "heads" not in model:
-        raise UserError(f"{where}: lacks model.heads, which the weights do not tell; add it to the file's config")
+        raise UserError(f"{where}: lacks model.heads, which the weights do not tell; give it as --heads N")
     known = {name: model[name] for name in MODEL_FIELDS if name in model}
     return build(TrainConfig, {**known, **_sizes(weights, path)}, f"{where}.model")
 
@@ -232,6 +234,4 @@ def _sizes(weights: StateDict, path: Path) -> dict[str, int]:
             "mlp_dim": weights["transformer.layers.0.linear1.weight"].shape[0],
         }
     except (KeyError, AttributeError, IndexError, ValueError):
-        raise UserError(
-            f"{path}: its weights do not fit LatentViT (cls_token, pos_emb, input_proj, transformer.layers, mlp_head)"
-        ) from None
+        raise UserError(f"{path}: {NO_LATENT_VIT}") from None

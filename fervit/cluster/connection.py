@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
+from fervit.cluster.local_ray import fit_environment, keeping_signals, local_settings
 from fervit.cluster.nodes import NODE_GROUP, NODE_TYPES, Cluster, Node, gpu_type, may_join
 from fervit.cluster.ray_output import descriptor_to, loggers_to, messages_to
 from fervit.errors import JobError, UserError
@@ -37,14 +39,16 @@ def connect(address: str | None, log: Path) -> Iterator[Cluster]:
         UserError: there is no Ray at `address`.
         JobError: a local Ray could not be started.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    fit_environment()
     import ray
 
     connected_before = ray.is_initialized()
     with descriptor_to(log) as file:
         if not connected_before:
             with redirect_stderr(file):
-                _init(address)
+                remark = _init(address)
+            if remark:
+                print(remark, file=sys.stderr)  # noqa: T201
         try:
             with loggers_to(file), messages_to(file):
                 yield _describe(connected_before)
@@ -55,6 +59,7 @@ def connect(address: str | None, log: Path) -> Iterator[Cluster]:
 
 def would_join(address: str | None) -> bool:
     """Whether `connect` would use a Ray that is there already, rather than start one for this process alone."""
+    fit_environment()
     import ray
     from ray._private.services import find_bootstrap_address
 
@@ -74,29 +79,35 @@ def listens(address: str | None) -> bool:
         return False
 
 
-def _init(address: str | None) -> None:
-    """Joins the cluster at an address, or starts a local Ray."""
+def _init(address: str | None) -> str:
+    """Joins the cluster at an address, or starts a local Ray. Returns a remark for the user, or "" for none."""
     import ray
     from ray._private.services import find_bootstrap_address
 
     given = address or os.environ.get("RAY_ADDRESS")
-    if given is None and not listens(find_bootstrap_address(None)):
+    if given == "local" or (given is None and not listens(find_bootstrap_address(None))):
         address = "local"  # a file may still name a Ray that was killed, for which Ray would wait
-    elif not listens(given):
+    elif given is not None and not listens(given):
         raise UserError(
             f"--address {given}: nothing listens there; start Ray with `ray start --head`, or leave the address (and "
             "RAY_ADDRESS) out"
         )
+    settings, remark = local_settings() if address == "local" else ({}, "")
     try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        with keeping_signals():
+            ray.init(address=address, log_to_driver=False, configure_logging=False, **settings)
+    except (OSError, ValueError, RuntimeError, AssertionError, ray.exceptions.RayError) as error:
         address = given
-        if address is None:
-            raise JobError(f"a local Ray could not be started ({first_line(error)}); start the command again") from None
+        if address in (None, "local"):
+            raise JobError(
+                f"a local Ray could not be started ({first_line(error)}); start the command again, with TMPDIR at a "
+                "folder on a disk of this machine if that is why"
+            ) from None
         raise UserError(
             f"--address {address}: no Ray answers there ({first_line(error)}); start one with `ray start --head`, or "
             "leave the address (and RAY_ADDRESS) out"
         ) from None
+    return remark
 
 
 def cluster_nodes() -> tuple[Node, ...]:

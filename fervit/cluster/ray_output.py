@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from fervit.streams import open_missing_descriptors, steady
+
 
 @contextmanager
 def descriptor_to(path: Path) -> Iterator[TextIO]:
@@ -21,17 +23,18 @@ def descriptor_to(path: Path) -> Iterator[TextIO]:
         The file at `path`, opened for appending.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stderr.flush()
+    open_missing_descriptors()
+    steady(sys.stderr).flush()
     python_stderr, terminal = sys.stderr, os.dup(2)
     file = path.open("a", encoding="utf-8", buffering=1)
     with _closed_whatever_happens(file), os.fdopen(os.dup(2), "w", buffering=1) as to_terminal:
         os.dup2(file.fileno(), 2)
         if _fileno(python_stderr) == 2:  # false in a notebook, where Python's stderr is no descriptor
-            sys.stderr = to_terminal
+            sys.stderr = steady(to_terminal)
         try:
             yield file
         finally:
-            to_terminal.flush()
+            steady(to_terminal).flush()
             sys.stderr = python_stderr
             os.dup2(terminal, 2)
             os.close(terminal)

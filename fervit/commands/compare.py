@@ -46,13 +46,14 @@ def main() -> None:
     if args.picture.suffix.lower() != ".png":
         flags.error(f"--picture {args.picture}: is written as PNG; give it a name that ends in .png")
 
-    from fervit.evaluation.compare import compare, read_contender, record_comparison
+    from fervit.evaluation.compare import compare, read_contender, record_comparison, runs_in
     from fervit.evaluation.figures import draw_comparison
     from fervit.latents import LatentSet
+    from fervit.side_channels import SideChannel
 
     latents = LatentSet.read(args.latent_test_dir) if args.latent_test_dir else None
     contenders: list[Contender] = []
-    for path in args.runs:
+    for path in [run for given in args.runs for run in runs_in(given)]:
         try:
             contenders.append(read_contender(path, latents, args.batch_size))
         except UserError as error:
@@ -73,8 +74,9 @@ def main() -> None:
     evaluated = [row for row in rows if row.accuracy is not None]
     if len(evaluated) < len(rows):
         _say("not evaluated: --latent_test_dir evaluates all on the same rows")
-    if evaluated:
-        draw_comparison(evaluated, args.picture)
+    if any(row.accuracy_95 is not None for row in evaluated):
+        drawn = [row for row in evaluated if row.accuracy_95 is not None]
+        SideChannel("the picture", _say)(draw_comparison, drawn, args.picture)
         _say(f"picture: {args.picture}")
 
 

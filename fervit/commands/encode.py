@@ -41,6 +41,11 @@ def parser() -> Parser:
         "--from_pt", metavar="DIR", help="instead of encoding, import <emotion>_<name>.pt files of earlier scripts"
     )
     flags.add_argument(
+        "--label_order",
+        choices=("alphabetical", "kaggle"),
+        help="what label numbers mean in --from_pt files of a whole split that do not name their classes",
+    )
+    flags.add_argument(
         "--limit", type=positive_int, help="encode about this many faces, keeping the share of each class"
     )
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack an emotion")

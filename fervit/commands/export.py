@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser
+from fervit.cli import Parser, positive_int
 
 
 def parser() -> Parser:
@@ -24,6 +24,9 @@ def parser() -> Parser:
     flags.add_argument(
         "--onnx", action="store_true", help="model.onnx too, checked with onnxruntime; needs pip install 'fervit[onnx]'"
     )
+    flags.add_argument(
+        "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
+    )
     return flags
 
 
@@ -40,7 +43,7 @@ def main() -> None:
     from fervit.checkpoints.export import CARD_FILE, ONNX_FILE, check_free, export, export_onnx
     from fervit.files import write_text
 
-    checkpoint = load_checkpoint(args.checkpoint_path)
+    checkpoint = load_checkpoint(args.checkpoint_path, heads=args.heads)
     check_free(args.output_dir)
     difference = export_onnx(checkpoint, args.output_dir / ONNX_FILE) if args.onnx else None
     export(checkpoint, args.output_dir)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fervit.cli import Parser
+from fervit.cli import Parser, positive_int
 from fervit.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def parser() -> Parser:
     flags.add_argument("--face_detector", help="YuNet's ONNX file, face_detection_yunet_2023mar.onnx")
     flags.add_argument("--format", choices=("table", "json"), default="table", help="of what is printed")
     flags.add_argument("--save_pictures", type=Path, metavar="DIR", help="write the pictures with their predictions")
+    flags.add_argument(
+        "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
+    )
     return flags
 
 
@@ -59,7 +62,7 @@ def main() -> int:
     from fervit.evaluation.predictor import TrainedModel, open_encoder
     from fervit.images.detector import FaceDetector
 
-    checkpoint = load_checkpoint(args.checkpoint_path)
+    checkpoint = load_checkpoint(args.checkpoint_path, heads=args.heads)
     detector = FaceDetector(args.face_detector) if args.align else None
     model = TrainedModel(checkpoint, open_encoder(checkpoint, args.encoder_model, args.encoder_type), detector)
     if not model.encoder:

@@ -36,6 +36,7 @@ def main() -> None:
     """
     args = parser().parse()
 
+    from fervit.images import passed_over
     from fervit.images.index import open_faces
     from fervit.images.preprocess import ERRORS_FILE, preprocess
     from fervit.storage import is_uri
@@ -46,8 +47,18 @@ def main() -> None:
         index = open_faces(args.input_dir).limited(args.limit)
     except UserError as error:
         raise UserError(str(error).replace("--data_root", "--input_dir")) from None
+    for remark in index.remarks:
+        print(remark)
     done = preprocess(index, args.output_dir, args.face_detector, args.size)
     print(f"aligned {done.done} faces, {done.present} were there before; faces in {args.output_dir}")
+    passed_over.write(str(args.output_dir), index.passed_over)
+    where = f"; in full in {args.output_dir / passed_over.FILE}" if index.passed_over else ""
+    found, n = done.done + done.present, len(index.passed_over) + index.left_out
+    limited = f", {index.left_out} left out by --limit" if index.left_out else ""
+    print(
+        f"all {found + done.failed + n} files: {found} with faces, {done.failed} failed, "
+        f"{passed_over.brief(index.passed_over)}{limited}{where}"
+    )
     if done.several:
         print(f"{done.several} pictures hold several faces: the largest was taken")
     if done.failed:

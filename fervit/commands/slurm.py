@@ -84,8 +84,8 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
 
     limit = checked_limit(args.time, args.save_before)
     check_shared("the folder in which you are,", Path.cwd())
-    name, request, resumed = _checked(args, rest, sbatch)
-    files = JobFiles(_folder(name, resumed))
+    given, name, request = _checked(args, rest, sbatch)
+    files = JobFiles(_folder(given, name))
     files.path.mkdir(exist_ok=True)
     if args.what == "tune":
         rest = _with_own_space(rest, files)
@@ -109,8 +109,8 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     print(f"stop       scancel --batch --signal=TERM {job}    (saves first; scancel {job} ends at once)")
 
 
-def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tuple[str, Request, str | None]:
-    """Reads the flags of the command itself, and returns the name of its folder, the job, and a folder to go on in."""
+def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tuple[Namespace, str, Request]:
+    """Reads the flags of the command itself, and returns them, the name of its folder, and the job."""
     from fervit.slurm.script import Request
     from fervit.slurm.submit import check_fits, check_trial, nodes_of_slurm
 
@@ -139,7 +139,7 @@ def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tup
         raise UserError(f"--resume {resumed}: there is no such folder; give one in experiments/")
     if not args.print:
         check_fits(request, nodes_of_slurm())
-    return name, request, str(resumed) if resumed else None
+    return given, name, request
 
 
 def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
@@ -155,8 +155,9 @@ def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]
     check_shared("--latents", given.latents)
     _check_there(given.latents)
     check_shared("--space", given.space)
+    check_shared("--output_dir", given.output_dir)
     if given.resume == "":  # the newest of this space, or none
-        earlier = earlier_sweep(space, "")
+        earlier = earlier_sweep(space, "", Path(given.output_dir))
         given.resume = str(earlier.path) if earlier is not None else None
     return given, space.name, space.trial
 
@@ -182,6 +183,9 @@ def _check_train(rest: list[str]) -> tuple[Namespace, str, TrialResources | None
             check_shared(f"--{flag}", path)
         elif not given.resume:
             raise UserError(f"--{flag}: is missing; give the folder that launch/encode.py wrote")
+    for flag in ("output_dir", "checkpoint_dir"):
+        if (path := getattr(given, flag)) is not None:
+            check_shared(f"--{flag}", path)
     return given, "latent_vit", None
 
 
@@ -197,11 +201,16 @@ def _check_there(latents: str) -> None:
         )
 
 
-def _folder(name: str, resumed: str | None) -> Path:
+def _folder(given: Namespace, name: str) -> Path:
     """Returns the folder of an earlier sweep or run, or makes a new one, in which the command will begin."""
-    from fervit.runs.folder import new_folder
+    from fervit.runs.folder import EXPERIMENTS, new_folder
 
-    return new_folder(name) if resumed is None else Path(resumed).absolute()
+    if getattr(given, "resume", None):
+        return Path(given.resume).absolute()
+    name = getattr(given, "experiment_name", None) or name
+    if getattr(given, "checkpoint_dir", None):
+        return new_folder("", Path(given.checkpoint_dir, name))
+    return new_folder(name, Path(getattr(given, "output_dir", EXPERIMENTS)))
 
 
 def _with_own_space(rest: Sequence[str], files: JobFiles) -> list[str]:

@@ -24,6 +24,12 @@ def parser() -> Parser:
     flags.add_argument("--use_gpu", action="store_true", default=None, help="a GPU a worker; used anyway if there is")
     flags.add_argument("--no_use_gpu", action="store_false", dest="use_gpu", default=None, help="train on the CPU")
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or this machine")
+    flags.add_argument("--output_dir", default="experiments", help="folder in which the run gets its folder")
+    guide = flags.add_argument_group("flags of the guide's scripts")
+    guide.add_argument("--checkpoint_dir", metavar="DIR", help="folder in which the run gets the folder <name>/<time>")
+    guide.add_argument("--experiment_name", metavar="NAME", help="name of the run; left out: its hyperparameters")
+    guide.add_argument("--num_classes", type=int, help="classes of the data: 7")
+    guide.add_argument("--use_augmentation", action="store_true", help="says what replaces it")
     add_fields(flags, TrainConfig, "hyperparameters")
     return flags
 

@@ -44,6 +44,7 @@ def parser() -> Parser:
         help="open the test split again where the choice has changed since it was opened; this is recorded",
     )
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
+    flags.add_argument("--output_dir", default="experiments", help="folder in which the sweep gets its folder")
     return flags
 
 
@@ -59,7 +60,12 @@ def main() -> None:
 
     from fervit.api.tune import SweepInterrupted, dry_run, tune
 
-    given = {"overrides": args.set, "resume": _resume(args.resume), "address": args.address}
+    given = {
+        "overrides": args.set,
+        "resume": _resume(args.resume),
+        "address": args.address,
+        "output_dir": args.output_dir,
+    }
     if args.dry_run:
         dry_run(args.space, args.latents, **given)
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fervit.cluster.gpus import GIB, HIDDEN, GpuFacts, find_driver, needed_driver, nvidia_smi, problem_of
 from fervit.diagnosis.finding import Finding
-from fervit.hardware import FORCED_DEVICE, cpu_has_bfloat16, cpu_quota, usable_cpus
+from fervit.hardware import FORCED_DEVICE, cpu_has_bfloat16, cpu_quota, memory_limit, usable_cpus
 from fervit.runs.environment import describe
 
 LITTLE_MEMORY = 2 * GIB
@@ -63,11 +63,11 @@ def _cpus() -> Finding:
 
 def _memory() -> Finding:
     total, free = _memory_of_machine()
-    limit = _first_number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    limit = memory_limit()
     used = _first_number("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
     text = f"{total / GIB:.1f} GiB, {free / GIB:.1f} free"
-    if limit is not None and limit < total:
-        text += f"; this container may use {limit / GIB:.1f}"
+    if limit is not None:
+        text += f"; this process may use {limit / GIB:.1f}"
         free = min(free, limit - (used or 0))
     little = f"{free / GIB:.1f} GiB are free, and an encoder of full size takes 2; end other programs"
     return Finding(topic="memory", text=text, problem=little if free < LITTLE_MEMORY else "")

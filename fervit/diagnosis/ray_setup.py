@@ -7,10 +7,12 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from fervit.cluster.connection import listens
 from fervit.cluster.gpus import GIB
+from fervit.cluster.local_ray import temporary_folder
 from fervit.diagnosis.finding import Finding
 from fervit.files import first_line
 
@@ -26,8 +28,9 @@ def examine_ray() -> Iterator[Finding]:
     from ray._common.utils import get_default_ray_temp_dir
     from ray._private.services import find_bootstrap_address
 
-    folder = Path(get_default_ray_temp_dir())
-    yield examine_folder(folder)
+    chosen, remark = temporary_folder()
+    found_there = examine_folder(Path(chosen or get_default_ray_temp_dir()))
+    yield replace(found_there, text=f"{found_there.text} ({remark})") if remark else found_there
     yield _ports()
     yield _own_address()
     given = os.environ.get("RAY_ADDRESS")

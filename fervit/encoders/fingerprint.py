@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from fervit.files import JsonObject
 
+UNKNOWN = "unknown"
+"""The name of the encoder of imported codes that nobody has named."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFingerprint:

@@ -8,6 +8,7 @@ alphabetical in those of others.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,56 +16,133 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, SPLITS
-from fervit.encoders.fingerprint import EncoderFingerprint
+from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, emotion_of, split_of
+from fervit.encoders.fingerprint import UNKNOWN, EncoderFingerprint
+from fervit.encoding.arrays import SMALLEST, SUFFIXES, LabelOrder, labels_of, read_arrays
 from fervit.encoding.stages import Columns, names_of
 from fervit.errors import UserError
 from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.folders import readable
+from fervit.images.passed_over import NO_SPLIT, PassedOver, why_not
 from fervit.images.pictures import pixels_sha256, read_picture, reason_of, resize
 
-UNKNOWN = "unknown"
 STYLES, STYLE_DIM = (14, 16, 18), 512
 SIZE = 256
 """The side of the input of pSp and e4e in pixels, to which a picture is resized before it is hashed."""
 
 
-def index_pt(folder: str) -> FaceIndex:
+def index_pt(folder: str, label_order: LabelOrder | None = None) -> FaceIndex:
     """Lists the .pt files of a folder with subfolders train, val and test, or of a folder that is one split itself.
 
-    The image_id of a file is `<split>/<emotion>/<name>`.
+    The image_id of a file is `<split>/<emotion>/<name>`. A file may also hold the codes of a whole split (`arrays`).
+
+    Args:
+        folder: the folder, or a file that holds a whole split.
+        label_order: the order of labels that are numbers in files that hold a whole split; None if it is not known.
 
     Raises:
         UserError: there is no such folder, it holds no .pt file, or two files have the same image_id.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise UserError(f"--from_pt {folder}: there is no such folder")
-    splits = [root / split for split in SPLITS if (root / split).is_dir()]
-    rows = []
-    for split in splits or [root]:
-        for path in sorted(split.rglob("*.pt")):
-            emotion, _, name = readable(path.stem).partition("_")
-            label = EMOTIONS.index(emotion.lower()) if emotion.lower() in EMOTIONS else -1
-            image_id = f"{emotion.lower()}/{name}" if label >= 0 else readable(path.stem)
-            inside = readable(path.parent.relative_to(root).as_posix())  # the split, and folders below it
-            source = str(path.absolute())
-            rows.append(
-                (
-                    image_id if inside == "." else f"{inside}/{image_id}",
-                    split.resolve().name,
-                    label,
-                    source if source == readable(source) else "",
-                )
-            )
+    root, files, splits = _opened(folder)
+    rows, others = whole_splits(files, root, splits, label_order), []
+    in_arrays = {row[3].rpartition("#")[0] for row in rows}
+    for path in files:
+        place = next((split for split in splits if path.is_relative_to(split)), None if splits else root)
+        if str(path.absolute()) in in_arrays:
+            continue
+        reason = next((why for part in path.relative_to(root).parts if (why := why_not(part))), "")
+        reason = reason or (LABELS_ONLY if in_arrays and re.search(r"(^|_)(labels|y)$", path.stem) else "")
+        if reason or place is None or path.suffix.lower() != ".pt":
+            others.append(PassedOver(readable(str(path.relative_to(root))), reason or (NO_CODE if place else NO_SPLIT)))
+        else:
+            rows.append(_row(path, root, place))
     if not rows:
-        raise UserError(f"--from_pt {folder}: holds no .pt file; expected [train|val|test/]<emotion>_<name>.pt")
+        raise UserError(
+            f"--from_pt {folder}: holds no .pt file; expected [train|val|test/]<emotion>_<name>.pt, or "
+            "[train|val|test/]<emotion>/<name>.pt"
+        )
     twice = [name for name, n in Counter(row[0] for row in rows).items() if n > 1]
     if twice:
         raise UserError(f"--from_pt {folder}: two files mean the same face, {twice[0]}; keep one of them")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
     table = pa.table(columns, schema=SCHEMA)
-    return FaceIndex(root=folder, kind="pt", table=table, filesystem=pafs.LocalFileSystem(), one_split=not splits)
+    return FaceIndex(
+        root=folder,
+        kind="pt",
+        table=table,
+        filesystem=pafs.LocalFileSystem(),
+        one_split=not splits and len({row[1] for row in rows}) == 1,
+        passed_over=tuple(sorted(others)),
+    )
+
+
+NO_CODE, LABELS_ONLY = "no .pt file", "labels of another file"
+
+
+def _opened(folder: str) -> tuple[Path, list[Path], list[Path]]:
+    """The folder, its files, and its subfolders that are splits. A file stands for a folder with only this file."""
+    root = Path(folder)
+    if root.is_file():
+        return root.absolute().parent, [root.absolute()], []
+    if not root.is_dir():
+        raise UserError(f"--from_pt {folder}: there is no such folder")
+    files = sorted(path for path in root.rglob("*") if not path.is_dir())
+    return root, files, [path for path in sorted(root.iterdir()) if path.is_dir() and split_of(path.name) is not None]
+
+
+def _row(path: Path, root: Path, place: Path) -> tuple[str, str, int, str]:
+    """The row of a file that holds the code of one face, in the split `place`."""
+    emotion, name = _emotion_and_name(path, root)
+    inside = readable(path.parent.relative_to(root).as_posix())  # the split, and folders below it
+    source, split = str(path.absolute()), place.resolve().name
+    return (
+        name if inside == "." else f"{inside}/{name}",
+        split_of(split) or split,
+        -1 if emotion is None else EMOTIONS.index(emotion),
+        source if source == readable(source) else "",
+    )
+
+
+def whole_splits(
+    files: list[Path], root: Path, splits: list[Path], label_order: LabelOrder | None
+) -> list[tuple[str, str, int, str]]:
+    """The rows of the files that hold a whole split; the source of a row is `<path>#<number>`."""
+    rows: list[tuple[str, str, int, str]] = []
+    for path in files:
+        if path.suffix.lower() not in SUFFIXES or path.stat().st_size < SMALLEST:
+            continue
+        try:
+            arrays = read_arrays(str(path.absolute()))
+        except UserError:
+            if path.suffix.lower() == ".pt" and len(files) > 1 and "labels" not in path.stem:
+                continue  # a damaged file of a single face is listed when it is read
+            raise
+        if arrays is None:
+            continue
+        place = next((split.name for split in splits if path.is_relative_to(split)), "")
+        named = [split for part in re.split(r"[\W_]+", path.stem) if (split := split_of(part)) is not None]
+        split = split_of(place) or (named[0] if named else split_of(root.resolve().name) or "train")
+        labels = labels_of(arrays, str(path), label_order)
+        ids = arrays.ids or [f"{i:06d}" for i in range(len(labels))]
+        stem = readable(path.relative_to(root).with_suffix("").as_posix())
+        rows += [
+            (f"{stem}/{name}", split, label, f"{path.absolute()}#{i}")
+            for i, (name, label) in enumerate(zip(ids, labels, strict=True))
+        ]
+    return rows
+
+
+def _emotion_and_name(path: Path, root: Path) -> tuple[str | None, str]:
+    """The emotion of a file, by its name or else by the folder that it lies in, and the end of its image_id."""
+    stem = readable(path.stem)
+    first, _, rest = stem.partition("_")
+    emotion = emotion_of(first)
+    if emotion is not None and rest:
+        return emotion, f"{emotion}/{rest}"
+    folder = path.parent
+    while folder != root and emotion_of(folder.name) is None:
+        folder = folder.parent
+    return (emotion_of(folder.name) if folder != root else None), stem
 
 
 def fingerprint_of_pt(index: FaceIndex, kind: str | None, checkpoint_sha256: str) -> EncoderFingerprint:
@@ -141,6 +219,11 @@ def _load(path: str) -> tuple[np.ndarray, int | None, str]:
 
     if not path:
         raise ValueError("the file's name is not UTF-8: rename it")
+    whole, sharp, row = path.rpartition("#")
+    if sharp and row.isdigit() and not Path(path).is_file():
+        arrays = read_arrays(whole)
+        assert arrays is not None
+        return _checked(np.asarray(arrays.codes[int(row)], np.float32)), None, ""
     content = load_untrusted(Path(path))
     latent = content.get("latent") if isinstance(content, dict) else None
     if not isinstance(latent, torch.Tensor) or latent.layout != torch.strided or not latent.is_floating_point():
@@ -148,16 +231,20 @@ def _load(path: str) -> tuple[np.ndarray, int | None, str]:
     latent = latent.detach().float()
     if latent.dim() == 3 and len(latent) == 1:
         latent = latent[0]
-    if latent.dim() != 2 or len(latent) not in STYLES or latent.shape[1] != STYLE_DIM:
-        raise ValueError(f"its latent is {list(latent.shape)}; it must be [18, 512] ([16, 512], [14, 512])")
     label, picture = content.get("label"), content.get("img_path")
     if isinstance(label, torch.Tensor) and label.numel() == 1:
         label = label.item()
     return (
-        latent.numpy(),
+        _checked(latent.numpy()),
         label if isinstance(label, int) else None,
         picture if isinstance(picture, str) else "",
     )
+
+
+def _checked(code: np.ndarray) -> np.ndarray:
+    if code.ndim != 2 or len(code) not in STYLES or code.shape[1] != STYLE_DIM:
+        raise ValueError(f"its latent is {list(code.shape)}; it must be [18, 512] ([16, 512], [14, 512])")
+    return code
 
 
 def _hash(code: np.ndarray, picture: str) -> str:

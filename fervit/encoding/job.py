@@ -30,7 +30,8 @@ from fervit.encoding.stages import EncoderActor, decode_block, write_block
 from fervit.errors import JobError, UserError
 from fervit.files import first_line
 from fervit.latents.parts import drop_duplicates
-from fervit.progress import Progress, Say
+from fervit.progress import Progress, Say, silent
+from fervit.side_channels import SideChannel, ascii_tag
 from fervit.storage import absolute, cannot_write, is_uri
 
 START_S = 600
@@ -101,7 +102,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
             continues from there.
     """
     started = time.monotonic()
-    meter = _Meter(plan.latent_out) if len(plan) else None
+    metrics = SideChannel("metrics", say or silent)
+    meter = metrics(_Meter, plan.latent_out) if len(plan) else None
     progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import", say=say)
     failures, in_float32 = FaceList(plan.folders, plan.failures), FaceList(plan.folders, None, FLOAT32_FILE)
     hosts: Counter[str] = Counter()
@@ -113,7 +115,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
             hosts[rows[0]["host"]] += len(rows) - failed
             progress.add(len(rows) - failed, failed=failed)
             if meter is not None:
-                meter.add(len(rows) - failed, failed)
+                metrics(meter.add, len(rows) - failed, failed)
         failures.write()
         in_float32.write()
         for folder in plan.folders.values():
@@ -140,12 +142,11 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
             in_float32.write()  # these faces have their codes and will not be encoded again
     if progress.done == 0 and plan.present == 0:
         _refuse_nothing(plan, failures)
-    seconds = time.monotonic() - started
     return EncodeSummary(
         done=progress.done,
         failed=progress.failed,
         in_float32=in_float32.added,
-        seconds=seconds,
+        seconds=time.monotonic() - started,
         hosts=dict(hosts),
     )
 
@@ -174,7 +175,7 @@ class _Meter:
         self._done = Counter("fervit_images_encoded", "Images encoded", ("folder",))
         self._failed = Counter("fervit_images_failed", "Images that could not be encoded", ("folder",))
         for counter in (self._done, self._failed):
-            counter.set_default_tags({"folder": folder})
+            counter.set_default_tags({"folder": ascii_tag(folder)})
 
     def add(self, done: int, failed: int) -> None:
         for counter, n in ((self._done, done), (self._failed, failed)):

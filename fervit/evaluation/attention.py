@@ -38,6 +38,10 @@ class AttentionMaps:
     Row i holds what token i attends to. Token 0 is the class token.
     """
 
+    similarity: np.ndarray
+    """The cosine similarity, -1..1, between the tokens of the styles after the last layer, float32 [n, seq_len,
+    seq_len]; the diagonal is 1. The guide's scripts draw it as their lower map."""
+
     @property
     def peaks(self) -> np.ndarray:
         """The share of each face's strongest style, in multiples of an even share, float32 [n]."""
@@ -48,11 +52,11 @@ class AttentionMaps:
 def attend(model: LatentViT, codes: np.ndarray, batch_size: int = 32) -> AttentionMaps:
     """Runs a model in eval mode, on its device, on codes [n, seq_len, latent_dim] and records its attention."""
     parts = [_attend(model, codes[start : start + batch_size]) for start in range(0, len(codes), batch_size)]
-    rollout, cosine, between = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return AttentionMaps(rollout=rollout, cosine=cosine, between=between)
+    rollout, cosine, between, similarity = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return AttentionMaps(rollout=rollout, cosine=cosine, between=between, similarity=similarity)
 
 
-def _attend(model: LatentViT, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _attend(model: LatentViT, codes: np.ndarray) -> tuple[np.ndarray, ...]:
     outputs: list[Tensor] = []
     hook = model.transformer["layers"].register_forward_hook(lambda _, __, output: outputs.append(output.float()))
     try:
@@ -72,4 +76,6 @@ def _attend(model: LatentViT, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray
         read, reaches = tokens[:, 1:].mean(dim=1), flow[:, 1:].mean(dim=1)
     rollout = reaches[:, 1:] / reaches[:, 1:].sum(dim=1, keepdim=True)
     cosine = torch.cosine_similarity(read[:, None], tokens[:, 1:], dim=2)
-    return rollout.numpy(), cosine.numpy(), heads_averaged.mean(dim=0).numpy()
+    directions = torch.nn.functional.normalize(tokens[:, 1:], dim=2)
+    similarity = directions @ directions.transpose(1, 2)
+    return rollout.numpy(), cosine.numpy(), heads_averaged.mean(dim=0).numpy(), similarity.numpy()

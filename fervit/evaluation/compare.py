@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
+from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
 from fervit.errors import UserError
 from fervit.evaluation.comparison import Compared, Contender, Standing
 from fervit.evaluation.confidence_set import confidence_set
@@ -17,10 +19,23 @@ from fervit.evaluation.evaluate import RESULTS_FILE, evaluations_in, predictions
 from fervit.evaluation.intervals import CONFIDENCE, intervals_of
 from fervit.evaluation.predictions import FILE, Predictions
 from fervit.evaluation.statistics import confusion
+from fervit.files import JsonObject
 from fervit.latents import LatentSet
 from fervit.latents.looks import Seen, others_in_words, record_look
 from fervit.storage import name_of
 from fervit.training.metrics import f1_macro_of_counts, metrics_of_counts
+
+
+def runs_in(path: Path) -> list[Path]:
+    """The runs that a path stands for: itself, or the runs below it, as earlier scripts write into <name>/<time>/."""
+    if not path.is_dir() or (path / "checkpoints").is_dir() or (path / RESULTS_FILE).is_file():
+        return [path]
+    try:
+        checkpoint_in(path)
+    except UserError:
+        below = [inner for inner in sorted(path.iterdir()) if (inner / "checkpoints" / BEST_MODEL).is_file()]
+        return below or [path]
+    return [path]
 
 
 def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int = 32) -> Contender:
@@ -38,21 +53,23 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
         raise UserError(f"{path}: there is no such run; give folders of experiments/, checkpoints, or evaluations")
     name = _name_of(path.absolute())
     earlier = _earlier_predictions(path) if latents is None else []
+    results = _earlier_results(path) if latents is None and not earlier else None
     try:
         weights: Path | None = checkpoint_in(path)
     except UserError:
-        if not earlier:
+        if not earlier and results is None:
             raise
         weights = None
     if weights is None:
-        return Contender(name=name, validation={}, predictions=earlier[0])
+        predictions = earlier[0] if earlier else None
+        return Contender(name=name, validation={}, predictions=predictions, results=results)
     checkpoint = load_checkpoint(weights)
     # Others are predictions of a model that was there before, or of an earlier choice.
     found = next((one for one in earlier if one.checkpoint == checkpoint.fingerprint), None)
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
     seen = latents is not None and latents.fingerprint in checkpoint.data.values()
-    return Contender(name=name, validation=checkpoint.metrics, predictions=found, seen=seen)
+    return Contender(name=name, validation=checkpoint.metrics, predictions=found, results=results, seen=seen)
 
 
 def record_comparison(contenders: Sequence[Contender], latents: LatentSet, aside: Path) -> list[str]:
@@ -154,7 +171,15 @@ def _score(contender: Contender) -> float:
 def _row(contender: Contender, standing: Standing) -> Compared:
     validation = contender.validation.get("f1_macro")
     if contender.predictions is None:
-        return Compared(name=contender.name, validation_f1_macro=validation)
+        results = contender.results or {}
+        return Compared(
+            name=contender.name,
+            validation_f1_macro=validation,
+            n=int(results.get("n", 0)),
+            accuracy=results.get("accuracy"),
+            f1_macro=results.get("f1_macro"),
+            standing="other rows" if results else standing,
+        )
     counts = confusion(contender.predictions.labels, contender.predictions.predicted)
     metrics, intervals = metrics_of_counts(counts), intervals_of(counts)
     (low, high), (f1_low, f1_high) = intervals["accuracy"], intervals["f1_macro"]
@@ -174,9 +199,25 @@ def _row(contender: Contender, standing: Standing) -> Compared:
 def _name_of(path: Path) -> str:
     """The name of a model: the run's name rather than generic names such as best_model.pt, best or evaluation."""
     if path.parent.name in ("checkpoints", "best"):
-        return path.parents[1].name
+        return _name_of(path.parents[1])
+    if re.fullmatch(r"\d{4}-?\d\d-?\d\d[_T-]?[\d-]*", path.name):  # a time, as in <name>/<time>/ of earlier scripts
+        return f"{path.parent.name}/{path.name}"
     generic = path.is_file() or path.name.startswith(("best", "evaluation", "eval_results"))
     return f"{path.parent.name}/{path.name}" if generic else path.name
+
+
+def _earlier_results(path: Path) -> JsonObject | None:
+    """The metrics of an evaluation that an earlier script wrote into a folder, without predictions to compare."""
+    for folder in (path, *(path / name for name in ("eval_results", "evaluation"))):
+        try:
+            content = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        metrics = content.get("metrics", content) if isinstance(content, dict) else {}
+        if isinstance(metrics, dict) and all(isinstance(metrics.get(k), int | float) for k in ("accuracy", "f1_macro")):
+            n = content.get("test_dataset_size", content.get("n", 0))
+            return {"accuracy": metrics["accuracy"], "f1_macro": metrics["f1_macro"], "n": n}
+    return None
 
 
 def _earlier_predictions(path: Path) -> list[Predictions]:

@@ -20,6 +20,8 @@ class Contender:
     """The metrics of the model's epoch on its validation split; empty if they are not known."""
     predictions: Predictions | None
     """Its predictions for a split; None if it was not evaluated."""
+    results: JsonObject | None = None
+    """Without predictions, `n`, `accuracy` and `f1_macro` of an evaluation by an earlier script; None for none."""
     seen: bool = False
     """Whether it was evaluated just now on rows that trained or chose it."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
 from fervit.model import LatentViT
 from fervit.plotting import draw_confusion_matrix
+from fervit.side_channels import SideChannel
 from fervit.storage import absolute
 
 RESULTS_FILE = "evaluation_results.json"
@@ -53,6 +55,8 @@ class Evaluation:
     """The content of evaluation_results.json."""
     output_dir: Path
     """The folder that the files were written into."""
+    remarks: tuple[str, ...] = ()
+    """The pictures that could not be drawn, and why."""
 
     def __repr__(self) -> str:
         brief = ", ".join(f"{name} {self.metrics[name]:.3f}" for name in ("accuracy", "f1_macro"))
@@ -115,6 +119,7 @@ def evaluate(
     validation_sha256: Collection[str] | None = None,
     others: int | None = None,
     faces: FaceFinder | None = None,
+    checkpoint_path: str | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
 
@@ -130,40 +135,64 @@ def evaluate(
         validation_sha256: the same of the pictures that chose it.
         others: the number of earlier looks at the split by others (`fervit.latents.looks`); None for no look.
         faces: finds the pictures of the rows; None if they are not at hand.
+        checkpoint_path: the path of the model, for the results; None if it has none.
 
     Raises:
         UserError: the codes have another shape than the model's, or come from another encoder.
     """
     predictions = predictions_of(checkpoint, latents, split, batch_size)
     labels, predicted = predictions.labels, predictions.predicted
-    metrics, counts = describe(labels, predicted), confusion(labels, predicted)
-    intervals, calibration = intervals_of(counts), calibrate(labels, predictions.probabilities)
-    by_chance = ece_if_calibrated(predictions.probabilities)
     seen = next((name for name, known in checkpoint.data.items() if known == predictions.latents), None)
-    title = _title(split, metrics, seen, latents)
     predictions.write(output_dir / PREDICTIONS_FILE)
-    draw_confusion_matrix(counts, title, output_dir / CONFUSION_FILE)
-    figures.draw_class_metrics(metrics["classification_report"], intervals, title, output_dir / CLASSES_FILE)
-    figures.draw_confidence(predictions, calibration, by_chance, title, output_dir / CONFIDENCE_FILE)
     model = checkpoint.model().to(device_at_hand())
-    _draw_samples(model, latents, predictions, samples, faces, output_dir)
     results: EvaluationResults = {
         "split": split,
         "seen": seen,
-        **metrics,
-        "ece": calibration.ece,
-        "ece_if_calibrated": by_chance,
-        "intervals_95": intervals,
+        **describe(labels, predicted),
+        "ece": calibrate(labels, predictions.probabilities).ece,
+        "ece_if_calibrated": ece_if_calibrated(predictions.probabilities),
+        "intervals_95": intervals_of(confusion(labels, predicted)),
         "copies_of_training": _copies(latents, predicted, training_sha256),
         "copies_of_validation": _copies(latents, predicted, validation_sha256),
         "looks_of_others": others,
-        "attention": _mean_attention(model, latents, batch_size, split, output_dir),
+        "attention": _mean_attention(model, latents, batch_size),
         "checkpoint": _evaluated_checkpoint(checkpoint, predictions),
+        "checkpoint_path": checkpoint_path,
+        "model_config": {**checkpoint.config.model(), "num_classes": NUM_EMOTIONS},
+        "test_dataset_size": len(latents),
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
         "encoder": latents.encoder.to_json(),
     }
+    drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
+    remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
     write_json(output_dir / RESULTS_FILE, results)
-    return Evaluation(split=split, metrics=results, output_dir=output_dir)
+    return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
+
+
+def _draw_pictures(
+    results: EvaluationResults,
+    latents: LatentSet,
+    predictions: Predictions,
+    draw_samples: Callable[[Path], None],
+    output_dir: Path,
+) -> tuple[str, ...]:
+    """Draws all pictures, and returns a line for each that cannot be drawn, which takes nothing from the results."""
+    remarks: list[str] = []
+    title = _title(results["split"], results, results["seen"], latents)
+    calibration = calibrate(predictions.labels, predictions.probabilities)
+    counts, intervals = np.array(results["confusion_matrix"]), results["intervals_95"]
+    report, attention = results["classification_report"], results["attention"]
+    by_chance = results["ece_if_calibrated"]
+    pictures: dict[str, Callable[[Path], object]] = {
+        CONFUSION_FILE: lambda path: draw_confusion_matrix(counts, title, path),
+        CLASSES_FILE: lambda path: figures.draw_class_metrics(report, intervals, title, path),
+        CONFIDENCE_FILE: lambda path: figures.draw_confidence(predictions, calibration, by_chance, title, path),
+        MEAN_ATTENTION_FILE: lambda path: _draw_mean_attention(attention, results["split"], path),
+        SAMPLE_FILE.format("*"): lambda path: draw_samples(path.parent),
+    }
+    for name, draw in pictures.items():
+        SideChannel(name, remarks.append)(draw, output_dir / name)
+    return tuple(remarks)
 
 
 def _title(split: str, metrics: Scores, seen: str | None, latents: LatentSet) -> str:
@@ -214,10 +243,8 @@ def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str]
     return {"n": int(copy.sum()), "without_copies": without}
 
 
-def _mean_attention(
-    model: LatentViT, latents: LatentSet, batch_size: int, split: str, output_dir: Path
-) -> MeanAttention:
-    """Draws and returns the mean attention rollout of each class."""
+def _mean_attention(model: LatentViT, latents: LatentSet, batch_size: int) -> MeanAttention:
+    """Returns the mean attention rollout of each class."""
     classes, peaks = {}, []
     for label, emotion in enumerate(EMOTIONS):
         rows = np.flatnonzero(latents.labels == label)
@@ -227,13 +254,15 @@ def _mean_attention(
             classes[emotion] = maps.rollout.mean(axis=0)
             peaks.append(maps.peaks)
     peak = float(np.concatenate(peaks).mean())
-    flat = peak < FLAT
-    title = f"{split}: share of each W+ layer, attention rollout, mean of each class, percent"
-    if flat:
-        title += f"\n{FLAT_REMARK}"
     shares = {emotion: [round(float(share), 6) for share in rollout] for emotion, rollout in classes.items()}
-    figures.draw_mean_attention(shares, title, output_dir / MEAN_ATTENTION_FILE)
-    return {"flat": flat, "peak": round(peak, 4), "rollout": shares}
+    return {"flat": peak < FLAT, "peak": round(peak, 4), "rollout": shares}
+
+
+def _draw_mean_attention(attention: MeanAttention, split: str, path: Path) -> None:
+    title = f"{split}: share of each W+ layer, attention rollout, mean of each class, percent"
+    if attention["flat"]:
+        title += f"\n{FLAT_REMARK}"
+    figures.draw_mean_attention(attention["rollout"], title, path)
 
 
 def _draw_samples(
@@ -259,9 +288,10 @@ def _draw_samples(
             maps.rollout[i],
             maps.cosine[i],
             maps.between[i],
+            maps.similarity[i],
             f"{latents.image_ids[row]}: truth {EMOTIONS[latents.labels[row]]}, predicted "
             f"{EMOTIONS[probabilities.argmax()]}, confidence {probabilities.max():.2f}",
-            output_dir / SAMPLE_FILE.format(i + 1),
+            output_dir / SAMPLE_FILE.format(i),
             pictures[i],
             FLAT_REMARK if maps.peaks[i] < FLAT else "",
         )

@@ -97,6 +97,7 @@ def draw_attention(
     rollout: np.ndarray,
     cosine: np.ndarray,
     between: np.ndarray,
+    similarity: np.ndarray,
     title: str,
     path: Path,
     face: np.ndarray | None = None,
@@ -108,6 +109,7 @@ def draw_attention(
         rollout: the share of each style [seq_len], a row of `AttentionMaps.rollout`.
         cosine: the similarity of each style [seq_len], a row of `AttentionMaps.cosine`.
         between: the attention between tokens [1 + seq_len, 1 + seq_len].
+        similarity: the cosine similarity between the styles' tokens [seq_len, seq_len].
         title: the title of the picture: truth, prediction, confidence.
         path: the path of the PNG.
         face: the picture of the face, uint8 [h, w, 3]; None if it cannot be found.
@@ -115,27 +117,34 @@ def draw_attention(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12 if face is not None else 9, 8.6), layout="constrained")
-    columns = 2 if face is not None else 1
-    grid = figure.add_gridspec(3, columns, height_ratios=(1, 1, 3), width_ratios=(1.4, 3)[-columns:])
-    column = columns - 1
+    figure = Figure(figsize=(15 if face is not None else 12, 8.6), layout="constrained")
+    columns = 3 if face is not None else 2
+    grid = figure.add_gridspec(3, columns, height_ratios=(1, 1, 3), width_ratios=(1.6, 2, 2)[-columns:])
+    column = columns - 2
     if face is not None:
         picture = figure.add_subplot(grid[:, 0])
         picture.imshow(face)
         picture.axis("off")
-    _bars(figure.add_subplot(grid[0, column]), rollout, "share by attention rollout", ROLLOUT)
-    _bars(figure.add_subplot(grid[1, column]), cosine, "cosine similarity", COSINE)
-    heat = figure.add_subplot(grid[2, column])
-    image = heat.imshow(between, cmap="viridis", aspect="auto", vmin=0)
+    _bars(figure.add_subplot(grid[0, column:]), rollout, "share by attention rollout", ROLLOUT)
+    _bars(figure.add_subplot(grid[1, column:]), cosine, "cosine similarity", COSINE)
     names = ["CLS", *map(str, range(1, len(rollout) + 1))]
-    heat.set_xticks(range(len(names)), names, fontsize=8)
-    heat.set_yticks(range(len(names)), names, fontsize=8)
+    heat = figure.add_subplot(grid[2, column])
+    _heat_map(heat, between, names, "attention between tokens, mean of layers and heads", low=0.0)
     heat.set_xlabel("attended token (W+ layer)")
     heat.set_ylabel("token")
-    heat.set_title("attention between tokens, mean of layers and heads", fontsize=10)
-    figure.colorbar(image, ax=heat, shrink=0.8)
+    heat = figure.add_subplot(grid[2, column + 1])
+    _heat_map(heat, similarity, names[1:], "cosine similarity between the W+ layers' tokens", low=None)
     figure.suptitle(plain(f"{title}\n{remark}" if remark else title))
     save(figure, path)
+
+
+def _heat_map(axes: Axes, values: np.ndarray, names: Sequence[str], title: str, *, low: float | None) -> None:
+    """Draws values between tokens [n, n] with a scale."""
+    image = axes.imshow(values, cmap="viridis", aspect="auto", vmin=low)
+    axes.set_xticks(range(len(names)), names, fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_title(title, fontsize=10)
+    axes.figure.colorbar(image, ax=axes, shrink=0.8)
 
 
 def draw_mean_attention(rollouts: Mapping[str, Sequence[float]], title: str, path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.emotions import EMOTIONS
+from fervit.encoders.fingerprint import UNKNOWN
 from fervit.encoders.registry import Encoder, load_encoder
 from fervit.encoders.runner import EncoderRunner
 from fervit.errors import JobError, UserError
@@ -67,6 +68,7 @@ def load(
     encoder_model: str | Path | None = None,
     encoder_type: str | None = None,
     face_detector: str | Path | None = None,
+    heads: int | None = None,
 ) -> TrainedModel:
     """Loads a trained LatentViT in eval mode, ready to be called.
 
@@ -75,6 +77,7 @@ def load(
         encoder_model: the checkpoint of the encoder, which predicting from pictures takes.
         encoder_type: "psp", "e4e" or "demo"; None for the encoder that the model names.
         face_detector: the ONNX file of YuNet, with which faces are found and aligned in pictures that are not aligned.
+        heads: the number of attention heads of another script's model whose file does not name it.
 
     Raises:
         UserError: a file is missing or is not what it should be, or the model was trained on codes of another encoder.
@@ -83,7 +86,7 @@ def load(
         model = fervit.load("experiments/demo_20260102_030405/best")
         logits = model(codes)  # [n, 18, 512] -> [n, 7]
     """
-    checkpoint = load_checkpoint(Path(path))
+    checkpoint = load_checkpoint(Path(path), heads=heads)
     detector = FaceDetector(face_detector) if face_detector is not None else None
     encoder = None
     if encoder_model is not None or encoder_type is not None:
@@ -106,6 +109,13 @@ def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encod
         UserError: the file is not a checkpoint of that encoder, or the model was trained on codes of another encoder.
     """
     trained_on = checkpoint.encoder
+    if trained_on is not None and trained_on.encoder == UNKNOWN:
+        if encoder_type is None:
+            raise UserError(
+                "--encoder_type: is needed, since the model was trained on imported codes whose encoder is not "
+                "named; give psp or e4e, whichever made them, and its --encoder_model"
+            )
+        trained_on = None  # the user names it now; the shape of the codes is checked below
     kind = encoder_type or (trained_on.encoder if trained_on else "psp")
     if trained_on and kind != trained_on.encoder:
         raise UserError(f"--encoder_type {kind}: the model was trained on codes of {trained_on}; give that encoder")
@@ -150,7 +160,7 @@ class TrainedModel(torch.nn.Module):
         self._detector = detector
         self._runner = _FittingRunner(encoder) if encoder is not None else None
         self._size = encoder.fingerprint.input_size if encoder is not None else 0
-        self.eval()
+        self.eval().requires_grad_(False)  # so that logits turn into arrays; gradients of the codes still flow
 
     def forward(self, codes_nld: Tensor | np.ndarray) -> Tensor:
         """W+ codes [n, seq_len, latent_dim] of any float type -> logits [n, 7]."""

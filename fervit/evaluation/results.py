@@ -98,6 +98,12 @@ class EvaluationResults(DetailedScores):
     split that the model has not seen. Earlier versions have not written it."""
     attention: MeanAttention
     checkpoint: EvaluatedCheckpoint
+    checkpoint_path: str | None
+    """The file of the model, under the name that the guide's scripts give it; None if it had none."""
+    model_config: JsonObject
+    """The hyperparameters of the model, as the guide's scripts name the key."""
+    test_dataset_size: int
+    """The number of rows, as the guide's scripts name it."""
     latents: EvaluatedLatents
     encoder: JsonObject
     """The fingerprint of the encoder (`EncoderFingerprint.to_json`)."""

@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 
 from fervit.emotions import EMOTIONS, SPLITS, without_faces
 from fervit.errors import UserError
+from fervit.images.passed_over import PassedOver
 from fervit.images.pictures import read_picture
 
 SourceKind = Literal["file", "kaggle", "pt"]
@@ -51,6 +52,12 @@ class FaceIndex:
     """The file system that the sources are on."""
     one_split: bool = False
     """Whether the root is one split (a folder of class folders) rather than a folder of splits."""
+    passed_over: tuple[PassedOver, ...] = ()
+    """The files below the root, or the rows, that are no faces."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know of how names were understood."""
+    left_out: int = 0
+    """The number of faces that `limited` has left out."""
 
     def splits(self) -> list[str]:
         """The splits that have faces: train, val, test, then others."""
@@ -95,7 +102,7 @@ class FaceIndex:
             )
         kept = _shares(np.array([len(rows) for rows in groups]), limit)
         rows = np.sort(np.concatenate([group[:n] for group, n in zip(groups, kept, strict=True)]))
-        return self.with_table(self.table.take(rows))
+        return replace(self, table=self.table.take(rows), left_out=len(self.table) - len(rows))
 
     def with_table(self, table: pa.Table) -> FaceIndex:
         """The index of the same data root with other rows."""

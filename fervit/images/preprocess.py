@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from queue import SimpleQueue
 
 from PIL import Image
 
-from fervit.emotions import EMOTIONS
+from fervit.emotions import EMOTIONS, emotion_of, split_of
 from fervit.files import whole_file, write_text
+from fervit.hardware import usable_cpus
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.face_index import FaceIndex
@@ -54,7 +54,7 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
     Raises:
         UserError: the file of the detector is missing or does not hold YuNet.
     """
-    threads = os.cpu_count() or 1
+    threads = usable_cpus()
     detectors: SimpleQueue[FaceDetector] = SimpleQueue()
     for _ in range(threads):
         detectors.put(FaceDetector(detector_model))
@@ -76,7 +76,8 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
             Image.fromarray(aligned.pixels).save(aside, "PNG")
         return aligned.faces, ""
 
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         for batch in index.table.to_batches(max_chunksize=AT_ONCE):
             tasks = [(row, output_dir / names[row["image_id"], row["split"]]) for row in batch.to_pylist()]
             missing = [(row, path) for row, path in tasks if not path.is_file()]
@@ -87,13 +88,23 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
                 progress.add(int(not error), failed=int(bool(error)))
                 if error:
                     errors[row["split"]].append({"image_id": row["image_id"], "error": error})
-    progress.close()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted: {progress.done} faces were written and stay; the same command goes on from there"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+        progress.close()
+    _write_errors(errors, output_dir)
+    return Preprocessed(done=progress.done, present=present, failed=progress.failed, several=several)
+
+
+def _write_errors(errors: dict[str, list[dict[str, str]]], output_dir: Path) -> None:
     for split, lines in errors.items():
         path = output_dir / split / ERRORS_FILE
         path.unlink(missing_ok=True)
         if lines:
             write_text(path, text_of(lines))
-    return Preprocessed(done=progress.done, present=present, failed=progress.failed, several=several)
 
 
 def _names(index: FaceIndex) -> dict[tuple[str, str], str]:
@@ -105,8 +116,8 @@ def _names(index: FaceIndex) -> dict[tuple[str, str], str]:
     rows: list[tuple[tuple[str, str], str, str]] = []
     for image_id, split, label in zip(*columns, strict=True):
         parts = PurePosixPath(image_id).parts
-        parts = parts[1:] if parts[0] == split else parts
-        parts = parts[1:] if len(parts) > 1 and parts[0].lower() == EMOTIONS[label] else parts
+        parts = parts[1:] if len(parts) > 1 and split in (parts[0], split_of(parts[0])) else parts
+        parts = parts[1:] if len(parts) > 1 and emotion_of(parts[0]) == EMOTIONS[label] else parts
         whole = PurePosixPath(split, EMOTIONS[label], *parts)
         without = whole.with_suffix("") if whole.suffix.lower() in SUFFIXES else whole
         rows.append(((image_id, split), str(without), str(whole)))

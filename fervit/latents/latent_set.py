@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.emotions import NUM_EMOTIONS, without_faces
+from fervit.emotions import NUM_EMOTIONS, SPLITS, without_faces
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.latents.parts import read_split
+from fervit.storage import is_uri
 
 COLUMNS = ["image_id", "label", "sha256", "latent"]
 
@@ -51,10 +53,7 @@ class LatentSet:
         path = str(path)
         encoder, whole = read_split(path, COLUMNS)
         if encoder is None:
-            raise UserError(
-                f"{path}: no latents here; make them with `python launch/encode.py --data_root FACES --latent_out "
-                f"{path.rstrip('/').rpartition('/')[0] or 'latents'}`, or run `make demo` for the built-in faces"
-            )
+            raise UserError(f"{path}: no latents here; {_way_to_latents(path)}")
         if len(whole) == 0:
             raise UserError(f"{path}: the Parquet files here have no rows; a split needs at least one face")
         for name in COLUMNS:
@@ -106,6 +105,32 @@ class LatentSet:
                 f"{self.path}: has no face of {', '.join(missing)}; training and validation need all seven emotions: "
                 "encode more faces"
             )
+
+
+def _way_to_latents(path: str) -> str:
+    """What to do where a split's latents were looked for in vain, by what lies there and beside it."""
+    parent = path.rstrip("/").rpartition("/")[0]
+    if not is_uri(path):
+        folder = Path(path)
+        old = next(folder.rglob("*.pt"), None) if folder.is_dir() else None
+        if old is not None:
+            return (
+                f"it holds .pt files of earlier scripts ({old.name}): import them with `python launch/encode.py "
+                f"--from_pt {folder} --latent_out NEW`, then give NEW"
+            )
+        below = [split for split in SPLITS if any(folder.glob(f"{split}/*.parquet"))]
+        if below:
+            return f"the splits are below: give {path.rstrip('/')}/{below[0]}"
+        beside = [split for split in SPLITS if any(folder.absolute().parent.glob(f"{split}/*.parquet"))]
+        if beside and folder.absolute().name in SPLITS:
+            return (
+                f"beside it are {' and '.join(beside)} only: the encoded data had no split {folder.name}. Move "
+                f"a part of its pictures into a folder {folder.name}/ (copies of a face on one side), then encode again"
+            )
+    return (
+        f"make them with `python launch/encode.py --data_root FACES --latent_out {parent or 'latents'}`, or run `make "
+        "demo` for the built-in faces"
+    )
 
 
 def read_sha256(path: str, *, required: bool = True) -> list[str] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
+from fervit.hardware import usable_cpus
 from fervit.latents.schema import encoder_of
 from fervit.storage import child_of, locate, naming, write_whole
 
@@ -172,6 +172,6 @@ def _one_encoder(paths: list[str], encoders: list[EncoderFingerprint]) -> Encode
 
 
 def _in_threads(filesystem: pafs.FileSystem, function: Callable[[_In], _Out], items: list[_In]) -> list[_Out]:
-    threads = os.cpu_count() if isinstance(filesystem, pafs.LocalFileSystem) else REMOTE_THREADS
+    threads = usable_cpus() if isinstance(filesystem, pafs.LocalFileSystem) else REMOTE_THREADS
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, items))

@@ -21,7 +21,10 @@ from fervit.search.outcome.sealed import SealedLook
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
 
-GUIDE = "54.5 % accuracy on FER2013's test split with pSp codes, one seed, as published with the guide"
+GUIDE = (
+    "55.48 % accuracy and 54.75 % macro-F1 on FER2013's test split (7,178 faces) with pSp codes, one seed: the "
+    "checkpoint that the guide names"
+)
 
 
 def answer(results: Results) -> Section:

@@ -45,14 +45,22 @@ def _keep_writing(folder: Path, pause_s: float, done: threading.Event) -> None:
     writer = Writer(folder)
     try:
         while not done.wait(pause):
-            now = changes.stat().st_size if changes.is_file() else 0
+            now = _size(changes)
             if now == size:
                 continue
             size, started = now, time.monotonic()
-            writer.write(done)
+            with suppress(OSError, subprocess.SubprocessError):  # such as no memory for a process
+                writer.write(done)
             pause = max(pause_s, SHARE * (time.monotonic() - started))
     finally:
         writer.close()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 class Writer:

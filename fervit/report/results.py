@@ -14,6 +14,7 @@ from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.files import JsonObject, is_locked
+from fervit.report.earlier_scripts import trial_of
 from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
@@ -149,12 +150,14 @@ def read_results(
     files = SweepFolder(folder)
     if files.space.is_file() or files.journal.is_file():
         results = _sweep(folder, running, reading or SweepReading(files.journal))
-    elif (folder / "config.json").is_file() and not (folder / RESULTS_FILE).is_file():
+    elif _is_run(folder):
         results = _run(folder, running)
     elif (folder / RESULTS_FILE).is_file():
         results = Results(folder=folder, kind="evaluation")
         _take_evaluation(results, folder, required=True)
         return results
+    elif (folder / "checkpoints" / BEST_MODEL).is_file():
+        results = _earlier_run(folder)
     else:
         raise UserError(
             f"{folder}: holds no results (no {files.space.name} of a sweep, config.json of a run, or {RESULTS_FILE}); "
@@ -253,6 +256,37 @@ def _run(folder: Path, running: bool | None) -> Results:
         chosen=trial if rows else None,
         environment={**_json(run.environment), "training": record.training.to_json()},
         model=record.training.model(),
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run of train.py. A config.json beside a model may be one of an earlier script."""
+    if not (folder / "config.json").is_file() or (folder / RESULTS_FILE).is_file():
+        return False
+    if not (folder / "checkpoints" / BEST_MODEL).is_file():
+        return True
+    try:
+        return "recipe" in _json(folder / "config.json")
+    except UserError:
+        return True
+
+
+def _earlier_run(folder: Path) -> Results:
+    """Reads a run of an earlier LatentViT script."""
+    checkpoint = load_checkpoint(folder / "checkpoints" / BEST_MODEL)
+    trial = trial_of(folder, checkpoint)
+    return Results(
+        folder=folder,
+        kind="run",
+        state="finished",
+        records=[trial],
+        chosen=trial,
+        environment={"training": checkpoint.config.to_json()},
+        model=checkpoint.config.model(),
+        remarks=[
+            "A run of an earlier LatentViT script. Its curves are those of TensorBoard's logs; hyperparameters of the "
+            "training that its checkpoint does not name are shown with fervit's defaults."
+        ],
     )
 
 

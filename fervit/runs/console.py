@@ -158,6 +158,8 @@ class Follower:
         elif kind == "leaving":
             self._saved, self._last, self._leaving = event["epoch"], time.time(), True
             self.say(f"a machine of the training is about to be taken away; {self._progress()}")
+        elif kind == "remark":
+            self.say(event["text"])
         elif kind == "end":
             self._state = event["state"]
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
 from fervit.files import JsonObject
+from fervit.hardware import usable_cpus
 from fervit.latents import LatentSet
 from fervit.storage import absolute
 
@@ -24,6 +25,7 @@ def describe() -> JsonObject:
         "packages": {name: _version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
+        "usable_cpus": usable_cpus(),
         "processor": _processor(),
         "git": _git(),
         "command": sys.argv,

@@ -180,18 +180,33 @@ def run_name(config: TrainConfig) -> str:
     return f"latent_vit_d{config.depth}_h{config.heads}_lr{config.lr:g}_bs{config.batch_size}_ep{config.epochs}"
 
 
-def new_folder(name: str, root: Path = Path("experiments")) -> Path:
+EXPERIMENTS = Path("experiments")
+"""The folder of all results, below the working directory."""
+
+
+def new_folder(name: str, root: Path = EXPERIMENTS) -> Path:
     """Creates a folder `<name>_<time>`, and returns its absolute path.
 
     Args:
-        name: the first part of the folder's name.
+        name: the first part of the folder's name; "" for the time alone.
         root: the folder in which it is created.
 
     Raises:
+        UserError: the root cannot be written to.
         JobError: there are too many folders of this name already.
     """
+    try:
+        return _new_folder(name, root)
+    except OSError as error:
+        raise UserError(
+            f"{root.absolute()}: results cannot be written there ({error.strerror or error}); give --output_dir, or "
+            "start the command in a folder that can be written to"
+        ) from None
+
+
+def _new_folder(name: str, root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
-    name = f"{name}_{datetime.now():%Y%m%d_%H%M%S}"
+    name = f"{name}_{datetime.now():%Y%m%d_%H%M%S}".lstrip("_")
     for suffix in ("", *(f"_{i}" for i in range(2, 100))):  # another run may start within the same second
         folder = root / f"{name}{suffix}"
         try:

@@ -31,7 +31,11 @@ from fervit.training.config import TrainConfig
 
 MAX_FAILURES = 3
 """How many times a run continues by itself after its process died."""
-COMMAND = "import sys; sys.path[:] = {path!r}; from fervit.runs.process import serve; serve(looks={looks})"
+COMMAND = (
+    "import signal as s, sys; [s.signal(number, s.SIG_IGN) for number in (s.SIGHUP, s.SIGINT, s.SIGTERM, s.SIGUSR1)]; "
+    "sys.path[:] = {path!r}; from fervit.runs.process import serve; serve(looks={looks})"
+)
+"""The process ignores what asks it to end: the command answers, although schedulers send signals to all processes."""
 
 
 class WarmProcess:
@@ -184,7 +188,7 @@ def serve(*, looks: bool = False) -> None:
     entered = time.time()
     threading.Thread(target=_end_with_the_command, daemon=True).start()
     folder: RunFolder = job["folder"]
-    with folder.ray_log.open("a") as log, folder.process_lock.open("w") as lock:
+    with folder.ray_log.open("a", encoding="utf-8") as log, folder.process_lock.open("w") as lock:
         for descriptor in (1, 2):
             os.dup2(log.fileno(), descriptor)
         fcntl.flock(lock, fcntl.LOCK_EX)

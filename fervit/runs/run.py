@@ -16,7 +16,7 @@ from fervit.progress import clock
 from fervit.runs.environment import environment
 from fervit.runs.folder import RunFolder, RunRecord, differences
 from fervit.storage import absolute
-from fervit.training.compatibility import check_splits, fit_to_data
+from fervit.training.compatibility import check_splits, fit_to_data, missing_classes
 from fervit.training.config import TrainConfig
 from fervit.training.metrics import majority_f1_macro
 from fervit.training.recipes import RECIPES
@@ -149,8 +149,10 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     """Returns the lines that are printed before the training starts."""
     watch = f"{cluster.watch} | " if cluster.dashboard else ""
     counts = ", ".join(f"{name} {n}" for name, n in zip(EMOTIONS, run.train.counts, strict=True))
+    lacking = missing_classes(run.train)
     return [
         f"run: {_short(folder.path)}",
+        *([lacking] if lacking else []),
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
         f"watch: {watch}tensorboard --logdir {_short(folder.logs)}",
     ]

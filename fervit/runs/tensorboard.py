@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from fervit.emotions import EMOTIONS
 from fervit.plotting import confusion_figure
 from fervit.training.config import TrainConfig
 from fervit.training.metrics import f1_of_classes
+
+if TYPE_CHECKING:  # its import may fail, which must not keep a training from its work
+    from torch.utils.tensorboard import SummaryWriter
 
 TAGS = {
     "Loss/Train": "train_loss",
@@ -58,6 +59,9 @@ def open_writer(folder: Path, config: TrainConfig, epochs_done: int, metric: str
         epochs_done: the last epoch from which the training continues. Later epochs of an earlier process are hidden.
         metric: the metric by which epochs are compared.
     """
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
     writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
     experiment, start, _ = hparams(config.to_json(), {BEST.format(metric): 0.0})
     for summary in (experiment, start):
@@ -67,6 +71,8 @@ def open_writer(folder: Path, config: TrainConfig, epochs_done: int, metric: str
 
 def log_best(writer: SummaryWriter, config: TrainConfig, value: float, epoch: int, metric: str = "f1_macro") -> None:
     """Writes the best value of the metric, and its epoch, for TensorBoard's table of hyperparameters."""
+    from torch.utils.tensorboard.summary import hparams
+
     tag = BEST.format(metric)
     writer.add_scalar(tag, value, epoch)
     _, _, end = hparams(config.to_json(), {tag: value})

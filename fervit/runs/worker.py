@@ -68,7 +68,7 @@ def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: 
         session = _start(job, train, val)
         hardware = _hardware(session.trainer, job.threads)
         if job.ranks.rank == 0:
-            recorder = Recorder(job.folder, session.trainer)
+            recorder = Recorder(job.folder, session.trainer, lambda text: tell("remark", text=text))
             session.on_epoch = recorder.epoch
             _describe(job.folder, hardware)
         session.trainer.on_first_step = lambda: tell("first step", time=time.time())

@@ -84,23 +84,9 @@ def run_sweep(
         checkpoint = sweep.export(choice)
         # The choice is final here, so the test split may be opened, once.
         verdict = _evaluate(files, splits, choice, sweep.fresh(choice), again=second_look)
-        records = sweep.searched()
-        result = SweepResult(
-            folder=folder,
-            space=space,
-            records=records,
-            chosen=choice.chosen,
-            confirmed=choice.confirmed,
-            ties=choice.ties,
-            left_out=choice.left_out,
-            gain=choice.gain,
-            front=pareto_front(records, space.metric),
-            ended_because=choice.ended_because,
-            confirmation_ended_because=ledger.ended_because("confirm"),
-            verdict=verdict,
-            encoder=splits.train.encoder.to_json(),
-            seconds=ledger.elapsed_seconds(),
-        )
+        for remark in verdict.evaluation.remarks:
+            say(remark)
+        result = sweep.result(choice, verdict, splits)
         write_text(files.best / CARD_FILE, model_card(result, checkpoint))
         ledger.done()
     finally:
@@ -189,6 +175,26 @@ class _Sweep:
                 if record.name not in kept and not record.cut:  # which goes on with a larger budget
                     shutil.rmtree(self.files.trial(record.name).path, ignore_errors=True)
         return choice.checkpoint
+
+    def result(self, choice: _Choice, verdict: Verdict, splits: Splits) -> SweepResult:
+        """Returns the result of the sweep."""
+        records = self.searched()
+        return SweepResult(
+            folder=self.files.path,
+            space=self.space,
+            records=records,
+            chosen=choice.chosen,
+            confirmed=choice.confirmed,
+            ties=choice.ties,
+            left_out=choice.left_out,
+            gain=choice.gain,
+            front=pareto_front(records, self.space.metric),
+            ended_because=choice.ended_because,
+            confirmation_ended_because=self.ledger.ended_because("confirm"),
+            verdict=verdict,
+            encoder=splits.train.encoder.to_json(),
+            seconds=self.ledger.elapsed_seconds(),
+        )
 
     def fresh(self, choice: _Choice) -> list[TrialRecord]:
         """Returns the finished runs of the chosen configuration with fresh seeds."""

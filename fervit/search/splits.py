@@ -10,7 +10,7 @@ from fervit.latents import LatentSet
 from fervit.latents.parts import encoder_in, read_split
 from fervit.search.space.search_space import SearchSpace
 from fervit.storage import child
-from fervit.training.compatibility import fit_to_data
+from fervit.training.compatibility import check_classes, fit_to_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,7 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
         UserError: a split is missing, lacks an emotion, comes from another encoder, or does not fit the space.
     """
     train, val = (LatentSet.read(child(latents, split)) for split in ("train", "val"))
-    for split in (train, val):
-        split.check_classes()
+    check_classes(train, val)
     fit_to_data(space.config(space.example()), train, val)
     test = child(latents, "test")
     encoder = encoder_in(test)

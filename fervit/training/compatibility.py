@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fervit.emotions import NUM_EMOTIONS
+from fervit.emotions import NUM_EMOTIONS, without_faces
 from fervit.errors import UserError
 from fervit.latents import LatentSet
 from fervit.training.config import TrainConfig
@@ -33,14 +33,40 @@ def fit_to_data(config: TrainConfig, train: LatentSet, val: LatentSet) -> TrainC
     return config
 
 
+def check_classes(train: LatentSet, val: LatentSet) -> None:
+    """Checks that both splits have the same emotions, and at least two. Emotions that both lack are never learnt.
+
+    Raises:
+        UserError: a split lacks an emotion that the other has, or there is only one.
+    """
+    for split, other in ((train, val), (val, train)):
+        missing = [name for name in without_faces(split.counts) if name not in without_faces(other.counts)]
+        if missing:
+            raise UserError(
+                f"{split.path}: has no face of {', '.join(missing)}, but {other.path} has; training and validation "
+                "need the same emotions: encode more faces"
+            )
+    if (train.counts > 0).sum() < 2:
+        raise UserError(f"{train.path}: has faces of one emotion only; a model needs two to tell apart")
+
+
+def missing_classes(train: LatentSet) -> str:
+    """A line about the emotions that no training face shows; "" if there are all seven."""
+    missing = without_faces(train.counts)
+    return (
+        f"no face of {', '.join(missing)}: the model cannot learn to see that, and is measured without"
+        if missing
+        else ""
+    )
+
+
 def check_splits(config: TrainConfig, train: LatentSet, val: LatentSet) -> None:
-    """Checks that both splits have all emotions, and that the training rows fill a batch.
+    """Checks that both splits have the same emotions, and that the training rows fill a batch.
 
     Raises:
         UserError: they do not.
     """
-    for split in (train, val):
-        split.check_classes()
+    check_classes(train, val)
     rows = len(choose_rows(train.labels, config.data_fraction, config.seed))
     if config.batch_size > rows:
         share = f" of which data_fraction {config.data_fraction:g} takes {rows:,}" if rows < len(train) else ""

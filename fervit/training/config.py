@@ -45,7 +45,7 @@ class TrainConfig:
     lr: float = _hyper(1e-4, "learning rate of AdamW")
     weight_decay: float = _hyper(1e-2, "weight decay of AdamW")
     scheduler: Literal["plateau", "cosine", "none"] = _hyper(
-        "plateau", "learning rate: halved after 5 epochs without a lower validation loss, cosine to 0, or constant"
+        "plateau", "learning rate: halved after 5 epochs without a higher validation macro-F1, cosine to 0, or constant"
     )
     use_class_weights: bool = _hyper(False, "weight the loss of a class by the inverse of its share")
     epochs: int = _hyper(60, "passes over the training data")

@@ -34,7 +34,7 @@ class LearningRate:
         self.epoch_lr = config.lr
         self._schedule: ReduceLROnPlateau | CosineAnnealingLR | None = None
         if config.scheduler == "plateau":
-            self._schedule = ReduceLROnPlateau(optimizer, patience=PLATEAU_PATIENCE, factor=PLATEAU_FACTOR)
+            self._schedule = ReduceLROnPlateau(optimizer, "max", patience=PLATEAU_PATIENCE, factor=PLATEAU_FACTOR)
         elif config.scheduler == "cosine":
             self._schedule = CosineAnnealingLR(optimizer, T_max=config.epochs)
 
@@ -54,11 +54,17 @@ class LearningRate:
         elif self._warmup:
             self._set(self.epoch_lr)
 
-    def after_epoch(self, val_loss: float) -> None:
-        """Lets the scheduler set the learning rate of the next epoch."""
+    def after_epoch(self, f1_macro: float, val_loss: float | None = None) -> None:
+        """Lets the scheduler set the learning rate of the next epoch.
+
+        Args:
+            f1_macro: the macro-F1 on validation, which `plateau` follows, as in the guide.
+            val_loss: the loss on validation, which a run that followed it when it was saved goes on following.
+        """
         self._set(self.epoch_lr)
         if isinstance(self._schedule, ReduceLROnPlateau):
-            self._schedule.step(val_loss)
+            follows_loss = self._schedule.mode == "min" and val_loss is not None
+            self._schedule.step(val_loss if follows_loss and val_loss is not None else f1_macro)
         elif self._schedule is not None:
             self._schedule.step()
         self._set(float(self._group["lr"]))  # some versions of torch put a number in the place of the tensor

@@ -138,7 +138,8 @@ class Trainer:
         val_loss = self._validation_pass()
         if not math.isfinite(val_loss):
             raise DivergedError(f"the validation loss became {val_loss} in epoch {self.epoch} at lr {lr:g}; {HINT}")
-        self._learning_rate.after_epoch(val_loss)
+        metrics = metrics_of_counts(self.confusion)
+        self._learning_rate.after_epoch(metrics["f1_macro"], val_loss)
         result = EpochResult(
             epoch=self.epoch,
             train_loss=train_loss,
@@ -147,7 +148,7 @@ class Trainer:
             lr=lr,
             seconds=time.perf_counter() - started,
             samples_per_second=len(self._rows) / train_seconds,
-            **metrics_of_counts(self.confusion),
+            **metrics,
         )
         if self.metric.improves(result, self.best):
             self.best = result

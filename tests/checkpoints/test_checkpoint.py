@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -137,3 +138,65 @@ def test_a_checkpoint_of_an_earlier_run_gives_the_same_logits(tmp_path: Path, zi
     with torch.inference_mode():
         torch.testing.assert_close(loaded.model()(codes), earlier(codes), rtol=0, atol=1e-5)
     torch.testing.assert_close(fervit.load(tmp_path / "best_model.pt")(codes), earlier(codes), rtol=0, atol=1e-5)
+
+
+def guide_model(classes: int = 7) -> GuideViT:
+    torch.manual_seed(1)
+    model = GuideViT(TrainConfig(embed_dim=32, depth=1, heads=4, mlp_dim=32)).eval()
+    if classes != 7:
+        model.mlp_head[1] = nn.Linear(32, classes)
+    return model
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model."])
+def test_weights_of_a_wrapped_model_load_in_whichever_order_it_was_wrapped(tmp_path: Path, prefix: str) -> None:
+    weights = {prefix + name: value for name, value in guide_model().state_dict().items()}
+    torch.save({"epoch": 1, "model_state_dict": weights, "config": {"model": {"heads": 4}}}, tmp_path / "m.pt")
+    codes = torch.randn(2, 18, 512)
+    torch.testing.assert_close(fervit.load(tmp_path / "m.pt")(codes), guide_model()(codes), rtol=0, atol=1e-5)
+
+
+def test_what_the_simple_training_script_saves_loads_without_running_code(tmp_path: Path) -> None:
+    args = argparse.Namespace(lr=1e-4, heads=4, latent_dir=Path("latents"), use_class_weights=True)
+    content = {"epoch": 7, "model_state_dict": guide_model().state_dict(), "val_f1": 0.5, "args": args}
+    torch.save(content, tmp_path / "m.pt")
+    loaded = load_checkpoint(tmp_path / "m.pt")
+    assert (loaded.epoch, loaded.metrics, loaded.config.heads) == (7, {"f1_macro": 0.5}, 4)
+    del args.heads
+    torch.save(content, tmp_path / "m.pt")
+    with pytest.raises(UserError, match="give it as --heads N"):
+        load_checkpoint(tmp_path / "m.pt")
+    assert load_checkpoint(tmp_path / "m.pt", heads=4).config.heads == 4
+    torch.save(guide_model().state_dict(), tmp_path / "bare.pt")
+    logits = fervit.load(tmp_path / "bare.pt", heads=4)(torch.ones(1, 18, 512))
+    assert logits.numpy().shape == (1, 7)  # without gradients
+
+
+@pytest.mark.parametrize("key", ["class_names", "class_to_idx", "idx_to_class", "labels"])
+def test_logits_in_the_order_of_the_file_are_put_into_ours(tmp_path: Path, key: str) -> None:
+    names = ["Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Neutral"]  # Kaggle's order
+    said = {
+        "class_to_idx": {name: i for i, name in reversed(list(enumerate(names)))},
+        "idx_to_class": {str(i): name for i, name in enumerate(names)},
+    }.get(key, names)
+    content = {"epoch": 1, "model_state_dict": guide_model().state_dict(), "config": {"model": {"heads": 4}}, key: said}
+    torch.save(content, tmp_path / "m.pt")
+    codes = torch.randn(2, 18, 512)
+    theirs = guide_model()(codes)
+    torch.testing.assert_close(fervit.load(tmp_path / "m.pt")(codes), theirs[:, [0, 1, 2, 3, 6, 4, 5]])
+
+
+def test_other_networks_and_other_classes_are_one_line_that_says_what_they_are(tmp_path: Path) -> None:
+    config = {"epoch": 1, "config": {"model": {"heads": 4}}}
+    torch.save({**config, "model_state_dict": guide_model(8).state_dict()}, tmp_path / "eight.pt")
+    torch.save({**config, "model_state_dict": nn.Conv1d(2, 2, 1).state_dict()}, tmp_path / "cnn.pt")
+    more = {**guide_model().state_dict(), "spe.weight": torch.ones(1), "leam.bias": torch.ones(1)}
+    torch.save({**config, "model_state_dict": more}, tmp_path / "v2.pt")
+    for name, message in (
+        ("eight.pt", "is a model of 8 classes; fervit's models name angry"),
+        ("cnn.pt", "so it is another network .weight, bias.; fervit reads LatentViT only"),
+        ("v2.pt", "is a LatentViT with parts of its own .spe, leam."),
+    ):
+        with pytest.raises(UserError, match=message) as told:
+            load_checkpoint(tmp_path / name)
+        assert "\n" not in str(told.value)

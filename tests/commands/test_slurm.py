@@ -33,6 +33,25 @@ def test_the_script_is_shown_and_kept_without_a_slurm(command: Command, small_sp
 
 
 @pytest.mark.usefixtures("shared_folder")
+def test_the_job_begins_in_the_folder_that_the_flags_of_the_command_name(
+    command: Command, small_space: Path, tmp_path: Path
+) -> None:
+    write_splits(tmp_path / "latents")
+    words = ("--latent_train_dir", "latents/train", "--latent_val_dir", "latents/val", "--time", "10", "--print")
+    for given, found in (
+        (("tune", "--space", small_space, "--output_dir", "sweeps", *words[4:]), "sweeps/small_*"),
+        (("train", *words, "--output_dir", "runs"), "runs/latent_vit_*"),
+        (("train", *words, "--checkpoint_dir", "checkpoints", "--experiment_name", "mine"), "checkpoints/mine/*"),
+    ):
+        done = command("slurm", *given)
+        assert done.status == 0, done.err
+        (folder,) = Path().glob(found)
+        assert f"--resume {folder.absolute()}" in done.out
+        assert (folder / "slurm" / "job.sh").is_file()
+    assert not Path("experiments").exists()
+
+
+@pytest.mark.usefixtures("shared_folder")
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -20,6 +20,7 @@ import yaml
 from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.cluster.nodes import Cluster
 from fervit.evaluation.evaluate import evaluate
+from fervit.interrupts import TOGETHER_S
 from fervit.latents import LatentSet
 from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.events import EpochEnded
@@ -206,6 +207,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_twice_leaves_at_once(
     assert send(TRIAL, signal.SIGSTOP, driver)  # so it will not save, for which one Ctrl-C waits
     driver.interrupt()
     assert driver.reaches(SweepFolder(folder).stop.exists)
+    time.sleep(2 * TOGETHER_S)  # signals that arrive together are one request
     driver.interrupt()
     output = driver.ended()
     assert driver.returncode == 130

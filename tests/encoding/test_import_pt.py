@@ -11,7 +11,7 @@ import torch
 
 from fervit.cluster.nodes import Cluster
 from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS
-from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
+from fervit.encoding.import_pt import fingerprint_of_pt, index_pt, load_block
 from fervit.encoding.job import encode_faces
 from fervit.encoding.plan import EncodePlan, plan_encoding
 from fervit.errors import UserError
@@ -113,3 +113,42 @@ def test_a_folder_without_such_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "happy_1.pt").write_text("nothing")
     with pytest.raises(UserError, match="not one file can be read"):
         fingerprint_of_pt(index_pt(str(tmp_path)), None, "")
+
+
+def test_files_in_class_folders_are_known_by_their_folders(tmp_path: Path) -> None:
+    for split in ("Training", "valid"):
+        for emotion in ("Anger", "happiness"):
+            (tmp_path / split / emotion).mkdir(parents=True)
+            torch.save({"latent": torch.zeros(18, 512)}, tmp_path / split / emotion / "00012.pt")
+    (tmp_path / "Training" / "notes.txt").write_text("hello")
+    index = index_pt(str(tmp_path))
+    assert index.table["label"].to_pylist() == [0, 3, 0, 3]
+    assert index.splits() == ["train", "val"]
+    assert index.passed_over == (("Training/notes.txt", "no .pt file"),)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".npy", ".npz"])
+def test_a_whole_split_in_one_file_is_imported_once_the_order_of_its_labels_is_known(
+    tmp_path: Path, suffix: str
+) -> None:
+    codes = np.random.default_rng(0).normal(size=(14, 18, 512)).astype(np.float32)
+    numbers = np.arange(14) % 7
+    path = tmp_path / f"train_latents{suffix}"
+    if suffix == ".pt":
+        torch.save({"latents": torch.from_numpy(codes), "labels": torch.from_numpy(numbers)}, path)
+    elif suffix == ".npz":
+        np.savez(path, codes=codes, y=numbers)
+    else:
+        np.save(path, codes)
+        np.save(tmp_path / "train_labels.npy", numbers)
+    with pytest.raises(UserError, match=r"its labels are numbers, .* --label_order: alphabetical"):
+        index_pt(str(tmp_path))
+    for order, names in (("alphabetical", EMOTIONS), ("kaggle", KAGGLE_EMOTIONS)):
+        index = index_pt(str(tmp_path), order)  # type: ignore[arg-type]
+        assert [EMOTIONS[label] for label in index.table["label"].to_pylist()[:7]] == list(names)
+    assert index.splits() == ["train"]
+    found = load_block(index.table, fingerprint_of_pt(index, None, ""))
+    assert not any(found["error"])
+    np.testing.assert_array_equal(found["latent"], codes.astype(np.float16))
+    alone = index_pt(str(path), "kaggle") if suffix != ".npy" else index
+    assert len(alone.table) == 14

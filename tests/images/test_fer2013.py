@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +76,32 @@ def test_the_real_fer2013(shared: Path) -> None:
     share = limited.counts("train") / limited.counts("train").sum()
     np.testing.assert_allclose(share, index.counts("train") / 28709, atol=1e-3)
     limited.check_classes()
+
+
+def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
+    rows = [f"{i},{number},{GREY},Training" for i, number in enumerate(("0.0", "3.0", "6.0"))]
+    index = open_faces(str(write_csv(tmp_path / "indexed.csv", rows, header=",emotion,pixels,Usage")))
+    assert [EMOTIONS[face.label] for face in index.stream()] == ["angry", "happy", "neutral"]
+    rows = [f"{name};{GREY};{usage}" for name, usage in (("Happiness", "Training"), ("neutral", "PublicTest"))]
+    index = open_faces(str(write_csv(tmp_path / "named.csv", rows, header="Emotion;pixels;usage")))
+    assert [(EMOTIONS[face.label], face.split) for face in index.stream()] == [("happy", "train"), ("neutral", "val")]
+
+
+def test_rows_that_are_cut_off_or_have_junk_are_passed_over_by_number(tmp_path: Path) -> None:
+    rows = [f"0,{GREY},Training", "junk", f"3,{GREY},Training", f"3,{GREY},Training,xx", f"4,{GREY},Training", "0,7 7"]
+    index = open_faces(str(write_csv(tmp_path / "f.csv", rows)))
+    assert index.table["image_id"].to_pylist() == ["row-00000", "row-00002", "row-00004"]
+    assert [one.path for one in index.passed_over] == ["row-00001", "row-00003", "row-00005"]
+
+
+@pytest.mark.parametrize("name", ["archive.zip", "fer2013.tar.gz", "fer2013.tar"])
+def test_an_archive_is_told_with_what_unpacks_it(tmp_path: Path, name: str) -> None:
+    inside = write_csv(tmp_path / "fer2013.csv", [f"0,{GREY},Training"])
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.write(inside)
+    else:
+        with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as tar:
+            tar.add(inside)
+    with pytest.raises(UserError, match=r"is an archive; unpack it \(`(unzip|tar) .* then give the folder"):
+        open_faces(str(tmp_path / name))

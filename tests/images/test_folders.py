@@ -54,9 +54,13 @@ def test_an_unknown_class_or_layout_names_what_is_known(demo_faces: Path, tmp_pa
     (copy / "train" / "happy").rename(copy / "train" / "hapy")
     with pytest.raises(UserError, match="did you mean 'happy'"):
         open_faces(str(copy))
-    (tmp_path / "other" / "training").mkdir(parents=True)
+    (tmp_path / "other" / "trian").mkdir(parents=True)
     with pytest.raises(UserError, match="did you mean 'train'"):
         open_faces(str(tmp_path / "other"))
+    (tmp_path / "wrapped").mkdir()
+    shutil.copytree(demo_faces, tmp_path / "wrapped" / "archive")
+    with pytest.raises(UserError, match=r"give --data_root .*wrapped/archive, if that is where they are"):
+        open_faces(str(tmp_path / "wrapped"))
 
 
 def test_a_split_without_a_class_is_refused(demo_faces: Path, tmp_path: Path) -> None:
@@ -83,9 +87,71 @@ def test_a_limit_keeps_the_shares_and_what_a_smaller_limit_chose(demo_faces: Pat
 def test_a_folder_beside_the_splits_that_is_none_is_refused(demo_faces: Path, tmp_path: Path) -> None:
     copy = tmp_path / "faces"
     shutil.copytree(demo_faces, copy)
-    (copy / "val").rename(copy / "validation")
-    with pytest.raises(UserError, match="'validation' stands beside test but is no split"):
+    (copy / "val").rename(copy / "holdout")
+    with pytest.raises(UserError, match="'holdout' stands beside test but is no split"):
         open_faces(str(copy))
+    (copy / "holdout").rename(copy / "val")
+    shutil.copytree(copy / "val", copy / "Validation")
+    with pytest.raises(UserError, match="both mean val"):
+        open_faces(str(copy))
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "validation", "Test"), ("training", "valid", "PrivateTest"), ("TRAIN", "dev", "testing")]
+)
+def test_common_names_of_splits_and_emotions_are_taken_and_said(
+    demo_faces: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    others = ("Anger", "Disgusted", "2_fear", "Happiness", "Neutrality", "SADNESS", "Surprised")
+    for split, name in zip(("train", "val", "test"), names, strict=True):
+        (copy / split).rename(copy / name)
+        for emotion, other in zip(EMOTIONS, others, strict=True):
+            (copy / name / emotion).rename(copy / name / other)
+    index = open_faces(str(copy))
+    assert index.splits() == ["train", "val", "test"]
+    assert [index.counts(split).tolist() for split in index.splits()] == [[6] * 7, [3] * 7, [2] * 7]
+    index.check_classes()
+    (remark,) = index.remarks
+    assert f"{names[1]} as val" in remark
+    assert "Anger as angry, 2_fear as fear" in remark or "Anger as angry" in remark
+    one = open_faces(str(copy / names[1]))
+    assert one.splits() == ["val"]
+
+
+def test_every_file_is_a_face_or_passed_over_with_its_reason(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    face = copy / "train" / "happy" / "face_000.png"
+    (copy / "train" / "happy" / "another.jfif").write_bytes(face.read_bytes())  # of a suffix that is not known
+    (copy / "train" / "happy" / "without_suffix").write_bytes(face.read_bytes())
+    strays = {
+        "train/loose.png": "in no class folder",
+        "loose.png": "in no split's folder",
+        "train/happy/Thumbs.db": "of an operating system or an archiver",
+        "train/@eaDir/face.png": "of an operating system or an archiver",
+        "__MACOSX/train/happy/._face_000.png": "of an operating system or an archiver",
+        "train/happy/.DS_Store": "hidden",
+        ".git/objects/ab": "hidden",
+        "train/happy/notes.txt": "no picture",
+        "train/happy/data.unknown": "no picture",
+        "train/notes/readme": "in no class folder",
+        "readme.md": "in no split's folder",
+    }
+    for path in strays:
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_bytes(face.read_bytes() if path.endswith(".png") else b"nothing")
+    with pytest.raises(UserError, match="'notes' is not one of the seven emotions"):
+        open_faces(str(copy))  # a folder of files beside the classes may be a class
+    shutil.rmtree(copy / "train" / "notes")
+    del strays["train/notes/readme"]
+    index = open_faces(str(copy))
+    assert {one.path: one.reason for one in index.passed_over} == strays
+    assert len(index.table) == 77 + 2
+    files = sum(path.is_file() for path in copy.rglob("*"))
+    assert len(index.table) + len(index.passed_over) == files
+    assert index.limited(40).left_out == 39
 
 
 def test_a_link_to_itself_is_told_as_a_picture_and_a_named_pipe_is_passed_over(
@@ -97,6 +163,7 @@ def test_a_link_to_itself_is_told_as_a_picture_and_a_named_pipe_is_passed_over(
     os.mkfifo(copy / "train" / "happy" / "pipe.png")
     index = open_faces(str(copy))
     assert len(index.table) == 78
+    assert index.passed_over == (("train/happy/pipe.png", "no regular file"),)
     with pytest.raises(OSError, match=r"self\.png"):
         index.read(str(copy / "train" / "happy" / "self.png"))
 

@@ -79,3 +79,23 @@ def test_a_state_saved_on_one_kind_of_device_goes_on_on_the_other(saved: bool, l
     assert isinstance(group["lr"], Tensor) == loaded
     assert not loaded or group["lr"] is read  # so it can be captured again, and the graph reads the right tensor
     assert rates(config, after, 8) == pytest.approx(rates(config, before, 8))
+
+
+def test_plateau_follows_the_macro_f1_and_a_run_that_was_saved_following_the_loss_goes_on_so() -> None:
+    config = TrainConfig(scheduler="plateau", epochs=30, lr=1e-3)
+    _, learning_rate = made(config, captured=False)
+    for epoch in range(20):
+        learning_rate.after_epoch(0.1 + epoch / 100, val_loss=1.0 + epoch)  # the loss gets worse, the score better
+    assert learning_rate.epoch_lr == pytest.approx(1e-3)
+    for _ in range(6):
+        learning_rate.after_epoch(0.1, val_loss=0.0)
+    assert learning_rate.epoch_lr == pytest.approx(5e-4)
+
+    optimizer, resumed = made(config, captured=False)
+    followed_loss = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=5, factor=0.5)
+    followed_loss.step(1.0)
+    state = {"epoch_lr": 1e-3, "schedule": followed_loss.state_dict()}
+    resumed.load_state_dict(state, optimizer)
+    for epoch in range(20):
+        resumed.after_epoch(0.1, val_loss=0.9 - epoch / 100)
+    assert resumed.epoch_lr == pytest.approx(1e-3)

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fervit.files import first_line
 from fervit.progress import Say, clock
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
@@ -73,6 +74,12 @@ class LiveScreen(Observer):
 
     def _picture(self) -> Group:
         """Draws the table. This runs in another thread than the ledger, so that values may be a moment old."""
+        try:
+            return self._drawn()
+        except Exception as error:  # the sweep goes on without its table
+            return Group(Text(f"the table cannot be drawn ({first_line(error)})"))
+
+    def _drawn(self) -> Group:
         ledger = self._ledger
         if ledger is None:
             return Group(Text("starting the first trials ..."))

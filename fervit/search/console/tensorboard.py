@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING
 
 from fervit.runs.tensorboard import log_best, log_epoch, open_writer
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.record import TrialRecord
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoard(Observer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import shutil
@@ -194,7 +195,7 @@ def earlier_sweep(space: SearchSpace, given: str, root: Path = Path("experiments
             names = f"{folder.space.name} and {folder.environment.name}"
             raise UserError(f"--resume {given}: holds no {names}; give the folder of a sweep in {root}/")
         return folder
-    folders = [SweepFolder(path.absolute()) for path in root.glob(f"{space.name}_*")]
+    folders = [SweepFolder(path.absolute()) for path in root.glob(f"{glob.escape(space.name)}_*")]
     of_space = [
         folder
         for folder in folders

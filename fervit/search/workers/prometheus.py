@@ -7,6 +7,7 @@ from ray.util.metrics import Counter, Gauge
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.record import TrialRecord
+from fervit.side_channels import ascii_tag
 
 STATES = ("running", "finished", "stopped", "failed")
 
@@ -21,7 +22,7 @@ class Metrics(Observer):
 
     def __init__(self, sweep: str, gpu_share: float = 0.0) -> None:
         self._gpu_share = gpu_share
-        tags = {"sweep": sweep}
+        tags = {"sweep": ascii_tag(sweep)}
         self._trials = Gauge("fervit_trials", "Trials and reruns by state", ("sweep", "state"))
         self._failures = Gauge("fervit_failures", "Failed trials by kind", ("sweep", "kind"))
         self._best = Gauge("fervit_best_value", "Best value of the metric so far, on validation", ("sweep",))
@@ -44,7 +45,7 @@ class Metrics(Observer):
         self._update(ledger)
         if record.state == "failed":
             for kind, n in failures_by_kind(ledger.records).items():
-                self._failures.set(n, {"kind": kind})
+                self._failures.set(n, {"kind": ascii_tag(kind)})
 
     def _update(self, ledger: Ledger) -> None:
         if not self._counts:  # trials of earlier sessions are shown, but their epochs are not counted again

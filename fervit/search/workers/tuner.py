@@ -11,13 +11,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ray import cloudpickle, tune
@@ -25,6 +21,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from fervit import interrupts
 from fervit.cluster.connection import free_nodes
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
@@ -107,7 +104,7 @@ def run_trials(
         ),
         run_config=_run_config(ledger, folder, stopper, name, resources, gpu_nodes),
     )
-    with _answering_ctrl_c(stopper):
+    with interrupts.answering(stopper.answer):
         tuner.fit()
     if ledger.broken is not None:
         raise ledger.broken
@@ -165,7 +162,7 @@ def _set_up_ray_tune(room: _Room) -> None:
     """Sets the environment variables that Ray Tune reads."""
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `_answering_ctrl_c` handles Ctrl-C
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # `_Stopper.answer` handles Ctrl-C
     os.environ.setdefault("TUNE_FORCE_TRIAL_CLEANUP_S", "10")  # the seconds that an epoch may still run at the end
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # no snapshots, since a sweep is resumed from its journal
     # As many trials may be pending as fit, so that all processes, and the nodes of an autoscaler, start at once.
@@ -302,7 +299,7 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         self._ledger.placed(_trial_name(trial), self._gpus)
 
     def setup(self, *args: Any, **info: Any) -> None:
-        self._stopper.answer_usr1()
+        interrupts.take_back()  # Ray Tune has just set its own handler of SIGUSR1
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -371,15 +368,17 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         self._deadline = soon + 5
         self.interrupted = True
 
-    def answer_usr1(self) -> None:
-        """Lets SIGUSR1, the notice of a time limit, do what the first Ctrl-C does, in place of Ray Tune's handler."""
+    def answer(self, number: int) -> None:
+        """Answers a request to end: the first one lets trials save, and a second one ends the process at once.
 
-        def answer(number: int, frame: FrameType | None) -> None:
-            if not self.interrupted:
-                self.interrupt()
-
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGUSR1, answer)
+        SIGUSR1, the notice of a time limit, only ever does what the first one does.
+        """
+        if not self.interrupted:
+            self.interrupt()
+        elif number != signal.SIGUSR1 and in_notebook():
+            raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
+        elif number != signal.SIGUSR1:
+            interrupts.leave("left at once; what was saved stays, and --resume goes on")
 
     def stop_all(self) -> bool:
         if self.interrupted:
@@ -392,29 +391,6 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         if over is not None:
             self._ledger.end_part(*over)
         return over is not None
-
-
-@contextmanager
-def _answering_ctrl_c(stopper: _Stopper) -> Iterator[None]:
-    """Handles Ctrl-C in its block: the first one lets trials save, and the second one ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
-
-    def answer(number: int, frame: FrameType | None) -> None:
-        if stopper.interrupted and in_notebook():
-            raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
-        if stopper.interrupted:
-            os._exit(130)  # Ray's processes end with their driver
-        stopper.interrupt()
-
-    signal.signal(signal.SIGINT, answer)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _error_of(trial: Trial) -> BaseException | None:
