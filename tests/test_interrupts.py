@@ -34,6 +34,7 @@ run(main)
 
 def busy(prepare: str = "pass", clean: str = "time.sleep(0.1)", **options: object) -> Running:
     words = [sys.executable, "-c", BUSY.format(prepare=prepare, clean=clean)]
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # ignored under nohup
     return Running(words, cwd=ROOT, **options)
 
 

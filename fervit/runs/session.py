@@ -17,7 +17,7 @@ from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.preemption import is_leaving
 from fervit.gpu import memory_cap
 from fervit.latents import LatentSet
-from fervit.runs.state import Weights, checkpoint_of, copy_weights, load_state, save_state
+from fervit.runs.state import Unreported, Weights, checkpoint_of, copy_weights, load_state, save_state, unreported_in
 from fervit.training.data import DeviceLatents
 from fervit.training.epoch import EpochResult
 from fervit.training.trainer import Trainer
@@ -78,6 +78,9 @@ class Session:
         """Is called with the result of each epoch before the state is saved; None for no call."""
         self.saved_epoch = 0
         """The last saved epoch, from which the training can continue. Only the first process knows it."""
+        self.unreported: list[Unreported] = []
+        """The epochs of the current group, which the caller has not reported; after `restore`, those of the process
+        that saved. Only the first process knows them."""
         self.stopping = False
         """Whether the training has been asked to stop. Its state is then saved."""
         self.leaving = False
@@ -109,12 +112,17 @@ class Session:
         self.saved_epoch, self._best_weights = self.trainer.epoch, state["best_weights"]
         if self._writes:
             self.save_best()
+            self.unreported = unreported_in(state)
         return EpochResult.from_json(state["last"]) if state.get("last") else None
 
-    def run_epoch(self) -> EpochResult | None:
+    def run_epoch(self, *, in_group: bool = False) -> EpochResult | None:
         """Trains an epoch, and saves the state if that is due. Returns None without training if the machine is leaving.
 
         Afterwards, `stopping` and `leaving` tell the caller whether to train another epoch in this process.
+
+        Args:
+            in_group: whether the caller reports this epoch together with the one before. If so, nothing is written
+                unless it must be, so that what is on disk is rarely ahead of what was reported.
 
         Raises:
             DivergedError: the loss is no longer a finite number.
@@ -129,7 +137,10 @@ class Session:
         if self._writes:
             if self.on_epoch:
                 self.on_epoch(result)
-            self._keep(result, asked=leaving or self.stopping)
+            best = self.trainer.best
+            one = Unreported(result, self.trainer.metric.value(best) if best else float("nan"))
+            self.unreported = [*self.unreported, one] if in_group else [one]
+            self._keep(result, asked=leaving or self.stopping, in_group=in_group)
         return result
 
     def _requests(self) -> tuple[bool, bool, bool]:
@@ -144,26 +155,26 @@ class Session:
             leaving, stop, unsaved = (flag > 0 for flag in self.trainer.ranks.sum(flags).tolist())
         return leaving, stop, unsaved
 
-    def _keep(self, result: EpochResult, *, asked: bool) -> None:
+    def _keep(self, result: EpochResult, *, asked: bool, in_group: bool) -> None:
         trainer = self.trainer
         if trainer.improved:
             self._best_weights = copy_weights(trainer)
         started = time.monotonic()
-        due = asked or started - self._saved_at > self._seconds / self._saving.share
+        due = asked or (not in_group and started - self._saved_at > self._seconds / self._saving.share)
         if self._saving.at_end if trainer.finished else due:
             self.save_best()
-            save_state(self._files.last, trainer, self._best_weights, result)
+            save_state(self._files.last, trainer, self._best_weights, result, self.unreported)
             self.saved_epoch, self._saved_at = trainer.epoch, time.monotonic()
             self._seconds = self._saved_at - started
-        elif self._best_is_due():
+        elif self._best_is_due(in_group):
             self.save_best()
 
-    def _best_is_due(self) -> bool:
+    def _best_is_due(self, in_group: bool) -> bool:
         if not self._saving.best_share:
             return False
         if self.trainer.finished or self._decided_after is None or self.trainer.epoch in self._decided_after:
             return True
-        return time.monotonic() - self._best_saved_at > self._best_seconds / self._saving.best_share
+        return not in_group and time.monotonic() - self._best_saved_at > self._best_seconds / self._saving.best_share
 
     def save_best(self) -> None:
         """Writes the best model unless it is on disk. It must be called when others end the training."""

@@ -6,7 +6,9 @@ written.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,22 +24,41 @@ Weights = dict[str, Tensor]
 """The name of each weight -> its values, as `state_dict` returns them."""
 
 
+class Unreported(NamedTuple):
+    """An epoch that a process has trained and has not reported yet."""
+
+    epoch: EpochResult
+    best_value: float
+    """The best value of the metric up to this epoch."""
+
+
 def copy_weights(trainer: Trainer) -> Weights:
     """Copies the current weights of the model that is evaluated."""
     return {name: value.clone() for name, value in trainer.evaluated.state_dict().items()}
 
 
-def save_state(path: Path, trainer: Trainer, best_weights: Weights, last: EpochResult) -> None:
+def save_state(
+    path: Path, trainer: Trainer, best_weights: Weights, last: EpochResult, unreported: Iterable[Unreported] = ()
+) -> None:
     """Writes the state of a trainer and its best weights.
 
     Args:
         path: the path of the file.
         trainer: the trainer.
         best_weights: the weights of its best epoch.
-        last: the result of the last epoch, which a process may have saved but not reported before it died.
+        last: the result of the last epoch.
+        unreported: the epochs that the process has not reported, and may not report before it dies.
     """
+    rows = [{"row": one.epoch.to_json(), "best_value": one.best_value} for one in unreported]
+    state = {"trainer": trainer.state_dict(), "best_weights": best_weights, "last": last.to_json(), "unreported": rows}
     with whole_file(path) as aside:
-        torch.save({"trainer": trainer.state_dict(), "best_weights": best_weights, "last": last.to_json()}, aside)
+        torch.save(state, aside)
+
+
+def unreported_in(state: JsonObject) -> list[Unreported]:
+    """Returns the epochs that a process had not reported when it saved; none in files of earlier versions."""
+    rows = state.get("unreported") or []
+    return [Unreported(EpochResult.from_json(one["row"]), float(one["best_value"])) for one in rows]
 
 
 def load_state(path: Path) -> JsonObject:
@@ -45,7 +66,7 @@ def load_state(path: Path) -> JsonObject:
 
     Returns:
         "trainer" for `Trainer.load_state_dict`, "best_weights", and "last": the fields of an EpochResult, or None in
-        files of earlier versions.
+        files of earlier versions; for "unreported", see `unreported_in`.
 
     Raises:
         UserError: the file is damaged or was not written by `save_state`.

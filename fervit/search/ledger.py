@@ -255,7 +255,11 @@ class Ledger:
         self._notify(lambda observer: observer.lost(self, record, why))
 
     def report(self, name: str, report: TrialReport) -> bool:
-        """Records a trial's report on an epoch or a failure, and returns whether the trial is to be stopped."""
+        """Records a trial's report on epochs or a failure, and returns whether the trial is to be stopped."""
+        return any(self._report(name, one, last=False) for one in report.earlier) or self._report(name, report)
+
+    def _report(self, name: str, report: TrialReport, *, last: bool = True) -> bool:
+        """Records one report of a group. `last` says whether it is the group's last one."""
         record = self._history.records[name]
         if record.state != "running":
             return True
@@ -263,7 +267,8 @@ class Ledger:
             record.failure = report.failure
             return True
         if report.again and any(epoch.epoch == report.epoch.epoch for epoch in record.epochs):
-            self._record(TrialWentOn, name=name, epoch=report.epoch.epoch)
+            if last:
+                self._record(TrialWentOn, name=name, epoch=report.epoch.epoch)
             return False
         stops = self._judge(record, report.epoch, report.best_value)  # first, so that the decision is in the journal
         self._record(

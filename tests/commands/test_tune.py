@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -146,6 +148,22 @@ def test_a_split_without_a_class_is_refused_by_tune(command: Command, latents_fo
     assert ended.err.count("\n") == 1
 
 
+MPS_CONTROL = """#!/bin/bash
+say() { echo "$*" >> "$STAND_IN_LOG"; }
+if [ "${1-}" = -f ]; then
+    say "started with $(basename "$(dirname "$CUDA_MPS_PIPE_DIRECTORY")") and ${CUDA_VISIBLE_DEVICES-all GPUs}"
+    mkfifo "$CUDA_MPS_PIPE_DIRECTORY/control"
+    read -r < "$CUDA_MPS_PIPE_DIRECTORY/control"
+    say ended
+else
+    [ -p "$CUDA_MPS_PIPE_DIRECTORY/control" ] || { echo "Cannot find MPS control daemon process"; exit 1; }
+    read -r command || true
+    say "$command"
+    [[ $command != quit* ]] || echo quit > "$CUDA_MPS_PIPE_DIRECTORY/control"
+fi
+"""
+
+
 @pytest.mark.long
 def test_a_sweep_in_which_nothing_finishes_says_why_and_ends_in_status_1(
     command: Command, cluster: Cluster, latents_folder: Path, small_space: Path
@@ -162,11 +180,25 @@ def test_a_sweep_in_which_nothing_finishes_says_why_and_ends_in_status_1(
 
 @pytest.mark.long
 def test_trials_share_a_gpu_where_ray_counts_one(latents_folder: Path, small_space: Path, tmp_path: Path) -> None:
+    """NVIDIA's daemon is a program that stands in for it: it answers, and ends when it is asked to."""
+    program = tmp_path / "bin" / "nvidia-cuda-mps-control"
+    program.parent.mkdir()
+    program.write_text(MPS_CONTROL)
+    program.chmod(0o755)
     half = ("--set", "trial.gpus=0.5", "--set", "search.trials=4", "--set", "early_stopping.max_epochs=2")
     args = ("--space", small_space, "--latents", latents_folder, *half)
-    sweep = launch("tune", *args, cwd=tmp_path, env=alone(**COUNTED_GPU))
+    path = f"{program.parent}:{os.environ['PATH']}"
+    env = alone(**COUNTED_GPU, PATH=path, STAND_IN_LOG=str(tmp_path / "mps.log"))
+    sweep = launch("tune", *args, "--set", "trial.mps=true", cwd=tmp_path, env=env)
     printed = sweep.ended()
     assert sweep.returncode == 0, printed
+    started, *asked, ended = (tmp_path / "mps.log").read_text().splitlines()
+    assert started.startswith("started with fervit_mps_")
+    assert started.endswith("all GPUs")
+    assert "get_server_list" in asked
+    assert ended == "ended"
+    assert "no MPS" not in printed
+    assert not list(Path(tempfile.gettempdir()).glob(started.split()[2]))
     assert "1 GPUs; 2 trials at once" in printed
     (folder,) = (tmp_path / "experiments").glob("small_*")
     assert [row["failure"] for row in leaderboard(folder)] == [""] * 4

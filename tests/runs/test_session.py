@@ -136,6 +136,25 @@ def test_the_best_model_and_the_state_are_of_one_history_whenever_it_is_killed(t
         assert not list(folder.glob(".*"))
 
 
+def test_epochs_that_are_reported_together_are_not_lost_if_the_process_dies_before_it_reports(tmp_path: Path) -> None:
+    first = session(tmp_path, replace(TRIAL, share=1.0, best_share=1.0), decided_after=())
+    first.run_epoch()
+    assert first.saved_epoch == 1
+    group = [first.run_epoch(), first.run_epoch(in_group=True), first.run_epoch(in_group=True)]
+    assert first.saved_epoch == 2  # what is on disk is not ahead of what will be reported next
+    (tmp_path / ".stop").touch()
+    group.append(first.run_epoch(in_group=True))
+    assert first.saved_epoch == 5
+    (tmp_path / ".stop").unlink()
+    second = session(tmp_path, TRIAL, decided_after=())
+    assert second.restore() == group[-1]
+    assert [one.epoch for one in second.unreported] == group
+    values = [one.best_value for one in second.unreported]
+    assert values == sorted(values, reverse=True)  # of the validation loss
+    second.run_epoch()
+    assert [one.epoch.epoch for one in second.unreported] == [6]
+
+
 def test_only_runs_save_their_last_epoch(tmp_path: Path) -> None:
     for name, saving, last in (("run", RUN, CONFIG.epochs), ("trial", TRIAL, 1)):
         one = session(tmp_path / name, replace(saving, share=RARELY))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def test_an_epoch_that_was_saved_but_not_told_is_told_first(tmp_path: Path) -> N
     assert [row.epoch for row in second.ledger.records[0].epochs] == [1, 2]
     assert not second.ledger.report(name, report(3, 0.7, saved=2))
     assert [row.epoch for row in Sweep(tmp_path).ledger.records[0].epochs] == [1, 2, 3]
+
+
+def test_short_epochs_are_reported_in_groups_which_a_killed_process_may_report_again(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    name = first.begin().name
+    one, two, three, four = (report(epoch, epoch / 10, saved=3) for epoch in range(1, 5))
+    assert not first.ledger.report(name, replace(three, earlier=(one, two)))
+    assert [row.epoch for row in first.ledger.records[0].epochs] == [1, 2, 3]
+    # The process saved after epoch 4 and died before it reported it. The next one reports the group of that state.
+    again = replace(four, again=True, earlier=(replace(three, again=True),))
+    assert not first.ledger.report(name, TrialReport.from_tune({**again.to_tune(), "pid": 7, "node_ip": "10.0.0.1"}))
+    assert [row.epoch for row in first.ledger.records[0].epochs] == [1, 2, 3, 4]
+    assert first.ledger.records[0].pid == 7
+    # The epochs before a failure are recorded, too.
+    failed = TrialReport(failure=Failure("diverged", "the loss became nan"), earlier=(report(5, 0.5),))
+    assert first.ledger.report(name, TrialReport.from_tune(failed.to_tune()))
+    assert [row.epoch for row in Sweep(tmp_path).ledger.records[0].epochs] == [1, 2, 3, 4, 5]
+    assert first.ledger.records[0].failure == failed.failure
 
 
 def test_what_was_decided_before_a_kill_is_carried_out_after_it(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""The report that a trial sends to the driver after each epoch, through Ray Tune, which transports flat dicts."""
+"""The report that a trial sends to the driver after its epochs, through Ray Tune, which transports flat dicts."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fervit.training.epoch import FIELDS, EpochResult
@@ -15,7 +16,7 @@ NO_METRIC = "metric missing"
 
 @dataclass(frozen=True, kw_only=True)
 class TrialReport:
-    """A report of a trial: the result of an epoch, or a failure."""
+    """A report of a trial: the result of an epoch, or a failure. Short epochs are reported in groups."""
 
     epoch: EpochResult | None = None
     """The result of the epoch; None if the trial failed."""
@@ -34,6 +35,8 @@ class TrialReport:
     """The Unix time at which the process began to work on the trial."""
     pid: int = 0
     """The id of that process, which Ray Tune adds."""
+    earlier: tuple[TrialReport, ...] = ()
+    """The reports of the group's earlier epochs, in order."""
     node: str = ""
     """The address of that process's node, which Ray Tune adds."""
 
@@ -49,18 +52,23 @@ class TrialReport:
             "started": self.started,
             "failure": str(self.failure) if self.failure else "",
             "details": self.failure.details if self.failure else "",
+            "earlier": json.dumps([one.to_tune() for one in self.earlier]),  # one string, since Ray Tune copies values
             "done": self.finished or self.failure is not None,
         }
 
     @classmethod
     def from_tune(cls, result: Mapping[str, Any]) -> TrialReport:
         """Reads a dict from Ray Tune. A report without an epoch's metrics becomes a failure of the kind `NO_METRIC`."""
+        reported = json.loads(result.get("earlier") or "[]")
+        process = {name: result[name] for name in ("pid", "node_ip") if name in result}
+        earlier = tuple(cls.from_tune({**one, **process}) for one in reported)
         failure = Failure.parse(str(result.get("failure") or ""))
         missing = [name for name in ("best_value", *FIELDS) if name not in result]
         if failure is None and missing:
             failure = Failure(NO_METRIC, f"a report without {', '.join(missing[:3])}")
         if failure is not None:
-            return cls(failure=Failure(failure.kind, failure.message, str(result.get("details") or "")))
+            failure = replace(failure, details=str(result.get("details") or ""))
+            return cls(failure=failure, earlier=earlier)
         return cls(
             epoch=EpochResult.from_json(result),
             best_value=result["best_value"],
@@ -71,4 +79,5 @@ class TrialReport:
             started=float(result.get("started", 0.0)),
             pid=int(result.get("pid", 0)),
             node=str(result.get("node_ip", "")),
+            earlier=earlier,
         )

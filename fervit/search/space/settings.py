@@ -69,6 +69,9 @@ class TrialResources:
     gpus: float | None = None
     """The GPUs of each worker. A fraction also limits the worker to that share of the GPU's memory. None for a GPU if
     the cluster has some; the preflight replaces it by a number."""
+    mps: bool = False
+    """Whether NVIDIA's MPS lets trials that share a GPU compute at the same time instead of in turns. A fault of one
+    then also ends its neighbours, which go on in new processes."""
     max_failures: int = 3
     """How many times a trial continues after its process died."""
 
@@ -77,6 +80,8 @@ class TrialResources:
             raise ValueError(f"`workers >= 1` must hold, but got workers={self.workers}")
         if self.cpus <= 0 or self.gpus_each < 0 or self.max_failures < 0:
             raise ValueError("`cpus > 0`, `gpus >= 0` and `max_failures >= 0` must hold")
+        if self.mps and self.gpus is not None and self.gpus >= 1:
+            raise ValueError(f"`mps` is for trials that share a GPU, such as gpus=0.25, but got gpus={self.gpus:g}")
 
     @property
     def gpus_each(self) -> float:

@@ -41,7 +41,8 @@ class GpuNodes:
 
     def __init__(self, unusable: Iterable[str] = (), say: Say | None = None) -> None:
         self.unusable = set(unusable)
-        self._say = say or silent
+        self.say = say or silent
+        """Prints a line for the user."""
 
     def nodes(self) -> tuple[Node, ...]:
         """The running nodes and those that may join; GPUs that cannot be used do not count."""
@@ -59,4 +60,4 @@ class GpuNodes:
         look = look_at_gpus(Cluster(nodes=self.nodes(), dashboard=None, started_here=False))
         if look.problems and look.cluster.gpus:
             self.unusable |= set(look.cluster.unusable)
-            self._say(look.remark("--set trial.gpus=0"))
+            self.say(look.remark("--set trial.gpus=0"))

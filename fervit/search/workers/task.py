@@ -28,6 +28,8 @@ class TrialTask:
     """The resources of each worker, under Ray's names "CPU" and "GPU"."""
     decided_after: tuple[int, ...] | None = None
     """The epochs after which the driver may stop the trial; None for any epoch."""
+    mps: bool = False
+    """Whether the trial shares its GPU through NVIDIA's MPS."""
     avoid: tuple[str, ...] = ()
     """Ray's ids of the nodes whose GPUs cannot be used."""
 
@@ -40,6 +42,7 @@ class TrialTask:
             "resources": dict(self.resources),
             "workers": self.workers,
             "decided_after": self.decided_after,
+            "mps": self.mps,
             "avoid": list(self.avoid),
         }
 
@@ -53,6 +56,7 @@ class TrialTask:
             workers=config["workers"],
             resources=config["resources"],
             decided_after=config["decided_after"],
+            mps=config["mps"],
             avoid=tuple(config["avoid"]),
         )
 

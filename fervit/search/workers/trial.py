@@ -1,4 +1,4 @@
-"""A trial as a Ray Tune Trainable that trains one epoch in each step, in an actor that later trials reuse."""
+"""A trial as a Ray Tune Trainable that trains epochs in each step, in an actor that later trials reuse."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import statistics
 import time
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,9 +16,11 @@ from ray import tune
 from fervit.cluster.nodes import not_on
 from fervit.files import first_line
 from fervit.runs.session import NodeLeavingError, Session, SessionFiles
+from fervit.runs.state import Unreported
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.workers.gpu_nodes import UnusableGpuError, check_gpu
+from fervit.search.workers.mps import use_daemon
 from fervit.search.workers.task import TrialTask
 from fervit.search.workers.worker_group import Setup, SharedLatents, Worker, WorkerGroup, WorkerLostError
 from fervit.training.epoch import EpochResult
@@ -25,12 +28,20 @@ from fervit.training.failure import DIVERGED, Failure, failure_of, is_device_fau
 from fervit.training.objective import Metric
 from fervit.training.trainer import Trainer
 
+GROUP_S = 1.0
+"""The seconds within which epochs are reported together: a report costs the driver some 25 ms of its one core."""
+
+
+class GpuFaultError(WorkerLostError):
+    """The GPU has failed this process, which cannot use it any more. The trial continues in a new process."""
+
 
 class LatentTrial(tune.Trainable):  # type: ignore[misc]
     """Trains a `TrialTask`, which Ray Tune passes as `config`.
 
-    Each `step` trains one epoch and returns a `TrialReport` as a dict. An exception becomes a report of the trial's
-    failure, and the trial is not tried again. Only a trial whose process died is tried again.
+    Each `step` trains an epoch, or a group of short ones, and returns a `TrialReport` as a dict. A group ends after an
+    epoch that may be the last one, so that no decision comes later than it would. An exception becomes a report of the
+    trial's failure, and the trial is not tried again. Only a trial whose process died is tried again.
     """
 
     @classmethod
@@ -69,20 +80,22 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains one epoch and returns its `TrialReport` as a dict."""
+        """Trains an epoch or a group of short ones, and returns its `TrialReport` as a dict."""
+        group: list[TrialReport] = []
         if not self._failure:
             try:
                 self._has_reported = False
-                report = self._epoch()
+                report = self._train_group(group)
                 self._has_reported = True
-                return report
+                return report.to_tune()
             except (WorkerLostError, NodeLeavingError):
                 raise  # the trial is started again in new processes
             except Exception as error:
                 _raise_device_fault(error)
                 self._note(error)
         saved = self._worker.session.saved_epoch if self._worker and self._worker.session else 0
-        return TrialReport(saved=saved, cost=self._cost, failure=self._failure, started=self._started).to_tune()
+        failed = TrialReport(saved=saved, cost=self._cost, failure=self._failure, started=self._started)
+        return replace(failed, earlier=tuple(group)).to_tune()
 
     def cleanup(self) -> None:
         """Ends the other workers of the trial, and frees the memory of the device."""
@@ -105,7 +118,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._failure: Failure | None = None
         self._has_reported = False
         self._folder = task.folder
-        self._unreported: EpochResult | None = None
+        self._unreported: list[Unreported] = []
+        self._decided_after = task.decided_after
         self._cost: float | None = None
         self._batch_size = task.train.batch_size
         try:
@@ -119,6 +133,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, task: TrialTask) -> None:
         if self._worker is None:
+            if task.mps:
+                use_daemon(task.folder.sweep.path)
             check_gpu(self._setup.device, socket.gethostname())
             self._worker = Worker(self._setup)
         folder = task.folder
@@ -133,20 +149,44 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         elif self._metric.against == "latency_ms":
             self._cost = latency_ms(self._trainer)
 
-    def _epoch(self) -> dict[str, Any]:
-        if self._unreported is not None:  # the driver may have been killed before it got the report of this saved epoch
-            result, self._unreported = self._unreported, None
-            return self._report(result, again=True)
+    def _train_group(self, group: list[TrialReport]) -> TrialReport:
+        """Trains epochs until a report is due.
+
+        Args:
+            group: receives the reports of the epochs before the last one, also if that fails.
+
+        Returns:
+            The report of the last epoch, with those before it.
+        """
+        if self._unreported:  # the driver may have been killed before it got the report of these saved epochs
+            *earlier, last = [self._report(*one, again=True) for one in self._unreported]
+            self._unreported = []
+            return replace(last, earlier=tuple(earlier))
+        ends = time.monotonic() + GROUP_S
+        while True:
+            report = self._epoch(in_group=bool(group))
+            if self._is_due(report, ends):
+                return replace(report, earlier=tuple(group))
+            group.append(report)
+
+    def _is_due(self, report: TrialReport, ends: float) -> bool:
+        """Whether the driver must hear of an epoch now, and not together with the next one."""
+        epoch = report.epoch
+        assert epoch is not None
+        decided = self._decided_after is None or epoch.epoch in self._decided_after
+        return report.finished or decided or report.saved == epoch.epoch or time.monotonic() + epoch.seconds > ends
+
+    def _epoch(self, *, in_group: bool) -> TrialReport:
         session = self._session
         others = self._group.epoch() if self._group else []
         with self._group.together(others) if self._group else nullcontext():
-            trained = session.run_epoch()
+            trained = session.run_epoch(in_group=in_group)
         if trained is None:
             time.sleep(1)  # without another node, the trial would start again at once
             raise NodeLeavingError(f"its node leaves; nothing is trained here after epoch {session.saved_epoch}")
         if session.leaving:
             raise NodeLeavingError(f"its node leaves; saved after epoch {session.saved_epoch}")
-        return self._report(trained)
+        return self._report(*session.unreported[-1])
 
     def _note(self, error: Exception) -> None:
         """Stores why this trial has failed, and ends the other ranks, which may wait for this one."""
@@ -154,18 +194,17 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if self._failure.kind != DIVERGED:
             self._dissolve()
 
-    def _report(self, result: EpochResult, *, again: bool = False) -> dict[str, Any]:
+    def _report(self, epoch: EpochResult, best_value: float, *, again: bool = False) -> TrialReport:
         session = self._session
-        best = session.trainer.best
         return TrialReport(
-            epoch=result,
-            best_value=self._metric.value(best) if best else float("nan"),
-            finished=session.trainer.finished,
+            epoch=epoch,
+            best_value=best_value,
+            finished=session.trainer.finished and epoch.epoch == session.trainer.epoch,
             saved=session.saved_epoch,
             again=again,
             cost=self._cost,
             started=self._started,
-        ).to_tune()
+        )
 
     def _free(self) -> None:
         if self._worker is not None:
@@ -188,10 +227,10 @@ def _raise_device_fault(error: Exception) -> None:
     """Gives this process up after an error that stays in its GPU, so that the next trial does not pay for it.
 
     Raises:
-        WorkerLostError: the error is one of those; the trial is tried again in a new process.
+        GpuFaultError: the error is one of those; the trial is tried again in a new process.
     """
     if is_device_fault(error):
-        raise WorkerLostError(f"its GPU failed ({first_line(error)})") from error
+        raise GpuFaultError(f"its GPU failed ({first_line(error)})") from error
 
 
 def _check_shared(sweep: SweepFolder) -> None:

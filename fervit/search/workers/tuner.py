@@ -13,6 +13,8 @@ import re
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,9 @@ from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.gpu_nodes import GpuNodes, UnusableGpuError
+from fervit.search.workers.mps import Daemons
 from fervit.search.workers.task import TrialTask, resources_of
-from fervit.search.workers.trial import LatentTrial
+from fervit.search.workers.trial import GpuFaultError, LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
 
@@ -46,6 +49,7 @@ LOOK_S = 5.0
 
 KINDS = {
     "ActorUnavailableError": PROCESS_DIED,  # the connection to its host broke; Ray notices the host's death later
+    "GpuFaultError": PROCESS_DIED,
     "NodeLeavingError": NODE_LEAVES,
     "OutOfMemoryError": OUT_OF_MEMORY,  # Ray's memory monitor killed the process
     "UnusableGpuError": PROCESS_DIED,
@@ -85,14 +89,37 @@ def run_trials(
         _end_all(ledger, folder)
         return
     gpu_nodes = gpu_nodes or GpuNodes()
-    room = _Room(resources, gpu_nodes, ledger.space.search.max_concurrent_trials)
-    _set_up_ray_tune(room)
     folder.stop.unlink(missing_ok=True)
     stopper = _Stopper(ledger, folder.stop)
     if stopper.stop_all():
         _end_all(ledger, folder)
         return
-    tuner = tune.Tuner(
+    with _daemons(folder, resources, gpu_nodes) as daemons:
+        room = _Room(resources, gpu_nodes, ledger.space.search.max_concurrent_trials, daemons)
+        _set_up_ray_tune(room)
+        tuner = _tuner(ledger, folder, latents, resources, stopper, room, gpu_nodes, trainable, name)
+        with interrupts.answering(stopper.answer):
+            tuner.fit()
+    if ledger.broken is not None:
+        raise ledger.broken
+    folder.stop.unlink(missing_ok=True)
+    if stopper.interrupted:
+        raise KeyboardInterrupt
+    _end_all(ledger, folder)
+
+
+def _tuner(
+    ledger: Ledger,
+    folder: SweepFolder,
+    latents: SharedLatents,
+    resources: TrialResources,
+    stopper: _Stopper,
+    room: _Room,
+    gpu_nodes: GpuNodes,
+    trainable: type[tune.Trainable],
+    name: str,
+) -> tune.Tuner:
+    return tune.Tuner(
         _bind(trainable, ledger, latents, resources),
         tune_config=tune.TuneConfig(
             search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room, gpu_nodes),
@@ -104,14 +131,19 @@ def run_trials(
         ),
         run_config=_run_config(ledger, folder, stopper, name, resources, gpu_nodes),
     )
-    with interrupts.answering(stopper.answer):
-        tuner.fit()
-    if ledger.broken is not None:
-        raise ledger.broken
-    folder.stop.unlink(missing_ok=True)
-    if stopper.interrupted:
-        raise KeyboardInterrupt
-    _end_all(ledger, folder)
+
+
+@contextmanager
+def _daemons(folder: SweepFolder, resources: TrialResources, gpu_nodes: GpuNodes) -> Iterator[Daemons | None]:
+    """The daemons of MPS while the block runs; None if the trials do not use it."""
+    if not (resources.mps and resources.gpus_each):
+        yield None
+        return
+    daemons = Daemons(folder.path, gpu_nodes.say)
+    try:
+        yield daemons
+    finally:
+        daemons.end()
 
 
 def _end_all(ledger: Ledger, folder: SweepFolder) -> None:
@@ -181,10 +213,13 @@ class _Room:
         resources: the resources of a trial.
         gpu_nodes: the nodes of the cluster, and which of them have GPUs that cannot be used.
         most: the most trials that run at once; None for as many as fit.
+        daemons: the daemons of MPS, which are started on nodes that join; None if the trials do not use it.
     """
 
-    def __init__(self, resources: TrialResources, gpu_nodes: GpuNodes, most: int | None = None) -> None:
-        self._resources, self._gpu_nodes, self._most = resources, gpu_nodes, most
+    def __init__(
+        self, resources: TrialResources, gpu_nodes: GpuNodes, most: int | None = None, daemons: Daemons | None = None
+    ) -> None:
+        self._resources, self._gpu_nodes, self._most, self._daemons = resources, gpu_nodes, most, daemons
         self._looked, self._trials, self._free = -LOOK_S, 0, 0
         self._held = self._held_before = 0
         """The most places that this sweep held since the last look at the cluster, and between the two before."""
@@ -219,6 +254,8 @@ class _Room:
             return False
         nodes, free = self._gpu_nodes.nodes(), self._gpu_nodes.usable(free_nodes())
         self._trials, self._free = slots(self._resources, nodes), slots(self._resources, free)
+        if self._daemons is not None:
+            self._daemons.ensure(nodes)
         self._looked = time.monotonic()
         return True
 
@@ -256,6 +293,7 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
             workers=self._resources.workers,
             resources=resources_of(self._resources),
             decided_after=decision_epochs(self._ledger.space.early_stopping, planned.config.warmup_epochs),
+            mps=self._resources.mps and self._resources.gpus_each > 0,
             avoid=tuple(sorted(self._gpu_nodes.unusable)),
         ).to_tune()
 
@@ -291,6 +329,7 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         self._ledger, self._stopper, self._max_failures = ledger, stopper, resources.max_failures
         self._gpus, self._gpu_nodes = resources.gpus_each * resources.workers, gpu_nodes
         self._deaths: Counter[str] = Counter()
+        self._shares_faults, self._faults = resources.mps, Counter[str]()
         self._alone: set[str] = set()
         """The names of the trials that Ray killed because their node was short of memory. Such a trial is tried again
         alone, since its neighbours may have taken the memory."""
@@ -322,6 +361,9 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         name, failure = _trial_name(trial), _failure_of(error)
         if UnusableGpuError.__name__ in str(error):
             self._gpu_nodes.look_again()
+        if self._shares_faults and GpuFaultError.__name__ in type(error).__name__ and name not in self._alone:
+            self._again_after_a_shared_fault(name, failure)
+            return
         self._deaths[name] += failure.kind == PROCESS_DIED
         if failure.kind == OUT_OF_MEMORY and name not in self._alone:
             self._alone.add(name)
@@ -330,6 +372,18 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
             self._ledger.end(name, failure)
         else:
             self._ledger.begin_again(name, str(failure))
+
+    def _again_after_a_shared_fault(self, name: str, failure: Failure) -> None:
+        """Tries a trial again whose GPU failed under MPS, where one client's fault ends all.
+
+        Nobody can tell which of them has caused it. It counts for none of them, but a trial that meets a second one is
+        then tried alone, where the next fault is its own.
+        """
+        self._faults[name] += 1
+        alone = self._faults[name] > 1
+        if alone:
+            self._alone.add(name)
+        self._ledger.begin_again(name, str(failure), alone=alone)
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]

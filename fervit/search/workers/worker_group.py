@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from fervit.files import first_line
 from fervit.latents import LatentSet
 from fervit.runs.session import TRIAL, Session, SessionFiles, prepare_process
+from fervit.runs.state import Unreported
 from fervit.training.config import TrainConfig
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import DIVERGED, OUT_OF_MEMORY, FailedError, Failure, failure_of, is_out_of_memory
@@ -90,11 +91,15 @@ class Worker:
 
     def start(
         self, config: TrainConfig, files: SessionFiles, decided_after: tuple[int, ...] | None = None
-    ) -> EpochResult | None:
-        """Begins a trial. Returns its last saved epoch if it continues from a saved state, and None otherwise."""
+    ) -> list[Unreported]:
+        """Begins a trial. Returns the epochs that an earlier process saved and may not have reported."""
         trainer = Trainer(config, self.train, self.val, ranks=self.ranks, metric=self.metric)
         self.session = Session(trainer, files, TRIAL, decided_after)
-        return self.session.restore()
+        last = self.session.restore()
+        if last is None or self.session.unreported:
+            return self.session.unreported
+        best = trainer.best  # an earlier version saved the state
+        return [Unreported(last, self.metric.value(best) if best else float("nan"))]
 
     def run_epoch(self) -> EpochResult | None:
         """Trains the next epoch of the trial; see `Session.run_epoch`."""

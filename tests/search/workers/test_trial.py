@@ -17,6 +17,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.search.console.after import summarise
 from fervit.search.pipeline import run_sweep
 from fervit.search.records.ranking import failures_by_kind
+from fervit.search.records.report import TrialReport
 from fervit.search.splits import open_splits
 from fervit.search.workers.trial import LatentTrial
 from tests.helpers.sweeps import leaderboard, space, study
@@ -35,13 +36,16 @@ class Unreliable(LatentTrial):
     """A real trial that may fail in one of the ways of `KINDS` after its first epoch."""
 
     def step(self) -> dict[str, Any]:
-        if self.iteration == 0 or kind_of(self.config["name"]) != "metric missing":
+        if self._trainer.epoch == 0 or kind_of(self.config["name"]) != "metric missing":
             return super().step()
         return {"loss": 1.0}
 
-    def _epoch(self) -> dict[str, Any]:
-        if self.iteration == 0:
-            return super()._epoch()
+    def _is_due(self, *args: Any) -> bool:
+        return kind_of(self.config["name"]) == "metric missing" or super()._is_due(*args)
+
+    def _epoch(self, **options: Any) -> TrialReport:
+        if self._trainer.epoch == 0:
+            return super()._epoch(**options)
         kind = kind_of(self.config["name"])
         if kind == "ValueError":
             raise ValueError("something that nobody thought of")
@@ -52,7 +56,7 @@ class Unreliable(LatentTrial):
         if kind == "diverged":
             for weight in self._trainer.model.parameters():
                 weight.data.fill_(float("nan"))
-        return super()._epoch()
+        return super()._epoch(**options)
 
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not import the tests
@@ -99,12 +103,12 @@ def test_when_two_trials_in_three_fail_the_sweep_ends_and_says_of_what(
 class FaultyDevice(LatentTrial):
     """A real trial whose GPU fails for good in the second epoch of the first process that gets there."""
 
-    def _epoch(self) -> dict[str, Any]:
+    def _epoch(self, **options: Any) -> TrialReport:
         mark = Path(self.config["folder"]).parent / "failed_once"
-        if self.iteration == 1 and not mark.exists():
+        if self._trainer.epoch == 1 and not mark.exists():
             mark.write_text(str(os.getpid()))
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return super()._epoch()
+        return super()._epoch(**options)
 
 
 @pytest.mark.long
