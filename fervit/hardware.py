@@ -48,6 +48,11 @@ def memory_limit() -> int | None:
     return min((limit for limit in limits if limit < whole), default=None)
 
 
+def usable_memory() -> int:
+    """The bytes of memory that this process and its children may take at most: the limit, or the machine's memory."""
+    return memory_limit() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def cpu_quotas() -> list[float]:
     """The CPUs that each control group of this process allows, by version 2 and 1 of Linux's interface."""
     quotas = []

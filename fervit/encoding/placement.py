@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fervit.cluster.gpus import GIB, GpuFacts
 from fervit.cluster.nodes import Cluster, Node
 from fervit.encoding.plan import EncodePlan
 from fervit.errors import UserError
-from fervit.hardware import device_of, encoder_precision, per_gpu
+from fervit.hardware import device_of, encoder_precision, per_gpu, usable_memory
 
 PARTS_AN_ACTOR = 4
 """Where several actors encode side by side, each gets at least this many part files to make."""
@@ -97,8 +97,7 @@ def place(
     cpus = _cpus_per_actor(cluster, nodes, actors)
     threads = max(1, int(min(cluster.cpus / actors, max(node.cpus for node in cluster.nodes))))
     precision, reason = choose_precision(plan, device, seen)
-    if device == "cuda":
-        _check_memory(plan, batch_size, precision, seen)
+    _check_memory(plan, batch_size, precision, _memories(device, cluster, seen))
     return Placement(
         device=device,
         actors=actors,
@@ -153,16 +152,24 @@ def _without_bfloat16(facts: GpuFacts) -> str:
     return f"{facts.name} (compute capability {major}.{minor}) has no bfloat16"
 
 
-def _check_memory(plan: EncodePlan, batch_size: int, precision: str, seen: Sequence[GpuFacts]) -> None:
-    """Refuses a batch of which not even the input and output of the first layer fit into a GPU's memory."""
-    if plan.fingerprint.untrained or not seen:
+def _memories(device: str, cluster: Cluster, seen: Sequence[GpuFacts]) -> dict[str, int]:
+    """The name of each device that is known to encode -> its memory in bytes."""
+    if device == "cuda":
+        return {facts.name: facts.memory for facts in seen}
+    return {"this machine": usable_memory()} if cluster.started_here else {}
+
+
+def _check_memory(plan: EncodePlan, batch_size: int, precision: str, memories: Mapping[str, int]) -> None:
+    """Refuses a batch of which not even the input and output of the first layer fit into a device's memory."""
+    if not memories:
         return
-    smallest = min(seen, key=lambda facts: facts.memory)
-    needed = 2 * batch_size * CHANNELS * plan.fingerprint.input_size**2 * (4 if precision == "float32" else 2)
-    if needed > smallest.memory:
+    name, memory = min(memories.items(), key=lambda item: item[1])
+    channels = 3 if plan.fingerprint.untrained else CHANNELS
+    needed = 2 * batch_size * channels * plan.fingerprint.input_size**2 * (4 if precision == "float32" else 2)
+    if needed > memory:
         raise UserError(
-            f"--batch_size {batch_size}: takes more than {needed / GIB:.0f} GiB, and {smallest.name} has "
-            f"{smallest.memory / GIB:.0f}; give {BATCH_SIZE['cuda']}, or leave it out"
+            f"--batch_size {batch_size}: takes more than {needed / GIB:.0f} GiB, and {name} has {memory / GIB:.0f}; "
+            "give a smaller one, or leave it out"
         )
 
 

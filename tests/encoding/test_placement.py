@@ -96,6 +96,18 @@ def test_a_batch_that_cannot_fit_into_the_gpu_is_refused_before_anything_starts(
         place(official, cluster(GPUS), batch_size=10_000, seen=[A100, T4])
 
 
+def test_a_batch_that_cannot_fit_into_this_machine_is_refused_before_anything_starts(
+    demo_faces: Path, tmp_path: Path
+) -> None:
+    here = replace(cluster(LAPTOP), started_here=True)
+    for untrained in (True, False):
+        to_do = plan(demo_faces, tmp_path)
+        to_do = replace(to_do, fingerprint=replace(to_do.fingerprint, untrained=untrained))
+        with pytest.raises(UserError, match=r"--batch_size 100000000: takes more than .* GiB, and this machine has"):
+            place(to_do, here, batch_size=100_000_000)
+        assert place(to_do, here, batch_size=8).batch_size == 8
+
+
 def test_encoders_keep_off_nodes_whose_gpu_cannot_be_used(demo_faces: Path, tmp_path: Path) -> None:
     nodes = tuple(Node(address=name, cpus=8, gpus=1, node_id=name * 3) for name in "ab")
     look = GpuLook.of(cluster(nodes), {"a": A100, "b": "it gave no answer"})
