@@ -84,9 +84,11 @@ def _run(plan: Plan, folder: Path, result: Simulated, show: Callable[[str], None
         if world.sessions > 2 * plan.most_sessions + 20:
             raise ViolationError("the sweep does not end")
         space = plan.space(extended=extended)
-        outcome = _session(world, space, result)
+        outcome, ledger = _session(world, space, result)
         world.say(f"the session ends: {outcome}")
         events = list(JournalReader(files.journal))
+        if ledger is not None:
+            check_session(ledger, events)
         check_journal(events, result.settled)
         result.outcome, result.virtual_hours = outcome, world.now / 3600
         if outcome in ("done", "nothing finished"):
@@ -97,8 +99,8 @@ def _run(plan: Plan, folder: Path, result: Simulated, show: Callable[[str], None
         between_sessions(world)
 
 
-def _session(world: World, space: SearchSpace, result: Simulated) -> str:
-    """Runs one command on the folder of the sweep, and returns how it ended."""
+def _session(world: World, space: SearchSpace, result: Simulated) -> tuple[str, Ledger | None]:
+    """Runs one command on the folder of the sweep, and returns how it ended, and its ledger."""
     plan, files = world.plan, world.folder
     kill = world.faults and plan.kill_every and world.rng.random() < 0.9
     world.points_left = 1 + int(world.rng.expovariate(1 / plan.kill_every)) if kill else None
@@ -128,26 +130,25 @@ def _session(world: World, space: SearchSpace, result: Simulated) -> str:
 
             sweep = Sweep(ledger, files, splits, run_part, result.lines.append)  # type: ignore[arg-type]
             sweep.run(second_look=True)
-        return "done"
+        return "done", ledger
     except Killed:
-        return "killed"
+        return "killed", ledger
     except KeyboardInterrupt:
-        return "interrupted"
+        return "interrupted", ledger
     except OSError as error:
         if error.errno != errno.ENOSPC or not world.disk_full:
             raise
-        return "disk full"
+        return "disk full", ledger
     except JobError as error:
         if "disk full" in str(error) and world.disk_full:
-            return "disk full"
+            return "disk full", ledger
         if "no trial finished" not in str(error):
             raise
-        return "nothing finished"
+        return "nothing finished", ledger
     finally:
         world.points_left = None
         if ledger is not None:
             ledger.close()
-            check_session(ledger, list(ledger.events))
 
 
 class _Journal(JournalFile):
