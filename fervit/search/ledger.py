@@ -164,6 +164,11 @@ class Ledger:
         return len(self.running) - len(self._waiting) - len(self._alone)
 
     @property
+    def n_waiting(self) -> int:
+        """How many of the running trials wait for a process: those of earlier sessions, and those that lost theirs."""
+        return len(self._waiting)
+
+    @property
     def n_placed(self) -> int:
         """How many trials hold a place on the cluster."""
         return self._spent.n_placed

@@ -1,21 +1,23 @@
-"""Runs a sweep on recorded learning curves in virtual time, in place of training on Ray Tune. Does not use Ray.
+"""Runs a sweep's trials in virtual time, in place of training on Ray Tune. Does not use Ray.
 
-The ledger, the sampler and the stopping rule are those of a real sweep. They get the same reports in the same order as
-from Ray Tune (`workers/tuner.py`): the sampler is asked for one trial more than there are slots, and trials run side by
-side, where each epoch lasts as many virtual seconds as it took when it was recorded.
+The driver, the ledger, the sampler and the stopping rule are those of a real sweep (`driver.py`). They get the same
+reports in the same order as from Ray Tune: the sampler is asked for one trial more than there are places, and trials
+run side by side. `RecordedCurves` are the trials of a replay, each epoch of which lasts as many virtual seconds as it
+took when it was recorded; `tests/simulation` has machines that fail.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from fervit.search.driver import Driver, Room
 from fervit.search.ledger import Ledger
 from fervit.search.policy.interfaces import Planned
 from fervit.search.records.report import TrialReport
+from fervit.search.space.settings import TrialResources
 from fervit.training.epoch import EpochResult
-from fervit.training.objective import Metric
 
 Curve = Sequence[EpochResult]
 """The results of all epochs of a training, in order."""
@@ -31,15 +33,25 @@ class VirtualClock:
         return self.now
 
 
-class _Running(NamedTuple):
-    """A trial that occupies a slot. Such trials are ordered by the time at which their next epoch ends."""
+class Machines(Protocol):
+    """What runs the trials of a simulated sweep."""
 
-    due: float
-    order: int
-    name: str
-    curve: Curve
-    done: int
-    """The number of epochs that the trial has reported."""
+    def submit(self, planned: Planned) -> None:
+        """Takes a trial, which starts when there is a place for it."""
+        ...
+
+    def step(self, driver: Driver) -> bool:
+        """Goes on to the next event and tells the driver of it; returns False if there will be none."""
+        ...
+
+
+def run_on(machines: Machines, driver: Driver) -> None:
+    """Runs the trials that the driver plans until there are none left or the driver says that the run is over."""
+    while not driver.is_over():
+        while (planned := driver.next()) is not None:
+            machines.submit(planned)
+        if not machines.step(driver):
+            break
 
 
 def run_simulated(
@@ -50,7 +62,7 @@ def run_simulated(
     slots: int,
     is_over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Runs all trials of the ledger's source, as `run_trials` does on a cluster.
+    """Runs all trials of the ledger's source on recorded curves.
 
     Args:
         ledger: plans the trials and records them. Its clock must be `clock`.
@@ -59,34 +71,69 @@ def run_simulated(
         slots: how many trials run at once.
         is_over: returns whether the sweep ends now. The trials that still run are then stopped.
     """
-    pending: list[Planned] = []
-    running: list[_Running] = []
-    started = 0
-    while not is_over():
-        while ledger.n_begun <= slots and (planned := ledger.begin()) is not None:
-            pending.append(planned)
-        while pending and len(running) < slots:
-            planned = pending.pop(0)
-            curve = curve_of(planned)
-            ledger.placed(planned.name)
-            heapq.heappush(running, _Running(clock.now + curve[0].seconds, started, planned.name, curve, 0))
-            started += 1
-        if not running:
-            break
-        trial = heapq.heappop(running)
-        clock.now = trial.due
-        report = report_of(trial.curve, trial.done, ledger.space.metric)
-        stopped = ledger.report(trial.name, report)
-        if report.finished:
-            ledger.end(trial.name)
-        elif not stopped:
-            due = clock.now + trial.curve[trial.done + 1].seconds
-            heapq.heappush(running, trial._replace(due=due, done=trial.done + 1))
-    ledger.end_all()
+    driver = Driver(ledger, Room(lambda: (slots, slots), clock=clock), TrialResources(), clock=clock)
+    driver.run(lambda: run_on(RecordedCurves(curve_of, clock, slots, is_over), driver))
 
 
-def report_of(curve: Curve, i: int, metric: Metric) -> TrialReport:
-    """Returns the report of a trial with this curve after its i-th epoch, counted from 0."""
-    best = metric.best(curve[: i + 1])
-    assert best is not None
-    return TrialReport(epoch=curve[i], best_value=metric.value(best), finished=i + 1 == len(curve))
+class _Running(NamedTuple):
+    """A trial that occupies a slot. Such trials are ordered by the time at which their next epoch ends."""
+
+    due: float
+    order: int
+    name: str
+    curve: Curve
+    done: int
+    """The number of epochs that the trial has reported."""
+    best_value: float
+
+
+class RecordedCurves:
+    """Slots in which nothing fails, and trials that report recorded epochs.
+
+    Args:
+        curve_of: returns the epochs that a trial will report, at least one.
+        clock: is set to the time of each report.
+        slots: how many trials run at once.
+        is_over: returns whether the trials end now.
+    """
+
+    def __init__(
+        self, curve_of: Callable[[Planned], Curve], clock: VirtualClock, slots: int, is_over: Callable[[], bool]
+    ) -> None:
+        self._curve_of, self._clock, self._slots, self._is_over = curve_of, clock, slots, is_over
+        self._pending: list[Planned] = []
+        self._running: list[_Running] = []
+        self._started = 0
+
+    def submit(self, planned: Planned) -> None:
+        """Takes a trial, which starts when there is a slot for it."""
+        self._pending.append(planned)
+
+    def step(self, driver: Driver) -> bool:
+        """Starts the trials for which there is a slot, and reports the next epoch."""
+        if self._is_over():
+            return False
+        now = self._clock.now
+        while self._pending and len(self._running) < self._slots:
+            planned = self._pending.pop(0)
+            curve = self._curve_of(planned)
+            driver.placed(planned.name)
+            first = _Running(now + curve[0].seconds, self._started, planned.name, curve, 0, float("nan"))
+            heapq.heappush(self._running, first)
+            self._started += 1
+        if not self._running:
+            return False
+        trial = heapq.heappop(self._running)
+        self._clock.now = trial.due
+        metric = driver.ledger.space.metric
+        epoch, done = trial.curve[trial.done], trial.done + 1
+        value = metric.value(epoch)
+        best = value if trial.done == 0 or metric.better(value, trial.best_value) else trial.best_value
+        finished = done == len(trial.curve)
+        stops = driver.reported(trial.name, TrialReport(epoch=epoch, best_value=best, finished=finished))
+        if finished or stops:
+            driver.completed(trial.name)
+        else:
+            due = trial.due + trial.curve[done].seconds
+            heapq.heappush(self._running, trial._replace(due=due, done=done, best_value=best))
+        return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -25,7 +25,7 @@ class EpochResult:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dict, for JSON."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in FIELDS}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> EpochResult:

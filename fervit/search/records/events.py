@@ -187,18 +187,22 @@ KINDS: dict[str, type[Any]] = {
 NAMES = {kind: name for name, kind in KINDS.items()}
 
 
+_FIELDS = {kind: tuple(one.name for one in dataclasses.fields(kind)) for kind in KINDS.values()}
+
+
 def to_row(event: Event) -> Row:
     """Returns an event as the fields of a journal line."""
-    row: Row = {"event": NAMES[type(event)]}
-    for one in dataclasses.fields(event):
-        value = getattr(event, one.name)
-        if one.name == "at" and value is None:
+    kind = type(event)
+    row: Row = {"event": NAMES[kind]}
+    for name in _FIELDS[kind]:
+        value = getattr(event, name)
+        if name == "at" and value is None:
             continue
-        if isinstance(value, EpochResult):
+        if name == "row":
             value = value.to_json()
-        elif one.name == "failure":
+        elif name == "failure":
             value = str(value) if value is not None else ""
-        row[one.name] = list(value) if isinstance(value, tuple) else value
+        row[name] = list(value) if isinstance(value, tuple) else value
     return row
 
 
@@ -212,7 +216,7 @@ def from_row(row: Mapping[str, Any]) -> Event | None:
     kind = KINDS.get(row["event"])
     if kind is None:
         return None
-    values = {one.name: row[one.name] for one in dataclasses.fields(kind) if one.name in row}
+    values = {name: row[name] for name in _FIELDS[kind] if name in row}
     if kind is EpochEnded:
         values["row"] = EpochResult.from_json(values["row"])
     elif kind is TrialEnded:

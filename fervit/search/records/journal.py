@@ -114,10 +114,12 @@ class JournalFile:
 
     Args:
         path: the path of the file, which may exist. A last line that a kill cut off is removed.
+        clock: returns the Unix time of the events in seconds.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.events = JournalReader(path)
+        self._clock = clock
         self.session = uuid.uuid4().hex[:12]
         """A random name for this session."""
         self._broken: UserError | None = None
@@ -145,7 +147,7 @@ class JournalFile:
         """Appends an event with the current time to the file, and returns it."""
         if kind is SessionBegan:
             values["session"] = self.session
-        event = kind(time=round(time.time(), 3), **values)
+        event = kind(time=round(self._clock(), 3), **values)
         if self.broken is None:
             try:
                 self._lines.append(to_row(event))

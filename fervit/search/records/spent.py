@@ -40,6 +40,8 @@ class Spent:
     """The seconds for which the trials of a part held a GPU, summed over the GPUs."""
     _placed: dict[str, tuple[Part, float]] = field(default_factory=dict)
     """The trials that hold a place, with the GPUs of each."""
+    _held: dict[Part, float] = field(default_factory=dict)
+    """The parts of which trials hold a place, with the GPUs that these hold together."""
     _parts: dict[str, Part] = field(default_factory=dict)
     _last: float = 0.0
     """The time of the last event, by the clock of its session."""
@@ -53,6 +55,7 @@ class Spent:
         """Counts the time up to an event."""
         if isinstance(event, SessionBegan):
             self._placed.clear()
+            self._count()
             self._last = event.time if event.at is None else event.at
             return
         if isinstance(event, TrialStarted):
@@ -63,8 +66,9 @@ class Spent:
             self._advance_by_wall_clock(event)
         if isinstance(event, TrialPlaced):
             self._placed[event.name] = (self._parts.get(event.name, "search"), event.gpus)
-        elif isinstance(event, TrialEnded | ProcessLost):
-            self._placed.pop(event.name, None)
+            self._count()
+        elif isinstance(event, TrialEnded | ProcessLost) and self._placed.pop(event.name, None) is not None:
+            self._count()
 
     def elapsed_until(self, at: float) -> float:
         """Returns `elapsed` up to a moment after the last event, in seconds since the session began."""
@@ -72,21 +76,30 @@ class Spent:
 
     def of_part_until(self, part: Part, at: float) -> float:
         """Returns `of_part` up to a moment after the last event, in seconds since the session began."""
-        held = any(of == part for of, _ in list(self._placed.values()))
-        return self.of_part[part] + (max(0.0, at - self._last) if held else 0.0)
+        return self.of_part[part] + (max(0.0, at - self._last) if part in self._held else 0.0)
 
     def gpu_of_part_until(self, part: Part, at: float) -> float:
         """Returns `gpu_of_part` up to a moment after the last event, in seconds since the session began."""
-        held = sum(gpus for of, gpus in list(self._placed.values()) if of == part)
-        return self.gpu_of_part[part] + held * max(0.0, at - self._last)
+        gpus = self._held.get(part, 0.0)
+        return self.gpu_of_part[part] + gpus * max(0.0, at - self._last)
 
     def _advance(self, at: float) -> None:
         """Counts the time up to an event."""
-        self.elapsed = self.elapsed_until(at)
-        parts: tuple[Part, ...] = ("search", "confirm")
-        self.of_part = {part: self.of_part_until(part, at) for part in parts}
-        self.gpu_of_part = {part: self.gpu_of_part_until(part, at) for part in parts}
-        self._last = max(self._last, at)
+        gap = at - self._last
+        if gap <= 0:
+            return
+        self.elapsed += gap
+        for part, gpus in self._held.items():
+            self.of_part[part] += gap
+            self.gpu_of_part[part] += gpus * gap
+        self._last = at
+
+    def _count(self) -> None:
+        """Counts what the trials that hold a place hold together."""
+        held: dict[Part, float] = {}
+        for part, gpus in self._placed.values():
+            held[part] = held.get(part, 0.0) + gpus
+        self._held = held  # replaced whole, since other threads read it
 
     def _advance_by_wall_clock(self, event: Event) -> None:
         """Counts the time up to an event of a journal of an earlier version, without leaps of the machine's clock."""

@@ -61,6 +61,11 @@ class TrialTask:
         )
 
 
+def shares_by_mps(trial: TrialResources) -> bool:
+    """Returns whether trials share a GPU through NVIDIA's MPS."""
+    return trial.mps and trial.gpus_each > 0
+
+
 def resources_of(trial: TrialResources) -> dict[str, float]:
     """Returns the resources of each worker of a trial, under Ray's names "CPU" and "GPU"."""
     return {"CPU": trial.cpus, "GPU": trial.gpus_each}

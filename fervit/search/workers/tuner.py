@@ -1,9 +1,9 @@
-"""Runs trials on Ray Tune, whose searcher, scheduler, callback and stopper are thin adapters of the ledger.
+"""Runs trials on Ray Tune, whose searcher, scheduler, callback and stopper are thin adapters of the driver.
 
-Ray Tune places the trials, and starts and reuses their processes. The ledger records the trials, plans the next ones,
-and decides which are stopped and which are tried again. A sweep is therefore resumed from its own journal and not from
-Ray Tune's snapshots: these lack the rungs of the schedulers, and cannot cope with trials that ended after the last
-snapshot.
+Ray Tune places the trials, and starts and reuses their processes. The driver (`driver.py`) and its ledger record the
+trials, plan the next ones, and decide which are stopped and which are tried again. A sweep is therefore resumed from
+its own journal and not from Ray Tune's snapshots: these lack the rungs of the schedulers, and cannot cope with trials
+that ended after the last snapshot.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +23,8 @@ from fervit import interrupts
 from fervit.cluster.connection import free_nodes
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
+from fervit.search.driver import Driver, Room
 from fervit.search.ledger import Ledger
-from fervit.search.outcome.settle import settle_running
 from fervit.search.policy.stopping import decision_epochs
 from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
@@ -36,16 +32,10 @@ from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.gpu_nodes import GpuNodes, UnusableGpuError
 from fervit.search.workers.mps import Daemons
-from fervit.search.workers.task import TrialTask, resources_of
+from fervit.search.workers.task import TrialTask, resources_of, shares_by_mps
 from fervit.search.workers.trial import GpuFaultError, LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
-
-SHORT_S = 10.0
-"""The seconds within which an epoch must end to be waited for after Ctrl-C; a longer epoch is given up."""
-
-LOOK_S = 5.0
-"""The seconds between two queries of the cluster's nodes."""
 
 KINDS = {
     "ActorUnavailableError": PROCESS_DIED,  # the connection to its host broke; Ray notices the host's death later
@@ -84,88 +74,45 @@ def run_trials(
     Raises:
         KeyboardInterrupt: Ctrl-C ended the run. A resumed sweep continues the running trials from their saved states.
     """
-    left = ledger.source.total - ledger.n_ended
-    if left <= 0:
-        _end_all(ledger, folder)
-        return
     gpu_nodes = gpu_nodes or GpuNodes()
-    folder.stop.unlink(missing_ok=True)
-    stopper = _Stopper(ledger, folder.stop)
-    if stopper.stop_all():
-        _end_all(ledger, folder)
-        return
-    with _daemons(folder, resources, gpu_nodes) as daemons:
-        room = _Room(resources, gpu_nodes, ledger.space.search.max_concurrent_trials, daemons)
+    daemons = Daemons(folder.path, gpu_nodes.say) if shares_by_mps(resources) else None
+    room = room_of(resources, gpu_nodes, ledger.space.search.max_concurrent_trials, daemons)
+    driver = Driver(ledger, room, resources, folder)
+
+    def fit() -> None:
         _set_up_ray_tune(room)
-        tuner = _tuner(ledger, folder, latents, resources, stopper, room, gpu_nodes, trainable, name)
-        with interrupts.answering(stopper.answer):
-            tuner.fit()
-    if ledger.broken is not None:
-        raise ledger.broken
-    folder.stop.unlink(missing_ok=True)
-    if stopper.interrupted:
-        raise KeyboardInterrupt
-    _end_all(ledger, folder)
+        stopper = _Stopper(driver)
+        tuner = tune.Tuner(
+            _bind(trainable, ledger, latents, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=_DriverSearcher(driver, folder, resources, gpu_nodes),
+                scheduler=_DriverScheduler(driver),
+                num_samples=-1,  # no limit: the searcher says when there are no more
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=_run_config(driver, folder, stopper, name, gpu_nodes),
+        )
+        try:
+            with interrupts.answering(stopper.answer):
+                tuner.fit()
+        finally:
+            if daemons is not None:
+                daemons.end()
 
-
-def _tuner(
-    ledger: Ledger,
-    folder: SweepFolder,
-    latents: SharedLatents,
-    resources: TrialResources,
-    stopper: _Stopper,
-    room: _Room,
-    gpu_nodes: GpuNodes,
-    trainable: type[tune.Trainable],
-    name: str,
-) -> tune.Tuner:
-    return tune.Tuner(
-        _bind(trainable, ledger, latents, resources),
-        tune_config=tune.TuneConfig(
-            search_alg=_LedgerSearcher(ledger, folder, resources, stopper, room, gpu_nodes),
-            scheduler=_LedgerScheduler(ledger, stopper),
-            num_samples=-1,  # no limit: the searcher says when there are no more
-            reuse_actors=True,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=_run_config(ledger, folder, stopper, name, resources, gpu_nodes),
-    )
-
-
-@contextmanager
-def _daemons(folder: SweepFolder, resources: TrialResources, gpu_nodes: GpuNodes) -> Iterator[Daemons | None]:
-    """The daemons of MPS while the block runs; None if the trials do not use it."""
-    if not (resources.mps and resources.gpus_each):
-        yield None
-        return
-    daemons = Daemons(folder.path, gpu_nodes.say)
-    try:
-        yield daemons
-    finally:
-        daemons.end()
-
-
-def _end_all(ledger: Ledger, folder: SweepFolder) -> None:
-    """Records the end of the trials that still run: those that the stopper ended, and those of an earlier session."""
-    settle_running(ledger, folder)
-    ledger.end_all()
+    driver.run(fit)
 
 
 def _run_config(
-    ledger: Ledger,
-    folder: SweepFolder,
-    stopper: _Stopper,
-    name: str,
-    resources: TrialResources,
-    gpu_nodes: GpuNodes,
+    driver: Driver, folder: SweepFolder, stopper: _Stopper, name: str, gpu_nodes: GpuNodes
 ) -> tune.RunConfig:
-    """Returns Ray Tune's settings for a run. They turn off its retries and checkpoints, which the ledger replaces."""
+    """Returns Ray Tune's settings for a run. They turn off its retries and checkpoints, which the driver replaces."""
     return tune.RunConfig(
         name=name,
         storage_path=str(folder.path),
-        callbacks=[_LedgerCallback(ledger, stopper, resources, gpu_nodes)],
-        # The ledger retries trials, since Ray Tune does not if the process died between two trials.
+        callbacks=[_DriverCallback(driver, gpu_nodes)],
+        # The driver retries trials, since Ray Tune does not if the process died between two trials.
         failure_config=tune.FailureConfig(max_failures=0),
         # A trial saves its own state (trial.py). Ray Tune would keep all checkpoints, or snapshot the run for each.
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -190,7 +137,7 @@ def _bind(
     return bound
 
 
-def _set_up_ray_tune(room: _Room) -> None:
+def _set_up_ray_tune(room: Room) -> None:
     """Sets the environment variables that Ray Tune reads."""
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the ledger logs
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -206,94 +153,51 @@ def _trial_name(trial: Trial) -> str:
     return name
 
 
-class _Room:
-    """Counts the places for trials on the cluster, including those on nodes that an autoscaler may add.
+def room_of(
+    resources: TrialResources, gpu_nodes: GpuNodes, most: int | None = None, daemons: Daemons | None = None
+) -> Room:
+    """Returns the places for trials on the cluster that this process is connected to.
 
     Args:
         resources: the resources of a trial.
         gpu_nodes: the nodes of the cluster, and which of them have GPUs that cannot be used.
         most: the most trials that run at once; None for as many as fit.
-        daemons: the daemons of MPS, which are started on nodes that join; None if the trials do not use it.
+        daemons: the daemons of MPS, which are also started on nodes that join; None if the trials do not use it.
     """
 
-    def __init__(
-        self, resources: TrialResources, gpu_nodes: GpuNodes, most: int | None = None, daemons: Daemons | None = None
-    ) -> None:
-        self._resources, self._gpu_nodes, self._most, self._daemons = resources, gpu_nodes, most, daemons
-        self._looked, self._trials, self._free = -LOOK_S, 0, 0
-        self._held = self._held_before = 0
-        """The most places that this sweep held since the last look at the cluster, and between the two before."""
+    def look() -> tuple[int, int]:
+        nodes = gpu_nodes.nodes()
+        if daemons is not None:
+            daemons.ensure(nodes)
+        return slots(resources, nodes), slots(resources, gpu_nodes.usable(free_nodes()))
 
-    @property
-    def trials(self) -> int:
-        """How many trials fit on the whole cluster at once."""
-        self._look()
-        return self._trials
-
-    def is_full(self, begun: int, placed: int) -> bool:
-        """Returns whether no further trial is planned now.
-
-        One trial more than fit is planned, which starts as soon as another ends. Planning more trials ahead would
-        choose them from fewer results; so would planning trials for places that another sweep on the cluster holds.
-
-        Args:
-            begun: how many trials have been planned and have not ended.
-            placed: how many of them hold a place.
-        """
-        if self._look():
-            self._held_before, self._held = self._held, placed
-        self._held = max(self._held, placed)
-        if self._most is not None and begun >= self._most:
-            return True
-        vacant = max(self._held, self._held_before) - placed  # a process that has no trial at the moment
-        return begun > self._trials or begun - placed > self._free + vacant
-
-    def _look(self) -> bool:
-        """Queries the cluster's nodes if that is due, and returns whether it was."""
-        if time.monotonic() - self._looked <= LOOK_S:
-            return False
-        nodes, free = self._gpu_nodes.nodes(), self._gpu_nodes.usable(free_nodes())
-        self._trials, self._free = slots(self._resources, nodes), slots(self._resources, free)
-        if self._daemons is not None:
-            self._daemons.ensure(nodes)
-        self._looked = time.monotonic()
-        return True
+    return Room(look, most)
 
 
-class _LedgerSearcher(Searcher):  # type: ignore[misc]
-    """The searcher, which passes the trials that the ledger plans to Ray Tune.
+class _DriverSearcher(Searcher):  # type: ignore[misc]
+    """The searcher, which passes the trials that the driver plans to Ray Tune.
 
-    It ignores results. The scheduler and the callback pass these to the ledger, since Ray Tune does not give a searcher
+    It ignores results. The scheduler and the callback pass these to the driver, since Ray Tune does not give a searcher
     the report that stops a trial.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        folder: SweepFolder,
-        resources: TrialResources,
-        stopper: _Stopper,
-        room: _Room,
-        gpu_nodes: GpuNodes,
-    ) -> None:
+    def __init__(self, driver: Driver, folder: SweepFolder, resources: TrialResources, gpu_nodes: GpuNodes) -> None:
         super().__init__()
-        self._folder, self._gpu_nodes = folder, gpu_nodes
-        self._ledger, self._resources, self._stopper, self._room = ledger, resources, stopper, room
+        self._driver, self._folder, self._resources, self._gpu_nodes = driver, folder, resources, gpu_nodes
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        full = self._room.is_full(self._ledger.n_begun, self._ledger.n_placed)
-        planned = None if full or self._stopper.ending else self._ledger.begin()
+        planned, ledger = self._driver.next(), self._driver.ledger
         if planned is None:
             # The end of a running trial may bring further ones, such as those that measure the noise of the seed.
-            return None if self._ledger.running else str(Searcher.FINISHED)
+            return None if ledger.running else str(Searcher.FINISHED)
         return TrialTask(
             name=planned.name,
             folder=self._folder.trial(planned.name),
             train=planned.config,
             workers=self._resources.workers,
             resources=resources_of(self._resources),
-            decided_after=decision_epochs(self._ledger.space.early_stopping, planned.config.warmup_epochs),
-            mps=self._resources.mps and self._resources.gpus_each > 0,
+            decided_after=decision_epochs(ledger.space.early_stopping, planned.config.warmup_epochs),
+            mps=shares_by_mps(self._resources),
             avoid=tuple(sorted(self._gpu_nodes.unusable)),
         ).to_tune()
 
@@ -306,36 +210,28 @@ class _LedgerSearcher(Searcher):  # type: ignore[misc]
         raise NotImplementedError("a sweep is resumed from its journal")
 
 
-class _LedgerScheduler(FIFOScheduler):  # type: ignore[misc]
-    """The scheduler: it starts trials in order, and the ledger decides which are stopped."""
+class _DriverScheduler(FIFOScheduler):  # type: ignore[misc]
+    """The scheduler: it starts trials in order, and the driver says which are stopped."""
 
-    def __init__(self, ledger: Ledger, stopper: _Stopper) -> None:
+    def __init__(self, driver: Driver) -> None:
         super().__init__()
-        self._ledger, self._stopper = ledger, stopper
+        self._driver = driver
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        report = TrialReport.from_tune(result)
-        stops = self._ledger.report(_trial_name(trial), report)
-        self._stopper.reported(_trial_name(trial), report)
+        stops = self._driver.reported(_trial_name(trial), TrialReport.from_tune(result))
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None: ...
 
 
-class _LedgerCallback(tune.Callback):  # type: ignore[misc]
-    """The callback, which records places, last reports, ends and failures of trials in the ledger."""
+class _DriverCallback(tune.Callback):  # type: ignore[misc]
+    """The callback, which tells the driver of places, last reports, ends and failures of trials."""
 
-    def __init__(self, ledger: Ledger, stopper: _Stopper, resources: TrialResources, gpu_nodes: GpuNodes) -> None:
-        self._ledger, self._stopper, self._max_failures = ledger, stopper, resources.max_failures
-        self._gpus, self._gpu_nodes = resources.gpus_each * resources.workers, gpu_nodes
-        self._deaths: Counter[str] = Counter()
-        self._shares_faults, self._faults = resources.mps, Counter[str]()
-        self._alone: set[str] = set()
-        """The names of the trials that Ray killed because their node was short of memory. Such a trial is tried again
-        alone, since its neighbours may have taken the memory."""
+    def __init__(self, driver: Driver, gpu_nodes: GpuNodes) -> None:
+        self._driver, self._gpu_nodes = driver, gpu_nodes
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._ledger.placed(_trial_name(trial), self._gpus)
+        self._driver.placed(_trial_name(trial))
 
     def setup(self, *args: Any, **info: Any) -> None:
         interrupts.take_back()  # Ray Tune has just set its own handler of SIGUSR1
@@ -344,107 +240,42 @@ class _LedgerCallback(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if result.get("done"):  # the trial ended itself; the scheduler does not get such a report
-            report = TrialReport.from_tune(result)
-            self._ledger.report(_trial_name(trial), report)
-            self._stopper.reported(_trial_name(trial), report)
+            self._driver.reported(_trial_name(trial), TrialReport.from_tune(result))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        record_ends = not self._stopper.interrupted or self._ledger.is_over(_trial_name(trial))
-        if record_ends:
-            self._ledger.end(_trial_name(trial))
+        self._driver.completed(_trial_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if self._stopper.interrupted:
-            self._stopper.reported(_trial_name(trial))
-            return
         error = _error_of(trial)
-        name, failure = _trial_name(trial), _failure_of(error)
-        if UnusableGpuError.__name__ in str(error):
+        if UnusableGpuError.__name__ in str(error) and not self._driver.interrupted:
             self._gpu_nodes.look_again()
-        if self._shares_faults and GpuFaultError.__name__ in type(error).__name__ and name not in self._alone:
-            self._again_after_a_shared_fault(name, failure)
-            return
-        self._deaths[name] += failure.kind == PROCESS_DIED
-        if failure.kind == OUT_OF_MEMORY and name not in self._alone:
-            self._alone.add(name)
-            self._ledger.begin_again(name, str(failure), alone=True)
-        elif failure.by_configuration or self._deaths[name] > self._max_failures:
-            self._ledger.end(name, failure)
-        else:
-            self._ledger.begin_again(name, str(failure))
-
-    def _again_after_a_shared_fault(self, name: str, failure: Failure) -> None:
-        """Tries a trial again whose GPU failed under MPS, where one client's fault ends all.
-
-        Nobody can tell which of them has caused it. It counts for none of them, but a trial that meets a second one is
-        then tried alone, where the next fault is its own.
-        """
-        self._faults[name] += 1
-        alone = self._faults[name] > 1
-        if alone:
-            self._alone.add(name)
-        self._ledger.begin_again(name, str(failure), alone=alone)
+        shared = GpuFaultError.__name__ in type(error).__name__
+        self._driver.failed(_trial_name(trial), _failure_of(error), of_device=shared)
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]
-    """The stopper, which ends the run after Ctrl-C, when the budget is spent, or when the source has enough."""
+    """The stopper, which ends the run when the driver says so, and answers requests to end."""
 
-    def __init__(self, ledger: Ledger, stop_file: Path) -> None:
-        self._ledger, self._stop_file = ledger, stop_file
-        self._reports: dict[str, float] = {}
-        self._waiting_for: set[str] = set()
-        self._deadline = 0.0
-        self.interrupted = False
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
-    def reported(self, name: str, report: TrialReport | None = None) -> None:
-        """Notes that a trial has reported or, without a report, has ended. After Ctrl-C, it is awaited until it saves.
-
-        The first report after Ctrl-C may be of an epoch that ended before the trial could hear of it.
-        """
-        epoch = report.epoch if report is not None else None
-        self._reports[name] = time.monotonic() + (epoch.seconds if epoch is not None else 0.0)  # its next report is due
-        if self.interrupted and (epoch is None or report is None or report.finished or report.saved == epoch.epoch):
-            self._waiting_for.discard(name)
-
-    @property
-    def ending(self) -> bool:
-        """Whether no further trials may start."""
-        return self.interrupted or self.stop_all()
-
-    def interrupt(self) -> None:
-        """Begins to end the run after Ctrl-C, and waits for the trials whose current epoch ends soon."""
-        self._stop_file.touch()
-        soon = time.monotonic() + SHORT_S
-        self._waiting_for = {r.name for r in self._ledger.running if self._reports.get(r.name, soon + 1) <= soon}
-        self._deadline = soon + 5
-        self.interrupted = True
+    def stop_all(self) -> bool:
+        return self._driver.is_over()
 
     def answer(self, number: int) -> None:
         """Answers a request to end: the first one lets trials save, and a second one ends the process at once.
 
         SIGUSR1, the notice of a time limit, only ever does what the first one does.
         """
-        if not self.interrupted:
-            self.interrupt()
+        if not self._driver.interrupted:
+            self._driver.interrupt()
         elif number != signal.SIGUSR1 and in_notebook():
             raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
         elif number != signal.SIGUSR1:
             interrupts.leave("left at once; what was saved stays, and --resume goes on")
-
-    def stop_all(self) -> bool:
-        if self.interrupted:
-            return not self._waiting_for or time.monotonic() > self._deadline
-        if self._ledger.broken is not None:
-            return True
-        over = self._ledger.spent()
-        if over is None and self._ledger.source.enough and not self._ledger.complete:
-            over = ("noise", self._ledger.source.enough)
-        if over is not None:
-            self._ledger.end_part(*over)
-        return over is not None
 
 
 def _error_of(trial: Trial) -> BaseException | None:

@@ -7,7 +7,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.search.preflight import slots
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.gpu_nodes import GpuNodes
-from fervit.search.workers.tuner import _Room
+from fervit.search.workers.tuner import room_of
 from tests.helpers.processes import wait_until
 
 
@@ -22,12 +22,12 @@ class Other:
 def test_no_trial_is_planned_for_a_place_that_another_sweep_holds(cluster: Cluster) -> None:
     places = slots(TrialResources(), cluster_nodes())
     assert wait_until(lambda: slots(TrialResources(), free_nodes()) == places)
-    room = _Room(TrialResources(), GpuNodes())
+    room = room_of(TrialResources(), GpuNodes())
     assert [room.is_full(begun, 0) for begun in (places, places + 1)] == [False, True]  # one more than fit is planned
     other = Other.options(num_cpus=places).remote()  # type: ignore[attr-defined]
     ray.get(other.ready.remote())
     assert wait_until(lambda: slots(TrialResources(), free_nodes()) == 0)
-    room = _Room(TrialResources(), GpuNodes())
+    room = room_of(TrialResources(), GpuNodes())
     assert [room.is_full(begun, 0) for begun in (0, 1)] == [False, True]  # one waits, and no more
     room.is_full(2, 2)  # two processes of this sweep ...
     assert [room.is_full(begun, 0) for begun in (1, 2)] == [False, False]  # ... that have no trial now
@@ -36,5 +36,5 @@ def test_no_trial_is_planned_for_a_place_that_another_sweep_holds(cluster: Clust
 
 
 def test_no_more_trials_run_at_once_than_the_space_allows(cluster: Cluster) -> None:
-    room = _Room(TrialResources(), GpuNodes(), most=1)
+    room = room_of(TrialResources(), GpuNodes(), most=1)
     assert [room.is_full(begun, begun) for begun in (0, 1, 2)] == [False, True, True]

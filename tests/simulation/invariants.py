@@ -1,0 +1,266 @@
+"""What holds at every moment of every sweep, whatever fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+
+from fervit.search.driver import LOOK_S, Driver
+from fervit.search.ledger import Ledger
+from fervit.search.outcome.confirm import candidates, choose, confirmations
+from fervit.search.policy.sampler import SpaceSampler
+from fervit.search.records.epochs import Epochs
+from fervit.search.records.events import (
+    EpochEnded,
+    Event,
+    ModelChosen,
+    ProcessLost,
+    SessionBegan,
+    TrialEnded,
+    TrialResumed,
+    TrialStarted,
+    TrialWentOn,
+)
+from fervit.search.records.history import History
+from fervit.search.records.journal import JournalReader
+from fervit.search.records.ranking import ranked
+from fervit.search.records.record import TrialRecord
+from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.settings import NOISE_SEEDS
+from tests.simulation.machines import Machines, World, could_begin
+
+IDLE_S = 3 * (LOOK_S + 1)
+"""The seconds for which a place may be free while a trial waits: the driver looks at the cluster now and then."""
+MODEL, STATE = 1, 5
+"""The sizes of a model and of a saved state, as `forecast` takes them: weights, moments and the best weights."""
+
+
+class ViolationError(AssertionError):
+    """Something that always holds does not."""
+
+
+class Watch:
+    """Looks at a sweep after each step.
+
+    Args:
+        world: the world of the sweep.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._idle_since: float | None = None
+        self._was_over = ""
+
+    def begins(self, ledger: Ledger) -> None:
+        """Notes that a part begins, in this session.
+
+        Raises:
+            ViolationError: the ledger knows of another time that trials held places than the machines.
+        """
+        self._idle_since, self._was_over, world, part = None, "", self._world, ledger.part
+        pairs = ((world.held_s, ledger.held_seconds(part)), (world.gpu_s, ledger.gpu_seconds(part)))
+        for ours, theirs in pairs:
+            if not -1.0 <= ours[part] - theirs <= world.most_places * world.lost_s[part] + 1.0:
+                raise ViolationError(f"trials held places for {ours[part]:.1f} s, but the ledger has {theirs:.1f} s")
+            ours[part] = theirs
+        world.lost_s[part] = 0.0
+
+    def __call__(self, machines: Machines, driver: Driver) -> None:
+        """Checks what can be seen while trials run.
+
+        Raises:
+            ViolationError: a place is idle while work waits, a budget is overdrawn, or the disk holds too much.
+        """
+        self._check_places(machines, driver)
+        self._check_budget(driver)
+        if self._world.steps % 16 == 0:
+            self._check_disk(driver)
+
+    def _check_places(self, machines: Machines, driver: Driver) -> None:
+        now, ledger = self._world.now, driver.ledger
+        running = [p for p in machines.processes if p.training is not None and not p.given_up]
+        idle = [p for p in machines.processes if p.training is None and not p.given_up and p.node.listed]
+        free = machines.look()[1] + len(idle)
+        most = machines.space.search.max_concurrent_trials
+        waits = bool(machines.pending) or could_begin(ledger)
+        if most is not None and len(running) >= most:
+            waits = False
+        if not free or not waits or driver.ending:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since > IDLE_S:
+            raise ViolationError(f"{free} places are idle for {now - self._idle_since:.0f} s while work waits")
+        places = sum(node.places for node in self._world.nodes)
+        if len(running) > places:
+            raise ViolationError(f"{len(running)} trials run in {places} places")
+
+    def _check_budget(self, driver: Driver) -> None:
+        """Checks that nothing runs on once a limit is exceeded: the driver has been asked since."""
+        part, space = driver.ledger.part, driver.ledger.space
+        hours, gpu_hours = (
+            (space.confirm.hours, None)
+            if part == "confirm"
+            else (
+                space.budget.hours,
+                space.budget.gpu_hours,
+            )
+        )
+        if self._was_over and not driver.interrupted:
+            raise ViolationError(self._was_over)
+        for spent, limit in ((self._world.held_s[part], hours), (self._world.gpu_s[part], gpu_hours)):
+            if limit is not None and spent > 3600 * limit + 1 and not driver.ledger.complete:
+                self._was_over = f"the budget of {limit:g} hours was exceeded, and trials ran on"
+
+    def _check_disk(self, driver: Driver) -> None:
+        size = 0
+        for path in self._world.folder.checkpoints.glob("*/*"):
+            size += MODEL if path.name == "best_model.pt" else STATE
+        most = disk_forecast(driver.ledger.space, self._world.most_places)
+        if size > most:
+            raise ViolationError(f"the checkpoints take {size} units, where the forecast is {most}")
+
+
+def disk_forecast(space: SearchSpace, at_once: int) -> int:
+    """Returns the most units on disk, by the formula of `forecast`."""
+    kept = max(1, space.confirm.top)
+    kept += (space.confirm.top + 1) * space.confirm.seeds if space.confirm.top else 0
+    kept += NOISE_SEEDS if space.budget.until_noise else 0
+    return MODEL * (kept + 2) + 2 * (MODEL + STATE) * at_once
+
+
+def check_session(ledger: Ledger, events: list[Event]) -> None:
+    """Checks that what a session had in memory is what the next one reads.
+
+    Raises:
+        ViolationError: it is not.
+    """
+    known = {record.name: _plain(record) for record in ledger.records}
+    for written in (events, events[:-1]):  # the driver may have been killed before it took in the last line
+        read = {name: _plain(record) for name, record in History(written).records.items()}
+        if known == read:
+            return
+    differ = [name for name in read if read[name] != known.get(name)]
+    raise ViolationError(f"the session and its journal differ in {differ}")
+
+
+def _plain(record: TrialRecord) -> dict[str, object]:
+    assert isinstance(record.epochs, Epochs)
+    # The failure that a trial has reported is recorded at its end; until then a restart would try it again.
+    failure = str(record.failure or "") if record.state != "running" else ""
+    return {**vars(record), "epochs": record.epochs._numbers, "failure": failure}
+
+
+def check_journal(events: list[Event], settled: list[tuple[str, int]]) -> None:
+    """Checks the order of the events: each trial ends once, and no epoch is told twice.
+
+    Args:
+        events: the events of all sessions.
+        settled: the name and the epoch of each row that was taken from a model on disk.
+
+    Raises:
+        ViolationError: the order is broken.
+    """
+    running: set[str] = set()
+    ended: dict[str, TrialEnded] = {}
+    last: dict[str, int] = {}
+    may_repeat: set[str] = set()
+    left = Counter(settled)
+    for event in events:
+        if isinstance(event, SessionBegan):
+            may_repeat |= set(last)
+        elif isinstance(event, TrialStarted):
+            if event.name in running or (event.name in ended and ended[event.name].state != "stopped"):
+                raise ViolationError(f"{event.name} starts again")
+            running.add(event.name)
+            last.pop(event.name, None)
+        elif isinstance(event, TrialResumed):
+            if event.name in running or not ended[event.name].cut:
+                raise ViolationError(f"{event.name} is resumed, but was not cut")
+            running.add(event.name)
+            may_repeat.add(event.name)
+        elif isinstance(event, ProcessLost):
+            may_repeat.add(event.name)
+        elif isinstance(event, TrialWentOn):
+            if event.name not in may_repeat:
+                raise ViolationError(f"{event.name} goes on after epoch {event.epoch}, but has lost no process")
+            may_repeat.discard(event.name)
+            last[event.name] = event.epoch
+        elif isinstance(event, EpochEnded):
+            epoch = event.row.epoch
+            if left[(event.name, epoch)] and (event.name not in running or epoch <= last.get(event.name, 0)):
+                left[(event.name, epoch)] -= 1
+            elif event.name not in running:
+                raise ViolationError(f"{event.name} reports epoch {epoch} after its end")
+            elif epoch <= last.get(event.name, 0) and event.name not in may_repeat:
+                raise ViolationError(f"{event.name} is told epoch {epoch} after epoch {last[event.name]}")
+            elif epoch > last.get(event.name, 0) + 1 and event.name not in may_repeat:
+                raise ViolationError(f"{event.name} is told epoch {epoch} after epoch {last.get(event.name, 0)}")
+            may_repeat.discard(event.name)
+            last[event.name] = epoch
+        elif isinstance(event, TrialEnded):
+            if event.name not in running:
+                raise ViolationError(f"{event.name} ends twice")
+            running.discard(event.name)
+            ended[event.name] = event
+
+
+def check_end(world: World, space: SearchSpace, events: list[Event]) -> None:
+    """Checks a sweep that has ended.
+
+    Raises:
+        ViolationError: a trial is missing or has not ended, or the choice is not what the journal says.
+    """
+    history = History(events)
+    records = sorted(history.records.values(), key=lambda record: (record.number, record.seed))
+    unfinished = [record.name for record in records if record.state == "running"]
+    if unfinished:
+        raise ViolationError(f"{unfinished} have not ended")
+    searched = [record for record in records if record.purpose == "search"]
+    if [record.number for record in searched] != list(range(len(searched))):
+        raise ViolationError(f"the numbers of the trials are {[record.number for record in searched]}")
+    total = min(space.search.trials, SpaceSampler(space).size)
+    if "search" not in history.ends and len(searched) < total:
+        raise ViolationError(f"only {len(searched)} of {total} trials have run, and nothing says why")
+    for record in records:
+        epochs = [row.epoch for row in record.epochs]
+        if epochs != sorted(set(epochs)):
+            raise ViolationError(f"{record.name} has the epochs {epochs}")
+    check_study(space, world.folder)
+    if history.choice is not None:
+        check_choice(space, records, history.choice)
+
+
+def check_study(space: SearchSpace, files: SweepFolder) -> None:
+    """Checks that the next suggestion is the same whether the study is that of the sweep or made from its journal.
+
+    Raises:
+        ViolationError: it is another one.
+    """
+    copy = files.path / "copy.journal"
+    shutil.copy(files.study, copy)
+    as_it_is = SpaceSampler(space, copy)
+    made_again = SpaceSampler(space, None, JournalReader(files.journal))
+    if len(as_it_is.trials) < as_it_is.size and (first := as_it_is.ask()) != (second := made_again.ask()):
+        raise ViolationError(f"the sampler suggests {first}, but {second} if its study is made from the journal")
+    copy.unlink()
+
+
+def check_choice(space: SearchSpace, records: list[TrialRecord], choice: ModelChosen) -> None:
+    """Checks that the choice follows from the records.
+
+    Raises:
+        ViolationError: it does not.
+    """
+    searched = [record for record in records if record.purpose == "search"]
+    ranking = ranked(searched, space.metric)
+    best = candidates(ranking, records, space)
+    confirmed = confirmations(best, records, space.metric)
+    number = choose(confirmed, space.metric)[0].record.number if confirmed else None
+    run = ranked([r for r in records if number is None or r.number == number], space.metric)[0]
+    row = run.best(space.metric)
+    assert row is not None
+    expected = (run.number, run.seed, row.epoch)
+    if (choice.number, choice.seed, choice.epoch) != expected:
+        raise ViolationError(f"chosen is {(choice.number, choice.seed, choice.epoch)}, by the journal it is {expected}")

@@ -1,0 +1,511 @@
+"""Machines in virtual time that run the trials of a simulated sweep, and on which a plan's faults happen.
+
+A process trains as `workers/trial.py` does: it goes on from its saved state and reports that epoch again, saves before
+it reports, and writes its best model before an epoch after which it may be stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from fervit.search.driver import LOOK_S, Driver
+from fervit.search.ledger import Ledger
+from fervit.search.policy.interfaces import Planned
+from fervit.search.policy.stopping import decision_epochs
+from fervit.search.records.report import TrialReport
+from fervit.search.records.sweep_folder import SweepFolder, TrialFolder
+from fervit.search.space.search_space import SearchSpace
+from fervit.training.epoch import EpochResult
+from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
+from tests.simulation.models import write_model
+from tests.simulation.plan import FAULTS, Plan
+
+DECLARED_DEAD_S = 60.0
+"""The seconds of silence after which the cluster gives a node up."""
+MOST_STEPS = 100_000
+
+
+class Killed(BaseException):
+    """The driver is killed."""
+
+
+@dataclass(eq=False)
+class Node:
+    """A machine with some places for trials."""
+
+    name: str
+    places: int
+    alive: bool = True
+    listed: bool = True
+    """Whether the cluster counts on it, which it does until it notices that the machine is gone."""
+    silent_until: float = 0.0
+    leaving: bool = False
+    others: int = 0
+    """The places that another sweep holds."""
+
+
+@dataclass(eq=False)
+class Process:
+    """A process that trains one trial after the other."""
+
+    pid: int
+    node: Node
+    alive: bool = True
+    given_up: bool = False
+    """Whether the cluster has told the driver of its death, after which nothing of it arrives."""
+    training: Training | None = None
+
+
+@dataclass(eq=False)
+class Training:
+    """A trial in a process."""
+
+    planned: Planned
+    files: TrialFolder
+    started: float
+    epoch: int = 0
+    saved: int = 0
+    best: EpochResult | None = None
+    best_on_disk: int = 0
+    unreported: EpochResult | None = None
+    has_reported: bool = False
+
+
+@dataclass
+class World:
+    """What outlasts a session: the time, the nodes, the disk. All that happens is drawn from one generator.
+
+    Args:
+        plan: what the seed stands for.
+        folder: the folder of the sweep.
+        show: gets a line for each step.
+    """
+
+    plan: Plan
+    folder: SweepFolder
+    show: Callable[[str], None] | None = None
+    now: float = 1000.0
+    wall_offset: float = 1.8e9
+    disk_full: bool = False
+    points_left: int | None = None
+    """How many points the driver passes until it is killed; None if it is not."""
+    faults: bool = True
+    sessions: int = 0
+    steps: int = 0
+    held_s: dict[str, float] = field(default_factory=lambda: {"search": 0.0, "confirm": 0.0})
+    """The seconds in which trials of a part held a place, as the machines know it."""
+    gpu_s: dict[str, float] = field(default_factory=lambda: {"search": 0.0, "confirm": 0.0})
+    """The seconds for which they held GPUs, summed over the GPUs."""
+    recorded: float = 0.0
+    """When the journal got its last line."""
+    lost_s: dict[str, float] = field(default_factory=lambda: {"search": 0.0, "confirm": 0.0})
+    """The seconds between the last line of a session and its end, of which nobody knows any more."""
+    pids: Any = field(default_factory=lambda: itertools.count(1))
+    last_report: dict[str, TrialReport] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(f"world {self.plan.seed}")
+        self.nodes = [Node(f"node{i}", places) for i, places in enumerate(self.plan.nodes)]
+        self.most_places = sum(self.plan.nodes)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now + self.wall_offset
+
+    def say(self, text: str) -> None:
+        if self.show is not None:
+            self.show(f"{self.now:10.1f} s  {text}")
+
+    def point(self, where: str) -> None:
+        """Passes a point at which the driver may be killed."""
+        if self.points_left is None:
+            return
+        self.points_left -= 1
+        if self.points_left <= 0:
+            self.points_left = None
+            self.say(f"THE DRIVER IS KILLED at: {where}")
+            raise Killed(where)
+
+    def write(self, work: Callable[[], object]) -> None:
+        """Writes a file, unless the disk is full."""
+        if self.disk_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        work()
+
+
+class Machines:
+    """The processes of one session.
+
+    Args:
+        world: what outlasts the session.
+        space: the search space.
+        watch: is called after each step.
+    """
+
+    def __init__(self, world: World, space: SearchSpace, watch: Callable[[Machines, Driver], None]) -> None:
+        self.world, self.space, self._watch = world, space, watch
+        self._queue: list[tuple[float, int, Callable[[Driver], None]]] = []
+        self._order = itertools.count()
+        self.pending: list[Planned] = []
+        self.processes: list[Process] = []
+        self.free_since: dict[tuple[str, int], float] = {}
+        """The node and the index of each place that nothing holds -> since when."""
+        self._draw_fault()
+
+    # What the driver's loop calls.
+
+    def submit(self, planned: Planned) -> None:
+        self.world.say(f"{planned.name} is planned: {planned.params}")
+        self.pending.append(planned)
+
+    def step(self, driver: Driver) -> bool:
+        world = self.world
+        world.point("between two steps")
+        self._place(driver)
+        busy = [process for process in self.processes if process.training is not None and not process.given_up]
+        if not busy and not self.pending and not driver.ledger.running:
+            return False
+        # Ray Tune's loop turns all the time; here it only does so where something may come of it.
+        looks = bool(self.pending) or driver.interrupted or (self._vacant() and could_begin(driver.ledger))
+        due = self._queue[0][0] if self._queue else math.inf
+        tick = world.now + LOOK_S + 1 if looks or not self._queue else math.inf
+        if due <= tick:
+            _, _, happens = heapq.heappop(self._queue)
+            self._advance(due, driver.ledger)
+            happens(driver)
+        else:
+            self._advance(tick, driver.ledger)
+        world.steps += 1
+        if world.steps > MOST_STEPS:
+            raise RuntimeError(f"the sweep does not end within {MOST_STEPS} steps")
+        self._watch(self, driver)
+        return True
+
+    def look(self) -> tuple[int, int]:
+        """Returns how many trials fit on the cluster, and for how many there is a free place."""
+        nodes = [node for node in self.world.nodes if node.listed]
+        return sum(node.places for node in nodes), sum(self._free(node) for node in nodes)
+
+    def _vacant(self) -> bool:
+        """Returns whether a trial could be placed now."""
+        return self.look()[1] > 0 or any(
+            p.training is None and not p.given_up and p.node.listed for p in self.processes
+        )
+
+    def end(self) -> None:
+        """Ends all processes in an orderly way, as Ray Tune does at the end of a run."""
+        for process in self.processes:
+            if self._works(process) and process.training is not None and process.training.has_reported:
+                self._write_best(process.training)
+
+    # Places and processes.
+
+    def _free(self, node: Node) -> int:
+        held = sum(p.node is node and not p.given_up for p in self.processes)
+        return max(0, node.places - node.others - held)
+
+    def _works(self, process: Process) -> bool:
+        return process.alive and process.node.alive and not process.given_up
+
+    def _place(self, driver: Driver) -> None:
+        while self.pending:
+            idle = [p for p in self.processes if p.training is None and not p.given_up and p.node.listed]
+            if idle:
+                process, latency = self.world.rng.choice(idle), 0.1
+            else:
+                nodes = [node for node in self.world.nodes if node.listed and self._free(node)]
+                if not nodes:
+                    return
+                process = Process(next(self.world.pids), self.world.rng.choice(nodes))
+                self.processes.append(process)
+                latency = self.world.rng.uniform(2, 20)
+            planned = self.pending.pop(0)
+            files = self.world.folder.trial(planned.name)
+            training = Training(planned, files, self.world.wall())
+            process.training = training
+            self._at(latency, lambda driver, p=process, t=training: self._begin(driver, p, t))
+
+    def _begin(self, driver: Driver, process: Process, training: Training) -> None:
+        if process.training is not training or process.given_up:
+            return
+        name = training.planned.name
+        if not process.node.alive or process.node.silent_until > self.world.now:
+            return  # until the cluster notices
+        if not process.alive:
+            if self.world.rng.random() < 0.5:
+                driver.placed(name)
+            self.world.say(f"{name} finds its process {process.pid} dead")
+            self._lost(driver, process, Failure(PROCESS_DIED, "it was gone between two trials"))
+            return
+        self.world.say(f"{name} is placed on {process.node.name}, process {process.pid}")
+        driver.placed(name)
+        training.started = self.world.wall()
+        self._restore(training)
+        if training.unreported is not None:
+            self._at(0.1, lambda driver: self._again(driver, process, training))
+        else:
+            self._next_epoch(process, training)
+
+    def _restore(self, training: Training) -> None:
+        if not training.files.last.is_file():
+            return
+        state = json.loads(training.files.last.read_text())
+        training.epoch = training.saved = state["epoch"]
+        training.best = EpochResult.from_json(state["best"]) if state["best"] else None
+        training.unreported = EpochResult.from_json(state["last"])
+        self._write_best(training)
+
+    # Epochs and reports.
+
+    def _again(self, driver: Driver, process: Process, training: Training) -> None:
+        if process.training is not training or not self._works(process):
+            return
+        row, training.unreported = training.unreported, None
+        assert row is not None
+        self._send(process, training, self._report(process, training, row, again=True))
+
+    def _next_epoch(self, process: Process, training: Training) -> None:
+        plan, ending = self.world.plan, self.world.plan.ending(training.planned)
+        if ending.failure is not None and training.epoch >= ending.epoch:
+            failure, started = ending.failure, training.started
+            self._at(1.0, lambda driver: self._send(process, training, TrialReport(failure=failure, started=started)))
+            return
+        self._at(plan.seconds(training.planned), lambda driver: self._epoch_ends(driver, process, training))
+
+    def _epoch_ends(self, driver: Driver, process: Process, training: Training) -> None:
+        if process.training is not training or not (process.alive and process.node.alive):
+            return  # a process of a silent node trains on
+        node, planned = process.node, training.planned
+        if node.leaving and training.saved == training.epoch and training.epoch:
+            self._leave(process, training)
+            return
+        training.epoch += 1
+        row = self.world.plan.result(planned, training.epoch, process.pid)
+        if self.space.metric.improves(row, training.best):
+            training.best = row
+        try:
+            self._keep(process, training, row)
+        except OSError as error:
+            failure = Failure("OSError", str(error), "Traceback: disk full\n")
+            self._send(process, training, TrialReport(failure=failure, started=training.started))
+            return
+        if node.leaving and training.epoch < planned.config.epochs:
+            self._leave(process, training)
+        else:
+            self._send(process, training, self._report(process, training, row))
+
+    def _keep(self, process: Process, training: Training, row: EpochResult) -> None:
+        """Writes the state or the best model if that is due; see `Session._keep`."""
+        planned, last = training.planned, training.epoch == training.planned.config.epochs
+        asked = process.node.leaving or self.world.folder.stop.exists()
+        decided = decision_epochs(self.space.early_stopping, planned.config.warmup_epochs)
+        if not last and (asked or training.epoch % self.world.plan.save_every == 0):
+            self._write_best(training)
+            assert training.best is not None
+            state = {"epoch": training.epoch, "last": row.to_json(), "best": training.best.to_json()}
+            self.world.write(lambda: training.files.last.parent.mkdir(parents=True, exist_ok=True))
+            self.world.write(lambda: training.files.last.write_text(json.dumps(state)))
+            training.saved = training.epoch
+        elif last or decided is None or training.epoch in decided or self.world.rng.random() < 0.2:
+            self._write_best(training)
+
+    def _write_best(self, training: Training) -> None:
+        best = training.best
+        if best is not None and best.epoch > training.best_on_disk:
+            self.world.write(lambda: write_model(training.files.best_model, training.planned.name, best))
+            training.best_on_disk = best.epoch
+
+    def _leave(self, process: Process, training: Training) -> None:
+        failure = Failure(NODE_LEAVES, f"saved after epoch {training.saved}")
+        self._at(1.0, lambda driver: self._lost_if(driver, process, training, failure))
+
+    def _report(self, process: Process, training: Training, row: EpochResult, *, again: bool = False) -> TrialReport:
+        metric = self.space.metric
+        return TrialReport(
+            epoch=row,
+            best_value=metric.value(training.best) if training.best is not None else float("nan"),
+            finished=training.epoch == training.planned.config.epochs,
+            saved=training.saved,
+            again=again,
+            started=training.started,
+            pid=process.pid,
+            node=process.node.name,
+        )
+
+    def _send(self, process: Process, training: Training, report: TrialReport) -> None:
+        late = self.world.rng.uniform(0, 2) if self.world.rng.random() < 0.9 else self.world.rng.uniform(2, 60)
+        self._at(late, lambda driver: self._deliver(driver, process, training, report))
+
+    def _deliver(self, driver: Driver, process: Process, training: Training, report: TrialReport) -> None:
+        node, name = process.node, training.planned.name
+        if process.given_up or process.training is not training or not (process.alive and node.alive):
+            return
+        if node.silent_until > self.world.now:  # it arrives when the node speaks again
+            self._at(
+                node.silent_until - self.world.now + 0.01,
+                lambda driver: self._deliver(driver, process, training, report),
+            )
+            return
+        self.world.say(f"{name} reports {_words(report)}")
+        training.has_reported = report.failure is None
+        self.world.last_report[name] = report
+        stops = driver.reported(name, report)
+        if report.failure is not None or report.finished or stops:
+            self.world.point("between a last report and the end")
+            driver.completed(name)
+            self.world.say(f"{name} ends")
+            if report.failure is None:
+                with suppress(OSError):
+                    self._write_best(training)
+            process.training = None
+        else:
+            self._next_epoch(process, training)
+
+    # Faults.
+
+    def _draw_fault(self) -> None:
+        world = self.world
+        if world.faults and world.plan.fault_every_s:
+            self._at(world.rng.expovariate(1 / world.plan.fault_every_s), self._fault)
+
+    def _fault(self, driver: Driver) -> None:
+        world = self.world
+        self._draw_fault()
+        kind = world.rng.choice(FAULTS)
+        node = world.rng.choice(world.nodes)
+        processes = [process for process in self.processes if self._works(process)]
+        busy = [process for process in processes if process.training is not None]
+        match kind:
+            case "process dies" if processes:
+                self._kill(driver, world.rng.choice(processes))
+            case "memory" if busy:
+                process = world.rng.choice(busy)
+                process.alive = False
+                world.say(f"process {process.pid} is killed, since memory is short")
+                self._at(
+                    0.5, lambda d, t=process.training: self._lost_if(d, process, t, Failure(OUT_OF_MEMORY, "killed"))
+                )
+            case "node dies" if node.alive:
+                self._node_dies(node)
+            case "silence" if node.alive:
+                self._silence(node)
+            case "notice" if node.alive and not node.leaving:
+                world.say(f"{node.name} is given notice")
+                node.leaving = True
+                self._at(world.rng.uniform(30, 300), lambda driver: self._node_dies(node) if node.alive else None)
+            case "wall clock":
+                world.wall_offset += world.rng.uniform(-1e5, 1e5)
+                world.say("the wall clock is set")
+            case "others":
+                node.others = world.rng.randint(0, max(0, node.places - 1))
+                world.say(f"another sweep takes {node.others} places of {node.name}")
+                self._at(world.rng.uniform(60, 600), lambda driver: setattr(node, "others", 0))
+            case "ctrl-c" if not driver.interrupted:
+                world.say("Ctrl-C")
+                driver.interrupt()
+            case "stale report" if world.last_report:
+                name = world.rng.choice(sorted(world.last_report))
+                world.say(f"the last report of {name} arrives once more: {_words(world.last_report[name])}")
+                driver.reported(name, world.last_report[name])
+            case "disk full":
+                world.say("the disk is full")
+                world.disk_full = True
+
+    def _kill(self, driver: Driver, process: Process) -> None:
+        process.alive = False
+        self.world.say(f"process {process.pid} dies")
+        if process.training is None:
+            if self.world.rng.random() < 0.5:
+                process.given_up = True
+            return
+        training, failure = process.training, Failure(PROCESS_DIED, "The actor died unexpectedly")
+        self._at(self.world.rng.uniform(0, 3), lambda driver: self._lost_if(driver, process, training, failure))
+
+    def _lost_if(self, driver: Driver, process: Process, training: Training | None, failure: Failure) -> None:
+        if process.training is training and not process.given_up:
+            self._lost(driver, process, failure)
+
+    def _lost(self, driver: Driver, process: Process, failure: Failure) -> None:
+        """Tells the driver that the process of a trial is gone. Nothing that it still does is heard of."""
+        training, process.given_up = process.training, True
+        if training is None:
+            return
+        self.world.say(f"{training.planned.name} has lost its process {process.pid}: {failure}")
+        driver.failed(training.planned.name, failure)
+
+    def _node_dies(self, node: Node) -> None:
+        node.alive, node.leaving = False, False
+        self.world.say(f"{node.name} dies")
+        self._at(self.world.rng.uniform(0, DECLARED_DEAD_S), lambda driver: self._give_up(driver, node))
+        self._at(self.world.rng.uniform(2 * DECLARED_DEAD_S, 1800), lambda driver: self._node_returns(driver, node))
+
+    def _silence(self, node: Node) -> None:
+        length = self.world.rng.choice([0.3, 0.9, 3.0]) * DECLARED_DEAD_S
+        self.world.say(f"{node.name} falls silent for {length:.0f} s")
+        node.silent_until = self.world.now + length
+        if length > DECLARED_DEAD_S:
+            self._at(DECLARED_DEAD_S, lambda driver: self._give_up(driver, node))
+            self._at(length, lambda driver: self._node_returns(driver, node))
+
+    def _give_up(self, driver: Driver, node: Node) -> None:
+        if not node.listed:
+            return
+        node.listed = False
+        self.world.say(f"the cluster gives {node.name} up")
+        for process in [p for p in self.processes if p.node is node and not p.given_up]:
+            self._lost(driver, process, Failure(PROCESS_DIED, f"{node.name} is gone"))
+
+    def _node_returns(self, driver: Driver, node: Node) -> None:
+        """A node comes back empty: what still ran there is ended."""
+        for process in [p for p in self.processes if p.node is node and not p.given_up]:
+            process.alive = False
+            self._lost(driver, process, Failure(PROCESS_DIED, f"{node.name} has started anew"))
+        node.alive = node.listed = True
+        node.leaving, node.silent_until = False, 0.0
+        self.world.say(f"{node.name} is back")
+
+    def _at(self, delay: float, happens: Callable[[Driver], Any]) -> None:
+        heapq.heappush(self._queue, (self.world.now + delay, next(self._order), happens))
+
+    def _advance(self, due: float, ledger: Ledger) -> None:
+        world, held = self.world, ledger.n_placed
+        seconds = max(0.0, due - world.now)
+        world.now += seconds
+        world.held_s[ledger.part] += seconds if held else 0.0
+        world.gpu_s[ledger.part] += seconds * held * self.space.trial.gpus_each
+
+
+def could_begin(ledger: Ledger) -> bool:
+    """Returns whether the ledger has a trial that could start now."""
+    left = ledger.source.total - ledger.n_ended - len(ledger.running)
+    return bool(ledger.n_waiting) or (left > 0 and not ledger.source.enough)
+
+
+def between_sessions(world: World) -> None:
+    """What happens when a driver has ended: its processes end with it, room is made, machines come back."""
+    world.disk_full = False
+    for part in world.lost_s:
+        world.lost_s[part] += world.now - world.recorded
+    world.now += world.rng.uniform(1, 600)
+    for node in world.nodes:
+        node.alive = node.listed = True
+        node.leaving, node.silent_until, node.others = False, 0.0, 0
+
+
+def _words(report: TrialReport) -> str:
+    if report.failure is not None:
+        return f"a failure: {report.failure}"
+    assert report.epoch is not None
+    more = [word for word in ("again", "finished") if getattr(report, word)]
+    return f"epoch {report.epoch.epoch}, best {report.best_value:.4f}, saved {report.saved} {' '.join(more)}".rstrip()

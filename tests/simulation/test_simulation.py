@@ -1,0 +1,47 @@
+"""Sweeps in virtual time whose machines, processes, clocks, disks and drivers fail, each drawn from a seed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.plan import Plan
+from tests.simulation.sweeps import simulate
+
+SEEDS, MANY = 300, 10_000
+
+
+def violations(seeds: range) -> list[str]:
+    return [str(result) for seed in seeds if (result := simulate(seed)).violation is not None]
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, 50))
+def test_whatever_fails_each_trial_ends_once_and_the_choice_follows_from_the_journal(first: int) -> None:
+    assert violations(range(first, first + 50)) == []
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("first", range(0, MANY, 500))
+def test_ten_thousand_seeds(first: int) -> None:
+    assert violations(range(first, first + 500)) == []
+
+
+def test_a_seed_gives_the_same_sweep_each_time() -> None:
+    shown: list[list[str]] = [[], []]
+    for lines in shown:
+        simulate(11, lines.append)
+    assert shown[0] == shown[1]
+    assert len(shown[0]) > 20
+
+
+def test_the_seeds_hold_every_kind_of_fault() -> None:
+    shown: list[str] = []
+    for seed in range(60):
+        simulate(seed, shown.append)
+    text = "\n".join(shown)
+    for words in (
+        *("THE DRIVER IS KILLED", "the session ends: interrupted", "the session ends: disk full", "is given notice"),
+        *("falls silent", "gives node", "is back", "finds its process", "since memory is short", "arrives once more"),
+        *("a failure: diverged", "a failure: out of memory", "the wall clock is set", "another sweep takes"),
+    ):
+        assert words in text, words
+    assert {Plan(seed).raw["search"]["sampler"] for seed in range(60)} >= {"random", "qmc", "tpe", "grid"}
