@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from fervit.cluster.nodes import Cluster, not_on
 from fervit.cluster.shared_folder import check_shared
+from fervit.disk import make_folder, remove
 from fervit.encoders.runner import CALLS_AT_ONCE
 from fervit.encoding.failures import ERRORS_FILE, FLOAT32_FILE, FaceList
 from fervit.encoding.import_pt import load_block
@@ -75,7 +76,7 @@ def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str]) -> No
         folder = None
     else:
         folder = Path(absolute(latent_out))
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     way_out = "give a --latent_out that all nodes share under one path (NFS, EFS), or an object store (s3://, gs://)"
     for address, path in check_shared(cluster.nodes, folder, missing, way_out).items():
         raise UserError(
@@ -121,7 +122,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
         for folder in plan.folders.values():
             drop_duplicates(folder)
         for path in plan.leftovers:
-            Path(path).unlink(missing_ok=True)
+            remove(Path(path))
     except KeyboardInterrupt:
         failures.write()
         raise KeyboardInterrupt(

@@ -16,7 +16,7 @@ from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.hardware import usable_cpus
 from fervit.latents.schema import encoder_of
-from fervit.storage import child_of, locate, naming, write_whole
+from fervit.storage import child_of, delete, locate, naming, write_whole
 
 REMOTE_THREADS = 32
 """The number of threads that read from an object store, where most of the time is spent waiting."""
@@ -149,7 +149,7 @@ def drop_duplicates(folder: str) -> int:
             kept = whole.filter(new)
             if len(kept):
                 write_part(kept, folder, [path, *kept["image_id"].to_pylist()])  # no other part's name
-            filesystem.delete_file(path)
+            delete(filesystem, path)
         dropped += twice
         seen = pa.concat_arrays([seen, of_part.filter(new)])
     return dropped

@@ -5,7 +5,6 @@ Each step continues from the work of earlier sessions.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from ray import tune
 from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, export
 from fervit.cluster.nodes import Cluster
+from fervit.disk import remove_tree
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
 from fervit.files import JsonObject, write_text
@@ -173,7 +173,7 @@ class _Sweep:
         if choice.confirmed:
             for record in self.ledger.records:
                 if record.name not in kept and not record.cut:  # which goes on with a larger budget
-                    shutil.rmtree(self.files.trial(record.name).path, ignore_errors=True)
+                    remove_tree(self.files.trial(record.name).path)
         return choice.checkpoint
 
     def result(self, choice: _Choice, verdict: Verdict, splits: Splits) -> SweepResult:

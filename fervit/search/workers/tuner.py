@@ -23,6 +23,7 @@ from ray.tune.search import Searcher
 
 from fervit import interrupts
 from fervit.cluster.connection import free_nodes
+from fervit.disk import remove, touch
 from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.ledger import Ledger
@@ -87,7 +88,7 @@ def run_trials(
     gpu_nodes = gpu_nodes or GpuNodes()
     room = _Room(resources, gpu_nodes, ledger.space.search.max_concurrent_trials)
     _set_up_ray_tune(room)
-    folder.stop.unlink(missing_ok=True)
+    remove(folder.stop)
     stopper = _Stopper(ledger, folder.stop)
     if stopper.stop_all():
         _end_all(ledger, folder)
@@ -108,7 +109,7 @@ def run_trials(
         tuner.fit()
     if ledger.broken is not None:
         raise ledger.broken
-    folder.stop.unlink(missing_ok=True)
+    remove(folder.stop)
     if stopper.interrupted:
         raise KeyboardInterrupt
     _end_all(ledger, folder)
@@ -362,7 +363,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
 
     def interrupt(self) -> None:
         """Begins to end the run after Ctrl-C, and waits for the trials whose current epoch ends soon."""
-        self._stop_file.touch()
+        touch(self._stop_file)
         soon = time.monotonic() + SHORT_S
         self._waiting_for = {r.name for r in self._ledger.running if self._reports.get(r.name, soon + 1) <= soon}
         self._deadline = soon + 5
