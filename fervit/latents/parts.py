@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.hardware import usable_cpus
-from fervit.latents.schema import encoder_of
+from fervit.latents.schema import encoder_of, float32_of
 from fervit.storage import child_of, delete, locate, naming, write_whole
 
 REMOTE_THREADS = 32
@@ -61,6 +61,21 @@ def encoder_in(folder: str) -> EncoderFingerprint | None:
         return encoder_of(schema, path)
 
     return _one_encoder(paths, _in_threads(filesystem, read, paths))
+
+
+def float32_in(folder: str) -> list[str]:
+    """The faces of a split whose codes come from float32 in a folder of float16, as its parts note.
+
+    Raises:
+        UserError: a file is no Parquet file.
+    """
+    filesystem, inner = locate(folder)
+
+    def read(path: str) -> list[str]:
+        with naming(path, UNREADABLE):
+            return float32_of(pq.read_schema(path, filesystem=filesystem))
+
+    return [name for names in _in_threads(filesystem, read, list_parts(filesystem, inner)) for name in names]
 
 
 def read_split(folder: str, columns: list[str]) -> tuple[EncoderFingerprint | None, pa.Table]:

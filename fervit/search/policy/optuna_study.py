@@ -33,8 +33,8 @@ class SingleWriterJournal(JournalFileBackend):
 
     def __init__(self, path: Path) -> None:
         drop_torn_line(path)  # since Optuna cannot read a line that was cut off
-        super().__init__(str(path))
         self._file = AppendedFile(path)
+        super().__init__(str(path))
         self._read = (0, 0)
         """The number and the offset of the first log record that has not been read."""
 
