@@ -6,12 +6,12 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fervit.disk import make_folder, new_file_aside, remove, rename, sync_folder, sync_written
 from fervit.errors import NEEDS_UNIX, UserError
 
 try:
@@ -24,26 +24,31 @@ JsonObject = dict[str, Any]
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Writes a file that appears whole or not at all.
+def whole_file(path: Path, *, one_of_many: bool = False) -> Iterator[Path]:
+    """Writes a file that appears whole or not at all, and that outlives a power cut once the block has ended.
 
     Missing parent folders are made. After a crash at most a hidden file `.<name>.<random>` is left, which fervit never
     reads.
 
+    Args:
+        path: the path of the file.
+        one_of_many: whether the caller writes many files into the folder and then calls `sync_folder` once. Until then
+            a power cut may take the file away again, but never leaves a part of it.
+
     Yields:
         The path to write to. It is renamed to `path` when the block ends without an exception.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    aside = Path(name)
+    make_folder(path.parent)
+    aside = new_file_aside(path)
     try:
         yield aside
-        _sync(aside)
-        aside.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner may read
-        aside.replace(path)
+        sync_written(aside)
+        aside.chmod(0o666 & ~_umask())  # until now, only its owner may read it
+        rename(aside, path)
+        if not one_of_many:
+            sync_folder(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        remove(aside)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -135,15 +140,6 @@ def recognise_download(path: Path) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
     return ""
-
-
-def _sync(path: Path) -> None:
-    """Forces the content to the disk before the file is renamed, so that a power cut leaves no empty file."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from fervit.disk import AppendedFile, truncate
 from fervit.errors import UserError
 
 Row = dict[str, Any]
@@ -21,6 +22,8 @@ Damaged = Literal["refuse", "stop", "skip"]
 class JsonLines:
     """Appends rows to a file. When `append` returns, the row is in the file, even if the process is killed right after.
 
+    A power cut may take rows away until `sync` is called.
+
     Args:
         path: the path of the file, which may exist. A last line that a kill cut off is removed.
     """
@@ -28,7 +31,7 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self.path = path
         drop_torn_line(path)
-        self._file = path.open("ab", buffering=0)
+        self._file = AppendedFile(path)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Appends one row.
@@ -36,9 +39,11 @@ class JsonLines:
         Raises:
             OSError: the file cannot be written, such as on a full disk.
         """
-        line = memoryview(json.dumps(row).encode() + b"\n")
-        while line:
-            line = line[self._file.write(line) :]
+        self._file.append(json.dumps(row).encode() + b"\n")
+
+    def sync(self) -> None:
+        """Makes all rows outlive a power cut."""
+        self._file.sync()
 
     def close(self) -> None:
         """Closes the file."""
@@ -49,7 +54,7 @@ def drop_torn_line(path: Path) -> None:
     """Removes the last line of a file if a kill cut it off."""
     if not path.is_file():
         return
-    with path.open("r+b") as file:
+    with path.open("rb") as file:
         end = place = file.seek(0, os.SEEK_END)
         whole = 0
         while place and not whole:  # in blocks from the end, since the file may be large
@@ -58,8 +63,8 @@ def drop_torn_line(path: Path) -> None:
             file.seek(place)
             found = file.read(block).rfind(b"\n")
             whole = place + found + 1 if found >= 0 else 0
-        if whole < end:
-            file.truncate(whole)
+    if whole < end:
+        truncate(path, whole)
 
 
 def text_of(rows: Iterable[Mapping[str, Any]]) -> str:

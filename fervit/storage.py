@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from fervit.disk import remove
 from fervit.errors import UserError
 from fervit.files import first_line, whole_file
 
@@ -110,6 +111,14 @@ def write_whole(filesystem: pafs.FileSystem, path: str, write: Callable[[IO[byte
     with filesystem.open_output_stream(aside_path) as stream:
         stream.write(buffer.getvalue())
     filesystem.move(aside_path, path)
+
+
+def delete(filesystem: pafs.FileSystem, path: str) -> None:
+    """Deletes a file, which may be missing on a local disk."""
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        remove(Path(path))
+    else:
+        filesystem.delete_file(path)
 
 
 @contextmanager

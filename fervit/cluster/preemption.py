@@ -21,6 +21,7 @@ import urllib.request
 from pathlib import Path
 from types import FrameType
 
+from fervit.disk import remove
 from fervit.files import write_text
 
 NOTICE = Path(tempfile.gettempdir(), f"fervit_leaving_{os.getuid()}")
@@ -90,7 +91,7 @@ def watch() -> None:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, terminated)
-    NOTICE.unlink(missing_ok=True)  # from before a restart of this machine
+    remove(NOTICE)  # from before a restart of this machine
     while (seconds := cloud_notice()) is None:
         time.sleep(POLL_S)
     give_notice("the cloud takes this machine away", seconds)

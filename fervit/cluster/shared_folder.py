@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fervit.cluster.nodes import Node
+from fervit.disk import remove
 from fervit.errors import UserError
 from fervit.files import first_line
 
@@ -54,7 +55,7 @@ def check_shared(
         written, other = _answer(tasks[node], node)
         seen = probe is None or probe.is_file()
         if probe is not None:
-            probe.unlink(missing_ok=True)
+            remove(probe)
         if written or not seen:
             why = f"cannot write to {folder} ({written})" if written else f"writes to a disk of its own at {folder}"
             raise UserError(f"node {node.address}: {why}; {way_out}")

@@ -78,6 +78,8 @@ def main() -> None:
 
 def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None:
     """Checks the command and the job, writes the batch script, and submits it."""
+    from fervit.disk import make_folder
+    from fervit.files import write_text
     from fervit.slurm.script import JobFiles, batch_script
     from fervit.slurm.submit import check_shared, submit
     from fervit.slurm.times import checked_limit
@@ -86,7 +88,7 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     check_shared("the folder in which you are,", Path.cwd())
     given, name, request = _checked(args, rest, sbatch)
     files = JobFiles(_folder(given, name))
-    files.path.mkdir(exist_ok=True)
+    make_folder(files.path)
     if args.what == "tune":
         rest = _with_own_space(rest, files)
     words = [str(Path(__file__).resolve().parents[2] / "launch" / f"{args.what}.py"), *_without_resume(rest)]
@@ -94,7 +96,7 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
         words += ["--resume", str(files.folder)]
     command = [sys.executable, *words]
     text = batch_script(request, files, command, Path.cwd())
-    files.script.write_text(text)
+    write_text(files.script, text)
     print(text)
     hours = f"{limit / 3600:.3g} hours" if limit >= 3600 else f"{limit / 60:.3g} minutes"
     print(f"each job has {hours}; {args.save_before} s before its end it saves, and goes on in the next one")
@@ -102,7 +104,7 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
         print(f"not submitted: sbatch {shlex.quote(str(files.script))}")
         return
     job = submit(files)
-    (files.path / "job_id").write_text(f"{job}\n")
+    write_text(files.path / "job_id", f"{job}\n")
     print(f"submitted  job {job}")
     print(f"watch      tail -f {files.log}")
     print(f"           python launch/slurm.py status {files.folder}")
@@ -215,13 +217,15 @@ def _folder(given: Namespace, name: str) -> Path:
 
 def _with_own_space(rest: Sequence[str], files: JobFiles) -> list[str]:
     """Copies the space beside the script, since later jobs must find it as it is now, and returns the changed flags."""
+    from fervit.files import write_text
+
     words = list(rest)
     for i, word in enumerate(words):
         _, equals, given = word.partition("=")
         if word == "--space" or (equals and word.startswith("--space=")):
             copy = files.path / "space.yaml"
             if Path(given or words[i + 1]).absolute() != copy:
-                copy.write_bytes(Path(given or words[i + 1]).read_bytes())
+                write_text(copy, Path(given or words[i + 1]).read_text(encoding="utf-8"))
             return [*words[:i], "--space", str(copy), *words[i + (1 if equals else 2) :]]
     return words
 

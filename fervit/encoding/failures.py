@@ -11,7 +11,7 @@ import time
 import pyarrow.fs as pafs
 
 from fervit.json_lines import rows_of, text_of
-from fervit.storage import child_of, locate, naming, write_whole
+from fervit.storage import child_of, delete, locate, naming, write_whole
 
 ERRORS_FILE, FLOAT32_FILE = "_errors.jsonl", "_float32.jsonl"
 WRITE_EVERY_S = 5.0
@@ -79,7 +79,7 @@ def write_faces(folder: str, faces: dict[str, str], name: str = ERRORS_FILE) -> 
     filesystem, path = _file_in(folder, name)
     if not faces:
         if filesystem.get_file_info(path).is_file:
-            filesystem.delete_file(path)
+            delete(filesystem, path)
         return
     text = text_of({"image_id": image_id, "reason": faces[image_id]} for image_id in sorted(faces))
     write_whole(filesystem, path, lambda file: file.write(text.encode()))

@@ -21,15 +21,16 @@ import pyarrow.compute as pc
 
 from fervit.cluster.nodes import Cluster, not_on
 from fervit.cluster.shared_folder import check_shared
+from fervit.disk import make_folder, remove
 from fervit.encoders.runner import CALLS_AT_ONCE
-from fervit.encoding.failures import ERRORS_FILE, FLOAT32_FILE, FaceList
+from fervit.encoding.failures import ERRORS_FILE, FLOAT32_FILE, FaceList, read_faces
 from fervit.encoding.import_pt import load_block
 from fervit.encoding.placement import HELPER_CPUS, Placement
 from fervit.encoding.plan import EncodePlan
 from fervit.encoding.stages import EncoderActor, decode_block, write_block
 from fervit.errors import JobError, UserError
 from fervit.files import first_line
-from fervit.latents.parts import drop_duplicates
+from fervit.latents.parts import drop_duplicates, float32_in
 from fervit.progress import Progress, Say, silent
 from fervit.side_channels import SideChannel, ascii_tag
 from fervit.storage import absolute, cannot_write, is_uri
@@ -75,7 +76,7 @@ def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str]) -> No
         folder = None
     else:
         folder = Path(absolute(latent_out))
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     way_out = "give a --latent_out that all nodes share under one path (NFS, EFS), or an object store (s3://, gs://)"
     for address, path in check_shared(cluster.nodes, folder, missing, way_out).items():
         raise UserError(
@@ -105,7 +106,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
     metrics = SideChannel("metrics", say or silent)
     meter = metrics(_Meter, plan.latent_out) if len(plan) else None
     progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import", say=say)
-    failures, in_float32 = FaceList(plan.folders, plan.failures), FaceList(plan.folders, None, FLOAT32_FILE)
+    failures = FaceList(plan.folders, plan.failures)
+    in_float32 = FaceList(plan.folders, _unlisted_float32(plan), FLOAT32_FILE)
     hosts: Counter[str] = Counter()
     try:
         for rows in _receipts(plan, placement) if len(plan) else ():
@@ -121,7 +123,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
         for folder in plan.folders.values():
             drop_duplicates(folder)
         for path in plan.leftovers:
-            Path(path).unlink(missing_ok=True)
+            remove(Path(path))
     except KeyboardInterrupt:
         failures.write()
         raise KeyboardInterrupt(
@@ -149,6 +151,18 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
         seconds=time.monotonic() - started,
         hosts=dict(hosts),
     )
+
+
+def _unlisted_float32(plan: EncodePlan) -> dict[str, dict[str, str]] | None:
+    """The lists of faces in float32 of those splits where a killed job has written a part but not the list."""
+    if not plan.present or plan.fingerprint.precision != "float16":
+        return None
+    found = {}
+    for split, folder in plan.folders.items():
+        listed, noted = read_faces(folder, FLOAT32_FILE), float32_in(folder)
+        if not listed.keys() >= set(noted):
+            found[split] = {**dict.fromkeys(noted, BEYOND_FLOAT16), **listed}
+    return found
 
 
 def _list_faces(rows: list[dict[str, Any]], failures: FaceList, in_float32: FaceList) -> int:

@@ -17,7 +17,7 @@ from fervit.files import first_line
 from fervit.images.face_index import SourceKind, read_source
 from fervit.images.pictures import pixels_sha256, reason_of, resize
 from fervit.latents.parts import write_part
-from fervit.latents.schema import schema, table
+from fervit.latents.schema import schema, table, with_float32
 from fervit.storage import cannot_write
 
 if TYPE_CHECKING:
@@ -184,6 +184,8 @@ def _write_rows(rows: Columns, folder: str, fingerprint: EncoderFingerprint) -> 
     if good.any():
         ids, sha256 = (rows[name][good].tolist() for name in ("image_id", "sha256"))
         part = table(ids, rows["label"][good], sha256, rows["latent"][good], schema(fingerprint))
+        if "in_float32" in rows:  # in the part itself, since a kill may come before the driver has listed them
+            part = with_float32(part, rows["image_id"][good & rows["in_float32"].astype(bool)].tolist())
         write_part(part, folder, rows["image_id"].tolist())
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.disk import remove
 from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation import figures
@@ -275,7 +276,7 @@ def _draw_samples(
 ) -> None:
     """Draws the attention for faces spread over the classes. Pictures of an earlier evaluation are deleted."""
     for path in output_dir.glob(SAMPLE_FILE.format("*")):
-        path.unlink()
+        remove(path)
     by_class = np.argsort(latents.labels, kind="stable")
     rows = by_class[np.unique(np.linspace(0, len(by_class) - 1, min(samples, len(by_class))).round().astype(int))]
     if not len(rows):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from fervit.disk import remove, sync_folder
 from fervit.emotions import EMOTIONS
 from fervit.files import whole_file
 
@@ -78,15 +79,16 @@ def write_demo_faces(output_dir: Path, per_class: dict[str, int], seed: int) -> 
         The number of faces.
     """
     for old in output_dir.glob("*/*/face_*.png"):
-        old.unlink()  # an earlier call may have written more
+        remove(old)  # an earlier call may have written more
     written = 0
     for s, (split, n) in enumerate(per_class.items()):
         for label, emotion in enumerate(EMOTIONS):
             for i in range(n):
                 picture = draw_face(emotion, np.random.default_rng([seed, s, label, i]))
-                with whole_file(output_dir / split / emotion / f"face_{i:03d}.png") as aside:
+                with whole_file(output_dir / split / emotion / f"face_{i:03d}.png", one_of_many=True) as aside:
                     picture.save(aside, format="PNG")
                 written += 1
+            sync_folder(output_dir / split / emotion)
     return written
 
 

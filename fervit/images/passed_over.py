@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fervit.json_lines import text_of
-from fervit.storage import child, locate, write_whole
+from fervit.storage import child, delete, locate, write_whole
 
 FILE = "_passed_over.jsonl"
 HIDDEN = "hidden"
@@ -64,4 +64,4 @@ def write(folder: str, passed_over: Sequence[PassedOver]) -> None:
         text = text_of({"path": one.path, "reason": one.reason} for one in passed_over)
         write_whole(filesystem, path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
     elif filesystem.get_file_info(path).is_file:
-        filesystem.delete_file(path)
+        delete(filesystem, path)

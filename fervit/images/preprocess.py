@@ -10,6 +10,7 @@ from queue import SimpleQueue
 
 from PIL import Image
 
+from fervit.disk import remove, sync_folder
 from fervit.emotions import EMOTIONS, emotion_of, split_of
 from fervit.files import whole_file, write_text
 from fervit.hardware import usable_cpus
@@ -72,7 +73,7 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
             return 0, reason_of(error)
         finally:
             detectors.put(detector)
-        with whole_file(path) as aside:
+        with whole_file(path, one_of_many=True) as aside:
             Image.fromarray(aligned.pixels).save(aside, "PNG")
         return aligned.faces, ""
 
@@ -88,6 +89,8 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
                 progress.add(int(not error), failed=int(bool(error)))
                 if error:
                     errors[row["split"]].append({"image_id": row["image_id"], "error": error})
+            for folder in {path.parent for _, path in missing if path.is_file()}:
+                sync_folder(folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted: {progress.done} faces were written and stay; the same command goes on from there"
@@ -102,7 +105,7 @@ def preprocess(index: FaceIndex, output_dir: Path, detector_model: Path, size: i
 def _write_errors(errors: dict[str, list[dict[str, str]]], output_dir: Path) -> None:
     for split, lines in errors.items():
         path = output_dir / split / ERRORS_FILE
-        path.unlink(missing_ok=True)
+        remove(path)
         if lines:
             write_text(path, text_of(lines))
 

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.hardware import usable_cpus
-from fervit.latents.schema import encoder_of
-from fervit.storage import child_of, locate, naming, write_whole
+from fervit.latents.schema import encoder_of, float32_of
+from fervit.storage import child_of, delete, locate, naming, write_whole
 
 REMOTE_THREADS = 32
 """The number of threads that read from an object store, where most of the time is spent waiting."""
@@ -61,6 +61,21 @@ def encoder_in(folder: str) -> EncoderFingerprint | None:
         return encoder_of(schema, path)
 
     return _one_encoder(paths, _in_threads(filesystem, read, paths))
+
+
+def float32_in(folder: str) -> list[str]:
+    """The faces of a split whose codes come from float32 in a folder of float16, as its parts note.
+
+    Raises:
+        UserError: a file is no Parquet file.
+    """
+    filesystem, inner = locate(folder)
+
+    def read(path: str) -> list[str]:
+        with naming(path, UNREADABLE):
+            return float32_of(pq.read_schema(path, filesystem=filesystem))
+
+    return [name for names in _in_threads(filesystem, read, list_parts(filesystem, inner)) for name in names]
 
 
 def read_split(folder: str, columns: list[str]) -> tuple[EncoderFingerprint | None, pa.Table]:
@@ -149,7 +164,7 @@ def drop_duplicates(folder: str) -> int:
             kept = whole.filter(new)
             if len(kept):
                 write_part(kept, folder, [path, *kept["image_id"].to_pylist()])  # no other part's name
-            filesystem.delete_file(path)
+            delete(filesystem, path)
         dropped += twice
         seen = pa.concat_arrays([seen, of_part.filter(new)])
     return dropped

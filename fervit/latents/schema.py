@@ -12,6 +12,8 @@ from fervit.errors import UserError
 
 VERSION = 1
 METADATA_KEY = b"fervit"
+FLOAT32_KEY = b"fervit_in_float32"
+"""The metadata that names the faces of a part whose codes come from float32 in a folder of float16."""
 
 
 def schema(encoder: EncoderFingerprint) -> pa.Schema:
@@ -47,6 +49,18 @@ def table(
     """
     latent = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(codes, np.float16))
     return pa.table([image_ids, labels.astype(np.int8), sha256, latent], schema=schema)
+
+
+def with_float32(part: pa.Table, image_ids: list[str]) -> pa.Table:
+    """Notes in a part's metadata the faces whose codes were not finite in float16 and come from float32."""
+    if not image_ids:
+        return part
+    return part.replace_schema_metadata({**part.schema.metadata, FLOAT32_KEY: json.dumps(image_ids)})
+
+
+def float32_of(file_schema: pa.Schema) -> list[str]:
+    """Reads what `with_float32` noted; nothing from files of earlier versions."""
+    return [str(name) for name in json.loads((file_schema.metadata or {}).get(FLOAT32_KEY, b"[]"))]
 
 
 def encoder_of(file_schema: pa.Schema, where: str) -> EncoderFingerprint:

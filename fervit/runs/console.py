@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
+from fervit.disk import append_text, touch
 from fervit.errors import JobError
 from fervit.json_lines import Row, read_new_rows
 from fervit.progress import clock
@@ -106,7 +107,7 @@ class Follower:
                 if stopping or not self._short():
                     raise KeyboardInterrupt(self._interrupted()) from None
                 stopping = True
-                self.folder.stop.touch()
+                touch(self.folder.stop)
                 self.say("stopping after this epoch; Ctrl-C again leaves at once")
         return stopping
 
@@ -210,8 +211,7 @@ class Follower:
         return reason
 
     def _log(self, text: str) -> None:
-        with self.folder.ray_log.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        append_text(self.folder.ray_log, text + "\n")
 
     def _tell_if_waiting(self) -> None:
         """Tells the user once if the workers have not started for a while, since a busy cluster may delay them."""

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from fervit.cluster.nodes import not_on
+from fervit.disk import remove
 from fervit.hardware import device_of
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
@@ -54,7 +55,7 @@ class TrainingJob:
         import ray
 
         for path in (folder.events, folder.stop):
-            path.unlink(missing_ok=True)
+            remove(path)
         self._local, self._elsewhere, self._workers, self._folder = local, elsewhere, workers, folder
         self._unusable = unusable
         self._job: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fervit.cluster.job import is_prepared
+from fervit.disk import make_folder, make_new_folder, remove_tree
 from fervit.errors import JobError, UserError
 from fervit.files import JsonObject, is_locked_file, locked, write_json
 from fervit.parsing import build
@@ -113,7 +113,7 @@ class RunFolder:
     def remove_if_new(self) -> None:
         """Removes the folder if no run has started in it, unless it was made for a batch job."""
         if not self.config.exists() and not self.prepared:
-            shutil.rmtree(self.path)
+            remove_tree(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,12 +205,12 @@ def new_folder(name: str, root: Path = EXPERIMENTS) -> Path:
 
 
 def _new_folder(name: str, root: Path) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     name = f"{name}_{datetime.now():%Y%m%d_%H%M%S}".lstrip("_")
     for suffix in ("", *(f"_{i}" for i in range(2, 100))):  # another run may start within the same second
         folder = root / f"{name}{suffix}"
         try:
-            folder.mkdir()
+            make_new_folder(folder)
         except FileExistsError:
             continue
         return folder.absolute()

@@ -22,6 +22,7 @@ from typing import Any
 
 from fervit.cluster.gpus import GpuFacts, GpuLook, gpus_here, look_here
 from fervit.cluster.nodes import Cluster, Node
+from fervit.disk import remove
 from fervit.errors import JobError
 from fervit.hardware import FORCED_DEVICE, device_of, usable_cpus
 from fervit.latents import LatentSet
@@ -126,7 +127,7 @@ class ProcessJob:
         folder: RunFolder,
     ) -> None:
         for path in (folder.events, folder.stop):
-            path.unlink(missing_ok=True)
+            remove(path)
         self.error: BaseException | None = None
         """Why the run ended, if its process died too often; None otherwise."""
         self._process, self._closed = process, False

@@ -47,6 +47,10 @@ class Recorder:
         if trainer.finished or result.epoch % CLASSES_EVERY == 0 or result.epoch == 1:
             self._logs(log_classes, self._writer, trainer.confusion, result.epoch)
 
+    def sync(self) -> None:
+        """Makes the history outlive a power cut. A saved state tells only of its own epoch, not of those before."""
+        self._lines.sync()
+
     def close(self, state: str) -> None:
         """Closes the files and writes the summary.
 
@@ -54,6 +58,7 @@ class Recorder:
             state: how the run ended: finished, stopped, diverged, out of memory or failed.
         """
         best = self._trainer.best
+        self._lines.sync()
         self._lines.close()
         self._summarise(state)
         if self._writer is None:

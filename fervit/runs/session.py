@@ -15,6 +15,7 @@ import torch
 
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.preemption import is_leaving
+from fervit.disk import remove
 from fervit.gpu import memory_cap
 from fervit.latents import LatentSet
 from fervit.runs.state import Unreported, Weights, checkpoint_of, copy_weights, load_state, save_state, unreported_in
@@ -76,6 +77,9 @@ class Session:
         self.trainer = trainer
         self.on_epoch: Callable[[EpochResult], None] | None = None
         """Is called with the result of each epoch before the state is saved; None for no call."""
+        self.before_saving: Callable[[], None] | None = None
+        """Is called before the state is saved, so that what was recorded of its epochs outlives a power cut, as the
+        state does; None for no call."""
         self.saved_epoch = 0
         """The last saved epoch, from which the training can continue. Only the first process knows it."""
         self.unreported: list[Unreported] = []
@@ -104,7 +108,7 @@ class Session:
         """
         if self._writes:
             for aside in self._files.last.parent.glob(".*"):  # what a killed process was writing
-                aside.unlink(missing_ok=True)
+                remove(aside)
         if not self._files.last.is_file():
             return None
         state = load_state(self._files.last)
@@ -162,6 +166,8 @@ class Session:
         started = time.monotonic()
         due = asked or (not in_group and started - self._saved_at > self._seconds / self._saving.share)
         if self._saving.at_end if trainer.finished else due:
+            if self.before_saving:
+                self.before_saving()
             self.save_best()
             save_state(self._files.last, trainer, self._best_weights, result, self.unreported)
             self.saved_epoch, self._saved_at = trainer.epoch, time.monotonic()

@@ -69,7 +69,7 @@ def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: 
         hardware = _hardware(session.trainer, job.threads)
         if job.ranks.rank == 0:
             recorder = Recorder(job.folder, session.trainer, lambda text: tell("remark", text=text))
-            session.on_epoch = recorder.epoch
+            session.on_epoch, session.before_saving = recorder.epoch, recorder.sync
             _describe(job.folder, hardware)
         session.trainer.on_first_step = lambda: tell("first step", time=time.time())
         tell("ready", time=time.time(), epoch=session.trainer.epoch, **hardware)

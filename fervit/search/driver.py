@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from fervit.disk import remove, touch
 from fervit.search.ledger import Ledger
 from fervit.search.outcome.settle import settle_running
 from fervit.search.policy.interfaces import Planned
@@ -113,8 +114,8 @@ class Driver:
         self._deaths: Counter[str] = Counter()
         self._device_faults: Counter[str] = Counter()
         self._alone: set[str] = set()
-        """The names of the trials that are tried again alone, since their neighbours may have taken the memory that they
-        lacked, or may have caused the fault of their GPU."""
+        """The names of the trials that are tried again alone, since their neighbours may have taken the memory that
+        they lacked, or may have caused the fault of their GPU."""
         self._told: dict[str, tuple[_Process, int]] = {}
         """The name of each trial that has reported -> its process and the last epoch that this one has reported."""
         self._gone: set[tuple[str, _Process]] = set()
@@ -227,7 +228,7 @@ class Driver:
     def interrupt(self) -> None:
         """Begins to end the run after Ctrl-C, and waits for the trials whose current epoch ends soon."""
         if self._folder is not None:
-            self._folder.stop.touch()
+            touch(self._folder.stop)
         soon = self._clock() + SHORT_S
         self._waiting_for = {r.name for r in self.ledger.running if self._due.get(r.name, soon + 1) <= soon}
         self._deadline = soon + 5
@@ -260,4 +261,4 @@ class Driver:
     def _forget_request(self) -> None:
         """Removes the file that asks trials to stop."""
         if self._folder is not None:
-            self._folder.stop.unlink(missing_ok=True)
+            remove(self._folder.stop)

@@ -275,6 +275,7 @@ class Ledger:
             if last:
                 self._record(TrialWentOn, name=name, epoch=report.epoch.epoch)
             return False
+        self._tell_gap(record, report.epoch.epoch)
         stops = self._judge(record, report.epoch, report.best_value)  # first, so that the decision is in the journal
         self._record(
             EpochEnded,
@@ -297,6 +298,16 @@ class Ledger:
             return True
         self._notify(lambda observer: observer.changed(self))
         return False
+
+    def _tell_gap(self, record: TrialRecord, epoch: int) -> None:
+        """Says if the journal lacks epochs of a trial, whose saved state is later than what a power cut left here."""
+        first = record.epochs[-1].epoch + 1 if record.epochs else 1
+        if epoch > first:
+            which = f"epoch {first} is" if epoch == first + 1 else f"epochs {first} to {epoch - 1} are"
+            self._remark(
+                f"{record.name}: {which} lost from the journal, as after a power cut; the trial goes on from its saved "
+                f"epoch {epoch}"
+            )
 
     def settle(self, name: str, row: EpochResult, *, finished: bool) -> None:
         """Records the epoch whose model is on disk, so that a trial's best epoch is the one that can be exported.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, export
+from fervit.disk import remove_tree
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
 from fervit.files import write_text
@@ -129,7 +129,7 @@ class Sweep:
         if choice.confirmed:
             for record in self.ledger.records:
                 if record.name not in kept and not record.cut:  # which goes on with a larger budget
-                    shutil.rmtree(self.files.trial(record.name).path, ignore_errors=True)
+                    remove_tree(self.files.trial(record.name).path)
         return choice.checkpoint
 
     def result(self, choice: _Choice, verdict: Verdict) -> SweepResult:

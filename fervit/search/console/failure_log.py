@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fervit.disk import append_text
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.record import TrialRecord
 
@@ -21,5 +22,4 @@ class FailureLog(Observer):
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         """Appends the traceback of the trial's failure, if it has one."""
         if record.failure is not None and record.failure.details:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{record.name}\n{record.failure.details}\n")
+            append_text(self._path, f"{record.name}\n{record.failure.details}\n")

@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from fervit.disk import AppendedFile
 from fervit.json_lines import drop_torn_line
 from fervit.search.policy.ordinal import Ordinal
 from fervit.search.space.search_space import SearchSpace
@@ -32,8 +33,8 @@ class SingleWriterJournal(JournalFileBackend):
 
     def __init__(self, path: Path) -> None:
         drop_torn_line(path)  # since Optuna cannot read a line that was cut off
+        self._file = AppendedFile(path)
         super().__init__(str(path))
-        self._file = path.open("ab", buffering=0)
         self._read = (0, 0)
         """The number and the offset of the first log record that has not been read."""
 
@@ -52,7 +53,7 @@ class SingleWriterJournal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Writes Optuna's log records as lines of JSON."""
-        self._file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+        self._file.append("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
 
 
 class SamplerView(Study):

@@ -20,6 +20,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from fervit.disk import remove
 from fervit.errors import JobError
 from fervit.search.policy.optuna_samplers import (
     WithinRules,
@@ -232,7 +233,7 @@ class SpaceSampler:
     def _refill(self, events: Iterable[Event], *, ask_again: bool) -> bool:
         """Fills an empty study from events; returns False if the sampler suggests other parameters than recorded."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            remove(self._path)
         if not self._open():
             raise JobError(f"{self._path}: Optuna cannot write its journal there; is the disk full?")
         history, metric = History(), self._space.metric

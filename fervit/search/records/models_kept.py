@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 
+from fervit.disk import remove, remove_tree
 from fervit.search.records.ranking import distinct, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
@@ -37,13 +37,13 @@ class ModelsKept:
         wanted |= running | {record.name for record in self._kept}
         for path in self._folder.checkpoints.glob("*"):
             if path.name not in wanted:
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
             elif path.name not in running:
-                self._folder.trial(path.name).last.unlink(missing_ok=True)
+                remove(self._folder.trial(path.name).last)
 
     def started(self, record: TrialRecord) -> None:
         """Removes what an earlier run of the same name left, such as a rerun that a budget stopped."""
-        shutil.rmtree(self._folder.trial(record.name).path, ignore_errors=True)
+        remove_tree(self._folder.trial(record.name).path)
 
     def ended(self, record: TrialRecord) -> None:
         """Removes the saved state of a trial that has ended, and the models that are no longer among the best.
@@ -51,14 +51,14 @@ class ModelsKept:
         What was cut keeps its saved state, from which it goes on with a larger budget.
         """
         if not record.cut:
-            self._folder.trial(record.name).last.unlink(missing_ok=True)
+            remove(self._folder.trial(record.name).last)
         if record.purpose != "search":
             return
         candidates = [*self._kept, record]
         self._kept = distinct(ranked(candidates, self._metric))[: self._keep]
         for candidate in candidates:
             if not candidate.cut and not any(candidate is kept for kept in self._kept):
-                shutil.rmtree(self._folder.trial(candidate.name).path, ignore_errors=True)
+                remove_tree(self._folder.trial(candidate.name).path)
 
     def can_resume(self, record: TrialRecord) -> bool:
         """Returns whether the saved state of a trial is there, from which it can go on."""

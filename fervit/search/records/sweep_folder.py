@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import yaml
 
 from fervit.checkpoints.checkpoint import BEST_MODEL
 from fervit.cluster.job import JOB_FOLDER, is_prepared
+from fervit.disk import remove_tree
 from fervit.errors import UserError
 from fervit.files import locked, write_json, write_text
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
@@ -141,7 +141,7 @@ class SweepFolder:
     def remove_if_new(self) -> None:
         """Removes the folder if no session has begun in it, unless it was made for a batch job."""
         if not self.journal.exists() and not (self.path / JOB_FOLDER).exists():
-            shutil.rmtree(self.path)
+            remove_tree(self.path)
 
     def is_sweep(self) -> bool:
         """Returns whether the folder holds a sweep that can be resumed."""
