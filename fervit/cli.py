@@ -270,3 +270,13 @@ def _with_underscores(arg: str) -> str:
         return from_home(arg)
     flag, equals, value = arg.partition("=")
     return "--" + flag[2:].replace("-", "_") + equals + from_home(value)
+
+
+def add_labels(flags: Parser) -> None:
+    """Adds `--labels`, which names the label set of faces."""
+    flags.add_argument(
+        "--labels",
+        metavar="SET",
+        help="label set: fer2013, ferplus, affectnet, rafdb, ckplus, folders (what they are called), or a file of "
+        "classes; left out: that of the data",
+    )

@@ -1,4 +1,4 @@
-"""The seven emotions in the order of fervit and in that of Kaggle.
+"""The seven emotions in the order of fervit and in that of Kaggle, and what data sets call emotions and splits.
 
 fervit numbers them alphabetically, as class folders are sorted. Kaggle's fer2013.csv has another order (Goodfellow et
 al., "Challenges in Representation Learning", 2013).
@@ -7,7 +7,6 @@ al., "Challenges in Representation Learning", 2013).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 KAGGLE_EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -26,8 +25,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "neutral": ("neutrality", "neu", "noemotion", "noexpression"),
     "sad": ("sadness",),
     "surprise": ("surprised", "sur", "suprise", "suprised", "surprize", "surprising"),
+    "contempt": ("contemptuous", "disdain"),
 }
-"""Other names of the emotions in data sets, in lower case and without separators."""
+"""Other names of the emotions in data sets, in lower case and without separators. The eighth is not among the seven."""
 SPLIT_SYNONYMS: dict[str, tuple[str, ...]] = {
     "train": ("training", "trainset", "traindata", "trainingset"),
     "val": ("valid", "validation", "dev", "valset", "validset", "validationset", "publictest", "development"),
@@ -37,8 +37,13 @@ SPLIT_SYNONYMS: dict[str, tuple[str, ...]] = {
 
 
 def emotion_of(name: str) -> str | None:
-    """The emotion that a name means, such as "angry" for Anger, 0_anger or ANGER; None if it means none."""
-    return _meant(re.sub(r"^\d+[\s_.-]+", "", name), SYNONYMS)
+    """The emotion that a name means, such as "angry" for Anger, 0_anger or ANGER; None if it means none of eight."""
+    return _meant(without_number(name), SYNONYMS)
+
+
+def without_number(name: str) -> str:
+    """A name without the number before it, such as "anger" for 0_anger."""
+    return re.sub(r"^\d+[\s_.-]+", "", name)
 
 
 def split_of(name: str) -> str | None:
@@ -47,10 +52,10 @@ def split_of(name: str) -> str | None:
 
 
 def _meant(name: str, synonyms: dict[str, tuple[str, ...]]) -> str | None:
-    bare = re.sub(r"[\s_.-]+", "", name.strip().lower())
+    bare = bare_name(name)
     return next((known for known, others in synonyms.items() if bare == known or bare in others), None)
 
 
-def without_faces(counts: Iterable[int]) -> list[str]:
-    """The emotions that have no face, given the number of faces of each emotion [7]."""
-    return [name for name, n in zip(EMOTIONS, counts, strict=True) if n == 0]
+def bare_name(name: str) -> str:
+    """A name in lower case and without separators, by which names are compared."""
+    return re.sub(r"[\s_.-]+", "", name.strip().lower())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fervit.emotions import EMOTIONS
 from fervit.files import whole_file
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def draw_confusion_matrix(counts: np.ndarray, title: str, path: Path) -> None:
+def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str, path: Path) -> None:
     """Writes the figure of `confusion_figure` as a PNG."""
-    save(confusion_figure(counts, title), path)
+    save(confusion_figure(counts, classes, title), path)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -32,11 +32,12 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(aside, format="png", dpi=110)
 
 
-def confusion_figure(counts: np.ndarray, title: str) -> Figure:
+def confusion_figure(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """Draws a confusion matrix twice: as shares of each true class, and as counts.
 
     Args:
-        counts: the confusion matrix, integers [7, 7]; rows are true classes, columns are predicted classes.
+        counts: the confusion matrix, integers [C, C]; rows are true classes, columns are predicted classes.
+        classes: the names of the classes.
         title: the title of the figure.
     """
     from matplotlib.figure import Figure
@@ -50,8 +51,8 @@ def confusion_figure(counts: np.ndarray, title: str) -> Figure:
         (right, counts, [[str(v) for v in row] for row in counts], "faces"),
     ):
         image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1 if name.startswith("share") else None)
-        axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+        axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(classes)), classes)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         axes.set_title(name)

@@ -29,6 +29,7 @@ from fervit.files import from_home
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
+from fervit.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
 from fervit.latents.source import write_source
 from fervit.progress import Say, silent
 from fervit.side_channels import SideChannel
@@ -73,6 +74,7 @@ def encode(
     limit: int | None = None,
     retry_errors: bool = False,
     allow_missing_classes: bool = False,
+    labels: str | Path | None = None,
     reconstruct: int | None = None,
     from_pt: str | Path | None = None,
     label_order: LabelOrder | None = None,
@@ -92,7 +94,9 @@ def encode(
         gpus_per_actor: the share of a GPU that each encoder gets, 0 for the CPU; None for 1 if there are GPUs.
         limit: encodes about this many faces, with the same share of each class; None for all.
         retry_errors: tries again the pictures that failed before.
-        allow_missing_classes: accepts splits that lack an emotion.
+        allow_missing_classes: accepts splits that lack a class.
+        labels: the label set: "fer2013", "ferplus", "affectnet", "rafdb", "ckplus", "folders" for what the class
+            folders are called, or a file of classes; None for that of the data.
         reconstruct: draws this many faces beside their reconstructions from the codes; None for none.
         from_pt: instead of `data_root`, a folder of <emotion>_<name>.pt files of earlier scripts, which are imported.
         label_order: what label numbers mean in `from_pt` files of a whole split: "alphabetical" or "kaggle".
@@ -111,7 +115,8 @@ def encode(
     source, old, model = map(as_text, (data_root, from_pt, encoder_model))
     out, tell = from_home(str(latent_out)), say or silent
     _check(source, old, reconstruct=reconstruct, precision=precision)
-    index = _index(source, old, limit, tell, label_order, allow_missing_classes=allow_missing_classes)
+    label_set = read_label_set(str(labels)) if labels is not None else None
+    index = _index(source, old, limit, tell, label_order, label_set, allow_missing_classes=allow_missing_classes)
     planning = _plan if old is None else _plan_import
     plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
@@ -147,15 +152,18 @@ def _index(
     limit: int | None,
     tell: Say,
     label_order: LabelOrder | None,
+    label_set: LabelSet | None,
     *,
     allow_missing_classes: bool,
 ) -> FaceIndex:
     """Returns the index of the faces, or of the files to import."""
     if old is not None:
-        index = index_pt(old, label_order).limited(limit)
+        if label_set == FOLDERS:
+            raise UserError("--labels folders: is of pictures; name the classes of --from_pt by a set or a file")
+        index = index_pt(old, label_order, label_set or SEVEN).limited(limit)
     else:
         assert source is not None
-        index = open_faces(source).limited(limit)
+        index = open_faces(source, label_set).limited(limit)
     if not allow_missing_classes:
         index.check_classes()
     for split in index.splits():
@@ -262,7 +270,7 @@ def _account(
 ) -> None:
     """Says in a line what became of every file below the data root, lists those passed over, and notes the root."""
     if source is not None:
-        SideChannel("the note of where the faces lie", tell)(write_source, plan.latent_out, source)
+        SideChannel("the note of where the faces lie", tell)(write_source, plan.latent_out, source, index.label_set)
     SideChannel(passed_over.FILE, tell)(passed_over.write, plan.latent_out, index.passed_over)
     with_codes, failed = plan.present + summary.done, plan.failed_before + summary.failed
     parts = [f"{with_codes} with codes", f"{failed} failed", passed_over.brief(index.passed_over)]

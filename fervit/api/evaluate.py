@@ -9,12 +9,14 @@ from typing import Literal
 
 from fervit.api.arguments import as_text, check_at_least
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
+from fervit.evaluation.crossing import cross, in_words
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.results import EvaluationResults
 from fervit.evaluation.statistics import ece_in_words
 from fervit.files import from_home
 from fervit.gpu import device_at_hand
+from fervit.label_set import SEVEN
 from fervit.latents import LatentSet
 from fervit.latents.latent_set import read_sha256
 from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_look
@@ -34,6 +36,7 @@ def evaluate(
     data_root: str | Path | None = None,
     heads: int | None = None,
     device: str | None = None,
+    label_map: str | Path | None = None,
     say: Say | None = print,
 ) -> Evaluation:
     """Evaluates a model on a split, and writes its results, predictions and pictures.
@@ -50,13 +53,16 @@ def evaluate(
         data_root: the faces, which are shown beside their attention; None for the place from which they were encoded.
         heads: the number of attention heads of another script's model whose file does not name it.
         device: a flag of the guide's scripts. An evaluation takes a GPU at hand, else the CPU, and says so for another.
+        label_map: a file that maps the model's classes onto those of a split with another label set, with lines
+            `class of the model: class of the split`; those that it does not name are mapped by their names.
         say: gets each line of text; None for silence.
 
     Returns:
         The name of the split, the metrics with their 95 % confidence intervals, and the output folder.
 
     Raises:
-        UserError: a file is missing or wrong, or the codes come from another encoder than the model's.
+        UserError: a file is missing or wrong, the codes come from another encoder than the model's, or fewer than two
+            classes of the model are among those of the split.
 
     Example:
         evaluation = fervit.evaluate("experiments/vit_20260102_030405/best", "latents/test")
@@ -66,7 +72,8 @@ def evaluate(
     check_at_least(0, {"visualize_samples": visualize_samples})
     model, split = checkpoint_in(Path(from_home(str(checkpoint_path)))), from_home(str(latent_test_dir))
     checkpoint, latents = load_checkpoint(model, heads=heads), LatentSet.read(split)
-    check_fit(checkpoint, latents)
+    crossing = cross(checkpoint.label_set, latents.label_set, label_map)
+    check_fit(checkpoint, latents, crossing)
     evaluating = partial(
         evaluate_rows,
         split=name_of(split),
@@ -74,6 +81,7 @@ def evaluate(
         samples=visualize_samples,
         faces=find_faces(latents, as_text(data_root)),
         checkpoint_path=absolute(str(model)),
+        crossing=crossing,
     )
     out, training = Path(from_home(str(output_dir))), as_text(latent_train_dir)
     result, remarks = _recorded(evaluating, checkpoint, latents, out, training)
@@ -140,18 +148,22 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
         evaluation: the evaluation.
 
     Returns:
-        The lines: the metrics with confidence intervals, one line for each emotion, the copies of training faces, and
+        The lines: the metrics with confidence intervals, one line for each class, the copies of training faces, and
         the files that were written.
     """
     metrics = evaluation.metrics
     lines = [f"{evaluation.split}: {metrics['n']} faces; values with 95 % intervals"]
+    if "across" in metrics:
+        lines += in_words(metrics["across"])
     if metrics["seen"] is not None:
         lines.append(f"  {SEEN[metrics['seen']]}, so the numbers are optimistic")
+    classes = metrics.get("labels", SEVEN.classes)
+    width = max(9, *map(len, classes))
     accuracy, f1_macro = (_with_interval(metrics, name) for name in BRIEF)
     lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, {ece_in_words(metrics)}")
     lines += [
-        f"  {emotion:<9} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
-        for emotion, row in list(metrics["classification_report"].items())[:7]
+        f"  {name:<{width}} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
+        for name, row in list(metrics["classification_report"].items())[: len(classes)]
     ]
     lines += [_copies(metrics), *_copies_of_validation(metrics)]
     others = others_in_words(metrics.get("looks_of_others") or 0)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fervit.api.arguments import as_text, check_at_least
-from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.files import JsonObject
+from fervit.label_set import SEVEN
 from fervit.progress import Say, silent
 
 # The functions import slow modules themselves, so that the process that trains is started before these imports.
@@ -88,7 +88,7 @@ def train(
         checkpoint_dir: instead of `output_dir`, a folder in which the run gets the folder `<name>/<time>`, as in the
             guide's scripts.
         experiment_name: the name of the run; None for one of its hyperparameters.
-        num_classes: the number of classes, which must be 7, as in the latents.
+        num_classes: the number of classes, which must be that of the latents; None for whatever they have.
         use_augmentation: a flag of the guide's scripts, which other hyperparameters replace; an error says which.
         say: gets each line of text; None for silence.
         hyperparameters: fields of `fervit.training.config.TrainConfig`, such as `lr=1e-3`, which replace those of the
@@ -108,11 +108,13 @@ def train(
     """
     started = time.time()
     check_at_least(1, {"workers": workers})
-    _check_flags_of_the_guide(num_classes, use_augmentation=use_augmentation)
+    _check_flags_of_the_guide(use_augmentation=use_augmentation)
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
     place = partial(_new_folder, output_dir, checkpoint_dir, experiment_name)
-    return _run(started, given, recipe, latents, as_text(resume), workers, use_gpu, address, place, say or silent)
+    return _run(
+        started, given, recipe, latents, as_text(resume), workers, use_gpu, num_classes, address, place, say or silent
+    )
 
 
 def _run(
@@ -123,6 +125,7 @@ def _run(
     resume: str | None,
     workers: int | None,
     use_gpu: bool | None,
+    num_classes: int | None,
     address: str | None,
     place: Callable[[str], Path],
     tell: Say,
@@ -130,7 +133,7 @@ def _run(
     """Trains a run from its start or its last saved state, and returns its result."""
     process = _warm_process(latents, resume, workers, use_gpu, address)
     try:
-        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, place)
+        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, place)
         if not folder.finished:
             stages = [("command", started), ("latents", time.time())]
             _train(run, folder, stages, workers, use_gpu, address, process, tell)
@@ -141,13 +144,19 @@ def _run(
     return _conclude(run, folder, tell)
 
 
-def _check_flags_of_the_guide(num_classes: int | None, *, use_augmentation: bool) -> None:
-    """Raises UserError for values of the guide's flags that mean nothing here."""
-    if num_classes not in (None, NUM_EMOTIONS):
+def _check_num_classes(num_classes: int | None, run: Run) -> None:
+    """Raises UserError if the latents have another number of classes than the user says."""
+    classes = run.train.label_set.classes
+    if num_classes not in (None, len(classes)):
+        what = "emotions" if run.train.label_set == SEVEN else "classes"
         raise UserError(
-            f"--num_classes {num_classes}: the latents have the {NUM_EMOTIONS} emotions {', '.join(EMOTIONS)}; leave "
-            "it out"
+            f"--num_classes {num_classes}: the latents have the {len(classes)} {what} {', '.join(classes)}; leave it "
+            "out"
         )
+
+
+def _check_flags_of_the_guide(*, use_augmentation: bool) -> None:
+    """Raises UserError for values of the guide's flags that mean nothing here."""
     if use_augmentation:
         raise UserError(
             "--use_augmentation: fervit augments codes by --latent_noise 0.1, --latent_mask 0.1 and --mixup 0.8; give "
@@ -226,6 +235,7 @@ def _plan(
     resume: str | Path | None,
     workers: int | None,
     use_gpu: bool | None,
+    num_classes: int | None,
     place: Callable[[str], Path],
 ) -> tuple[Run, RunFolder]:
     """Checks the arguments, and returns the run and its folder. `place` makes a new one under a name."""
@@ -237,12 +247,14 @@ def _plan(
         raise UserError(f"recipe: must be one of {', '.join(RECIPES)}, but got {recipe!r}")
     made = RunFolder(Path(resume).absolute()) if resume is not None else None
     if made is not None and not made.prepared:
-        folder = made
-        return prepare_resume(folder, given, recipe, latents), folder
+        run, folder = prepare_resume(made, given, recipe, latents), made
+        _check_num_classes(num_classes, run)
+        return run, folder
     train, val = latents["train"], latents["val"]
     assert train is not None
     assert val is not None
     run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu)
+    _check_num_classes(num_classes, run)
     return run, made or RunFolder(place(run_name(run.config)))
 
 

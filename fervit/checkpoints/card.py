@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fervit.checkpoints.checkpoint import Checkpoint
-from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import EncoderFingerprint
+from fervit.label_set import SEVEN
 
 HEADER = ["---", "library_name: fervit", "tags: [facial-expression-recognition, stylegan, w-plus]", "---"]
 METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss")
@@ -29,7 +29,7 @@ def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Seq
         f"# {title}",
         "",
         f"A Vision Transformer over W+ codes of {checkpoint.config.seq_len} x {checkpoint.config.latent_dim} "
-        f"numbers; seven classes: {', '.join(EMOTIONS)}.",
+        f"numbers; {_classes(checkpoint)}.",
         "",
         "## Results",
         "",
@@ -55,6 +55,12 @@ def card_of_run(checkpoint: Checkpoint) -> str:
     return card(checkpoint, "LatentViT", results)
 
 
+def _classes(checkpoint: Checkpoint) -> str:
+    """The classes in the words of the card."""
+    number = "seven" if checkpoint.label_set == SEVEN else len(checkpoint.label_set)
+    return f"{number} classes: {', '.join(checkpoint.label_set.classes)}"
+
+
 def _encoder(encoder: EncoderFingerprint | None) -> str:
     """The encoder in the words of the card."""
     if encoder is None:
@@ -72,7 +78,7 @@ def _use(checkpoint: Checkpoint) -> list[str]:
         "",
         "    import fervit",
         '    model = fervit.load("this/folder")',
-        "    logits = model(codes)  # [n, seq_len, latent_dim] -> [n, 7]",
+        f"    logits = model(codes)  # [n, seq_len, latent_dim] -> [n, {len(checkpoint.label_set)}]",
         "",
         f'    model = fervit.load("this/folder", {encoder})  # the encoder whose codes it was trained on',
         '    model.predict(["face.jpg"])',

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from fervit.checkpoints.foreign import NO_LATENT_VIT, bare_names, understood
-from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.files import first_line, recognise_download, whole_file
+from fervit.label_set import SEVEN, LabelSet, label_set_of
 from fervit.model import LatentViT
 from fervit.parsing import build
 from fervit.torch_files import StateDict, load_untrusted
@@ -55,6 +55,8 @@ class Checkpoint:
     """The fingerprint of the encoder whose codes it was trained on; None if the file does not name it."""
     data: dict[str, str]
     """The fingerprints (`LatentSet.fingerprint`) of the splits "train" and "val"."""
+    label_set: LabelSet = SEVEN
+    """The classes, in the order of the logits."""
 
     @property
     def fingerprint(self) -> str:
@@ -63,7 +65,7 @@ class Checkpoint:
 
     def model(self) -> LatentViT:
         """Builds the model with these weights, in eval mode."""
-        model = LatentViT(**self.config.model())
+        model = LatentViT(**self.config.model(), num_classes=len(self.label_set))
         model.load_state_dict(self.model_state_dict)
         return model.eval()
 
@@ -87,7 +89,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "config": {"model": checkpoint.config.model(), "training": checkpoint.config.to_json()},
         "epoch": checkpoint.epoch,
         "metrics": checkpoint.metrics,
-        "labels": list(EMOTIONS),
+        "labels": list(checkpoint.label_set.classes),
         "encoder": checkpoint.encoder.to_json() if checkpoint.encoder else {},
         "data": checkpoint.data,
         "fervit_version": __version__,
@@ -120,6 +122,7 @@ def load_checkpoint(path: Path, *, heads: int | None = None) -> Checkpoint:
         if not (value is None and key in OPTIONAL) and not isinstance(value, kind):
             raise UserError(f"{path}: is no checkpoint of LatentViT ('{key}' is missing or of another type)")
     weights = bare_names(content["model_state_dict"])
+    label_set = _label_set(content, weights, path)
     _check(content, weights, path)
     checkpoint = Checkpoint(
         model_state_dict=weights,
@@ -128,6 +131,7 @@ def load_checkpoint(path: Path, *, heads: int | None = None) -> Checkpoint:
         metrics={str(k): float(v) for k, v in (content.get("metrics") or {}).items() if _is_finite(v)},
         encoder=_encoder(content.get("encoder"), path),
         data={str(k): str(v) for k, v in (content.get("data") or {}).items() if isinstance(v, str)},
+        label_set=label_set,
     )
     try:
         checkpoint.model()
@@ -141,14 +145,22 @@ def _check(content: StateDict, weights: StateDict, path: Path) -> None:
     """Refuses values that have the right type but are not valid."""
     if not _is_finite(content["epoch"]):
         raise UserError(f"{path}: is no checkpoint of LatentViT (its epoch is {content['epoch']})")
-    labels = content.get("labels")
-    if labels is not None and (not isinstance(labels, list | tuple) or list(labels) != list(EMOTIONS)):
-        raise UserError(
-            f"{path}: its labels are {labels}, but fervit's models name {', '.join(EMOTIONS)}, in this order"
-        )
     for name, value in weights.items():
         if isinstance(value, Tensor) and not torch.isfinite(value).all():
             raise UserError(f"{path}: its weights {name} are not finite numbers; the training diverged, take another")
+
+
+def _label_set(content: StateDict, weights: StateDict, path: Path) -> LabelSet:
+    """The classes that a file names, of which its weights must have as many; the seven emotions if it names none."""
+    labels = content.get("labels")
+    try:
+        found = SEVEN if labels is None else label_set_of(labels)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: its labels are {labels}, which name no classes ({error})") from None
+    last = weights.get("mlp_head.1.weight")
+    if isinstance(last, Tensor) and len(last) != len(found):
+        raise UserError(f"{path}: is a model of {len(last)} classes, but its labels are {found}; take another file")
+    return found
 
 
 def _encoder(content: Mapping[str, object] | None, path: Path) -> EncoderFingerprint | None:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, MODEL_CONFIG, WEIGHTS, Checkpoint, save_checkpoint
-from fervit.emotions import EMOTIONS
 from fervit.errors import JobError, UserError
 from fervit.files import JsonObject, first_line, whole_file, write_json
 from fervit.version import __version__
@@ -38,7 +37,7 @@ def export(checkpoint: Checkpoint, folder: Path) -> None:
     write_json(
         folder / MODEL_CONFIG,
         {
-            "labels": list(EMOTIONS),
+            "labels": list(checkpoint.label_set.classes),
             "preprocessing": preprocessing(checkpoint),
             "model": checkpoint.config.model(),
             "training": checkpoint.config.to_json(),
@@ -66,7 +65,7 @@ def preprocessing(checkpoint: Checkpoint) -> JsonObject:
 
 
 def export_onnx(checkpoint: Checkpoint, path: Path) -> float:
-    """Writes the model as ONNX. It maps codes, float32 [n, seq_len, latent_dim], to logits [n, 7], for any n.
+    """Writes the model as ONNX. It maps codes, float32 [n, seq_len, latent_dim], to logits [n, C], for any n.
 
     Returns:
         The largest difference of a logit between onnxruntime and the model on random codes.

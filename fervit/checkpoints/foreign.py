@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fervit.emotions import EMOTIONS, NUM_EMOTIONS, emotion_of
 from fervit.errors import UserError
+from fervit.label_set import SEVEN, LabelSet, canonical
 from fervit.torch_files import StateDict
 
 WRAPPERS = ("module", "_orig_mod")
@@ -74,9 +74,11 @@ def understood(content: StateDict, path: Path, heads: int | None = None) -> Stat
     number = heads or next((model[name] for name in HEADS_NAMES if name in model), None)
     config = {"model": {**model, **({} if number is None else {"heads": number})}}
     names = _class_names([content, *configs], path)
+    weights, label_set = _in_order(weights, names, path)
     epoch = content.get("epoch", 0)
     return {
-        "model_state_dict": _in_our_order(weights, names, path),
+        "model_state_dict": weights,
+        "labels": list(label_set.classes),
         "config": config,
         "epoch": epoch if isinstance(epoch, int | float) else 0,
         "metrics": _metrics(content),
@@ -133,27 +135,34 @@ def _class_names(places: list[dict[str, Any]], path: Path) -> list[str] | None:
     return None
 
 
-def _in_our_order(weights: dict[str, Any], names: list[str] | None, path: Path) -> dict[str, Any]:
-    """The weights with the rows of the last layer in the order of `EMOTIONS`.
+def _in_order(weights: dict[str, Any], names: list[str] | None, path: Path) -> tuple[dict[str, Any], LabelSet]:
+    """The weights and the classes. If these are the seven emotions, the last layer is put into fervit's order.
 
     Raises:
-        UserError: the classes are not the seven emotions.
+        UserError: the names are not those of the classes, or there are none for a model of other classes than seven.
     """
     last = [name.rpartition(".")[0] for name, value in weights.items() if _is_last(name, value)]
     if not last:
-        return weights
+        return weights, SEVEN
     weight, bias = f"{last[-1]}.weight", f"{last[-1]}.bias"
     classes = len(weights[weight])
-    if classes != NUM_EMOTIONS:
-        which = f" ({', '.join(names)})" if names else ""
-        raise UserError(f"{path}: is a model of {classes} classes{which}; fervit's models name {', '.join(EMOTIONS)}")
     if names is None:
-        return weights
-    meant = [emotion_of(name) for name in names]
-    if sorted(str(name) for name in meant) != sorted(EMOTIONS):
-        raise UserError(f"{path}: its labels are {names}, but fervit's models name {', '.join(EMOTIONS)}")
-    order = [meant.index(emotion) for emotion in EMOTIONS]
-    return {**weights, **{name: weights[name][order] for name in (weight, bias) if name in weights}}
+        if classes != len(SEVEN):
+            raise UserError(
+                f"{path}: is a model of {classes} classes, and does not say which; fervit reads a model of other "
+                "classes than the seven emotions if the file names them in the order of its logits, under 'class_names'"
+            )
+        return weights, SEVEN
+    try:
+        found = LabelSet(tuple(map(canonical, names)))
+        if len(found) != classes:
+            raise ValueError(f"the model has {classes} classes")
+    except ValueError as error:
+        raise UserError(f"{path}: its labels are {names}, which cannot be its classes ({error})") from None
+    if sorted(found.classes) != sorted(SEVEN.classes):
+        return weights, found
+    order = [found.index(emotion) for emotion in SEVEN.classes]
+    return {**weights, **{name: weights[name][order] for name in (weight, bias) if name in weights}}, SEVEN
 
 
 def _is_last(name: str, value: Any) -> bool:

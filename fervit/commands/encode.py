@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fervit.cli import Parser, positive_int
+from fervit.cli import Parser, add_labels, positive_int
 
 
 def parser() -> Parser:
@@ -14,7 +14,8 @@ def parser() -> Parser:
     flags = Parser(description=__doc__)
     flags.add_argument(
         "--data_root",
-        help="folder {train,val,test}/<emotion>/*.png, one split, or fer2013.csv[.gz]; a path or URI (s3://, gs://)",
+        help="folder {train,val,test}/<class>/*.png, one split, fer2013.csv[.gz], or RAF-DB, AffectNet, "
+        "CK+ or FER+ as they come; a path or URI (s3://, gs://)",
     )
     flags.add_argument("--latent_out", required=True, help="folder for the codes, one folder a split; a path or URI")
     flags.add_argument("--encoder_type", help="psp, e4e, or demo (untrained, for trying fervit out); left out: psp")
@@ -48,7 +49,8 @@ def parser() -> Parser:
     flags.add_argument(
         "--limit", type=positive_int, help="encode about this many faces, keeping the share of each class"
     )
-    flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack an emotion")
+    flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")
+    add_labels(flags)
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
     return flags
 

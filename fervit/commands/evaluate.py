@@ -31,6 +31,12 @@ def parser() -> Parser:
     flags.add_argument(
         "--data_root", help="the faces, to show them beside their attention; left out: where encode.py found them"
     )
+    flags.add_argument(
+        "--label_map",
+        metavar="FILE",
+        help="maps the model's classes onto those of a split with other labels, in lines `class: class of the split`; "
+        "left out: by their names",
+    )
     flags.add_argument("--device", help="of the guide's scripts; an evaluation takes a GPU at hand, else the CPU")
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"

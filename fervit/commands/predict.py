@@ -98,12 +98,13 @@ def _pictures(given: list[Path]) -> list[Path]:
 
 def _table(predictions: list[Prediction]) -> None:
     width = min(60, max(len(prediction.name) for prediction in predictions))
+    widest = max([9, *(len(prediction.label) for prediction in predictions)])
     for prediction in predictions:
         if prediction.error:
             print(f"{prediction.name:<{width}}  -          {prediction.error}")
             continue
         others = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[1:3]
-        line = f"{prediction.name:<{width}}  {prediction.label:<9} {prediction.confidence:.2f}"
+        line = f"{prediction.name:<{width}}  {prediction.label:<{widest}} {prediction.confidence:.2f}"
         line += "   then " + ", ".join(f"{name} {share:.2f}" for name, share in others)
         if prediction.faces is not None and prediction.faces > 1:
             line += f"   (the largest of {prediction.faces} faces)"

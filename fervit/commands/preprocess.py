@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, positive_int
+from fervit.cli import Parser, add_labels, positive_int
 from fervit.errors import JobError, UserError
 
 
@@ -24,6 +24,7 @@ def parser() -> Parser:
     )
     flags.add_argument("--size", type=positive_int, default=256, help="side of a face in pixels")
     flags.add_argument("--limit", type=positive_int, help="about this many faces, keeping the share of each class")
+    add_labels(flags)
     return flags
 
 
@@ -39,12 +40,14 @@ def main() -> None:
     from fervit.images import passed_over
     from fervit.images.index import open_faces
     from fervit.images.preprocess import ERRORS_FILE, preprocess
+    from fervit.label_set import read_label_set
     from fervit.storage import is_uri
 
     if not is_uri(args.input_dir) and args.output_dir.resolve() == Path(args.input_dir).resolve():
         raise UserError(f"--output_dir {args.output_dir}: is where the pictures are; give another folder")
+    labels = read_label_set(args.labels) if args.labels is not None else None
     try:
-        index = open_faces(args.input_dir).limited(args.limit)
+        index = open_faces(args.input_dir, labels).limited(args.limit)
     except UserError as error:
         raise UserError(str(error).replace("--data_root", "--input_dir")) from None
     for remark in index.remarks:

@@ -28,7 +28,7 @@ def parser() -> Parser:
     guide = flags.add_argument_group("flags of the guide's scripts")
     guide.add_argument("--checkpoint_dir", metavar="DIR", help="folder in which the run gets the folder <name>/<time>")
     guide.add_argument("--experiment_name", metavar="NAME", help="name of the run; left out: its hyperparameters")
-    guide.add_argument("--num_classes", type=int, help="classes of the data: 7")
+    guide.add_argument("--num_classes", type=int, help="classes of the data, checked against the latents")
     guide.add_argument("--use_augmentation", action="store_true", help="says what replaces it")
     add_fields(flags, TrainConfig, "hyperparameters")
     return flags

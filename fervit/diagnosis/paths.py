@@ -15,7 +15,7 @@ from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import fingerprint_of
 from fervit.errors import UserError
 from fervit.files import first_line
-from fervit.latents.parts import encoder_in
+from fervit.latents.parts import about_in
 from fervit.storage import child, is_uri, locate
 
 LITTLE_SPACE = GIB
@@ -73,9 +73,9 @@ def examine_latents(path: str) -> Finding:
     splits = {}
     try:
         for split in ("train", "val", "test"):
-            encoder = encoder_in(child(path, split))
-            if encoder is not None:
-                splits[split] = encoder
+            about = about_in(child(path, split))
+            if about is not None:
+                splits[split] = about.encoder
     except (UserError, OSError) as error:
         return Finding(topic="latents", text=path, problem=first_line(error))
     text = ", ".join(f"{split} of {encoder.encoder}" for split, encoder in splits.items()) or "no split"

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fervit.emotions import EMOTIONS, LABEL_OF_KAGGLE, NUM_EMOTIONS, emotion_of
+from fervit.emotions import LABEL_OF_KAGGLE
 from fervit.errors import UserError
+from fervit.label_set import SEVEN, LabelSet
 
 SUFFIXES = (".pt", ".npy", ".npz")
 LabelOrder = Literal["alphabetical", "kaggle"]
@@ -61,30 +62,33 @@ def read_arrays(path: str) -> Arrays | None:
     return Arrays(codes, labels.tolist(), names, ids if ids is not None and len(ids) == len(codes) else None)
 
 
-def labels_of(arrays: Arrays, path: str, order: LabelOrder | None) -> list[int]:
+def labels_of(arrays: Arrays, path: str, order: LabelOrder | None, label_set: LabelSet = SEVEN) -> list[int]:
     """The labels of the rows in fervit's order.
 
     Args:
         arrays: the content of the file.
         path: the file, for messages.
         order: the order of numbers, which the user knows; None if they have not said it.
+        label_set: the classes.
 
     Raises:
-        UserError: the labels are numbers and nothing says which, or one of them means no emotion.
+        UserError: the labels are numbers and nothing says which, or one of them means no class.
     """
     if all(isinstance(label, str) for label in arrays.labels):
-        meant = [emotion_of(label) for label in arrays.labels]
+        meant = [label_set.class_of(label) for label in arrays.labels]
         unknown = next((name for name, emotion in zip(arrays.labels, meant, strict=True) if emotion is None), None)
         if unknown is not None:
-            raise UserError(f"{path}: label '{unknown}' is not one of the seven emotions ({', '.join(EMOTIONS)})")
-        return [EMOTIONS.index(str(emotion)) for emotion in meant]
-    if any(label != int(label) or not 0 <= label < NUM_EMOTIONS for label in arrays.labels):
-        raise UserError(f"{path}: has labels that are no whole numbers in 0..{NUM_EMOTIONS - 1}")
+            raise UserError(f"{path}: label '{unknown}' is not one of {label_set}")
+        return [label_set.index(str(emotion)) for emotion in meant]
+    if any(label != int(label) or not 0 <= label < len(label_set) for label in arrays.labels):
+        raise UserError(f"{path}: has labels that are no whole numbers in 0..{len(label_set) - 1}")
     if arrays.class_names is not None:
-        named = [emotion_of(name) for name in arrays.class_names]
-        if sorted(map(str, named)) != sorted(EMOTIONS):
-            raise UserError(f"{path}: its classes are {', '.join(arrays.class_names)}, not the seven emotions")
-        return [EMOTIONS.index(str(named[int(label)])) for label in arrays.labels]
+        named = [label_set.class_of(name) for name in arrays.class_names]
+        if sorted(map(str, named)) != sorted(label_set.classes):
+            raise UserError(f"{path}: its classes are {', '.join(arrays.class_names)}, not {label_set}")
+        return [label_set.index(str(named[int(label)])) for label in arrays.labels]
+    if order == "kaggle" and label_set != SEVEN:
+        raise UserError(f"{path}: --label_order kaggle is of the seven emotions, but --labels are {label_set}")
     if order is None:
         raise UserError(
             f"{path}: its labels are numbers, which scripts give in two orders; say by --label_order: alphabetical "

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, emotion_of, split_of
+from fervit.emotions import KAGGLE_EMOTIONS, split_of
 from fervit.encoders.fingerprint import UNKNOWN, EncoderFingerprint
 from fervit.encoding.arrays import SMALLEST, SUFFIXES, LabelOrder, labels_of, read_arrays
 from fervit.encoding.stages import Columns, names_of
@@ -25,13 +25,14 @@ from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.folders import readable
 from fervit.images.passed_over import NO_SPLIT, PassedOver, why_not
 from fervit.images.pictures import pixels_sha256, read_picture, reason_of, resize
+from fervit.label_set import SEVEN, LabelSet
 
 STYLES, STYLE_DIM = (14, 16, 18), 512
 SIZE = 256
 """The side of the input of pSp and e4e in pixels, to which a picture is resized before it is hashed."""
 
 
-def index_pt(folder: str, label_order: LabelOrder | None = None) -> FaceIndex:
+def index_pt(folder: str, label_order: LabelOrder | None = None, label_set: LabelSet = SEVEN) -> FaceIndex:
     """Lists the .pt files of a folder with subfolders train, val and test, or of a folder that is one split itself.
 
     The image_id of a file is `<split>/<emotion>/<name>`. A file may also hold the codes of a whole split (`arrays`).
@@ -39,12 +40,13 @@ def index_pt(folder: str, label_order: LabelOrder | None = None) -> FaceIndex:
     Args:
         folder: the folder, or a file that holds a whole split.
         label_order: the order of labels that are numbers in files that hold a whole split; None if it is not known.
+        label_set: the classes.
 
     Raises:
         UserError: there is no such folder, it holds no .pt file, or two files have the same image_id.
     """
     root, files, splits = _opened(folder)
-    rows, others = whole_splits(files, root, splits, label_order), []
+    rows, others = whole_splits(files, root, splits, label_order, label_set), []
     in_arrays = {row[3].rpartition("#")[0] for row in rows}
     for path in files:
         place = next((split for split in splits if path.is_relative_to(split)), None if splits else root)
@@ -55,7 +57,7 @@ def index_pt(folder: str, label_order: LabelOrder | None = None) -> FaceIndex:
         if reason or place is None or path.suffix.lower() != ".pt":
             others.append(PassedOver(readable(str(path.relative_to(root))), reason or (NO_CODE if place else NO_SPLIT)))
         else:
-            rows.append(_row(path, root, place))
+            rows.append(_row(path, root, place, label_set))
     if not rows:
         raise UserError(
             f"--from_pt {folder}: holds no .pt file; expected [train|val|test/]<emotion>_<name>.pt, or "
@@ -71,6 +73,7 @@ def index_pt(folder: str, label_order: LabelOrder | None = None) -> FaceIndex:
         kind="pt",
         table=table,
         filesystem=pafs.LocalFileSystem(),
+        label_set=label_set,
         one_split=not splits and len({row[1] for row in rows}) == 1,
         passed_over=tuple(sorted(others)),
     )
@@ -90,21 +93,21 @@ def _opened(folder: str) -> tuple[Path, list[Path], list[Path]]:
     return root, files, [path for path in sorted(root.iterdir()) if path.is_dir() and split_of(path.name) is not None]
 
 
-def _row(path: Path, root: Path, place: Path) -> tuple[str, str, int, str]:
+def _row(path: Path, root: Path, place: Path, label_set: LabelSet) -> tuple[str, str, int, str]:
     """The row of a file that holds the code of one face, in the split `place`."""
-    emotion, name = _emotion_and_name(path, root)
+    emotion, name = _emotion_and_name(path, root, label_set)
     inside = readable(path.parent.relative_to(root).as_posix())  # the split, and folders below it
     source, split = str(path.absolute()), place.resolve().name
     return (
         name if inside == "." else f"{inside}/{name}",
         split_of(split) or split,
-        -1 if emotion is None else EMOTIONS.index(emotion),
+        -1 if emotion is None else label_set.index(emotion),
         source if source == readable(source) else "",
     )
 
 
 def whole_splits(
-    files: list[Path], root: Path, splits: list[Path], label_order: LabelOrder | None
+    files: list[Path], root: Path, splits: list[Path], label_order: LabelOrder | None, label_set: LabelSet
 ) -> list[tuple[str, str, int, str]]:
     """The rows of the files that hold a whole split; the source of a row is `<path>#<number>`."""
     rows: list[tuple[str, str, int, str]] = []
@@ -122,7 +125,7 @@ def whole_splits(
         place = next((split.name for split in splits if path.is_relative_to(split)), "")
         named = [split for part in re.split(r"[\W_]+", path.stem) if (split := split_of(part)) is not None]
         split = split_of(place) or (named[0] if named else split_of(root.resolve().name) or "train")
-        labels = labels_of(arrays, str(path), label_order)
+        labels = labels_of(arrays, str(path), label_order, label_set)
         ids = arrays.ids or [f"{i:06d}" for i in range(len(labels))]
         stem = readable(path.relative_to(root).with_suffix("").as_posix())
         rows += [
@@ -132,17 +135,17 @@ def whole_splits(
     return rows
 
 
-def _emotion_and_name(path: Path, root: Path) -> tuple[str | None, str]:
-    """The emotion of a file, by its name or else by the folder that it lies in, and the end of its image_id."""
+def _emotion_and_name(path: Path, root: Path, label_set: LabelSet) -> tuple[str | None, str]:
+    """The class of a file, by its name or else by the folder that it lies in, and the end of its image_id."""
     stem = readable(path.stem)
     first, _, rest = stem.partition("_")
-    emotion = emotion_of(first)
+    emotion = label_set.class_of(first)
     if emotion is not None and rest:
         return emotion, f"{emotion}/{rest}"
     folder = path.parent
-    while folder != root and emotion_of(folder.name) is None:
+    while folder != root and label_set.class_of(folder.name) is None:
         folder = folder.parent
-    return (emotion_of(folder.name) if folder != root else None), stem
+    return (label_set.class_of(folder.name) if folder != root else None), stem
 
 
 def fingerprint_of_pt(index: FaceIndex, kind: str | None, checkpoint_sha256: str) -> EncoderFingerprint:
@@ -176,7 +179,7 @@ def fingerprint_of_pt(index: FaceIndex, kind: str | None, checkpoint_sha256: str
     raise UserError(f"--from_pt {index.root}: not one file can be read; the first: {reason}")
 
 
-def load_block(block: pa.Table, fingerprint: EncoderFingerprint) -> Columns:
+def load_block(block: pa.Table, fingerprint: EncoderFingerprint, label_set: LabelSet = SEVEN) -> Columns:
     """Reads the codes of n rows of an index: the column `latent`, float16 [n, seq_len, latent_dim].
 
     A file that cannot be used has its reason in the column `error`, which is "" for the others.
@@ -187,10 +190,10 @@ def load_block(block: pa.Table, fingerprint: EncoderFingerprint) -> Columns:
     for i, (source, label) in enumerate(zip(block["source"].to_pylist(), block["label"].to_pylist(), strict=True)):
         try:
             if label < 0:
-                raise ValueError(f"its name does not begin with an emotion ({', '.join(EMOTIONS)})")
+                raise ValueError(f"its name does not begin with one of {label_set}")
             code, number, picture = _load(source)
-            if number is not None and number not in (label, KAGGLE_EMOTIONS.index(EMOTIONS[label])):
-                raise ValueError(f"its label {number} contradicts its name: {EMOTIONS[label]} is {label}")
+            if label_set == SEVEN and number not in (None, label, KAGGLE_EMOTIONS.index(SEVEN.classes[label])):
+                raise ValueError(f"its label {number} contradicts its name: {SEVEN.classes[label]} is {label}")
             if code.shape != shape:
                 raise ValueError(f"its latent is {list(code.shape)}, the others' {list(shape)}")
             with np.errstate(over="ignore"):

@@ -226,7 +226,12 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
     helper = partial(ray.data.Dataset.map_batches, batch_size=None, num_cpus=HELPER_CPUS)
     if placement is None:
         dataset = ray.data.from_arrow(_blocks(plan.index.table, IMPORT_ROWS))
-        dataset = helper(dataset, load_block, fn_kwargs={"fingerprint": fingerprint}, batch_format="pyarrow")
+        dataset = helper(
+            dataset,
+            load_block,
+            fn_kwargs={"fingerprint": fingerprint, "label_set": plan.index.label_set},
+            batch_format="pyarrow",
+        )
     else:
         assert plan.encoder is not None
         fingerprint = replace(fingerprint, precision=placement.precision)
@@ -268,7 +273,7 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
     dataset = helper(
         dataset,
         write_block,
-        fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint},
+        fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint, "label_set": plan.index.label_set},
         batch_format="numpy",
     )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

@@ -12,7 +12,9 @@ from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.failures import read_faces
 from fervit.errors import JobError, UserError
 from fervit.images.face_index import FaceIndex
-from fervit.latents.parts import drop_duplicates, encoder_in, leftovers, read_split
+from fervit.label_set import LabelSet
+from fervit.latents.parts import about_in, drop_duplicates, leftovers, read_split
+from fervit.latents.schema import About
 from fervit.storage import absolute, cannot_write, child
 
 
@@ -73,20 +75,20 @@ def plan_encoding(
         retry_errors: whether to try faces again that failed in an earlier job.
 
     Raises:
-        UserError: `latent_out` holds codes of another encoder, or files that are no latents.
+        UserError: `latent_out` holds codes of another encoder or label set, or files that are no latents.
         JobError: duplicate rows of a killed job cannot be removed.
     """
     latent_out = absolute(latent_out)
     folders = {split: latent_out if index.one_split else child(latent_out, split) for split in index.splits()}
     for split in () if index.one_split else SPLITS:
-        found = None if split in folders else encoder_in(child(latent_out, split))
+        found = None if split in folders else about_in(child(latent_out, split))
         if found is not None:
-            fingerprint = _joined(fingerprint, found, child(latent_out, split))
+            fingerprint = _joined(fingerprint, index.label_set, found, child(latent_out, split))
     plans = {}
     for split, folder in folders.items():
         found, ids = _encoded_ids(folder)
         if found is not None:
-            fingerprint = _joined(fingerprint, found, folder)
+            fingerprint = _joined(fingerprint, index.label_set, found, folder)
         plans[split] = _plan_split(index.of_split(split), ids, read_faces(folder), retry_errors=retry_errors)
     return EncodePlan(
         index=index.with_table(pa.concat_tables([plan.rows for plan in plans.values()])),
@@ -134,8 +136,8 @@ def _plan_split(rows: pa.Table, encoded: pa.Array, failures: dict[str, str], *, 
     return _SplitPlan(rows=rows, present=len(present), failed_before=failed_before, failures=failures)
 
 
-def _encoded_ids(folder: str) -> tuple[EncoderFingerprint | None, pa.Array]:
-    """The fingerprint in a split's folder, or None if it is empty, and the ids with a code. Removes duplicate rows."""
+def _encoded_ids(folder: str) -> tuple[About | None, pa.Array]:
+    """What is said in a split's folder, or None if it is empty, and the ids with a code. Removes duplicate rows."""
     found, columns = read_split(folder, ["image_id"])
     if found is not None and pc.count_distinct(columns["image_id"]).as_py() < len(columns):
         try:
@@ -146,12 +148,18 @@ def _encoded_ids(folder: str) -> tuple[EncoderFingerprint | None, pa.Array]:
     return found, columns["image_id"].cast(pa.string()).combine_chunks()
 
 
-def _joined(wanted: EncoderFingerprint, found: EncoderFingerprint, folder: str) -> EncoderFingerprint:
+def _joined(wanted: EncoderFingerprint, label_set: LabelSet, about: About, folder: str) -> EncoderFingerprint:
     """The fingerprint of new codes for a folder that holds codes already.
 
     Raises:
-        UserError: the folder holds codes of another encoder.
+        UserError: the folder holds codes of another encoder or label set.
     """
+    if about.label_set != label_set:
+        raise UserError(
+            f"{folder}: holds codes whose labels are {about.label_set}, but these are {label_set}; label sets "
+            "never mix: choose another --latent_out, or the same --labels"
+        )
+    found = about.encoder
     if wanted.precision is None:
         wanted = replace(wanted, precision=found.precision)
     if found != wanted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
-from fervit.emotions import EMOTIONS
 from fervit.encoders.stylegan2 import Decoder
 from fervit.errors import JobError
 from fervit.gpu import device_at_hand
@@ -57,7 +56,7 @@ def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, 
         raise JobError("--reconstruct: no face of the data root has a code")
     path = child(latent_out, SHEET_FILE)
     filesystem, inner = locate(path)
-    sheet = _draw(pairs)
+    sheet = _draw(pairs, index.label_set.classes)
     write_whole(filesystem, inner, lambda file: sheet.save(file, format="PNG"))
     return path
 
@@ -90,7 +89,7 @@ def _chosen(index: FaceIndex, folders: dict[str, str], n: int) -> Iterator[tuple
             yield row, codes[i]
 
 
-def _draw(pairs: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> Image.Image:
+def _draw(pairs: list[tuple[dict[str, str], np.ndarray, np.ndarray]], classes: Sequence[str]) -> Image.Image:
     columns = min(PAIRS_A_ROW, len(pairs))
     height = SIDE + CAPTION
     sheet = Image.new("RGB", (columns * (2 * SIDE + 8) - 8, -(-len(pairs) // columns) * height), "white")
@@ -99,6 +98,6 @@ def _draw(pairs: list[tuple[dict[str, str], np.ndarray, np.ndarray]]) -> Image.I
         left, top = (i % columns) * (2 * SIDE + 8), (i // columns) * height
         sheet.paste(Image.fromarray(face), (left, top))
         sheet.paste(Image.fromarray(decoded), (left + SIDE, top))
-        caption = f"{EMOTIONS[int(row['label'])]}  {row['image_id'][-60:]}"
+        caption = f"{classes[int(row['label'])]}  {row['image_id'][-60:]}"
         draw.text((left + 2, top + SIDE + 2), caption, fill="black", font=font)
     return sheet

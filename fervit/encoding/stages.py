@@ -16,6 +16,7 @@ from fervit.errors import UserError
 from fervit.files import first_line
 from fervit.images.face_index import SourceKind, read_source
 from fervit.images.pictures import pixels_sha256, reason_of, resize
+from fervit.label_set import SEVEN, LabelSet
 from fervit.latents.parts import write_part
 from fervit.latents.schema import schema, table, with_float32
 from fervit.storage import cannot_write
@@ -145,7 +146,9 @@ class EncoderActor:
         return values.numpy(), finite.numpy()
 
 
-def write_block(block: Columns, folders: dict[str, str], fingerprint: EncoderFingerprint) -> Columns:
+def write_block(
+    block: Columns, folders: dict[str, str], fingerprint: EncoderFingerprint, label_set: LabelSet = SEVEN
+) -> Columns:
     """Writes a part file for each split of a block, and returns what happened to each row.
 
     A block belongs to one split unless Ray bundles blocks; each face is written into the folder of its own split. A
@@ -155,6 +158,7 @@ def write_block(block: Columns, folders: dict[str, str], fingerprint: EncoderFin
         block: the rows with their codes, from `EncoderActor` or `load_block`.
         folders: the folder of each split.
         fingerprint: the fingerprint of the codes.
+        label_set: the classes.
 
     Returns:
         The columns image_id, split, error, host (the machine that encoded the row), in_float32 (whether its code in
@@ -166,7 +170,8 @@ def write_block(block: Columns, folders: dict[str, str], fingerprint: EncoderFin
     for split in () if fatal else dict.fromkeys(splits):
         folder = folders[split]
         try:
-            _write_rows({name: values[splits == split] for name, values in block.items()}, folder, fingerprint)
+            rows = {name: values[splits == split] for name, values in block.items()}
+            _write_rows(rows, folder, schema(fingerprint, label_set))
         except OSError as error:
             fatal = cannot_write(folder, error)
             break
@@ -178,12 +183,12 @@ def write_block(block: Columns, folders: dict[str, str], fingerprint: EncoderFin
     }
 
 
-def _write_rows(rows: Columns, folder: str, fingerprint: EncoderFingerprint) -> None:
+def _write_rows(rows: Columns, folder: str, schema: pa.Schema) -> None:
     """Writes the part file of the rows that have no error."""
     good = rows["error"] == ""
     if good.any():
         ids, sha256 = (rows[name][good].tolist() for name in ("image_id", "sha256"))
-        part = table(ids, rows["label"][good], sha256, rows["latent"][good], schema(fingerprint))
+        part = table(ids, rows["label"][good], sha256, rows["latent"][good], schema)
         if "in_float32" in rows:  # in the part itself, since a kill may come before the driver has listed them
             part = with_float32(part, rows["image_id"][good & rows["in_float32"].astype(bool)].tolist())
         write_part(part, folder, rows["image_id"].tolist())

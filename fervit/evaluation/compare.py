@@ -18,7 +18,6 @@ from fervit.evaluation.confidence_set import confidence_set
 from fervit.evaluation.evaluate import RESULTS_FILE, evaluations_in, predictions_of
 from fervit.evaluation.intervals import CONFIDENCE, intervals_of
 from fervit.evaluation.predictions import FILE, Predictions
-from fervit.evaluation.statistics import confusion
 from fervit.files import JsonObject
 from fervit.latents import LatentSet
 from fervit.latents.looks import Seen, others_in_words, record_look
@@ -89,7 +88,7 @@ def record_comparison(contenders: Sequence[Contender], latents: LatentSet, aside
     found = {}
     for one in unseen:
         assert one.predictions is not None
-        values = metrics_of_counts(confusion(one.predictions.labels, one.predictions.predicted))
+        values = metrics_of_counts(one.predictions.confusion)
         headline = {"f1_macro": values["f1_macro"], "accuracy": values["accuracy"]}
         found[one.predictions.checkpoint] = Seen(checkpoint=one.predictions.checkpoint, **headline)
     look = record_look(latents, list(found), aside)
@@ -165,7 +164,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _score(contender: Contender) -> float:
     assert contender.predictions is not None
-    return f1_macro_of_counts(confusion(contender.predictions.labels, contender.predictions.predicted))
+    return f1_macro_of_counts(contender.predictions.confusion)
 
 
 def _row(contender: Contender, standing: Standing) -> Compared:
@@ -180,8 +179,8 @@ def _row(contender: Contender, standing: Standing) -> Compared:
             f1_macro=results.get("f1_macro"),
             standing="other rows" if results else standing,
         )
-    counts = confusion(contender.predictions.labels, contender.predictions.predicted)
-    metrics, intervals = metrics_of_counts(counts), intervals_of(counts)
+    counts, classes = contender.predictions.confusion, contender.predictions.label_set.classes
+    metrics, intervals = metrics_of_counts(counts), intervals_of(counts, classes)
     (low, high), (f1_low, f1_high) = intervals["accuracy"], intervals["f1_macro"]
     return Compared(
         name=contender.name,

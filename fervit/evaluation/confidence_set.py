@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from fervit.emotions import NUM_EMOTIONS
 from fervit.evaluation.intervals import CONFIDENCE
 
 RESAMPLES = 2000
@@ -54,7 +53,7 @@ def confidence_set(
     """Finds the models that may be the best by macro-F1.
 
     Args:
-        labels: the true classes 0..6, integers [n].
+        labels: the true classes 0..C-1, integers [n].
         predicted: the predicted classes of each of the k models on the same rows, integers [n] each.
         resamples: the number of times that the rows are drawn anew.
         seed: the seed of the drawing.
@@ -134,11 +133,11 @@ def _f1_macro(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     Returns:
         The values, float [resamples, k].
     """
-    k = rows.shape[1] - 1
-    of_class = rows[:, :, None] == np.arange(NUM_EMOTIONS)
+    k, n_classes = rows.shape[1] - 1, int(rows.max()) + 1
+    of_class = rows[:, :, None] == np.arange(n_classes)
     true, said = of_class[:, :1], of_class[:, 1:]
     each = np.concatenate([true, said, said & true], axis=1).reshape(len(rows), -1).astype(np.float32)
-    sums = (weights.astype(np.float32) @ each).reshape(len(weights), 1 + 2 * k, NUM_EMOTIONS).astype(float)
+    sums = (weights.astype(np.float32) @ each).reshape(len(weights), 1 + 2 * k, n_classes).astype(float)
     either, hits = sums[:, :1] + sums[:, 1 : 1 + k], sums[:, 1 + k :]
     f1 = np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
     found: np.ndarray = f1.sum(axis=2) / (either > 0).sum(axis=2)

@@ -8,21 +8,22 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.disk import remove
-from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation import figures
 from fervit.evaluation.attention import FLAT, attend
+from fervit.evaluation.crossing import Crossing
 from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
-from fervit.evaluation.results import Copies, EvaluatedCheckpoint, EvaluationResults, MeanAttention, Scores
-from fervit.evaluation.statistics import calibrate, confusion, describe, ece_if_calibrated
+from fervit.evaluation.results import Across, Copies, EvaluatedCheckpoint, EvaluationResults, MeanAttention, Scores
+from fervit.evaluation.statistics import calibrate, describe, ece_if_calibrated
 from fervit.files import write_json
 from fervit.gpu import device_at_hand, exact_arithmetic
 from fervit.images.finder import FaceFinder
@@ -64,29 +65,38 @@ class Evaluation:
         return f"Evaluation({self.split}: {self.metrics['n']} faces, {brief}, output_dir={str(self.output_dir)!r})"
 
 
-def predict(checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32) -> np.ndarray:
-    """Predicts the probabilities of the emotions, float32 [n, 7], in the order of the rows.
+def predict(
+    checkpoint: Checkpoint, latents: LatentSet, batch_size: int = 32, crossing: Crossing | None = None
+) -> np.ndarray:
+    """Predicts the probabilities of the model's classes, float32 [n, C], in the order of the rows.
 
     Raises:
-        UserError: the codes have another shape than the model's, or come from another encoder.
+        UserError: the codes have another shape than the model's, or come from another encoder, or have other classes.
     """
-    check_fit(checkpoint, latents)
+    check_fit(checkpoint, latents, crossing)
     return probabilities_of(checkpoint.model().to(device_at_hand()), latents.codes, batch_size)
 
 
 def probabilities_of(model: torch.nn.Module, codes: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, 7].
+    """Runs a model on codes [n, seq_len, latent_dim] and returns the probabilities of the classes, float32 [n, C].
 
     It computes in float32 on the model's device.
     """
     device = next(model.parameters()).device
     with torch.inference_mode(), exact_arithmetic() if device.type == "cuda" else nullcontext():
-        batches = (codes[start : start + batch_size] for start in range(0, len(codes), batch_size))
+        starts = range(0, max(1, len(codes)), batch_size)  # of no rows, too, the classes are known
+        batches = (codes[start : start + batch_size] for start in starts)
         parts = [model(torch.from_numpy(batch.astype(np.float32)).to(device)).softmax(dim=1) for batch in batches]
-    return torch.cat([torch.empty(0, NUM_EMOTIONS, device=device), *parts]).cpu().numpy()
+    return torch.cat(parts).cpu().numpy()
 
 
-def predictions_of(checkpoint: Checkpoint, latents: LatentSet, split: str, batch_size: int = 32) -> Predictions:
+def predictions_of(
+    checkpoint: Checkpoint,
+    latents: LatentSet,
+    split: str,
+    batch_size: int = 32,
+    probabilities: np.ndarray | None = None,
+) -> Predictions:
     """Predicts the rows of a split.
 
     Args:
@@ -94,17 +104,19 @@ def predictions_of(checkpoint: Checkpoint, latents: LatentSet, split: str, batch
         latents: the rows.
         split: the name of the rows.
         batch_size: the number of rows in a forward pass.
+        probabilities: those of the rows, float32 [n, C]; None to predict them now.
 
     Raises:
-        UserError: the codes have another shape than the model's, or come from another encoder.
+        UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
     """
     return Predictions(
         image_ids=latents.image_ids,
         labels=latents.labels,
-        probabilities=predict(checkpoint, latents, batch_size),
+        probabilities=predict(checkpoint, latents, batch_size) if probabilities is None else probabilities,
         split=split,
         latents=latents.fingerprint,
         checkpoint=checkpoint.fingerprint,
+        label_set=latents.label_set,
     )
 
 
@@ -121,6 +133,7 @@ def evaluate(
     others: int | None = None,
     faces: FaceFinder | None = None,
     checkpoint_path: str | None = None,
+    crossing: Crossing | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
 
@@ -137,29 +150,33 @@ def evaluate(
         others: the number of earlier looks at the split by others (`fervit.latents.looks`); None for no look.
         faces: finds the pictures of the rows; None if they are not at hand.
         checkpoint_path: the path of the model, for the results; None if it has none.
+        crossing: how the model's classes are mapped onto those of the rows; None if they are the same.
 
     Raises:
-        UserError: the codes have another shape than the model's, or come from another encoder.
+        UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
     """
-    predictions = predictions_of(checkpoint, latents, split, batch_size)
-    labels, predicted = predictions.labels, predictions.predicted
-    seen = next((name for name, known in checkpoint.data.items() if known == predictions.latents), None)
+    fingerprint = latents.fingerprint
+    seen = next((name for name, known in checkpoint.data.items() if known == fingerprint), None)
+    latents, predictions, across = _predicted(checkpoint, latents, split, batch_size, crossing)
+    classes = latents.label_set.classes
     predictions.write(output_dir / PREDICTIONS_FILE)
     model = checkpoint.model().to(device_at_hand())
     results: EvaluationResults = {
         "split": split,
         "seen": seen,
-        **describe(labels, predicted),
-        "ece": calibrate(labels, predictions.probabilities).ece,
+        "labels": list(classes),
+        **across,
+        **describe(predictions.labels, predictions.predicted, classes),
+        "ece": calibrate(predictions.labels, predictions.probabilities).ece,
         "ece_if_calibrated": ece_if_calibrated(predictions.probabilities),
-        "intervals_95": intervals_of(confusion(labels, predicted)),
-        "copies_of_training": _copies(latents, predicted, training_sha256),
-        "copies_of_validation": _copies(latents, predicted, validation_sha256),
+        "intervals_95": intervals_of(predictions.confusion, classes),
+        "copies_of_training": _copies(latents, predictions.predicted, training_sha256),
+        "copies_of_validation": _copies(latents, predictions.predicted, validation_sha256),
         "looks_of_others": others,
         "attention": _mean_attention(model, latents, batch_size),
         "checkpoint": _evaluated_checkpoint(checkpoint, predictions),
         "checkpoint_path": checkpoint_path,
-        "model_config": {**checkpoint.config.model(), "num_classes": NUM_EMOTIONS},
+        "model_config": {**checkpoint.config.model(), "num_classes": len(checkpoint.label_set)},
         "test_dataset_size": len(latents),
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
         "encoder": latents.encoder.to_json(),
@@ -168,6 +185,22 @@ def evaluate(
     remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
     write_json(output_dir / RESULTS_FILE, results)
     return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
+
+
+class _Taken(TypedDict, total=False):
+    across: Across
+
+
+def _predicted(
+    checkpoint: Checkpoint, latents: LatentSet, split: str, batch_size: int, crossing: Crossing | None
+) -> tuple[LatentSet, Predictions, _Taken]:
+    """The rows that take part, their predictions, and what is recorded about a mapping of classes."""
+    if crossing is None:
+        return latents, predictions_of(checkpoint, latents, split, batch_size), {}
+    rows = crossing.rows(latents)
+    of_model = predict(checkpoint, rows, batch_size, crossing)
+    predictions = predictions_of(checkpoint, rows, split, probabilities=crossing.probabilities(of_model))
+    return rows, predictions, {"across": crossing.describe(latents, of_model, rows.labels)}
 
 
 def _draw_pictures(
@@ -182,11 +215,12 @@ def _draw_pictures(
     title = _title(results["split"], results, results["seen"], latents)
     calibration = calibrate(predictions.labels, predictions.probabilities)
     counts, intervals = np.array(results["confusion_matrix"]), results["intervals_95"]
+    classes = latents.label_set.classes
     report, attention = results["classification_report"], results["attention"]
     by_chance = results["ece_if_calibrated"]
     pictures: dict[str, Callable[[Path], object]] = {
-        CONFUSION_FILE: lambda path: draw_confusion_matrix(counts, title, path),
-        CLASSES_FILE: lambda path: figures.draw_class_metrics(report, intervals, title, path),
+        CONFUSION_FILE: lambda path: draw_confusion_matrix(counts, classes, title, path),
+        CLASSES_FILE: lambda path: figures.draw_class_metrics(report, intervals, classes, title, path),
         CONFIDENCE_FILE: lambda path: figures.draw_confidence(predictions, calibration, by_chance, title, path),
         MEAN_ATTENTION_FILE: lambda path: _draw_mean_attention(attention, results["split"], path),
         SAMPLE_FILE.format("*"): lambda path: draw_samples(path.parent),
@@ -233,7 +267,7 @@ def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str]
     copy = np.array([digest in known for digest in latents.sha256])
     without: Scores | None = None
     if copy.any() and not copy.all():
-        of_others = describe(latents.labels[~copy], predicted[~copy])
+        of_others = describe(latents.labels[~copy], predicted[~copy], latents.label_set.classes)
         without = {
             "n": of_others["n"],
             "accuracy": of_others["accuracy"],
@@ -247,7 +281,7 @@ def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str]
 def _mean_attention(model: LatentViT, latents: LatentSet, batch_size: int) -> MeanAttention:
     """Returns the mean attention rollout of each class."""
     classes, peaks = {}, []
-    for label, emotion in enumerate(EMOTIONS):
+    for label, emotion in enumerate(latents.label_set.classes):
         rows = np.flatnonzero(latents.labels == label)
         if len(rows):
             some = rows[np.linspace(0, len(rows) - 1, min(len(rows), ATTENTION_FACES)).round().astype(int)]
@@ -282,7 +316,7 @@ def _draw_samples(
     if not len(rows):
         return
     maps = attend(model, latents.codes[rows])
-    pictures = find_pictures(faces, latents, rows)
+    pictures, classes = find_pictures(faces, latents, rows), latents.label_set.classes
     for i, row in enumerate(rows):
         probabilities = predictions.probabilities[row]
         figures.draw_attention(
@@ -290,8 +324,8 @@ def _draw_samples(
             maps.cosine[i],
             maps.between[i],
             maps.similarity[i],
-            f"{latents.image_ids[row]}: truth {EMOTIONS[latents.labels[row]]}, predicted "
-            f"{EMOTIONS[probabilities.argmax()]}, confidence {probabilities.max():.2f}",
+            f"{latents.image_ids[row]}: truth {classes[latents.labels[row]]}, predicted "
+            f"{classes[probabilities.argmax()]}, confidence {probabilities.max():.2f}",
             output_dir / SAMPLE_FILE.format(i),
             pictures[i],
             FLAT_REMARK if maps.peaks[i] < FLAT else "",
@@ -305,11 +339,11 @@ def find_pictures(faces: FaceFinder | None, latents: LatentSet, rows: Sequence[i
     return faces.find([latents.image_ids[row] for row in rows], [latents.sha256[row] for row in rows])
 
 
-def check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
-    """Checks that a model can read these codes.
+def check_fit(checkpoint: Checkpoint, latents: LatentSet, crossing: Crossing | None = None) -> None:
+    """Checks that a model can read these codes, and that it has their classes unless a crossing maps them.
 
     Raises:
-        UserError: the codes have another shape than the model's, or come from another encoder.
+        UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
     """
     expected = (checkpoint.config.seq_len, checkpoint.config.latent_dim)
     if latents.codes.shape[1:] != expected:
@@ -321,4 +355,9 @@ def check_fit(checkpoint: Checkpoint, latents: LatentSet) -> None:
         raise UserError(
             f"{latents.path}: its codes come from encoder {latents.encoder}, the model was trained on codes of "
             f"{checkpoint.encoder}; encode with that one"
+        )
+    if crossing is None and latents.label_set != checkpoint.label_set:
+        raise UserError(
+            f"{latents.path}: its labels are {latents.label_set}, but the model names {checkpoint.label_set}; "
+            "label sets never mix: launch/evaluate.py maps one onto another (by name, or by --label_map FILE)"
         )

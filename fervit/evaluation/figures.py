@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fervit.emotions import EMOTIONS
 from fervit.evaluation.comparison import Compared
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import CalibratedError
@@ -22,28 +21,33 @@ RIGHT, WRONG, ROLLOUT, COSINE = "#2a7fba", "#d1603d", "#2a7fba", "#8a8a8a"
 
 
 def draw_class_metrics(
-    report: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Sequence[float]], title: str, path: Path
+    report: Mapping[str, Mapping[str, float]],
+    intervals: Mapping[str, Sequence[float]],
+    classes: Sequence[str],
+    title: str,
+    path: Path,
 ) -> None:
     """Draws bars of precision, recall and F1 for each class, and the interval of F1.
 
     Args:
         report: scikit-learn's classification report.
-        intervals: the interval [low, high] of each `f1_<emotion>`.
+        intervals: the interval [low, high] of each `f1_<class>`.
+        classes: the names of the classes.
         title: the title of the picture.
         path: the path of the PNG.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Figure(figsize=(max(10, 1.4 * len(classes)), 4.6), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(EMOTIONS))
+    places = np.arange(len(classes))
     for i, (name, color) in enumerate((("precision", "#a6cbe3"), ("recall", "#5c9fcb"), ("f1-score", "#1f5f8b"))):
-        values = np.array([report[emotion][name] for emotion in EMOTIONS])
+        values = np.array([report[emotion][name] for emotion in classes])
         axes.bar(places + (i - 1) * 0.27, values, 0.25, label="F1" if name == "f1-score" else name, color=color)
         if name == "f1-score":
-            low, high = np.array([intervals[f"f1_{emotion}"] for emotion in EMOTIONS]).T
+            low, high = np.array([intervals[f"f1_{emotion}"] for emotion in classes]).T
             axes.vlines(places + 0.27, low, high, color="black", linewidth=1.5)
-    ticks = [f"{emotion}\n{report[emotion]['support']:g} faces" for emotion in EMOTIONS]
+    ticks = [f"{emotion}\n{report[emotion]['support']:g} faces" for emotion in classes]
     axes.set_xticks(places, ticks)
     axes.set_ylim(0, 1)
     axes.grid(axis="y", alpha=0.3)

@@ -13,10 +13,12 @@ benchmarks/README.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import norm
 
-from fervit.emotions import EMOTIONS
+from fervit.label_set import SEVEN
 from fervit.training.metrics import f1_of_classes, metrics_of_counts
 
 CONFIDENCE = 0.95
@@ -42,14 +44,15 @@ def wilson(hits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known & (hits > 0), low, 0.0), np.where(known & (hits < rows), high, 1.0)
 
 
-def intervals_of(counts: np.ndarray) -> dict[str, list[float]]:
-    """Computes the 95 % intervals [low, high] of the metrics, and of the F1 of each class as `f1_<emotion>`.
+def intervals_of(counts: np.ndarray, classes: Sequence[str] = SEVEN.classes) -> dict[str, list[float]]:
+    """Computes the 95 % intervals [low, high] of the metrics, and of the F1 of each class as `f1_<class>`.
 
     An interval covers the choice of the faces for this one model. It does not cover what another seed of the training
     would change.
 
     Args:
-        counts: the confusion matrix, integers [7, 7]; rows are true classes.
+        counts: the confusion matrix, integers [C, C]; rows are true classes.
+        classes: their names.
     """
     values, f1 = metrics_of_counts(counts), f1_of_classes(counts)
     hits, true, said = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
@@ -67,7 +70,7 @@ def intervals_of(counts: np.ndarray) -> dict[str, list[float]]:
             values["balanced_accuracy"], recall, recall_low, recall_high, of_rows / of_rows.sum(), apart
         ),
     }
-    return found | {f"f1_{emotion}": [float(low[i]), float(high[i])] for i, emotion in enumerate(EMOTIONS)}
+    return found | {f"f1_{name}": [float(low[i]), float(high[i])] for i, name in enumerate(classes)}
 
 
 def _of_mean(
@@ -86,7 +89,7 @@ def _of_mean(
 
 
 def _correlations_of_f1(counts: np.ndarray) -> np.ndarray:
-    """Estimates the correlations [7, 7] of the classes' F1 by the delta method.
+    """Estimates the correlations [C, C] of the classes' F1 by the delta method.
 
     A row of true class t that is said to be p moves the F1 of class c by its influence, which depends on t and p alone.
     """

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fervit.emotions import NUM_EMOTIONS
 from fervit.errors import UserError
-from fervit.files import whole_file
+from fervit.evaluation.statistics import confusion
+from fervit.files import JsonObject, whole_file
+from fervit.label_set import SEVEN, LabelSet, label_set_of
 from fervit.storage import naming
 
 FILE = "predictions.parquet"
@@ -24,14 +25,21 @@ class Predictions:
 
     image_ids: list[str]
     labels: np.ndarray
-    """The true classes 0..6, int64 [n]."""
+    """The true classes 0..C-1, int64 [n]."""
     probabilities: np.ndarray
-    """The predicted probabilities of the classes, float32 [n, 7]."""
+    """The predicted probabilities of the classes, float32 [n, C]."""
     split: str
     latents: str
     """The fingerprint of the rows (`LatentSet.fingerprint`), which is equal for predictions on the same rows."""
     checkpoint: str
     """The fingerprint of the model (`Checkpoint.fingerprint`)."""
+    label_set: LabelSet = SEVEN
+    """The classes."""
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """The confusion matrix, integers [C, C]; rows are true classes."""
+        return confusion(self.labels, self.predicted, len(self.label_set))
 
     @property
     def predicted(self) -> np.ndarray:
@@ -42,16 +50,19 @@ class Predictions:
     def write(self, path: Path) -> None:
         """Writes a Parquet file, whole or not at all.
 
-        Its columns are image_id, label, predicted, and probabilities (seven float32).
+        Its columns are image_id, label, predicted, and probabilities (C float32). The
+        metadata has the classes as `labels`, unless they are the seven emotions.
         """
-        probabilities = pa.FixedSizeListArray.from_arrays(pa.array(self.probabilities.ravel()), NUM_EMOTIONS)
+        probabilities = pa.FixedSizeListArray.from_arrays(pa.array(self.probabilities.ravel()), len(self.label_set))
         columns = {
             "image_id": pa.array(self.image_ids, pa.string()),
             "label": pa.array(self.labels.astype(np.int8)),
             "predicted": pa.array(self.predicted.astype(np.int8)),
             "probabilities": probabilities,
         }
-        about = {"split": self.split, "latents": self.latents, "checkpoint": self.checkpoint}
+        about: JsonObject = {"split": self.split, "latents": self.latents, "checkpoint": self.checkpoint}
+        if self.label_set != SEVEN:
+            about["labels"] = list(self.label_set.classes)
         table = pa.table(columns).replace_schema_metadata({"fervit": json.dumps(about)})
         with whole_file(path) as aside:
             pq.write_table(table, aside)
@@ -67,13 +78,15 @@ class Predictions:
             raise UserError(f"{path}: there are no predictions; `python launch/evaluate.py` writes them")
         with naming(str(path), "holds no predictions that can be read"):
             table = pq.read_table(path)
-            probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(-1, NUM_EMOTIONS)
+            probabilities = table["probabilities"].combine_chunks().flatten().to_numpy()
             try:
                 about = json.loads(table.schema.metadata[b"fervit"])
+                label_set = label_set_of(about.get("labels", SEVEN.classes))
                 return cls(
                     image_ids=table["image_id"].to_pylist(),
                     labels=table["label"].to_numpy().astype(np.int64),
-                    probabilities=probabilities,
+                    probabilities=probabilities.reshape(-1, len(label_set)),
+                    label_set=label_set,
                     **{key: str(about[key]) for key in ("split", "latents", "checkpoint")},
                 )
             except (TypeError, ValueError, KeyError):

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import UNKNOWN
 from fervit.encoders.registry import Encoder, load_encoder
 from fervit.encoders.runner import EncoderRunner
@@ -42,11 +41,11 @@ class Prediction:
     name: str
     """The path of the picture, or "picture <i>" for the i-th one of a list if it was given as pixels."""
     label: str = ""
-    """The most probable emotion; "" if the picture could not be read."""
+    """The most probable class; "" if the picture could not be read."""
     confidence: float = 0.0
-    """The probability of that emotion."""
+    """The probability of that class."""
     probabilities: dict[str, float]
-    """The probability of each of the seven emotions; empty if the picture could not be read."""
+    """The probability of each class; empty if the picture could not be read."""
     box: tuple[float, ...] | None = None
     """The frame of the face in pixels: x, y, width, height. None without a face detector."""
     faces: int | None = None
@@ -84,7 +83,7 @@ def load(
 
     Example:
         model = fervit.load("experiments/demo_20260102_030405/best")
-        logits = model(codes)  # [n, 18, 512] -> [n, 7]
+        logits = model(codes)  # [n, 18, 512] -> [n, 7], or of as many classes as it has
     """
     checkpoint = load_checkpoint(Path(path), heads=heads)
     detector = FaceDetector(face_detector) if face_detector is not None else None
@@ -140,7 +139,7 @@ def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encod
 
 
 class TrainedModel(torch.nn.Module):
-    """A trained LatentViT. It maps W+ codes [n, 18, 512], a tensor or an array, to logits [n, 7].
+    """A trained LatentViT. It maps W+ codes [n, 18, 512], a tensor or an array, to logits [n, C].
 
     Its `labels` name the classes; `config`, `encoder` and `data` are those of its checkpoint.
 
@@ -155,7 +154,7 @@ class TrainedModel(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.network = checkpoint.model()
-        self.labels = EMOTIONS
+        self.labels = checkpoint.label_set.classes
         self.config, self.encoder, self.data = checkpoint.config, checkpoint.encoder, checkpoint.data
         self._detector = detector
         self._runner = _FittingRunner(encoder) if encoder is not None else None
@@ -163,7 +162,7 @@ class TrainedModel(torch.nn.Module):
         self.eval().requires_grad_(False)  # so that logits turn into arrays; gradients of the codes still flow
 
     def forward(self, codes_nld: Tensor | np.ndarray) -> Tensor:
-        """W+ codes [n, seq_len, latent_dim] of any float type -> logits [n, 7]."""
+        """W+ codes [n, seq_len, latent_dim] of any float type -> logits [n, C]."""
         codes = codes_nld if isinstance(codes_nld, Tensor) else torch.tensor(codes_nld)
         logits: Tensor = self.network(codes.float())
         return logits
@@ -204,9 +203,9 @@ class TrainedModel(torch.nn.Module):
         for i, row in zip(good, probabilities_of(self.network, codes), strict=True):
             predictions[i] = Prediction(
                 name=names[i],
-                label=EMOTIONS[row.argmax()],
+                label=self.labels[row.argmax()],
                 confidence=float(row.max()),
-                probabilities=dict(zip(EMOTIONS, map(float, row), strict=True)),
+                probabilities=dict(zip(self.labels, map(float, row), strict=True)),
                 box=faces[i].box,
                 faces=faces[i].faces,
             )

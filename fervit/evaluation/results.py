@@ -25,9 +25,9 @@ class DetailedScores(Scores):
     """The metrics of predictions on some rows, for each class as well."""
 
     classification_report: dict[str, dict[str, float]]
-    """scikit-learn's report: for each emotion its precision, recall, f1-score and support."""
+    """scikit-learn's report: for each class its precision, recall, f1-score and support."""
     confusion_matrix: list[list[int]]
-    """Counts [7][7]; rows are true classes, columns are predicted classes."""
+    """Counts [C][C]; rows are true classes, columns are predicted classes."""
 
 
 class CalibratedError(TypedDict):
@@ -55,7 +55,7 @@ class MeanAttention(TypedDict):
     peak: float
     """The mean over faces of the share of the strongest style, in multiples of an even share."""
     rollout: dict[str, list[float]]
-    """The mean attention rollout [seq_len] of each emotion."""
+    """The mean attention rollout [seq_len] of each class."""
 
 
 class EvaluatedCheckpoint(TypedDict):
@@ -77,10 +77,32 @@ class EvaluatedLatents(TypedDict):
     fingerprint: str
 
 
+class Across(TypedDict):
+    """How the classes of a model were mapped onto those of a test set with another label set."""
+
+    model_labels: list[str]
+    test_labels: list[str]
+    onto: dict[str, str]
+    """Each class of the model that took part -> the class of the test set that it counted as."""
+    model_classes_left_out: list[str]
+    rows: int
+    """The number of rows that took part."""
+    rows_left_out: dict[str, int]
+    """The number of rows of each class that the model does not know."""
+    said_left_out: int
+    """The number of rows for which the model's most probable class took no part."""
+    accuracy_with_left_out_as_wrong: float
+    """The accuracy if these rows count as wrong."""
+
+
 class EvaluationResults(DetailedScores):
     """The content of evaluation_results.json."""
 
     split: str
+    labels: NotRequired[list[str]]
+    """The names of the classes in order. Earlier versions have not written them: the seven emotions."""
+    across: NotRequired[Across]
+    """What took part, if the model has other classes than the test set."""
     seen: str | None
     """"train" or "val" if the model was trained on these rows or chosen by them, else None."""
     ece: float
@@ -88,7 +110,7 @@ class EvaluationResults(DetailedScores):
     ece_if_calibrated: NotRequired[CalibratedError]
     """Earlier versions have not written it."""
     intervals_95: dict[str, list[float]]
-    """The 95 % interval [low, high] of each metric, and of the F1 of each class as `f1_<emotion>`."""
+    """The 95 % interval [low, high] of each metric, and of the F1 of each class as `f1_<class>`."""
     copies_of_training: Copies | None
     """None if the training pictures were not at hand."""
     copies_of_validation: NotRequired[Copies | None]

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix, f1_score, recall_score
 
-from fervit.emotions import EMOTIONS, NUM_EMOTIONS
 from fervit.evaluation.results import CalibratedError, DetailedScores, EvaluationResults
+from fervit.label_set import SEVEN
 
-LABELS = list(range(NUM_EMOTIONS))
 CALIBRATION_BINS = 15
 SIMULATIONS = 1000
 
 
-def describe(labels: np.ndarray, predicted: np.ndarray) -> DetailedScores:
+def describe(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str] = SEVEN.classes) -> DetailedScores:
     """Computes the metrics of predictions.
 
     Args:
-        labels: the true classes 0..6, integers [n].
-        predicted: the predicted classes 0..6, integers [n].
+        labels: the true classes 0..C-1, integers [n].
+        predicted: the predicted classes 0..C-1, integers [n].
+        classes: the names of the C classes.
     """
     report = classification_report(
-        labels, predicted, labels=LABELS, target_names=EMOTIONS, output_dict=True, zero_division=0
+        labels,
+        predicted,
+        labels=list(range(len(classes))),
+        target_names=classes,
+        output_dict=True,
+        zero_division=0,
     )
     present = np.unique(labels)
     recall = recall_score(labels, predicted, labels=present, average="macro", zero_division=0)
@@ -34,13 +40,19 @@ def describe(labels: np.ndarray, predicted: np.ndarray) -> DetailedScores:
         "f1_weighted": float(f1_score(labels, predicted, average="weighted", zero_division=0)),
         "balanced_accuracy": float(recall) if len(present) > 1 else None,
         "classification_report": report,
-        "confusion_matrix": confusion(labels, predicted).tolist(),
+        "confusion_matrix": confusion(labels, predicted, len(classes)).tolist(),
     }
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Counts the confusion matrix [7, 7] of classes 0..6; rows are true classes, columns are predicted classes."""
-    matrix: np.ndarray = confusion_matrix(labels, predicted, labels=LABELS)
+def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int = len(SEVEN)) -> np.ndarray:
+    """Counts the confusion matrix [C, C] of classes 0..C-1; rows are true classes, columns are predicted classes.
+
+    Raises:
+        ValueError: there is a class beyond those.
+    """
+    if len(labels) and max(labels.max(), predicted.max()) >= n_classes:
+        raise ValueError(f"there are classes beyond the {n_classes}")
+    matrix: np.ndarray = confusion_matrix(labels, predicted, labels=list(range(n_classes)))
     return matrix
 
 
@@ -65,7 +77,7 @@ class Calibration:
 
 
 def calibrate(labels: np.ndarray, probabilities: np.ndarray) -> Calibration:
-    """Computes the calibration of probabilities [n, 7] for true classes [n]."""
+    """Computes the calibration of probabilities [n, C] for true classes [n]."""
     confidence = probabilities.max(axis=1).astype(float)
     right = (probabilities.argmax(axis=1) == labels).astype(float)
     bins = _bins(confidence)
@@ -85,7 +97,7 @@ def ece_if_calibrated(probabilities: np.ndarray, seed: int = 0) -> CalibratedErr
     calibration in classification", 2019).
 
     Args:
-        probabilities: the predictions, float [n, 7].
+        probabilities: the predictions, float [n, C].
         seed: the seed of the draws.
     """
     confidence = probabilities.max(axis=1).astype(float)

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
-from fervit.emotions import EMOTIONS, SPLITS, without_faces
+from fervit.emotions import SPLITS
 from fervit.errors import UserError
 from fervit.images.passed_over import PassedOver
 from fervit.images.pictures import read_picture
+from fervit.label_set import SEVEN, LabelSet
 
 SourceKind = Literal["file", "kaggle", "pt"]
 """A row of the index is a picture file, a row of Kaggle's CSV, or a code in a .pt file of an earlier script."""
@@ -50,6 +51,8 @@ class FaceIndex:
     """A row for each face, with the columns of `SCHEMA`."""
     filesystem: pafs.FileSystem
     """The file system that the sources are on."""
+    label_set: LabelSet = SEVEN
+    """The classes, of which `label` is an index."""
     one_split: bool = False
     """Whether the root is one split (a folder of class folders) rather than a folder of splits."""
     passed_over: tuple[PassedOver, ...] = ()
@@ -69,9 +72,9 @@ class FaceIndex:
         return self.table.filter(pc.equal(self.table["split"], split))
 
     def counts(self, split: str) -> np.ndarray:
-        """Counts the faces of each class of a split, int64 [7], without rows whose class is unknown (-1)."""
+        """Counts the faces of each class of a split, int64 [C], without rows whose class is unknown (-1)."""
         labels = self.of_split(split)["label"].to_numpy()
-        counts: np.ndarray = np.bincount(labels[labels >= 0], minlength=len(EMOTIONS))
+        counts: np.ndarray = np.bincount(labels[labels >= 0], minlength=len(self.label_set))
         return counts
 
     def stream(self) -> Iterator[Face]:
@@ -109,17 +112,17 @@ class FaceIndex:
         return replace(self, table=table)
 
     def check_classes(self) -> None:
-        """Checks that every split has all emotions.
+        """Checks that every split has all classes.
 
         Raises:
-            UserError: a split lacks one of the seven emotions.
+            UserError: a split lacks a class.
         """
         for split in self.splits():
-            missing = without_faces(self.counts(split))
+            missing = self.label_set.without_faces(self.counts(split))
             if missing:
                 raise UserError(
-                    f"{self.root}: split '{split}' holds no face of {', '.join(missing)}; every split needs all seven "
-                    f"emotions ({', '.join(EMOTIONS)}): add pictures, or pass --allow_missing_classes"
+                    f"{self.root}: split '{split}' holds no face of {', '.join(missing)}; every split needs all of "
+                    f"{self.label_set}: add pictures, pass --allow_missing_classes, or name another set by --labels"
                 )
 
 

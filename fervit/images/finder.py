@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from fervit.images.index import open_faces
 from fervit.images.pictures import pixels_sha256, resize
+from fervit.label_set import LabelSet
 
 
 class FaceFinder:
@@ -18,13 +19,14 @@ class FaceFinder:
     Args:
         data_root: the data root that `launch/encode.py` was given.
         size: the side of the encoder's input in pixels, at which pictures were hashed.
+        labels: the label set with which the data root was read; None for the default.
 
     Raises:
         UserError: there are no faces in the data root.
     """
 
-    def __init__(self, data_root: str, size: int) -> None:
-        self._index, self._size = open_faces(data_root), size
+    def __init__(self, data_root: str, size: int, labels: LabelSet | None = None) -> None:
+        self._index, self._size = open_faces(data_root, labels), size
 
     def find(self, image_ids: Sequence[str], sha256: Sequence[str]) -> list[np.ndarray | None]:
         """Reads the picture of each face, RGB uint8 [size, size, 3].

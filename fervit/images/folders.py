@@ -1,82 +1,57 @@
-"""Lists the pictures of class folders, <split>/<emotion>/*.png or those of one split, on any file system."""
+"""Lists the pictures of class folders, <split>/<class>/*.png or those of one split, on any file system."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import difflib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import PurePosixPath
 
 import pyarrow as pa
-import pyarrow.fs as pafs
-from PIL import Image
 
-from fervit.emotions import EMOTIONS, SPLITS, emotion_of, split_of
+from fervit.emotions import EMOTIONS, SPLITS, SYNONYMS, bare_name, emotion_of, split_of, without_number
 from fervit.errors import UserError
 from fervit.images.face_index import SCHEMA, FaceIndex
-from fervit.images.passed_over import (
-    LINK_BACK,
-    NO_CLASS,
-    NO_FILE,
-    NO_PICTURE,
-    NO_PICTURES,
-    NO_SPLIT,
-    PassedOver,
-    why_not,
-)
-from fervit.images.pictures import SUFFIXES
+from fervit.images.layouts.listing import Entry, Listing
+from fervit.images.layouts.listing import readable as readable
+from fervit.images.passed_over import LEFT_OUT_CLASS, NO_CLASS, NO_PICTURE, NO_SPLIT, PassedOver
+from fervit.label_set import FOLDERS, SEVEN, LabelSet, canonical, label_set_of
 from fervit.parsing import nearest
-from fervit.storage import child_of, naming
+
+OTHER_NAMES = "; --labels says what class folders of other names or numbers are"
+WHOSE_NUMBERS = (
+    "say by --labels whose numbers these are (rafdb: 1..7, affectnet or ferplus: 0..7, fer2013: 0..6, or a file)"
+)
 
 
-class Entry(NamedTuple):
-    """A folder or a file below the data root, with its path from there, whose parts are separated by `/`."""
-
-    path: str
-    is_folder: bool
-    passed_over: str = ""
-    """Why the file is passed over; "" for a folder, and for a file that may be a picture."""
-
-
-def index_folder(root: str, filesystem: pafs.FileSystem, path: str) -> FaceIndex:
+def index_folder(listing: Listing, labels: LabelSet | None = None) -> FaceIndex:
     """Lists all pictures in the class folders, sorted by path, and what else lies there.
 
     Args:
-        root: the data root, as the user named it.
-        filesystem: the file system that it is on.
-        path: the path of the data root on that file system.
+        listing: what lies below the data root.
+        labels: the label set; `FOLDERS` for what the folders are called. None takes the seven emotions, with contempt
+            if a folder is named so, or, if no folder is named after an emotion, what the folders are called.
 
     Raises:
-        UserError: a folder of pictures is named after neither a split nor an emotion, or the root cannot be listed.
+        UserError: a folder of pictures is named after neither a split nor a class.
     """
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        entries = sorted(_local_entries(Path(path)))
-        path = str(Path(path).absolute())  # tasks have other working directories
-        name_of_split = Path(path).resolve().name
-    else:
-        entries = sorted(_remote_entries(root, filesystem, path))
-        name_of_split = PurePosixPath(path).name
-    layout = _Layout.of(root, entries, split_of(name_of_split) or name_of_split)
+    layout = _Layout.of(listing, labels)
     rows: list[tuple[str, str, int, str]] = []
-    passed_over = [PassedOver(readable(entry.path), entry.passed_over) for entry in entries if entry.passed_over]
-    for entry in entries:
-        if entry.is_folder or entry.passed_over:
-            continue
-        place = layout.place(PurePosixPath(entry.path).parts)
-        source = _source(path, entry.path)
+    passed_over = listing.passed_over
+    for path in listing.files:
+        place = layout.place(PurePosixPath(path).parts)
         if isinstance(place, str):
-            passed_over.append(PassedOver(readable(entry.path), place))
-        elif not _is_picture(entry.path) and not (source and _pillow_reads(filesystem, source)):
-            passed_over.append(PassedOver(readable(entry.path), NO_PICTURE))
+            passed_over.append(PassedOver(readable(path), place))
+        elif not listing.is_picture(path):
+            passed_over.append(PassedOver(readable(path), NO_PICTURE))
         else:
-            rows.append((readable(entry.path), *place, source))
+            rows.append((readable(path), *place, listing.source(path)))
     columns = {name: [row[i] for row in rows] for i, name in enumerate(SCHEMA.names)}
     return FaceIndex(
-        root=root,
+        root=listing.root,
         kind="file",
         table=pa.table(columns, schema=SCHEMA),
-        filesystem=filesystem,
+        filesystem=listing.filesystem,
+        label_set=layout.label_set,
         one_split=layout.one_split,
         passed_over=tuple(sorted(passed_over)),
         remarks=layout.remarks(),
@@ -91,37 +66,40 @@ class _Layout:
     splits: dict[str, str]
     """The names of folders -> the splits that they mean. For one split, "" -> its name."""
     classes: dict[str, str]
-    """The names of class folders -> the emotions that they mean."""
+    """The names of class folders -> the classes that they mean; "" for emotions that the label set leaves out."""
+    label_set: LabelSet
 
     @classmethod
-    def of(cls, root: str, entries: list[Entry], name_of_split: str) -> _Layout:
+    def of(cls, listing: Listing, labels: LabelSet | None) -> _Layout:
         """Understands the folders of a data root.
 
         Raises:
             UserError: a folder that holds pictures is neither a split nor a class, or two folders mean one split.
         """
-        files = [PurePosixPath(entry.path).parts for entry in entries if not entry.is_folder and not entry.passed_over]
+        entries, root = listing.entries, listing.root
+        files = [PurePosixPath(path).parts for path in listing.files]
         full = {parts[: i + 1] for parts in files for i in range(len(parts) - 1)}  # the folders that hold something
         top = [entry.path for entry in entries if entry.is_folder and "/" not in entry.path]
         splits = {name: split for name in top if (split := split_of(name)) is not None}
-        one_split = not splits and any(emotion_of(name) is not None for name in top)
+        one_split = not splits and _are_classes(top, full, labels, listing)
         if one_split:
-            splits, depth = {"": name_of_split}, 1
+            splits, depth = {"": listing.name_of_split}, 1
         else:
             depth = 2
             _check_splits(root, top, splits, full)
-        folders = [entry.path for entry in entries if entry.is_folder and entry.path.count("/") == depth - 1]
+        folders = _class_folders(entries, depth, {} if one_split else splits)
+        named = {path: name for path, name in folders.items() if PurePosixPath(path).parts in full or not files}
+        label_set = _label_set(root, named, labels)
         classes = {}
-        for folder in folders:
-            parts = PurePosixPath(folder).parts
-            if not one_split and parts[0] not in splits:
-                continue
-            emotion = emotion_of(parts[-1])
-            if emotion is not None:
-                classes[parts[-1]] = emotion
-            elif parts in full or not files:
-                _refuse_class(root, folder, parts[-1])
-        return cls(one_split, splits, classes)
+        for folder, name in folders.items():
+            meant = label_set.class_of(name)
+            if meant is not None:
+                classes[name] = meant
+            elif emotion_of(name) is not None and labels is not None:
+                classes[name] = ""
+            elif folder in named:
+                _refuse_class(root, folder, name, label_set)
+        return cls(one_split, splits, classes, label_set)
 
     def place(self, parts: tuple[str, ...]) -> tuple[str, int] | str:
         """The split and the label of a file, or why it has none."""
@@ -131,13 +109,65 @@ class _Layout:
             return NO_SPLIT
         if len(below) < 2 or below[0] not in self.classes:
             return NO_CLASS if self.one_split or len(parts) > 1 else NO_SPLIT
-        return split, EMOTIONS.index(self.classes[below[0]])
+        meant = self.classes[below[0]]
+        return (split, self.label_set.index(meant)) if meant else LEFT_OUT_CLASS
 
     def remarks(self) -> tuple[str, ...]:
-        """Says which names were taken for which splits and emotions, where they are not the same."""
+        """Says which names were taken for which splits and classes, where they are not the same, and another set."""
         of_splits = [f"{name} as {split}" for name, split in self.splits.items() if name not in ("", split)]
-        of_classes = [f"{name} as {emotion}" for name, emotion in self.classes.items() if name.lower() != emotion]
-        return tuple(f"names: {', '.join(found)}" for found in (of_splits + of_classes,) if found)
+        classes = {name: meant for name, meant in self.classes.items() if meant}
+        of_classes = [f"{name} as {meant}" for name, meant in classes.items() if name.lower() != meant.lower()]
+        names = tuple(f"names: {', '.join(found)}" for found in (of_splits + of_classes,) if found)
+        return names if self.label_set == SEVEN else (*names, f"labels: {self.label_set}")
+
+
+def _are_classes(top: list[str], full: set[tuple[str, ...]], labels: LabelSet | None, listing: Listing) -> bool:
+    """Whether the folders at the top are classes, so that the data root is one split."""
+    if labels is None or labels != FOLDERS:
+        return any(emotion_of(name) is not None or (labels and labels.class_of(name)) for name in top)
+    deeper = {parts[0] for parts in full if len(parts) > 1}
+    return len([name for name in top if (name,) in full and name not in deeper]) > 1
+
+
+def _class_folders(entries: list[Entry], depth: int, splits: dict[str, str]) -> dict[str, str]:
+    """The paths of the folders that should be classes -> their names."""
+    found = {}
+    for entry in entries:
+        parts = PurePosixPath(entry.path).parts
+        if entry.is_folder and len(parts) == depth and (not splits or parts[0] in splits):
+            found[entry.path] = parts[-1]
+    return found
+
+
+def _label_set(root: str, named: dict[str, str], labels: LabelSet | None) -> LabelSet:
+    """The label set: that of the user, or the one that folders with these names speak for.
+
+    Raises:
+        UserError: the folders are numbers, and nobody said whose.
+    """
+    if labels is not None and labels != FOLDERS:
+        return labels
+    names = list(named.values())
+    known = [name for name in names if emotion_of(name) is not None]
+    numbers = next((name for name in names if name.isdecimal()), None)
+    if numbers is not None and not known:
+        raise UserError(f"--data_root {root}: has class folders such as '{numbers}'; {WHOSE_NUMBERS}")
+    if labels is None and known:
+        eighth = any(emotion_of(name) not in EMOTIONS for name in known)
+        return label_set_of(sorted(SYNONYMS)) if eighth else SEVEN
+    if labels is None and (not names or any(_is_near(name) for name in names)):
+        return SEVEN
+    of_bare = {bare_name(canonical(name)): canonical(name) for name in names}
+    try:
+        return label_set_of(sorted(of_bare.values()))
+    except ValueError as error:
+        raise UserError(f"--data_root {root}: its class folders are no label set ({error})") from None
+
+
+def _is_near(name: str) -> bool:
+    """Whether a name may be a misspelt emotion."""
+    known = [word for emotion, others in SYNONYMS.items() for word in (emotion, *others)]
+    return bool(difflib.get_close_matches(bare_name(without_number(name)), known, n=1, cutoff=0.75))
 
 
 def _check_splits(root: str, top: list[str], splits: dict[str, str], full: set[tuple[str, ...]]) -> None:
@@ -148,7 +178,7 @@ def _check_splits(root: str, top: list[str], splits: dict[str, str], full: set[t
         inside = f"; give --data_root {root.rstrip('/')}/{shown}, if that is where they are" if len(below) == 1 else ""
         raise UserError(
             f"--data_root {root}: has '{shown}' but no train, val or test folder and no folder named after an emotion "
-            f"({', '.join(EMOTIONS)}); {nearest(shown, (*SPLITS, *EMOTIONS))}{inside}"
+            f"({', '.join(EMOTIONS)}); {nearest(shown, (*SPLITS, *EMOTIONS))}{inside}{OTHER_NAMES}"
         )
     for name in top:
         if splits and name not in splits and (name,) in full:
@@ -162,78 +192,11 @@ def _check_splits(root: str, top: list[str], splits: dict[str, str], full: set[t
             raise UserError(f"--data_root {root}: '{name}' and '{others[0]}' both mean {split}; move one of them")
 
 
-def _refuse_class(root: str, folder: str, name: str) -> None:
-    """Raises UserError for a class folder that is not named after an emotion."""
+def _refuse_class(root: str, folder: str, name: str, label_set: LabelSet) -> None:
+    """Raises UserError for a class folder that is not named after a class."""
+    own = f"; {WHOSE_NUMBERS}" if name.isdecimal() else "; if it is a class of its own, give --labels folders or a file"
     raise UserError(
-        f"{root.rstrip('/')}/{folder}: '{name}' is not one of the seven emotions ({', '.join(EMOTIONS)}) or a common "
-        f"name of one; {nearest(name.lower(), EMOTIONS)}: rename the folder, or move it out of the data root"
+        f"{root.rstrip('/')}/{folder}: '{name}' is not one of {label_set} or a common "
+        f"name of one; {nearest(name.lower(), label_set.classes)}: rename the folder, or move it out of the data root"
+        f"{own}"
     )
-
-
-def _local_entries(
-    folder: Path, prefix: str = "", above: frozenset[Path] = frozenset(), why: str = ""
-) -> Iterator[Entry]:
-    """Yields folders and files. Links are followed, unless they lead to a folder above themselves.
-
-    What lies in a folder that is passed over, for which `why` has the reason, is passed over, too.
-    """
-    resolved = folder.resolve()
-    if resolved in above:
-        yield Entry(prefix.rstrip("/"), is_folder=False, passed_over=LINK_BACK)
-        return
-    with os.scandir(folder) as found:
-        for item in found:
-            path, reason = f"{prefix}{item.name}", why or why_not(item.name)
-            try:
-                is_folder, special = item.is_dir(), not item.is_file() and Path(item.path).exists()
-            except OSError:  # a link to itself, which is reported when it is read
-                is_folder = special = False
-            if is_folder:
-                if not reason:
-                    yield Entry(readable(path), is_folder=True)
-                yield from _local_entries(folder / item.name, f"{path}/", above | {resolved}, reason)
-            elif special:  # reading a named pipe would never end
-                yield Entry(path, is_folder=False, passed_over=reason or NO_FILE)
-            else:
-                yield Entry(path, is_folder=False, passed_over=reason)
-
-
-def _remote_entries(root: str, filesystem: pafs.FileSystem, path: str) -> Iterator[Entry]:
-    """Yields folders and files of a file system that is not local."""
-    with naming(f"--data_root {root}", "cannot be listed"):
-        infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=True))
-    folders: set[str] = set()
-    for info in infos:
-        inner = PurePosixPath(info.path).relative_to(path.rstrip("/"))
-        reason = next((reason for part in inner.parts if (reason := why_not(part))), "")
-        if info.is_file:
-            yield Entry(str(inner), is_folder=False, passed_over=reason)
-        if not reason:
-            above = inner.parents if info.is_file else (inner, *inner.parents)
-            folders.update(str(folder) for folder in above if str(folder) != ".")  # stores may not list them
-    yield from (Entry(folder, is_folder=True) for folder in folders)
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
-
-
-def _pillow_reads(filesystem: pafs.FileSystem, source: str) -> bool:
-    """Whether a file of an unknown suffix is a picture, by its first bytes."""
-    if PurePosixPath(source).suffix.lower() in NO_PICTURES:
-        return False
-    try:
-        with filesystem.open_input_file(source) as file, Image.open(file):
-            return True
-    except Exception:  # PIL raises a dozen kinds on bytes that are no picture
-        return False
-
-
-def _source(root: str, path: str) -> str:
-    """The path of a picture on its file system, or "" if its name is not UTF-8, which pyarrow cannot store."""
-    return child_of(root, path) if path == readable(path) else ""
-
-
-def readable(path: str) -> str:
-    """A name as text, with escapes such as `caf\\xe9.png` for bytes that are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

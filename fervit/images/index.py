@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pyarrow.fs as pafs
@@ -10,20 +11,25 @@ import pyarrow.fs as pafs
 from fervit.errors import UserError
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
-from fervit.storage import locate, naming
+from fervit.images.layouts import affectnet, ckplus, ferplus, rafdb
+from fervit.label_set import PREDEFINED, LabelSet
+from fervit.storage import child_of, locate, naming
 
 
-def open_faces(data_root: str) -> FaceIndex:
+def open_faces(data_root: str, labels: LabelSet | None = None) -> FaceIndex:
     """Lists the faces of a data root.
 
     Args:
-        data_root: a folder of splits or of class folders, or Kaggle's fer2013.csv, gzipped or not; a path or a URI.
+        data_root: a folder of splits or of class folders, Kaggle's fer2013.csv, gzipped or not, or RAF-DB, AffectNet,
+            CK+ or FER+ as they come; a path or a URI.
+        labels: the label set; None for that of the layout, or what class folders are called (`index_folder`).
 
     Raises:
         UserError: there is no such path, it holds no picture, or it is laid out in a way that fervit does not know.
     """
     from fervit.images.fer2013 import index_csv
     from fervit.images.folders import index_folder
+    from fervit.images.layouts.listing import list_folder
 
     filesystem, path = locate(data_root)
     with naming(f"--data_root {data_root}", "cannot be opened"):
@@ -33,14 +39,37 @@ def open_faces(data_root: str) -> FaceIndex:
     if found.is_file:
         with naming(f"--data_root {data_root}", "cannot be opened"), filesystem.open_input_file(path) as file:
             _refuse_other_files(data_root, file.read(HEAD))
-    index = (index_csv if found.is_file else index_folder)(data_root, filesystem, path)
+    if found.is_file:
+        index = index_csv(data_root, filesystem, path, labels)
+    else:
+        listing = list_folder(data_root, filesystem, path)
+        marked = next((marked for mark in LAYOUTS if (marked := mark(listing)) is not None), None)
+        pair = _ferplus_pair(listing.files)
+        if marked is not None:
+            index = marked.index(listing, labels)
+        elif pair:
+            index = index_csv(data_root, filesystem, child_of(path, pair), labels or PREDEFINED["ferplus"])
+        else:
+            index = index_folder(listing, labels)
     if len(index.table) == 0:
         others = f" ({passed_over.brief(index.passed_over)})" if index.passed_over else ""
         raise UserError(
-            f"--data_root {data_root}: holds no picture{others}; expected {{train,val,test}}/<emotion>/*.png or .jpg, "
-            "or a fer2013.csv"
+            f"--data_root {data_root}: holds no picture{others}; expected {{train,val,test}}/<class>/*.png or .jpg, "
+            "a fer2013.csv, or RAF-DB, AffectNet, CK+ or FER+ as they come"
         )
     return index
+
+
+LAYOUTS = (rafdb.mark, affectnet.mark, ckplus.mark, ferplus.mark)
+"""What recognises the known layouts, each of which has files of its own."""
+
+
+def _ferplus_pair(files: Sequence[str]) -> str:
+    """The path of fer2013.csv, if a folder holds that and FER+'s votes and nothing else of both kinds; else ""."""
+    tables = [path for path in files if path.endswith((".csv", ".csv.gz"))]
+    faces = [path for path in tables if path.rpartition("/")[2] in ("fer2013.csv", "fer2013.csv.gz")]
+    votes = [path for path in tables if ferplus.is_votes(path.rpartition("/")[2])]
+    return faces[0] if len(faces) == 1 and votes else ""
 
 
 HEAD = 65536

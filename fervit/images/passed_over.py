@@ -17,6 +17,8 @@ NO_FILE = "no regular file"
 NO_CLASS = "in no class folder"
 NO_SPLIT = "in no split's folder"
 LINK_BACK = "a link to a folder above itself"
+NO_LABEL = "without a label"
+LEFT_OUT_CLASS = "of a class that is not in --labels"
 BROKEN_ROW = "a row with too many or too few cells"
 SYSTEM_NAMES = frozenset(
     (

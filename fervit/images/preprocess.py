@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from PIL import Image
 
 from fervit.disk import remove, sync_folder
-from fervit.emotions import EMOTIONS, emotion_of, split_of
+from fervit.emotions import split_of
 from fervit.files import whole_file, write_text
 from fervit.hardware import usable_cpus
 from fervit.images.align import find_and_align
@@ -118,10 +118,10 @@ def _names(index: FaceIndex) -> dict[tuple[str, str], str]:
     columns = [index.table[name].to_pylist() for name in ("image_id", "split", "label")]
     rows: list[tuple[tuple[str, str], str, str]] = []
     for image_id, split, label in zip(*columns, strict=True):
-        parts = PurePosixPath(image_id).parts
+        parts, emotion = PurePosixPath(image_id).parts, index.label_set.classes[label]
         parts = parts[1:] if len(parts) > 1 and split in (parts[0], split_of(parts[0])) else parts
-        parts = parts[1:] if len(parts) > 1 and emotion_of(parts[0]) == EMOTIONS[label] else parts
-        whole = PurePosixPath(split, EMOTIONS[label], *parts)
+        parts = parts[1:] if len(parts) > 1 and index.label_set.class_of(parts[0]) == emotion else parts
+        whole = PurePosixPath(split, emotion, *parts)
         without = whole.with_suffix("") if whole.suffix.lower() in SUFFIXES else whole
         rows.append(((image_id, split), str(without), str(whole)))
     stems = Counter(stem for _, stem, _ in rows)

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.emotions import NUM_EMOTIONS, SPLITS, without_faces
+from fervit.emotions import SPLITS
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
+from fervit.label_set import SEVEN, LabelSet
 from fervit.latents.parts import read_split
 from fervit.storage import is_uri
 
@@ -28,13 +29,15 @@ class LatentSet:
     codes: np.ndarray
     """The W+ codes, float16 [n, seq_len, latent_dim]."""
     labels: np.ndarray
-    """The emotions, int64 [n], 0..6 in the order of `fervit.emotions`."""
+    """The classes, int64 [n], 0..C-1 in the order of `label_set.classes`."""
     image_ids: list[str]
     """The path of each picture below the data root."""
     sha256: list[str]
     """The SHA-256 of the pixels that were encoded, for each picture."""
     encoder: EncoderFingerprint
     """The fingerprint of the encoder that made the codes."""
+    label_set: LabelSet = SEVEN
+    """The classes."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,12 +50,12 @@ class LatentSet:
             path: the folder of the split, a local path or a URI.
 
         Raises:
-            UserError: there is no such folder, it has no rows or files of two encoders, an image id occurs twice, a
-                label is outside 0..6, or a code is not finite.
+            UserError: there is no such folder, it has no rows or files of two encoders or label sets, an image id
+                occurs twice, a label is outside 0..C-1, or a code is not finite.
         """
         path = str(path)
-        encoder, whole = read_split(path, COLUMNS)
-        if encoder is None:
+        about, whole = read_split(path, COLUMNS)
+        if about is None:
             raise UserError(f"{path}: no latents here; {_way_to_latents(path)}")
         if len(whole) == 0:
             raise UserError(f"{path}: the Parquet files here have no rows; a split needs at least one face")
@@ -63,8 +66,9 @@ class LatentSet:
         if not np.array_equal(order, np.arange(len(whole))):
             whole = whole.take(order)
         labels = whole["label"].to_numpy().astype(np.int64)
-        if labels.min() < 0 or labels.max() >= NUM_EMOTIONS:
-            raise UserError(f"{path}: has labels {labels.min()}..{labels.max()}; labels must lie in 0..6")
+        if labels.min() < 0 or labels.max() >= len(about.label_set):
+            rule = f"labels must lie in 0..{len(about.label_set) - 1}, of {about.label_set}"
+            raise UserError(f"{path}: has labels {labels.min()}..{labels.max()}; {rule}")
         twice = len(whole) - pc.count_distinct(whole["image_id"]).as_py()
         if twice:
             raise UserError(f"{path}: {twice} image_ids stand more than once; encode into an empty folder")
@@ -77,18 +81,21 @@ class LatentSet:
             labels=labels,
             image_ids=whole["image_id"].to_pylist(),
             sha256=whole["sha256"].to_pylist(),
-            encoder=encoder,
+            encoder=about.encoder,
+            label_set=about.label_set,
         )
 
     @property
     def counts(self) -> np.ndarray:
-        """The number of rows of each class, int64 [7]."""
-        return np.bincount(self.labels, minlength=NUM_EMOTIONS)
+        """The number of rows of each class, int64 [C]."""
+        return np.bincount(self.labels, minlength=len(self.label_set))
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of ids, labels, picture hashes and encoder, however the rows are divided into files."""
+        """The SHA-256 of ids, labels, picture hashes, encoder and classes, however the rows are divided into files."""
         digest = hashlib.sha256(repr(sorted(self.encoder.to_json().items())).encode())
+        if self.label_set != SEVEN:  # those of the seven emotions are as in earlier versions
+            digest.update(repr(self.label_set.classes).encode())
         for row in zip(self.image_ids, self.labels.tolist(), self.sha256, strict=True):
             digest.update(repr(row).encode())
         return digest.hexdigest()
@@ -97,12 +104,12 @@ class LatentSet:
         """Checks that every class has a row.
 
         Raises:
-            UserError: one of the seven emotions has no row.
+            UserError: one of the classes has no row.
         """
-        missing = without_faces(self.counts)
+        missing = self.label_set.without_faces(self.counts)
         if missing:
             raise UserError(
-                f"{self.path}: has no face of {', '.join(missing)}; training and validation need all seven emotions: "
+                f"{self.path}: has no face of {', '.join(missing)}; training and validation need all classes: "
                 "encode more faces"
             )
 
@@ -143,10 +150,10 @@ def read_sha256(path: str, *, required: bool = True) -> list[str] | None:
     Raises:
         UserError: there are no latents although they are required.
     """
-    encoder, columns = read_split(path, ["sha256"])
-    if encoder is None and required:
+    about, columns = read_split(path, ["sha256"])
+    if about is None and required:
         raise UserError(f"{path}: no latents here; give the folder of a split, such as latents/train")
-    return None if encoder is None else columns["sha256"].to_pylist()
+    return None if about is None else columns["sha256"].to_pylist()
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.hardware import usable_cpus
-from fervit.latents.schema import encoder_of, float32_of
+from fervit.latents.schema import About, about, float32_of
 from fervit.storage import child_of, delete, locate, naming, write_whole
 
 REMOTE_THREADS = 32
@@ -44,23 +43,23 @@ def leftovers(folder: str) -> list[str]:
     ]
 
 
-def encoder_in(folder: str) -> EncoderFingerprint | None:
-    """The fingerprint of the encoder whose codes the folder of a split holds, or None if it holds no files.
+def about_in(folder: str) -> About | None:
+    """The encoder and the classes of the codes that the folder of a split holds, or None if it holds no files.
 
     Only the schemas of the files are read.
 
     Raises:
-        UserError: a file is no Parquet file of latents, or two files hold codes of different encoders.
+        UserError: a file is no Parquet file of latents, or two files hold codes of different encoders or classes.
     """
     filesystem, inner = locate(folder)
     paths = list_parts(filesystem, inner)
 
-    def read(path: str) -> EncoderFingerprint:
+    def read(path: str) -> About:
         with naming(path, UNREADABLE):
             schema = pq.read_schema(path, filesystem=filesystem)
-        return encoder_of(schema, path)
+        return about(schema, path)
 
-    return _one_encoder(paths, _in_threads(filesystem, read, paths))
+    return _same(paths, _in_threads(filesystem, read, paths))
 
 
 def float32_in(folder: str) -> list[str]:
@@ -78,7 +77,7 @@ def float32_in(folder: str) -> list[str]:
     return [name for names in _in_threads(filesystem, read, list_parts(filesystem, inner)) for name in names]
 
 
-def read_split(folder: str, columns: list[str]) -> tuple[EncoderFingerprint | None, pa.Table]:
+def read_split(folder: str, columns: list[str]) -> tuple[About | None, pa.Table]:
     """Reads some columns of all part files of a split, in the order of the files' names.
 
     Each row group is decoded by a thread of its own. pyarrow would give each column a thread, but nearly all bytes are
@@ -89,33 +88,33 @@ def read_split(folder: str, columns: list[str]) -> tuple[EncoderFingerprint | No
         columns: the names of the columns to read.
 
     Returns:
-        The encoder's fingerprint, or None if there are no files, and the table.
+        The encoder and the classes, or None if there are no files, and the table.
 
     Raises:
-        UserError: a file is no whole Parquet file of latents, or two files hold codes of different encoders.
+        UserError: a file is no whole Parquet file of latents, or two files hold codes of different encoders or classes.
     """
     filesystem, inner = locate(folder)
     paths = list_parts(filesystem, inner)
 
-    def read_group(path: str, group: int) -> tuple[EncoderFingerprint, int, pa.Table]:
+    def read_group(path: str, group: int) -> tuple[About, int, pa.Table]:
         with naming(path, UNREADABLE), filesystem.open_input_file(path) as file:
             parquet = pq.ParquetFile(file)
-            encoder = encoder_of(parquet.schema_arrow, path)
+            found = about(parquet.schema_arrow, path)
             if group >= parquet.num_row_groups:
                 table = parquet.schema_arrow.empty_table()
             else:
                 table = parquet.read_row_group(group, columns=columns, use_threads=False)
-            return encoder, parquet.num_row_groups, table.select(columns).replace_schema_metadata(None)
+            return found, parquet.num_row_groups, table.select(columns).replace_schema_metadata(None)
 
     first = _in_threads(filesystem, lambda path: read_group(path, 0), paths)
     others = [(path, i) for path, (_, n, _) in zip(paths, first, strict=True) for i in range(1, n)]
     more = _in_threads(filesystem, lambda task: read_group(*task)[2], others)
     tables = {(path, 0): table for path, (_, _, table) in zip(paths, first, strict=True)}
     tables |= dict(zip(others, more, strict=True))
-    encoder = _one_encoder(paths, [encoder for encoder, _, _ in first])
+    of_all = _same(paths, [found for found, _, _ in first])
     if not tables:
         return None, pa.table({name: [] for name in columns})
-    return encoder, pa.concat_tables([tables[key] for key in sorted(tables)])
+    return of_all, pa.concat_tables([tables[key] for key in sorted(tables)])
 
 
 def write_part(part: pa.Table, folder: str, ids: Iterable[str]) -> None:
@@ -176,14 +175,19 @@ def _list(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     return sorted(info.base_name for info in infos if info.is_file)
 
 
-def _one_encoder(paths: list[str], encoders: list[EncoderFingerprint]) -> EncoderFingerprint | None:
-    for path, encoder in zip(paths, encoders, strict=True):
-        if encoder != encoders[0]:
+def _same(paths: list[str], found: list[About]) -> About | None:
+    for path, one in zip(paths, found, strict=True):
+        if one.encoder != found[0].encoder:
             raise UserError(
-                f"{path}: its codes come from encoder {encoder.to_json()}, those before it from "
-                f"{encoders[0].to_json()}; codes of two encoders never mix: encode into a folder of its own"
+                f"{path}: its codes come from encoder {one.encoder.to_json()}, those before it from "
+                f"{found[0].encoder.to_json()}; codes of two encoders never mix: encode into a folder of its own"
             )
-    return encoders[0] if encoders else None
+        if one.label_set != found[0].label_set:
+            raise UserError(
+                f"{path}: its labels are {one.label_set}, those before it {found[0].label_set}; label sets never mix: "
+                "encode into a folder of its own"
+            )
+    return found[0] if found else None
 
 
 def _in_threads(filesystem: pafs.FileSystem, function: Callable[[_In], _Out], items: list[_In]) -> list[_Out]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fervit.images.finder import FaceFinder
+from fervit.label_set import SEVEN, LabelSet
 from fervit.latents.latent_set import LatentSet
 from fervit.latents.parts import read_split
 from fervit.storage import absolute, child, locate, write_whole
@@ -18,10 +19,11 @@ from fervit.storage import absolute, child, locate, write_whole
 FILE = "_faces.json"
 
 
-def write_source(latent_out: str, data_root: str) -> None:
-    """Writes `_faces.json` for an encoding job. It replaces that of an earlier job."""
+def write_source(latent_out: str, data_root: str, labels: LabelSet = SEVEN) -> None:
+    """Writes `_faces.json` for an encoding job, with its label set. It replaces that of an earlier job."""
     filesystem, inner = locate(child(latent_out, FILE))
-    content = json.dumps({"data_root": absolute(data_root)}).encode()
+    of_set = {} if labels.name == SEVEN.name else {"labels": labels.to_json()}
+    content = json.dumps({"data_root": absolute(data_root), **of_set}).encode()
     write_whole(filesystem, inner, lambda file: file.write(content))
 
 
@@ -52,9 +54,9 @@ def find_faces_of(split: str, image_ids: Sequence[str], data_root: str | None = 
     Raises:
         UserError: there are no latents, or a data root was given and there are no faces in it.
     """
-    encoder, rows = read_split(split, ["image_id", "sha256"])
-    finder = _finder(split, encoder.size if encoder else None, data_root)
-    if finder is None or encoder is None:
+    about, rows = read_split(split, ["image_id", "sha256"])
+    finder = _finder(split, about.encoder.size if about else None, data_root)
+    if finder is None or about is None:
         return [None] * len(image_ids)
     wanted = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(image_ids, pa.string())))
     sha256 = dict(zip(wanted["image_id"].to_pylist(), wanted["sha256"].to_pylist(), strict=True))
@@ -62,23 +64,27 @@ def find_faces_of(split: str, image_ids: Sequence[str], data_root: str | None = 
 
 
 def _finder(split: str, size: int | None, data_root: str | None) -> FaceFinder | None:
-    if data_root is not None:
-        return FaceFinder(data_root, size or 256)
     noted = _noted(split)
+    labels = noted[1] if noted is not None else None
+    if data_root is not None:
+        return FaceFinder(data_root, size or 256, labels)
     if noted is None or size is None:
         return None
     try:
-        return FaceFinder(noted, size)
+        return FaceFinder(noted[0], size, labels)
     except Exception:  # the data root was moved or its disk removed; pictures are optional
         return None
 
 
-def _noted(split: str) -> str | None:
+def _noted(split: str) -> tuple[str, LabelSet | None] | None:
+    """The data root and the label set, if it is not the default, that `_faces.json` names."""
     filesystem, inner = locate(absolute(split))
     for folder in (PurePosixPath(inner), PurePosixPath(inner).parent):
         try:
             with filesystem.open_input_stream(str(folder / FILE)) as stream:
-                return str(json.loads(stream.read())["data_root"])
+                content = json.loads(stream.read())
+            labels = LabelSet.from_json(content["labels"]) if "labels" in content else None
+            return str(content["data_root"]), labels
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None

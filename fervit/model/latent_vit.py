@@ -33,7 +33,7 @@ class LatentViT(nn.Module):
         drop_path: the probability of dropping a residual branch in the last layer; it falls to 0 in the first layer.
         pooling: what the head reads, either "cls" (the class token) or "mean" (the mean of the styles' tokens).
         standardise: whether codes are standardised with the statistics that `set_statistics` was given.
-        num_classes: the number of emotions.
+        num_classes: the number of classes.
     """
 
     code_mean: Tensor

@@ -178,7 +178,7 @@ def _cost_cards(results: Results) -> list[Card]:
     """The size of the model, the duration of its training, and its latency."""
     if not results.model:
         return []
-    weights = count_weights(results.model)
+    weights = count_weights({**results.model, "num_classes": len(results.classes)})
     cards = [Card("the model", f"{weights / 1e6:.2f} M weights", f"{4 * weights / 1e6:.1f} MB in float32")]
     if results.chosen is not None:
         cards.append(Card("its training", clock(results.chosen.seconds), f"{len(results.chosen.epochs)} epochs"))

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation.predictions import FILE, Predictions
 from fervit.latents.source import find_faces_of
@@ -59,7 +58,7 @@ def wrong_faces(latents: str, folder: Path, data_root: str | None) -> tuple[list
     if not (folder / FILE).is_file():
         return [], 0
     predictions = Predictions.read(folder / FILE)
-    confidence = predictions.probabilities.max(axis=1)
+    confidence, classes = predictions.probabilities.max(axis=1), predictions.label_set.classes
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:SHOWN]
     ids = [predictions.image_ids[row] for row in surest]
@@ -72,8 +71,8 @@ def wrong_faces(latents: str, folder: Path, data_root: str | None) -> tuple[list
     faces = [
         Face(
             image_id=predictions.image_ids[row],
-            truth=EMOTIONS[predictions.labels[row]],
-            predicted=EMOTIONS[predictions.predicted[row]],
+            truth=classes[predictions.labels[row]],
+            predicted=classes[predictions.predicted[row]],
             confidence=float(confidence[row]),
             src=_data_uri(picture) if picture is not None else "",
         )

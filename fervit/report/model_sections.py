@@ -6,7 +6,7 @@ import shlex
 
 import yaml
 
-from fervit.emotions import EMOTIONS
+from fervit.evaluation.crossing import in_words
 from fervit.report.faces import wrong_faces
 from fervit.report.html import Section, Table
 from fervit.report.plots import model as model_plots
@@ -22,9 +22,11 @@ def model(results: Results) -> Section | None:
     section = Section(id="model", title=f"{whose[0].upper()}{whose[1:]} on {evaluation['split']}")
     if results.kind == "evaluation":
         section.title = f"The model on {evaluation['split']}"
-    section.add(model_plots.confusion(evaluation["confusion_matrix"], evaluation["split"]))
+    if "across" in evaluation:
+        section.texts += in_words(evaluation["across"])
+    section.add(model_plots.confusion(evaluation["confusion_matrix"], results.classes, evaluation["split"]))
     section.add(
-        model_plots.classes(evaluation["classification_report"], evaluation["intervals_95"]),
+        model_plots.class_metrics(evaluation["classification_report"], evaluation["intervals_95"], results.classes),
         "Lines: 95 % intervals of F1.",
     )
     report, intervals = evaluation["classification_report"], evaluation["intervals_95"]
@@ -39,7 +41,7 @@ def model(results: Results) -> Section | None:
                     *(f"{report[emotion][name]:.3f}" for name in ("precision", "recall", "f1-score")),
                     "{:.3f} to {:.3f}".format(*intervals[f"f1_{emotion}"]),
                 ]
-                for emotion in EMOTIONS
+                for emotion in results.classes
             ],
             sortable=True,
         )

@@ -14,6 +14,7 @@ from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.files import JsonObject, is_locked
+from fervit.label_set import SEVEN
 from fervit.report.earlier_scripts import trial_of
 from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord
@@ -77,6 +78,11 @@ class Results:
     def parameters(self) -> list[str]:
         """The names of the hyperparameters that were searched."""
         return list(self.space.parameters) if self.space is not None else []
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the evaluation's classes."""
+        return list((self.evaluation or {}).get("labels", SEVEN.classes))
 
     @property
     def encoder(self) -> JsonObject:

@@ -14,6 +14,7 @@ from fervit.cluster.job import is_prepared
 from fervit.disk import make_folder, make_new_folder, remove_tree
 from fervit.errors import JobError, UserError
 from fervit.files import JsonObject, is_locked_file, locked, write_json
+from fervit.label_set import SEVEN, LabelSet, label_set_of
 from fervit.parsing import build
 from fervit.training.config import TrainConfig
 
@@ -126,6 +127,7 @@ class RunRecord:
     data: dict[str, str]
     """The fingerprints of the two splits, under "train" and "val"."""
     encoder: JsonObject
+    label_set: LabelSet = SEVEN
     recipe: str = "guide"
     """The name of a set of hyperparameters. "guide" is the training guide of the original LatentViT scripts."""
     workers: int = 1
@@ -143,6 +145,7 @@ class RunRecord:
                 "latents": {"train": self.train, "val": self.val},
                 "data": self.data,
                 "encoder": self.encoder,
+                "labels": list(self.label_set.classes),
             },
         )
 
@@ -162,6 +165,7 @@ class RunRecord:
                 val=latents["val"],
                 data=content["data"],
                 encoder=content["encoder"],
+                label_set=label_set_of(content.get("labels", SEVEN.classes)),
                 recipe=content["recipe"],
                 workers=content["run"]["workers"],
                 use_gpu=content["run"]["use_gpu"],

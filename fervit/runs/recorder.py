@@ -45,7 +45,7 @@ class Recorder:
             return
         self._logs(log_epoch, self._writer, result.to_json())
         if trainer.finished or result.epoch % CLASSES_EVERY == 0 or result.epoch == 1:
-            self._logs(log_classes, self._writer, trainer.confusion, result.epoch)
+            self._logs(log_classes, self._writer, trainer.confusion, trainer.label_set.classes, result.epoch)
 
     def sync(self) -> None:
         """Makes the history outlive a power cut. A saved state tells only of its own epoch, not of those before."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
-from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
@@ -72,6 +71,7 @@ def prepare(
         val=absolute(val),
         data={"train": splits[0].fingerprint, "val": splits[1].fingerprint},
         encoder=splits[0].encoder.to_json(),
+        label_set=splits[0].label_set,
         recipe=recipe,
         workers=workers,
         use_gpu=use_gpu,
@@ -109,6 +109,11 @@ def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, lat
         )
     splits = {"train": LatentSet.read(record.train), "val": LatentSet.read(record.val)}
     for name, split in splits.items():
+        if split.label_set != record.label_set:
+            raise UserError(
+                f"{split.path}: its labels are {split.label_set}, but {folder.path} began with {record.label_set}; "
+                "bring the latents of that set back, or start a new run"
+            )
         if split.fingerprint != record.data[name]:
             raise UserError(
                 f"{split.path}: these are not the latents that {folder.path} began with, so it cannot go on to the "
@@ -148,7 +153,7 @@ def summary_lines(folder: RunFolder, run: Run) -> list[str]:
 def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     """Returns the lines that are printed before the training starts."""
     watch = f"{cluster.watch} | " if cluster.dashboard else ""
-    counts = ", ".join(f"{name} {n}" for name, n in zip(EMOTIONS, run.train.counts, strict=True))
+    counts = ", ".join(f"{name} {n}" for name, n in zip(run.train.label_set.classes, run.train.counts, strict=True))
     lacking = missing_classes(run.train)
     return [
         f"run: {_short(folder.path)}",

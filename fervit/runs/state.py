@@ -92,5 +92,6 @@ def checkpoint_of(trainer: Trainer, weights: Weights) -> Checkpoint:
         epoch=row.pop("epoch"),
         metrics=row,
         encoder=trainer.train.latents.encoder,
+        label_set=trainer.label_set,
         data={"train": trainer.train.fingerprint, "val": trainer.val.fingerprint},
     )

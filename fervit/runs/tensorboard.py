@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fervit.emotions import EMOTIONS
 from fervit.plotting import confusion_figure
 from fervit.training.config import TrainConfig
 from fervit.training.metrics import f1_of_classes
@@ -37,17 +36,18 @@ def log_epoch(writer: SummaryWriter, row: Mapping[str, Any]) -> None:
         writer.add_scalar(tag, row[name], row["epoch"])
 
 
-def log_classes(writer: SummaryWriter, confusion: np.ndarray, epoch: int) -> None:
+def log_classes(writer: SummaryWriter, confusion: np.ndarray, classes: Sequence[str], epoch: int) -> None:
     """Writes the F1 score of each class, and the confusion matrix as a picture.
 
     Args:
         writer: the writer of the run.
-        confusion: the confusion matrix, integers [7, 7]; rows are true classes, columns are predicted classes.
+        confusion: the confusion matrix, integers [C, C]; rows are true classes, columns are predicted classes.
+        classes: the names of the classes.
         epoch: the epoch, from 1.
     """
-    for emotion, f1 in zip(EMOTIONS, f1_of_classes(confusion), strict=True):
-        writer.add_scalar(f"F1/{emotion}", f1, epoch)
-    writer.add_figure("Confusion_Matrix", confusion_figure(confusion, f"validation, epoch {epoch}"), epoch)
+    for name, f1 in zip(classes, f1_of_classes(confusion), strict=True):
+        writer.add_scalar(f"F1/{name}", f1, epoch)
+    writer.add_figure("Confusion_Matrix", confusion_figure(confusion, classes, f"validation, epoch {epoch}"), epoch)
 
 
 def open_writer(folder: Path, config: TrainConfig, epochs_done: int, metric: str = "f1_macro") -> SummaryWriter:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from fervit.errors import UserError
 from fervit.latents import LatentSet
-from fervit.latents.parts import encoder_in, read_split
+from fervit.latents.parts import about_in, read_split
 from fervit.search.space.search_space import SearchSpace
 from fervit.storage import child
-from fervit.training.compatibility import check_classes, fit_to_data
+from fervit.training.compatibility import check_classes, check_label_sets, fit_to_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +45,22 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
         space: the search space.
 
     Raises:
-        UserError: a split is missing, lacks an emotion, comes from another encoder, or does not fit the space.
+        UserError: a split is missing, lacks a class, has another label set or encoder than the others, or does not fit
+            the space.
     """
     train, val = (LatentSet.read(child(latents, split)) for split in ("train", "val"))
+    check_label_sets(train, val)
     check_classes(train, val)
     fit_to_data(space.config(space.example()), train, val)
     test = child(latents, "test")
-    encoder = encoder_in(test)
-    if encoder is not None and not encoder.same_codes(train.encoder):
+    about = about_in(test)
+    if about is not None and not about.encoder.same_codes(train.encoder):
         raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
-    if encoder is not None:
+    if about is not None:
         if len(read_split(test, ["image_id"])[1]) == 0:
             raise UserError(f"{test}: its Parquet files have no rows; encode the test split, or remove the folder")
         rows = LatentSet.read(test)
+        check_label_sets(train, rows)
         shape = rows.codes.shape[1:]
         if shape != train.codes.shape[1:]:
             raise UserError(

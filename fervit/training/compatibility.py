@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from fervit.emotions import NUM_EMOTIONS, without_faces
 from fervit.errors import UserError
 from fervit.latents import LatentSet
 from fervit.training.config import TrainConfig
@@ -33,26 +32,40 @@ def fit_to_data(config: TrainConfig, train: LatentSet, val: LatentSet) -> TrainC
     return config
 
 
-def check_classes(train: LatentSet, val: LatentSet) -> None:
-    """Checks that both splits have the same emotions, and at least two. Emotions that both lack are never learnt.
+def check_label_sets(one: LatentSet, other: LatentSet) -> None:
+    """Checks that two splits have the same label set.
 
     Raises:
-        UserError: a split lacks an emotion that the other has, or there is only one.
+        UserError: they do not.
+    """
+    if one.label_set != other.label_set:
+        raise UserError(
+            f"{other.path}: its labels are {other.label_set}, but those of {one.path} are {one.label_set}; label sets "
+            "never mix: encode both with the same --labels (launch/evaluate.py alone maps one onto another)"
+        )
+
+
+def check_classes(train: LatentSet, val: LatentSet) -> None:
+    """Checks that both splits have faces of the same classes, at least two. Those that both lack are never learnt.
+
+    Raises:
+        UserError: a split lacks a class that the other has, or there is only one.
     """
     for split, other in ((train, val), (val, train)):
-        missing = [name for name in without_faces(split.counts) if name not in without_faces(other.counts)]
+        lacking, of_other = (each.label_set.without_faces(each.counts) for each in (split, other))
+        missing = [name for name in lacking if name not in of_other]
         if missing:
             raise UserError(
                 f"{split.path}: has no face of {', '.join(missing)}, but {other.path} has; training and validation "
-                "need the same emotions: encode more faces"
+                "need the same classes: encode more faces"
             )
     if (train.counts > 0).sum() < 2:
-        raise UserError(f"{train.path}: has faces of one emotion only; a model needs two to tell apart")
+        raise UserError(f"{train.path}: has faces of one class only; a model needs two to tell apart")
 
 
 def missing_classes(train: LatentSet) -> str:
-    """A line about the emotions that no training face shows; "" if there are all seven."""
-    missing = without_faces(train.counts)
+    """A line about the classes that no training face shows; "" if there are all."""
+    missing = train.label_set.without_faces(train.counts)
     return (
         f"no face of {', '.join(missing)}: the model cannot learn to see that, and is measured without"
         if missing
@@ -61,11 +74,12 @@ def missing_classes(train: LatentSet) -> str:
 
 
 def check_splits(config: TrainConfig, train: LatentSet, val: LatentSet) -> None:
-    """Checks that both splits have the same emotions, and that the training rows fill a batch.
+    """Checks that both splits have the same label set and classes, and that the training rows fill a batch.
 
     Raises:
         UserError: they do not.
     """
+    check_label_sets(train, val)
     check_classes(train, val)
     rows = len(choose_rows(train.labels, config.data_fraction, config.seed))
     if config.batch_size > rows:
@@ -92,6 +106,6 @@ def choose_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     chosen = [
         rng.permutation(np.flatnonzero(labels == label))[: max(1, round(fraction * int((labels == label).sum())))]
-        for label in range(NUM_EMOTIONS)
+        for label in np.unique(labels)
     ]
     return np.sort(np.concatenate(chosen))

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fervit.emotions import NUM_EMOTIONS
 from fervit.hardware import cpu_has_bfloat16
 from fervit.model import LatentViT
 from fervit.torch_files import StateDict
@@ -62,9 +61,11 @@ class Trainer:
         self.config = config = fit_to_data(config, train.latents, val.latents)
         self.train, self.val, self.device, self.ranks, self.metric = train, val, train.device, ranks, metric
         rows = choose_rows(train.latents.labels, config.data_fraction, config.seed)
-        weights = torch.ones(NUM_EMOTIONS)
+        self.label_set = train.latents.label_set
+        n_classes = len(self.label_set)
+        weights = torch.ones(n_classes)
         if config.use_class_weights:
-            weights = class_weights(np.bincount(train.latents.labels[rows], minlength=NUM_EMOTIONS))
+            weights = class_weights(np.bincount(train.latents.labels[rows], minlength=n_classes))
         weights = weights.to(self.device)
         self._rows = torch.from_numpy(rows).to(self.device)
         self._row_weights = weights[self.train.labels[self._rows]]
@@ -73,7 +74,7 @@ class Trainer:
             statistics = train.statistics(self._rows)
 
         torch.manual_seed(config.seed)
-        self.model = LatentViT(**config.model())
+        self.model = LatentViT(**config.model(), num_classes=n_classes)
         if config.standardise and statistics is not None:
             self.model.set_statistics(*statistics)
         self.model.to(self.device)
@@ -97,8 +98,8 @@ class Trainer:
         self.epoch = 0
         self.best: EpochResult | None = None
         """The epoch with the best value of the metric, the earliest of equal ones."""
-        self.confusion = np.zeros((NUM_EMOTIONS, NUM_EMOTIONS), dtype=np.int64)
-        """The confusion matrix [7, 7] of the last epoch on the validation split; rows are true classes."""
+        self.confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
+        """The confusion matrix [C, C] of the last epoch on the validation split; rows are true classes."""
 
     @property
     def evaluated(self) -> LatentViT:
@@ -230,16 +231,17 @@ class Trainer:
     def _validation_pass(self) -> float:
         """Computes the mean cross-entropy and sets `confusion`, in float32 as in the evaluation of a finished model."""
         model = self.evaluated.eval()
-        totals = torch.zeros(1 + NUM_EMOTIONS**2, dtype=torch.float64, device=self.device)
+        n = len(self.label_set)
+        totals = torch.zeros(1 + n**2, dtype=torch.float64, device=self.device)
         rows = torch.arange(self.ranks.rank, len(self.val), self.ranks.world, device=self.device)
         for part in rows.split(VALIDATION_BATCH):
             codes, labels = self.val.batch(part)
             logits = model(codes)
             totals[0] += F.cross_entropy(logits, labels, reduction="sum")
-            cells = labels * NUM_EMOTIONS + logits.argmax(dim=1)
-            totals[1:] += torch.bincount(cells, minlength=NUM_EMOTIONS**2)
+            cells = labels * n + logits.argmax(dim=1)
+            totals[1:] += torch.bincount(cells, minlength=n**2)
         loss, *counts = self.ranks.sum(totals).tolist()
-        self.confusion = np.array(counts).astype(np.int64).reshape(NUM_EMOTIONS, NUM_EMOTIONS)
+        self.confusion = np.array(counts).astype(np.int64).reshape(n, n)
         return float(loss) / len(self.val)
 
 
@@ -261,10 +263,10 @@ def class_weights(counts: np.ndarray) -> Tensor:
     """Computes weights that are inverse to the number of rows of each class; their mean over all rows is 1.
 
     Args:
-        counts: the number of rows of each class, integers [7].
+        counts: the number of rows of each class, integers [C].
 
     Returns:
-        The weights n / (7 * rows of the class), float32 [7]; 0 for a class without rows.
+        The weights n / (C * rows of the class), float32 [C]; 0 for a class without rows.
     """
-    weights = np.divide(counts.sum(), NUM_EMOTIONS * counts, out=np.zeros(len(counts)), where=counts > 0)
+    weights = np.divide(counts.sum(), len(counts) * counts, out=np.zeros(len(counts)), where=counts > 0)
     return torch.from_numpy(weights).float()

@@ -94,12 +94,15 @@ def test_a_picture_that_cannot_be_drawn_takes_nothing_from_the_results(
     ]
 
 
-def test_flags_of_the_guide_are_taken_or_say_what_replaces_them(command: Command, tmp_path: Path) -> None:
+def test_flags_of_the_guide_are_taken_or_say_what_replaces_them(command: Command, latents_folder: Path) -> None:
     for flags, message in (
         (("--num_classes", 8), "--num_classes 8: the latents have the 7 emotions"),
         (("--use_augmentation",), "fervit augments codes by --latent_noise"),
     ):
-        ended = command("train", "--latent_train_dir", "a", "--latent_val_dir", "b", *flags)
+        ended = command(
+            *("train", "--latent_train_dir", latents_folder / "train", "--latent_val_dir", latents_folder / "val"),
+            *("--latent_dim", 16, "--seq_len", 0, *flags),
+        )
         assert ended.status == 2
         assert message in ended.err
         assert ended.err.count("\n") == 1

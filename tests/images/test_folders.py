@@ -11,6 +11,7 @@ import pytest
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.images.index import open_faces
+from fervit.label_set import FOLDERS, SEVEN
 
 
 def test_streams_every_face_with_its_split_and_label(demo_faces: Path) -> None:
@@ -173,3 +174,40 @@ def test_a_linked_folder_that_leads_back_is_read_once(demo_faces: Path, tmp_path
     shutil.copytree(demo_faces, copy)
     (copy / "train" / "happy" / "again").symlink_to(copy / "train" / "happy")
     assert len(open_faces(str(copy)).table) == 77
+
+
+def renamed(demo_faces: Path, copy: Path, names: dict[str, str]) -> Path:
+    """Copies the classes with these names only, under other names."""
+    for split in ("train", "val", "test"):
+        for emotion, other in names.items():
+            shutil.copytree(demo_faces / split / emotion, copy / split / other)
+    return copy
+
+
+def test_contempt_makes_eight_classes_and_is_said(demo_faces: Path, tmp_path: Path) -> None:
+    copy = renamed(demo_faces, tmp_path / "faces", {name: name for name in EMOTIONS})
+    for split in ("train", "val", "test"):
+        shutil.copytree(copy / split / "sad", copy / split / "Contempt")
+    index = open_faces(str(copy))
+    assert index.label_set.classes == tuple(sorted([*EMOTIONS, "contempt"]))
+    index.check_classes()
+    assert any("labels: 8 classes" in remark for remark in index.remarks)
+    seven = open_faces(str(copy), SEVEN)
+    assert seven.label_set == SEVEN
+    assert {one.reason for one in seven.passed_over} == {"of a class that is not in --labels"}
+
+
+def test_folders_of_other_names_are_the_classes(demo_faces: Path, tmp_path: Path) -> None:
+    names = {"happy": "Happily Surprised", "sad": "sadly_angry", "fear": "awed"}
+    index = open_faces(str(renamed(demo_faces, tmp_path / "faces", names)))
+    assert index.label_set.classes == ("Happily Surprised", "awed", "sadly_angry")
+    assert any("labels: 3 classes" in remark for remark in index.remarks)
+    five = renamed(demo_faces, tmp_path / "five", {name: name for name in ("angry", "happy", "sad")})
+    with pytest.raises(UserError, match="or name another set by --labels"):
+        open_faces(str(five)).check_classes()
+    index = open_faces(str(five), FOLDERS)
+    assert index.label_set.classes == ("angry", "happy", "sad")
+    index.check_classes()
+    one = open_faces(str(five / "val"), FOLDERS)
+    assert one.one_split
+    assert one.label_set.classes == ("angry", "happy", "sad")

@@ -7,20 +7,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fervit.emotions import EMOTIONS
 from fervit.report.plots.plot import Plot
 
 
-def confusion(matrix: Sequence[Sequence[int]], split: str) -> Plot:
-    """Draws the confusion matrix [7][7], rows true, as shares of each true class, with the counts."""
+def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], split: str) -> Plot:
+    """Draws the confusion matrix [C][C], rows true, as shares of each true class, with the counts."""
     counts = np.array(matrix)
     true = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, true, out=np.zeros(counts.shape), where=true > 0)
     figure = go.Figure(
         go.Heatmap(
             z=shares,
-            x=list(EMOTIONS),
-            y=list(EMOTIONS),
+            x=list(classes),
+            y=list(classes),
             colorscale="Blues",
             zmin=0,
             zmax=1,
@@ -33,23 +32,26 @@ def confusion(matrix: Sequence[Sequence[int]], split: str) -> Plot:
     )
     figure.update_xaxes(title="predicted", side="bottom")
     figure.update_yaxes(title="true", autorange="reversed")
-    right = ", ".join(f"{name} {shares[i, i]:.2f}" for i, name in enumerate(EMOTIONS))
+    right = ", ".join(f"{name} {shares[i, i]:.2f}" for i, name in enumerate(classes))
     return Plot(figure=figure, alt=f"Confusion matrix on {split}; share recognised of each class: {right}.", height=520)
 
 
-def classes(report: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Sequence[float]]) -> Plot:
+def class_metrics(
+    report: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Sequence[float]], classes: Sequence[str]
+) -> Plot:
     """Draws precision, recall and F1 of each class, and the 95 % interval of F1.
 
     Args:
         report: scikit-learn's classification report.
-        intervals: the interval [low, high] of each `f1_<emotion>`.
+        intervals: the interval [low, high] of each `f1_<class>`.
+        classes: the names of the classes.
     """
     figure = go.Figure()
     for name, color in (("precision", "#a6cbe3"), ("recall", "#5c9fcb"), ("f1-score", "#1f5f8b")):
-        values = [report[emotion][name] for emotion in EMOTIONS]
+        values = [report[emotion][name] for emotion in classes]
         errors = None
         if name == "f1-score":
-            low, high = zip(*(intervals[f"f1_{emotion}"] for emotion in EMOTIONS), strict=True)
+            low, high = zip(*(intervals[f"f1_{emotion}"] for emotion in classes), strict=True)
             errors = {
                 "type": "data",
                 "color": "#888888",
@@ -57,15 +59,15 @@ def classes(report: Mapping[str, Mapping[str, float]], intervals: Mapping[str, S
                 "array": [max(0.0, b - v) for b, v in zip(high, values, strict=True)],
                 "arrayminus": [max(0.0, v - b) for b, v in zip(low, values, strict=True)],
             }
-        figure.add_bar(x=list(EMOTIONS), y=values, name=name, marker={"color": color}, error_y=errors)
+        figure.add_bar(x=list(classes), y=values, name=name, marker={"color": color}, error_y=errors)
     figure.update_layout(barmode="group")
     figure.update_yaxes(range=[0, 1])
-    listed = ", ".join(f"{emotion} {report[emotion]['f1-score']:.2f}" for emotion in EMOTIONS)
+    listed = ", ".join(f"{emotion} {report[emotion]['f1-score']:.2f}" for emotion in classes)
     return Plot(figure=figure, alt=f"Precision, recall and F1 of each class; F1: {listed}.")
 
 
 def attention(rollouts: Mapping[str, Sequence[float]]) -> Plot:
-    """Draws the mean attention rollout [seq_len] of each emotion."""
+    """Draws the mean attention rollout [seq_len] of each class."""
     shares = np.array(list(rollouts.values()))
     layers = [str(i + 1) for i in range(shares.shape[1])]
     heat = go.Heatmap(

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, evaluate, predict
-from fervit.evaluation.statistics import confusion
+from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, evaluate, predictions_of
 from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
 from fervit.latents.looks import Seen, record_look
@@ -220,7 +219,7 @@ def _look(
 
 
 def _score(run: TrialRecord, checkpoint: Checkpoint, latents: LatentSet) -> SeedScore:
-    values = metrics_of_counts(confusion(latents.labels, predict(checkpoint, latents).argmax(axis=1)))
+    values = metrics_of_counts(predictions_of(checkpoint, latents, "test").confusion)
     return SeedScore(
         seed=run.seed,
         epoch=checkpoint.epoch,

@@ -17,7 +17,7 @@ from fervit.cluster.shared_folder import check_shared
 from fervit.errors import UserError
 from fervit.files import first_line
 from fervit.hardware import device_of
-from fervit.latents.parts import encoder_in
+from fervit.latents.parts import about_in
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.storage import child
@@ -43,7 +43,7 @@ def check_nodes(nodes: Sequence[Node], folder: Path, latents: str) -> list[str]:
 
 def _unreadable(latents: str) -> str:
     try:
-        return "there are none" if encoder_in(child(latents, "train")) is None else ""
+        return "there are none" if about_in(child(latents, "train")) is None else ""
     except (OSError, UserError) as error:
         return first_line(error)
 

@@ -1,0 +1,1 @@
+"""The layouts in which known data sets come, other than class folders."""
