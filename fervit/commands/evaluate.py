@@ -31,6 +31,12 @@ def parser() -> Parser:
     flags.add_argument(
         "--data_root", help="the faces, to show them beside their attention; left out: where encode.py found them"
     )
+    flags.add_argument(
+        "--exclude",
+        nargs="+",
+        metavar="FILE",
+        help="lists of faces, as of launch/audit.py, without which the metrics are given, too",
+    )
     flags.add_argument("--device", help="of the guide's scripts; an evaluation takes a GPU at hand, else the CPU")
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,8 @@ class LatentSet:
     """The SHA-256 of the pixels that were encoded, for each picture."""
     encoder: EncoderFingerprint
     """The fingerprint of the encoder that made the codes."""
+    whole: str = ""
+    """The fingerprint of the split that the rows were taken from; "" if they are a whole split."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,6 +81,22 @@ class LatentSet:
             sha256=whole["sha256"].to_pylist(),
             encoder=encoder,
         )
+
+    def take(self, rows: np.ndarray) -> LatentSet:
+        """Returns some rows, integers [k] in ascending order, as a set of their own."""
+        return replace(
+            self,
+            codes=self.codes[rows],
+            labels=self.labels[rows],
+            image_ids=[self.image_ids[row] for row in rows],
+            sha256=[self.sha256[row] for row in rows],
+            whole=self.origin,
+        )
+
+    @property
+    def origin(self) -> str:
+        """The fingerprint of the whole split, also if these are only some of its rows."""
+        return self.whole or self.fingerprint
 
     @property
     def counts(self) -> np.ndarray:

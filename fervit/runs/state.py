@@ -71,5 +71,5 @@ def checkpoint_of(trainer: Trainer, weights: Weights) -> Checkpoint:
         epoch=row.pop("epoch"),
         metrics=row,
         encoder=trainer.train.latents.encoder,
-        data={"train": trainer.train.fingerprint, "val": trainer.val.fingerprint},
+        data={"train": trainer.train.origin, "val": trainer.val.origin},
     )
