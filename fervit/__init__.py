@@ -30,6 +30,7 @@ from fervit.version import __version__
 if TYPE_CHECKING:
     from fervit import encoders as encoders
     from fervit import latents as latents
+    from fervit.api.audit import audit as audit
     from fervit.api.encode import encode as encode
     from fervit.api.evaluate import evaluate as evaluate
     from fervit.api.train import train as train
@@ -40,6 +41,7 @@ __all__ = [
     "JobError",
     "UserError",
     "__version__",
+    "audit",
     "encode",
     "encoders",
     "evaluate",
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "audit": "fervit.api.audit",
     "encode": "fervit.api.encode",
     "evaluate": "fervit.api.evaluate",
     "load": "fervit.evaluation.predictor",

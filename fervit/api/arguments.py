@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fervit.errors import UserError
 from fervit.files import from_home
+
+if TYPE_CHECKING:
+    from fervit.latents.exclusion import Exclusion
+
+Files = str | Path | Sequence[str | Path]
+"""A file, or several."""
 
 
 def check_at_least(least: int, given: Mapping[str, object]) -> None:
@@ -34,3 +41,20 @@ def as_text(path: str | Path | None) -> str | None:
         The path; None for None.
     """
     return None if path is None else from_home(str(path))
+
+
+def exclusion_in(files: Files | None) -> Exclusion | None:
+    """Reads lists of faces to leave out; None if there is none.
+
+    Args:
+        files: the path or URI of a list, or several; None or an empty sequence for none.
+
+    Raises:
+        UserError: a list is missing, damaged, or names no face.
+    """
+    given = [files] if isinstance(files, str | Path) else list(files or ())
+    if not given:
+        return None
+    from fervit.latents.exclusion import Exclusion  # a slow import
+
+    return Exclusion.read([from_home(str(file)) for file in given])

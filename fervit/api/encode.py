@@ -9,7 +9,10 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal
 
-from fervit.api.arguments import as_text, check_at_least
+import numpy as np
+import pyarrow as pa
+
+from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in
 from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
@@ -29,11 +32,13 @@ from fervit.files import from_home
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
+from fervit.images.passed_over import PassedOver
 from fervit.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
+from fervit.latents.exclusion import Exclusion, in_words
 from fervit.latents.source import write_source
 from fervit.progress import Say, silent
 from fervit.side_channels import SideChannel
-from fervit.storage import absolute, child, is_uri
+from fervit.storage import absolute, child, is_uri, name_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,7 @@ def encode(
     retry_errors: bool = False,
     allow_missing_classes: bool = False,
     labels: str | Path | None = None,
+    exclude: Files | None = None,
     reconstruct: int | None = None,
     from_pt: str | Path | None = None,
     label_order: LabelOrder | None = None,
@@ -97,6 +103,7 @@ def encode(
         allow_missing_classes: accepts splits that lack a class.
         labels: the label set: "fer2013", "ferplus", "affectnet", "rafdb", "ckplus", "folders" for what the class
             folders are called, or a file of classes; None for that of the data.
+        exclude: a list of faces to leave out, as of `fervit.audit`, or several.
         reconstruct: draws this many faces beside their reconstructions from the codes; None for none.
         from_pt: instead of `data_root`, a folder of <emotion>_<name>.pt files of earlier scripts, which are imported.
         label_order: what label numbers mean in `from_pt` files of a whole split: "alphabetical" or "kaggle".
@@ -116,13 +123,14 @@ def encode(
     out, tell = from_home(str(latent_out)), say or silent
     _check(source, old, reconstruct=reconstruct, precision=precision)
     label_set = read_label_set(str(labels)) if labels is not None else None
-    index = _index(source, old, limit, tell, label_order, label_set, allow_missing_classes=allow_missing_classes)
-    planning = _plan if old is None else _plan_import
-    plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
+    index = _index(
+        source, old, limit, tell, label_order, label_set, exclude, allow_missing_classes=allow_missing_classes
+    )
+    planning = partial(_plan if old is None else _plan_import, retry_errors=retry_errors)
+    plan = planning(index, out, encoder_type, model, precision, tell)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
     summary = _run(plan, placing, gpus_per_actor, out, (source, old, model), address, say)
-    _tell_result(summary, plan, out, "encoded" if old is None else "imported", tell)
     _account(index, plan, summary, out, source, tell)
     return _result(summary, plan, out, _draw(index, plan, decoder, reconstruct or 0, tell))
 
@@ -153,6 +161,7 @@ def _index(
     tell: Say,
     label_order: LabelOrder | None,
     label_set: LabelSet | None,
+    exclude: Files | None,
     *,
     allow_missing_classes: bool,
 ) -> FaceIndex:
@@ -160,10 +169,12 @@ def _index(
     if old is not None:
         if label_set == FOLDERS:
             raise UserError("--labels folders: is of pictures; name the classes of --from_pt by a set or a file")
-        index = index_pt(old, label_order, label_set or SEVEN).limited(limit)
+        index = index_pt(old, label_order, label_set or SEVEN)
     else:
         assert source is not None
-        index = open_faces(source, label_set).limited(limit)
+        index = open_faces(source, label_set)
+    listed = exclusion_in(exclude)
+    index = (index if listed is None else _without(index, listed, tell)).limited(limit)
     if not allow_missing_classes:
         index.check_classes()
     for split in index.splits():
@@ -171,6 +182,21 @@ def _index(
     for remark in index.remarks:
         tell(remark)
     return index
+
+
+def _without(index: FaceIndex, listed: Exclusion, tell: Say) -> FaceIndex:
+    """The index without the faces on a list, which count as passed over."""
+    ids, splits = index.table["image_id"].to_pylist(), index.table["split"].to_pylist()
+    out = listed.names(ids, splits)
+    if out.all():
+        raise UserError(f"--exclude {', '.join(listed.files)}: names all {len(ids)} faces of {index.root}")
+    reason = f"excluded by {', '.join(map(name_of, listed.files))} (sha256 {listed.sha256[:12]})"
+    others = tuple(PassedOver(ids[row], reason) for row in np.flatnonzero(out))
+    left_out = {split: int((out & (np.array(splits) == split)).sum()) for split in index.splits()}
+    tell(in_words(listed.record(left_out)))
+    return replace(
+        index, table=index.table.filter(pa.array(~out)), passed_over=tuple(sorted((*index.passed_over, *others)))
+    )
 
 
 def _plan_import(
@@ -268,7 +294,11 @@ def _tell_result(summary: EncodeSummary, plan: EncodePlan, out: str, verb: str, 
 def _account(
     index: FaceIndex, plan: EncodePlan, summary: EncodeSummary, out: str, source: str | None, tell: Say
 ) -> None:
-    """Says in a line what became of every file below the data root, lists those passed over, and notes the root."""
+    """Says how many faces were encoded and what became of every file below the data root, and notes the root.
+
+    The files that were passed over are listed in a file.
+    """
+    _tell_result(summary, plan, out, "encoded" if index.kind != "pt" else "imported", tell)
     if source is not None:
         SideChannel("the note of where the faces lie", tell)(write_source, plan.latent_out, source, index.label_set)
     SideChannel(passed_over.FILE, tell)(passed_over.write, plan.latent_out, index.passed_over)

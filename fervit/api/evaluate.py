@@ -7,17 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from fervit.api.arguments import as_text, check_at_least
+from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.evaluation.crossing import cross, in_words
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
-from fervit.evaluation.results import EvaluationResults
+from fervit.evaluation.results import EvaluationResults, excluded_in_words
 from fervit.evaluation.statistics import ece_in_words
 from fervit.files import from_home
 from fervit.gpu import device_at_hand
 from fervit.label_set import SEVEN
 from fervit.latents import LatentSet
+from fervit.latents.exclusion import Exclusion
 from fervit.latents.latent_set import read_sha256
 from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_look
 from fervit.latents.source import find_faces
@@ -34,6 +35,7 @@ def evaluate(
     visualize_samples: int = SAMPLES,
     latent_train_dir: str | Path | None = None,
     data_root: str | Path | None = None,
+    exclude: Files | None = None,
     heads: int | None = None,
     device: str | None = None,
     label_map: str | Path | None = None,
@@ -48,11 +50,11 @@ def evaluate(
         output_dir: the folder for results and pictures.
         batch_size: the number of codes in a forward pass.
         visualize_samples: the number of faces over all classes whose attention is drawn.
-        latent_train_dir: the latents that the model was trained on, to find copies of them in the split; None for the
-            folder train/ beside the split.
+        latent_train_dir: the latents that it was trained on, to find copies of them; None for train/ beside the split.
         data_root: the faces, which are shown beside their attention; None for the place from which they were encoded.
+        exclude: a list of faces, as of `fervit.audit`, or several, without which the metrics are given as well.
         heads: the number of attention heads of another script's model whose file does not name it.
-        device: a flag of the guide's scripts. An evaluation takes a GPU at hand, else the CPU, and says so for another.
+        device: a flag of the guide's scripts, which says so if the evaluation takes another device.
         label_map: a file that maps the model's classes onto those of a split with another label set, with lines
             `class of the model: class of the split`; those that it does not name are mapped by their names.
         say: gets each line of text; None for silence.
@@ -71,7 +73,7 @@ def evaluate(
     check_at_least(1, {"batch_size": batch_size})
     check_at_least(0, {"visualize_samples": visualize_samples})
     model, split = checkpoint_in(Path(from_home(str(checkpoint_path)))), from_home(str(latent_test_dir))
-    checkpoint, latents = load_checkpoint(model, heads=heads), LatentSet.read(split)
+    checkpoint, latents, listed = load_checkpoint(model, heads=heads), LatentSet.read(split), exclusion_in(exclude)
     crossing = cross(checkpoint.label_set, latents.label_set, label_map)
     check_fit(checkpoint, latents, crossing)
     evaluating = partial(
@@ -82,9 +84,10 @@ def evaluate(
         faces=find_faces(latents, as_text(data_root)),
         checkpoint_path=absolute(str(model)),
         crossing=crossing,
+        exclusion=listed,
     )
     out, training = Path(from_home(str(output_dir))), as_text(latent_train_dir)
-    result, remarks = _recorded(evaluating, checkpoint, latents, out, training)
+    result, remarks = _recorded(evaluating, checkpoint, latents, out, training, listed)
     remarks += [*_about_device(device), *_about_encoder(checkpoint, latents)]
     for line in (*remarks, *summary_lines(result)):
         (say or silent)(line)
@@ -92,15 +95,21 @@ def evaluate(
 
 
 def _recorded(
-    evaluating: Callable[..., Evaluation], checkpoint: Checkpoint, latents: LatentSet, out: Path, training: str | None
+    evaluating: Callable[..., Evaluation],
+    checkpoint: Checkpoint,
+    latents: LatentSet,
+    out: Path,
+    training: str | None,
+    listed: Exclusion | None,
 ) -> tuple[Evaluation, list[str]]:
     """Evaluates, records the look unless the rows have trained or chosen the model, and returns remarks on the record.
 
     The look is recorded when all that the evaluation reads has been found.
     """
     trained_on, chosen_by = _pictures(latents.path, training)
-    seen = latents.fingerprint in checkpoint.data.values()
-    look = None if seen else record_look(latents, [checkpoint.fingerprint], out)
+    seen = latents.origin in checkpoint.data.values()
+    lists = None if listed is None else listed.record({name_of(latents.path): int(listed.rows_of(latents).sum())})
+    look = None if seen else record_look(latents, [checkpoint.fingerprint], out, exclude=lists)
     others = look.others if look is not None else None
     result = evaluating(
         checkpoint, latents, out, training_sha256=trained_on, validation_sha256=chosen_by, others=others
@@ -165,7 +174,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
         f"  {name:<{width}} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
         for name, row in list(metrics["classification_report"].items())[: len(classes)]
     ]
-    lines += [_copies(metrics), *_copies_of_validation(metrics)]
+    lines += [*excluded_in_words(metrics), _copies(metrics), *_copies_of_validation(metrics)]
     others = others_in_words(metrics.get("looks_of_others") or 0)
     if others:
         lines.append(others)

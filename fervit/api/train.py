@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fervit.api.arguments import as_text, check_at_least
+from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in
 from fervit.errors import UserError
 from fervit.files import JsonObject
 from fervit.label_set import SEVEN
@@ -64,6 +64,7 @@ def train(
     workers: int | None = None,
     use_gpu: bool | None = None,
     address: str | None = None,
+    exclude: Files | None = None,
     output_dir: str | Path = "experiments",
     checkpoint_dir: str | Path | None = None,
     experiment_name: str | None = None,
@@ -84,6 +85,7 @@ def train(
             its steps from a captured graph, so that two may be no faster than one.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
         address: of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or no Ray.
+        exclude: a list of faces to train and validate without, as of `fervit.audit`, or several.
         output_dir: the folder in which the run gets its folder `<name>_<time>`.
         checkpoint_dir: instead of `output_dir`, a folder in which the run gets the folder `<name>/<time>`, as in the
             guide's scripts.
@@ -107,14 +109,12 @@ def train(
         fervit.load(run.model)
     """
     started = time.time()
-    check_at_least(1, {"workers": workers})
     _check_flags_of_the_guide(use_augmentation=use_augmentation)
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
     place = partial(_new_folder, output_dir, checkpoint_dir, experiment_name)
-    return _run(
-        started, given, recipe, latents, as_text(resume), workers, use_gpu, num_classes, address, place, say or silent
-    )
+    goes_on, tell = as_text(resume), say or silent
+    return _run(started, given, recipe, latents, goes_on, workers, use_gpu, num_classes, address, place, exclude, tell)
 
 
 def _run(
@@ -128,12 +128,14 @@ def _run(
     num_classes: int | None,
     address: str | None,
     place: Callable[[str], Path],
+    exclude: Files | None,
     tell: Say,
 ) -> TrainResult:
     """Trains a run from its start or its last saved state, and returns its result."""
+    check_at_least(1, {"workers": workers})
     process = _warm_process(latents, resume, workers, use_gpu, address)
     try:
-        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, place)
+        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, place, exclude)
         if not folder.finished:
             stages = [("command", started), ("latents", time.time())]
             _train(run, folder, stages, workers, use_gpu, address, process, tell)
@@ -237,6 +239,7 @@ def _plan(
     use_gpu: bool | None,
     num_classes: int | None,
     place: Callable[[str], Path],
+    exclude: Files | None,
 ) -> tuple[Run, RunFolder]:
     """Checks the arguments, and returns the run and its folder. `place` makes a new one under a name."""
     from fervit.runs.folder import RunFolder, run_name
@@ -247,13 +250,14 @@ def _plan(
         raise UserError(f"recipe: must be one of {', '.join(RECIPES)}, but got {recipe!r}")
     made = RunFolder(Path(resume).absolute()) if resume is not None else None
     if made is not None and not made.prepared:
-        run, folder = prepare_resume(made, given, recipe, latents), made
+        run, folder = prepare_resume(made, given, recipe, latents, exclusion_in(exclude)), made
         _check_num_classes(num_classes, run)
         return run, folder
     train, val = latents["train"], latents["val"]
     assert train is not None
     assert val is not None
-    run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu)
+    listed = exclusion_in(exclude)
+    run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu, exclusion=listed)
     _check_num_classes(num_classes, run)
     return run, made or RunFolder(place(run_name(run.config)))
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import yaml
 
+from fervit.api.arguments import Files, exclusion_in
 from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
 from fervit.files import first_line, from_home, near
+from fervit.latents.exclusion import Exclusion, in_words
 from fervit.progress import Say, silent
 from fervit.report.live import live_report
 from fervit.report.write import write_report
@@ -79,6 +81,7 @@ def tune(
     second_look: bool = False,
     address: str | None = None,
     output_dir: str | Path = "experiments",
+    exclude: Files | None = None,
     say: Say | None = print,
 ) -> SweepResult:
     """Runs a sweep: search, confirmation with fresh seeds, export, and one evaluation on the test split.
@@ -93,6 +96,8 @@ def tune(
         address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new
             Ray.
         output_dir: the folder in which the sweep gets its folder `<name>_<time>`.
+        exclude: a list of faces to train and validate without, as of `fervit.audit`, or several. The test split is
+            measured whole, and without them as well. A resumed sweep keeps those that it began with.
         say: gets each line of text; None for silence.
 
     Returns:
@@ -109,7 +114,7 @@ def tune(
         fervit.load(result.model)
     """
     tell = say or silent
-    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir)
+    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir, exclude=exclude)
     with _holding(sweep):
         try:
             result, dashboard = _run(sweep, address, say, second_look=second_look)
@@ -133,6 +138,7 @@ def dry_run(
     resume: bool | str | Path = False,
     address: str | None = None,
     output_dir: str | Path = "experiments",
+    exclude: Files | None = None,
     say: Say | None = print,
 ) -> None:
     """Prints what `tune` would do with the same arguments and how long it would take, and starts no trial.
@@ -144,13 +150,16 @@ def dry_run(
         resume: as for `tune`.
         address: as for `tune`.
         output_dir: as for `tune`.
+        exclude: as for `tune`.
         say: gets each line of text; None for silence.
 
     Raises:
         UserError: the space or the latents are wrong, or do not fit each other.
     """
     tell = say or silent
-    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir, dry_run=True)
+    sweep = _open(
+        space, from_home(str(latents)), overrides, resume, tell, root=output_dir, exclude=exclude, dry_run=True
+    )
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
             cluster, resources = _prepare(sweep, cluster, tell)
@@ -185,25 +194,28 @@ def _open(
     tell: Say,
     *,
     root: str | Path,
+    exclude: Files | None,
     dry_run: bool = False,
 ) -> _Sweep:
     """Checks the arguments as far as that needs no cluster, and prints the space and the latents."""
     space = resolve_space(given, overrides)
     tell(yaml.safe_dump(space.to_json(), sort_keys=False, default_flow_style=None, width=120).rstrip())
     tell(f"space {space.name}: {describe_space(space)}")
-    splits = open_splits(latents, space)
+    root, goes_on = Path(from_home(str(root))), resume is not False
+    given_folder = "" if isinstance(resume, bool) else from_home(str(resume))
+    prepared = bool(given_folder) and SweepFolder(Path(given_folder).absolute()).is_prepared()
+    earlier = None if prepared else earlier_sweep(space, given_folder, root)
+    splits = open_splits(latents, space, _exclusion(exclude, earlier if goes_on else None))
     tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
-    for line in (missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
+    left_out = in_words(splits.left_out) if splits.left_out else ""
+    for line in (left_out, missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
         if line:
             tell(line)
     if splits.test is None:
         tell(f"{latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
     sweep = partial(_Sweep, splits=splits, latents=latents, gpus_asked=_names_gpus(overrides))
-    goes_on, given_folder = resume is not False, "" if isinstance(resume, bool) else from_home(str(resume))
-    if given_folder and SweepFolder(Path(given_folder).absolute()).is_prepared():
+    if prepared:
         return sweep(space=space, folder=SweepFolder(Path(given_folder).absolute()), is_new=True)
-    root = Path(from_home(str(root)))
-    earlier = earlier_sweep(space, given_folder, root)
     if goes_on and earlier is not None:
         check_same(space, splits, earlier)
         tell(f"going on with {earlier.path}")
@@ -212,6 +224,24 @@ def _open(
     if earlier is not None and not dry_run:
         tell(f"a new sweep; --resume would go on with {earlier.path}")
     return sweep(space=space, folder=SweepFolder(new_folder(space.name, root)), is_new=True)
+
+
+def _exclusion(exclude: Files | None, earlier: SweepFolder | None) -> Exclusion | None:
+    """Reads the faces to leave out: those that are given, or those of the sweep that is resumed.
+
+    Raises:
+        UserError: a list cannot be read, or the sweep began with other lists than those given.
+    """
+    given = exclusion_in(exclude)
+    if earlier is None:
+        return given
+    began = Exclusion.read([str(earlier.excluded)]) if earlier.excluded.is_file() else None
+    if given is not None and (began is None or given.sha256 != began.sha256):
+        raise UserError(
+            f"--exclude: {earlier.path} began with {'other lists' if began else 'no list'} of faces to leave out; "
+            "leave it out to go on, or start a new sweep without --resume"
+        )
+    return began
 
 
 def _names_gpus(overrides: Overrides) -> bool:

@@ -49,6 +49,12 @@ def parser() -> Parser:
     flags.add_argument(
         "--limit", type=positive_int, help="encode about this many faces, keeping the share of each class"
     )
+    flags.add_argument(
+        "--exclude",
+        nargs="+",
+        metavar="FILE",
+        help="lists of faces to leave out: those of launch/audit.py, or an image_id in each line",
+    )
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")
     add_labels(flags)
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")

@@ -37,6 +37,12 @@ def parser() -> Parser:
         help="maps the model's classes onto those of a split with other labels, in lines `class: class of the split`; "
         "left out: by their names",
     )
+    flags.add_argument(
+        "--exclude",
+        nargs="+",
+        metavar="FILE",
+        help="lists of faces, as of launch/audit.py, without which the metrics are given, too",
+    )
     flags.add_argument("--device", help="of the guide's scripts; an evaluation takes a GPU at hand, else the CPU")
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"

@@ -23,6 +23,12 @@ def parser() -> Parser:
     flags.add_argument("--workers", type=positive_int, help="processes that train together, by DDP (default: 1)")
     flags.add_argument("--use_gpu", action="store_true", default=None, help="a GPU a worker; used anyway if there is")
     flags.add_argument("--no_use_gpu", action="store_false", dest="use_gpu", default=None, help="train on the CPU")
+    flags.add_argument(
+        "--exclude",
+        nargs="+",
+        metavar="FILE",
+        help="lists of faces to train and validate without, as of launch/audit.py",
+    )
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or this machine")
     flags.add_argument("--output_dir", default="experiments", help="folder in which the run gets its folder")
     guide = flags.add_argument_group("flags of the guide's scripts")

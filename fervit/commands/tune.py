@@ -43,6 +43,13 @@ def parser() -> Parser:
         action="store_true",
         help="open the test split again where the choice has changed since it was opened; this is recorded",
     )
+    flags.add_argument(
+        "--exclude",
+        nargs="+",
+        metavar="FILE",
+        help="lists of faces to train and validate without, as of launch/audit.py; the test split is measured whole, "
+        "and without them, too",
+    )
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
     flags.add_argument("--output_dir", default="experiments", help="folder in which the sweep gets its folder")
     return flags
@@ -65,6 +72,7 @@ def main() -> None:
         "resume": _resume(args.resume),
         "address": args.address,
         "output_dir": args.output_dir,
+        "exclude": args.exclude,
     }
     if args.dry_run:
         dry_run(args.space, args.latents, **given)

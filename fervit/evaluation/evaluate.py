@@ -22,12 +22,22 @@ from fervit.evaluation.crossing import Crossing
 from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
-from fervit.evaluation.results import Across, Copies, EvaluatedCheckpoint, EvaluationResults, MeanAttention, Scores
+from fervit.evaluation.results import (
+    Across,
+    Copies,
+    EvaluatedCheckpoint,
+    EvaluationResults,
+    Excluded,
+    MeanAttention,
+    Provenance,
+    Scores,
+)
 from fervit.evaluation.statistics import calibrate, describe, ece_if_calibrated
 from fervit.files import write_json
 from fervit.gpu import device_at_hand, exact_arithmetic
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
+from fervit.latents.exclusion import Exclusion
 from fervit.model import LatentViT
 from fervit.plotting import draw_confusion_matrix
 from fervit.side_channels import SideChannel
@@ -134,6 +144,7 @@ def evaluate(
     faces: FaceFinder | None = None,
     checkpoint_path: str | None = None,
     crossing: Crossing | None = None,
+    exclusion: Exclusion | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
 
@@ -151,12 +162,12 @@ def evaluate(
         faces: finds the pictures of the rows; None if they are not at hand.
         checkpoint_path: the path of the model, for the results; None if it has none.
         crossing: how the model's classes are mapped onto those of the rows; None if they are the same.
+        exclusion: faces without which the metrics are computed as well; None for none.
 
     Raises:
         UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
     """
-    fingerprint = latents.fingerprint
-    seen = next((name for name, known in checkpoint.data.items() if known == fingerprint), None)
+    seen = next((name for name, known in checkpoint.data.items() if known == latents.origin), None)
     latents, predictions, across = _predicted(checkpoint, latents, split, batch_size, crossing)
     classes = latents.label_set.classes
     predictions.write(output_dir / PREDICTIONS_FILE)
@@ -174,6 +185,19 @@ def evaluate(
         "copies_of_validation": _copies(latents, predictions.predicted, validation_sha256),
         "looks_of_others": others,
         "attention": _mean_attention(model, latents, batch_size),
+        "excluded": _excluded(latents, predictions.predicted, split, exclusion),
+        **_provenance(checkpoint, predictions, latents, checkpoint_path),
+    }
+    drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
+    remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
+    write_json(output_dir / RESULTS_FILE, results)
+    return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
+
+
+def _provenance(
+    checkpoint: Checkpoint, predictions: Predictions, latents: LatentSet, checkpoint_path: str | None
+) -> Provenance:
+    return {
         "checkpoint": _evaluated_checkpoint(checkpoint, predictions),
         "checkpoint_path": checkpoint_path,
         "model_config": {**checkpoint.config.model(), "num_classes": len(checkpoint.label_set)},
@@ -181,10 +205,6 @@ def evaluate(
         "latents": {"path": absolute(latents.path), "fingerprint": predictions.latents},
         "encoder": latents.encoder.to_json(),
     }
-    drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
-    remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
-    write_json(output_dir / RESULTS_FILE, results)
-    return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
 
 
 class _Taken(TypedDict, total=False):
@@ -265,17 +285,32 @@ def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str]
         return None
     known = {digest for digest in pictures if digest}
     copy = np.array([digest in known for digest in latents.sha256])
-    without: Scores | None = None
-    if copy.any() and not copy.all():
-        of_others = describe(latents.labels[~copy], predicted[~copy], latents.label_set.classes)
-        without = {
-            "n": of_others["n"],
-            "accuracy": of_others["accuracy"],
-            "f1_macro": of_others["f1_macro"],
-            "f1_weighted": of_others["f1_weighted"],
-            "balanced_accuracy": of_others["balanced_accuracy"],
-        }
-    return {"n": int(copy.sum()), "without_copies": without}
+    return {"n": int(copy.sum()), "without_copies": _without(copy, latents, predicted)}
+
+
+def _excluded(latents: LatentSet, predicted: np.ndarray, split: str, exclusion: Exclusion | None) -> Excluded | None:
+    """Computes the metrics without the rows that lists of faces name; None without such lists."""
+    if exclusion is None:
+        return None
+    listed = exclusion.rows_of(latents)
+    return {
+        "lists": exclusion.record({split: int(listed.sum())}),
+        "without": _without(listed, latents, predicted),
+    }
+
+
+def _without(some: np.ndarray, latents: LatentSet, predicted: np.ndarray) -> Scores | None:
+    """Computes the metrics without some rows, bool [n]; None if these are all rows or none."""
+    if not some.any() or some.all():
+        return None
+    of_others = describe(latents.labels[~some], predicted[~some], latents.label_set.classes)
+    return {
+        "n": of_others["n"],
+        "accuracy": of_others["accuracy"],
+        "f1_macro": of_others["f1_macro"],
+        "f1_weighted": of_others["f1_weighted"],
+        "balanced_accuracy": of_others["balanced_accuracy"],
+    }
 
 
 def _mean_attention(model: LatentViT, latents: LatentSet, batch_size: int) -> MeanAttention:

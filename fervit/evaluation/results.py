@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import NotRequired, TypedDict
 
 from fervit.files import JsonObject
@@ -45,6 +46,15 @@ class Copies(TypedDict):
     """The number of these rows."""
     without_copies: Scores | None
     """The metrics of the other rows; None if all rows are such copies or none is."""
+
+
+class Excluded(TypedDict):
+    """The metrics without the rows that lists of faces name."""
+
+    lists: JsonObject
+    """The lists, the hash of their faces, and how many rows they name (`Exclusion.record`)."""
+    without: Scores | None
+    """The metrics of the other rows; None if the lists name all rows or none."""
 
 
 class MeanAttention(TypedDict):
@@ -95,7 +105,22 @@ class Across(TypedDict):
     """The accuracy if these rows count as wrong."""
 
 
-class EvaluationResults(DetailedScores):
+class Provenance(TypedDict):
+    """What was evaluated."""
+
+    checkpoint: EvaluatedCheckpoint
+    checkpoint_path: str | None
+    """The file of the model, under the name that the guide's scripts give it; None if it had none."""
+    model_config: JsonObject
+    """The hyperparameters of the model, as the guide's scripts name the key."""
+    test_dataset_size: int
+    """The number of rows, as the guide's scripts name it."""
+    latents: EvaluatedLatents
+    encoder: JsonObject
+    """The fingerprint of the encoder (`EncoderFingerprint.to_json`)."""
+
+
+class EvaluationResults(DetailedScores, Provenance):
     """The content of evaluation_results.json."""
 
     split: str
@@ -115,17 +140,22 @@ class EvaluationResults(DetailedScores):
     """None if the training pictures were not at hand."""
     copies_of_validation: NotRequired[Copies | None]
     """None if the validation pictures were not at hand. Earlier versions have not written it."""
+    excluded: NotRequired[Excluded | None]
+    """None without such lists. Earlier versions have not written it."""
     looks_of_others: NotRequired[int | None]
     """The number of earlier looks at the split in which other models were evaluated; None if it was not a look at a
     split that the model has not seen. Earlier versions have not written it."""
     attention: MeanAttention
-    checkpoint: EvaluatedCheckpoint
-    checkpoint_path: str | None
-    """The file of the model, under the name that the guide's scripts give it; None if it had none."""
-    model_config: JsonObject
-    """The hyperparameters of the model, as the guide's scripts name the key."""
-    test_dataset_size: int
-    """The number of rows, as the guide's scripts name it."""
-    latents: EvaluatedLatents
-    encoder: JsonObject
-    """The fingerprint of the encoder (`EncoderFingerprint.to_json`)."""
+
+
+def excluded_in_words(metrics: EvaluationResults) -> list[str]:
+    """The line with the metrics without the rows that lists of faces name; none without such lists."""
+    excluded = metrics.get("excluded")
+    if excluded is None:
+        return []
+    lists, without = excluded["lists"], excluded["without"]
+    n, names = sum(lists["left_out"].values()), ", ".join(PurePath(file).name for file in lists["files"])
+    line = f"without {n} of {metrics['n']} faces on {names}"
+    if without is None:
+        return [f"{line}: nothing to compare"]
+    return [f"{line}: accuracy {without['accuracy']:.3f}, macro-F1 {without['f1_macro']:.3f}"]

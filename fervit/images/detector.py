@@ -43,13 +43,16 @@ class FaceDetector:
 
     Args:
         model: the ONNX file of YuNet, such as face_detection_yunet_2023mar.onnx of OpenCV's model zoo.
+        smallest_side: pictures whose longer side is shorter are enlarged to it, in pixels. A smaller one is faster.
 
     Raises:
         UserError: there is no such file, or it does not hold YuNet.
     """
 
-    def __init__(self, model: str | Path) -> None:
+    def __init__(self, model: str | Path, *, smallest_side: int = SIDES[0]) -> None:
         import cv2
+
+        self._smallest_side = smallest_side
 
         path = Path(model)
         if not path.is_file():
@@ -81,7 +84,7 @@ class FaceDetector:
         import cv2
 
         side = max(pixels.shape[:2])
-        scale = min(max(side, SIDES[0]), SIDES[1]) / side
+        scale = min(max(side, self._smallest_side), SIDES[1]) / side
         size = tuple(max(1, round(scale * n)) for n in pixels.shape[1::-1])
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         self._network.setInputSize(size)

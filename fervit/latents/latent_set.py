@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ class LatentSet:
     """The fingerprint of the encoder that made the codes."""
     label_set: LabelSet = SEVEN
     """The classes."""
+    whole: str = ""
+    """The fingerprint of the split that the rows were taken from; "" if they are a whole split."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,6 +86,22 @@ class LatentSet:
             encoder=about.encoder,
             label_set=about.label_set,
         )
+
+    def take(self, rows: np.ndarray) -> LatentSet:
+        """Returns some rows, integers [k] in ascending order, as a set of their own."""
+        return replace(
+            self,
+            codes=self.codes[rows],
+            labels=self.labels[rows],
+            image_ids=[self.image_ids[row] for row in rows],
+            sha256=[self.sha256[row] for row in rows],
+            whole=self.origin,
+        )
+
+    @property
+    def origin(self) -> str:
+        """The fingerprint of the whole split, also if these are only some of its rows."""
+        return self.whole or self.fingerprint
 
     @property
     def counts(self) -> np.ndarray:

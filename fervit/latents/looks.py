@@ -51,6 +51,8 @@ class Look:
     n: int
     """The number of its rows."""
     models: tuple[Seen, ...]
+    exclude: JsonObject | None = None
+    """The lists of faces without which the models were measured as well (`Exclusion.record`); None without such."""
 
     @classmethod
     def from_json(cls, content: JsonObject) -> Look:
@@ -67,6 +69,7 @@ class Look:
             latents=str(content["latents"]),
             n=int(content["n"]),
             models=tuple(Seen(**model) for model in content["models"]),
+            exclude=content.get("exclude"),
         )
 
 
@@ -87,7 +90,13 @@ class RecordedLook:
         _write(self.path, replace(self.look, models=tuple(models)))
 
 
-def record_look(latents: LatentSet, models: Collection[str], aside: Path, own: Collection[str] = ()) -> RecordedLook:
+def record_look(
+    latents: LatentSet,
+    models: Collection[str],
+    aside: Path,
+    own: Collection[str] = (),
+    exclude: JsonObject | None = None,
+) -> RecordedLook:
     """Records, before it begins, that models are evaluated on a split.
 
     The record is written into `_looks/` of the split or, where that cannot be written, of another folder.
@@ -97,6 +106,7 @@ def record_look(latents: LatentSet, models: Collection[str], aside: Path, own: C
         models: the fingerprints of the models.
         aside: the folder of the evaluation's results.
         own: the fingerprints of further models whose looks are not counted as those of others.
+        exclude: the lists of faces without which they are measured as well; None for none.
     """
     now, host = datetime.now(UTC), socket.gethostname()
     look = Look(
@@ -106,6 +116,7 @@ def record_look(latents: LatentSet, models: Collection[str], aside: Path, own: C
         latents=latents.fingerprint,
         n=len(latents),
         models=tuple(Seen(checkpoint=model) for model in dict.fromkeys(models)),
+        exclude=exclude,
     )
     known = {*models, *own}
     others = sum(any(seen.checkpoint not in known for seen in one.models) for one in looks_at(latents.path))
@@ -152,5 +163,6 @@ def others_in_words(others: int) -> str:
 
 def _write(path: str, look: Look) -> None:
     filesystem, inner = locate(path)
-    content = json.dumps(asdict(look), indent=2, ensure_ascii=False).encode()
+    fields = {key: value for key, value in asdict(look).items() if (key, value) != ("exclude", None)}
+    content = json.dumps(fields, indent=2, ensure_ascii=False).encode()
     write_whole(filesystem, inner, lambda file: file.write(content))

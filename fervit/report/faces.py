@@ -74,14 +74,15 @@ def wrong_faces(latents: str, folder: Path, data_root: str | None) -> tuple[list
             truth=classes[predictions.labels[row]],
             predicted=classes[predictions.predicted[row]],
             confidence=float(confidence[row]),
-            src=_data_uri(picture) if picture is not None else "",
+            src=data_uri(picture) if picture is not None else "",
         )
         for row, picture in zip(surest, pictures, strict=True)
     ]
     return faces, len(wrong)
 
 
-def _data_uri(pixels: np.ndarray) -> str:
+def data_uri(pixels: np.ndarray) -> str:
+    """Returns a picture, uint8 [h, w, 3] or [h, w], as a data URI of `SIDE` pixels a side."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import plotly.graph_objects as go
 
-from fervit.report.faces import Face
 from fervit.report.plots.plot import Plot
+
+
+class ShownFace(Protocol):
+    """A picture with a text below it."""
+
+    @property
+    def src(self) -> str:
+        """The picture as a data URI, or "" if it cannot be found."""
+
+    @property
+    def alt(self) -> str:
+        """The text alternative of the picture."""
+
+    @property
+    def caption(self) -> str:
+        """The text below the picture."""
 
 
 class Card(NamedTuple):
@@ -56,7 +72,7 @@ class Section:
     cards: list[Card] = field(default_factory=list)
     plots: list[PlacedPlot] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    faces: list[Face] = field(default_factory=list)
+    faces: Sequence[ShownFace] = field(default_factory=list)
     blocks: list[tuple[str, str]] = field(default_factory=list)
     """Preformatted texts, each with the line above it."""
     notes: list[str] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def write_report(
 
 def render(results: Results, sections: list[Section]) -> str:
     """Renders the HTML of the report."""
+    return render_page(title_of(results), subtitle_of(results), sections, warnings_of(results))
+
+
+def render_page(title: str, subtitle: str, sections: Sequence[Section], warnings: Sequence[str] = ()) -> str:
+    """Renders a page of HTML in one file, which loads nothing from the network.
+
+    Args:
+        title: the title.
+        subtitle: the line below it.
+        sections: the sections; the link to the result leads to the one whose id is `answer`.
+        warnings: what a reader must know first.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -57,14 +70,14 @@ def render(results: Results, sections: list[Section]) -> str:
             figures[plot.id] = json.loads(plot.figure.to_json())
             figures[plot.id]["layout"].pop("template", None)
     return environment.get_template("page.html.jinja").render(
-        title=title_of(results),
-        subtitle=subtitle_of(results),
-        warnings=warnings_of(results),
+        title=title,
+        subtitle=subtitle,
+        warnings=warnings,
         sections=sections,
         figures=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         js=(HERE / "page.js").read_text(encoding="utf-8"),
-        plotly=get_plotlyjs(),
+        plotly=get_plotlyjs() if figures else "",
         version=__version__,
         footer=f"Written by fervit {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
     )

@@ -34,6 +34,11 @@ class RunFolder:
         return self.path / "config.json"
 
     @property
+    def excluded(self) -> Path:
+        """The faces that the run leaves out, if it was given lists of such."""
+        return self.path / "excluded.jsonl"
+
+    @property
     def environment(self) -> Path:
         """The versions, the hardware, the seed and the fingerprints of the data, as JSON."""
         return self.path / "environment.json"
@@ -133,6 +138,8 @@ class RunRecord:
     workers: int = 1
     use_gpu: bool | None = None
     """True for a GPU for each worker, False for the CPU, None for GPUs if there are any."""
+    exclude: JsonObject | None = None
+    """What lists of faces left out (`Exclusion.record`); None without such lists."""
 
     def write(self, folder: RunFolder) -> None:
         """Writes config.json."""
@@ -146,6 +153,7 @@ class RunRecord:
                 "data": self.data,
                 "encoder": self.encoder,
                 "labels": list(self.label_set.classes),
+                **({} if self.exclude is None else {"exclude": self.exclude}),
             },
         )
 
@@ -169,6 +177,7 @@ class RunRecord:
                 recipe=content["recipe"],
                 workers=content["run"]["workers"],
                 use_gpu=content["run"]["use_gpu"],
+                exclude=content.get("exclude"),
             )
         except (FileNotFoundError, NotADirectoryError, KeyError, TypeError):
             raise UserError(

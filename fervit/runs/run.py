@@ -10,6 +10,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
 from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
+from fervit.latents.exclusion import Exclusion, in_words, leave_out
 from fervit.parsing import build
 from fervit.progress import clock
 from fervit.runs.environment import environment
@@ -28,6 +29,8 @@ class Run:
     record: RunRecord
     train: LatentSet
     val: LatentSet
+    exclusion: Exclusion | None = None
+    """The faces that both splits lack, as the user asked for."""
 
     @property
     def config(self) -> TrainConfig:
@@ -35,7 +38,9 @@ class Run:
         return self.record.training
 
     def write(self, folder: RunFolder, cluster: Cluster) -> None:
-        """Writes config.json and environment.json. The latter keeps the environments of earlier sessions of the run."""
+        """Writes config.json, excluded.jsonl, and environment.json, which keeps those of earlier sessions."""
+        if self.exclusion is not None:
+            self.exclusion.write(folder.excluded)
         self.record.write(folder)
         earlier = []
         if folder.environment.is_file():
@@ -46,7 +51,14 @@ class Run:
 
 
 def prepare(
-    given: JsonObject, recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
+    given: JsonObject,
+    recipe: str,
+    train: str,
+    val: str,
+    *,
+    workers: int = 1,
+    use_gpu: bool | None = None,
+    exclusion: Exclusion | None = None,
 ) -> Run:
     """Prepares a new run.
 
@@ -57,12 +69,14 @@ def prepare(
         val: the path or URI of the validation split.
         workers: the number of processes that train together.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
+        exclusion: the faces to train and validate without; None for none.
 
     Raises:
         UserError: a value breaks a rule, or the hyperparameters do not fit the data.
     """
     config = build(TrainConfig, {**RECIPES[recipe], **given}, "command line")
-    splits = LatentSet.read(train), LatentSet.read(val)
+    whole = LatentSet.read(train), LatentSet.read(val)
+    splits, left_out = leave_out(exclusion, *whole)
     check_splits(config, *splits)
     config = fit_to_data(config, *splits)
     record = RunRecord(
@@ -75,11 +89,18 @@ def prepare(
         recipe=recipe,
         workers=workers,
         use_gpu=use_gpu,
+        exclude=left_out,
     )
-    return Run(record=record, train=splits[0], val=splits[1])
+    return Run(record=record, train=splits[0], val=splits[1], exclusion=exclusion)
 
 
-def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, latents: dict[str, str | None]) -> Run:
+def prepare_resume(
+    folder: RunFolder,
+    given: JsonObject,
+    recipe: str | None,
+    latents: dict[str, str | None],
+    exclusion: Exclusion | None = None,
+) -> Run:
     """Prepares to resume the run of a folder.
 
     Args:
@@ -87,6 +108,7 @@ def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, lat
         given: the hyperparameters that the user gave, which must be those of the run.
         recipe: the recipe that the user gave, which must be that of the run; None for none.
         latents: the folders of "train" and "val" if the user gave them, since they may have moved.
+        exclusion: the faces to leave out if the user gave lists, which must be those of the run.
 
     Raises:
         UserError: there is no run in the folder, a hyperparameter differs from that of the run, the data has changed,
@@ -107,7 +129,9 @@ def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, lat
             f"--resume {folder.path}: began with other settings ({'; '.join(different)}); leave them out to go on, "
             "or leave --resume out for a new run"
         )
-    splits = {"train": LatentSet.read(record.train), "val": LatentSet.read(record.val)}
+    exclusion = _exclusion_of(folder, record, exclusion)
+    whole = LatentSet.read(record.train), LatentSet.read(record.val)
+    splits = dict(zip(("train", "val"), leave_out(exclusion, *whole)[0], strict=True))
     for name, split in splits.items():
         if split.label_set != record.label_set:
             raise UserError(
@@ -123,7 +147,22 @@ def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, lat
         from fervit.runs.state import load_state
 
         load_state(folder.last)  # raises an error now if the state is damaged
-    return Run(record=record, **splits)
+    return Run(record=record, **splits, exclusion=exclusion)
+
+
+def _exclusion_of(folder: RunFolder, record: RunRecord, given: Exclusion | None) -> Exclusion | None:
+    """The faces that a run leaves out.
+
+    Raises:
+        UserError: the user gave other lists than those with which the run began.
+    """
+    began = Exclusion.read([str(folder.excluded)]) if record.exclude is not None else None
+    if given is not None and (began is None or given.sha256 != began.sha256):
+        raise UserError(
+            f"--exclude: {folder.path} began with {'other lists' if began else 'no list'} of faces to leave out; leave "
+            "it out to go on, or start a new run"
+        )
+    return began
 
 
 def summary_lines(folder: RunFolder, run: Run) -> list[str]:
@@ -159,6 +198,7 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
         f"run: {_short(folder.path)}",
         *([lacking] if lacking else []),
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
+        *([in_words(run.record.exclude)] if run.record.exclude else []),
         f"watch: {watch}tensorboard --logdir {_short(folder.logs)}",
     ]
 

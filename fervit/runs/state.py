@@ -93,5 +93,5 @@ def checkpoint_of(trainer: Trainer, weights: Weights) -> Checkpoint:
         metrics=row,
         encoder=trainer.train.latents.encoder,
         label_set=trainer.label_set,
-        data={"train": trainer.train.fingerprint, "val": trainer.val.fingerprint},
+        data={"train": trainer.train.origin, "val": trainer.val.origin},
     )

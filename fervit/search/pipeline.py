@@ -60,6 +60,8 @@ def run_sweep(
         KeyboardInterrupt: the user pressed Ctrl-C. The same command continues the sweep.
     """
     files = SweepFolder(folder)
+    if splits.exclusion is not None:
+        splits.exclusion.write(files.excluded)
     files.write_environment(_environment(space, splits, cluster))
     files.write_space(space)
     ledger = open_ledger(space, files, [PlainScreen(say)] if observers is None else observers)
@@ -85,4 +87,5 @@ def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonOb
         test = {"path": absolute(splits.test), "rows": splits.test_rows, "sha256": splits.test_fingerprint}
         found["data"]["test"] = test
     # With the space, the defaults are the whole configuration of each trial; another version may have others.
-    return {**found, "copies": dict(splits.copies), "defaults": DEFAULTS}
+    left_out = {} if splits.left_out is None else {"exclude": splits.left_out}
+    return {**found, **left_out, "copies": dict(splits.copies), "defaults": DEFAULTS}

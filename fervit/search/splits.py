@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from fervit.errors import UserError
+from fervit.files import JsonObject
 from fervit.latents import LatentSet
+from fervit.latents.exclusion import Exclusion, leave_out
 from fervit.latents.parts import about_in, read_split
 from fervit.search.space.search_space import SearchSpace
 from fervit.storage import child
@@ -28,6 +31,11 @@ class Splits:
     copies: Mapping[str, int] = field(default_factory=dict)
     """The number of rows of a split whose picture is in another one too, such as {"val in train": 3}."""
 
+    exclusion: Exclusion | None = None
+    """The faces that training and validation lack, as the user asked for; the test split has them."""
+    left_out: JsonObject | None = None
+    """What records say of that (`Exclusion.record`)."""
+
     @property
     def rows(self) -> dict[str, int]:
         """The number of rows of each split."""
@@ -35,7 +43,7 @@ class Splits:
         return found if self.test is None else {**found, "test": self.test_rows}
 
 
-def open_splits(latents: str, space: SearchSpace) -> Splits:
+def open_splits(latents: str, space: SearchSpace, exclusion: Exclusion | None = None) -> Splits:
     """Reads the training and the validation split, and checks that the test split can be read at the end of the sweep.
 
     None of the test split's data is kept.
@@ -43,13 +51,16 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
     Args:
         latents: the path or URI of the folder that holds train, val and, if there is one, test.
         space: the search space.
+        exclusion: the faces to train and validate without; None for none. The test split is kept whole.
 
     Raises:
         UserError: a split is missing, lacks a class, has another label set or encoder than the others, or does not fit
             the space.
     """
-    train, val = (LatentSet.read(child(latents, split)) for split in ("train", "val"))
-    check_label_sets(train, val)
+    whole = [LatentSet.read(child(latents, split)) for split in ("train", "val")]
+    check_label_sets(*whole)
+    (train, val), left_out = leave_out(exclusion, *whole)
+    splits = partial(Splits, train=train, val=val, exclusion=exclusion, left_out=left_out)
     check_classes(train, val)
     fit_to_data(space.config(space.example()), train, val)
     test = child(latents, "test")
@@ -66,15 +77,13 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
             raise UserError(
                 f"{test}: its codes are {shape}, those of {train.path} {train.codes.shape[1:]}; encode it anew"
             )
-        return Splits(
-            train=train,
-            val=val,
+        return splits(
             test=test,
             test_rows=len(rows),
             test_fingerprint=rows.fingerprint,
             copies=_copies({"train": train.sha256, "val": val.sha256, "test": rows.sha256}),
         )
-    return Splits(train=train, val=val, test=None, copies=_copies({"train": train.sha256, "val": val.sha256}))
+    return splits(test=None, copies=_copies({"train": train.sha256, "val": val.sha256}))
 
 
 def copies_in_words(copies: Mapping[str, int], *, rows: Mapping[str, int] | None = None) -> str:

@@ -48,9 +48,9 @@ class DeviceLatents:
         self._statistics: tuple[Tensor, Tensor] | None = None
 
     @cached_property
-    def fingerprint(self) -> str:
-        """The fingerprint of the split (`LatentSet.fingerprint`)."""
-        return self.latents.fingerprint
+    def origin(self) -> str:
+        """The fingerprint of the whole split (`LatentSet.origin`)."""
+        return self.latents.origin
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -59,6 +59,8 @@ class SealedLook:
     """The runs with fresh seeds, for each of which the same look holds; none in records of earlier versions."""
     others: int | None = None
     """The number of earlier looks at the split by others; None in records of earlier versions."""
+    exclude: JsonObject | None = None
+    """The lists of faces without which it was measured as well (`Exclusion.record`); None without such lists."""
 
     @classmethod
     def from_json(cls, content: JsonObject) -> SealedLook:
@@ -186,7 +188,9 @@ def _look(
     there = [(run, load_checkpoint(path)) for run, path in models if path.is_file()]
     fingerprints = [checkpoint.fingerprint, *(model.fingerprint for _, model in there)]
     earlier = [one.checkpoint for one in looks] + [score.checkpoint for one in looks for score in one.seeds]
-    record = record_look(latents, fingerprints, output, own=earlier)
+    listed = splits.exclusion
+    lists = None if listed is None else listed.record({"test": int(listed.rows_of(latents).sum())})
+    record = record_look(latents, fingerprints, output, own=earlier, exclude=lists)
     evaluation = evaluate(
         checkpoint,
         latents,
@@ -196,6 +200,7 @@ def _look(
         validation_sha256=splits.val.sha256,
         others=record.others,
         faces=find_faces(latents),
+        exclusion=listed,
     )
     metrics, seeds = evaluation.metrics, tuple(_score(run, model, latents) for run, model in there)
     seen = [Seen(checkpoint=checkpoint.fingerprint, f1_macro=metrics["f1_macro"], accuracy=metrics["accuracy"])]
@@ -208,6 +213,7 @@ def _look(
         n=metrics["n"],
         seeds=seeds,
         others=record.others,
+        exclude=lists,
     )
     write_looks(folder, looks)
     remarks = [record.remark] if record.remark else []

@@ -69,6 +69,11 @@ class SweepFolder:
         return self.path / "environment.json"
 
     @property
+    def excluded(self) -> Path:
+        """The faces that training and validation lack, if the sweep was given lists of such."""
+        return self.path / "excluded.jsonl"
+
+    @property
     def journal(self) -> Path:
         """The journal: the events of the sweep in order, from which it is resumed."""
         return self.path / "trials.jsonl"

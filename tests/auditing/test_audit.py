@@ -1,0 +1,122 @@
+"""An audit finds what is wrong with a data set, and its lists leave that out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+import fervit
+from fervit.auditing.copies import exact_copies, near_copies, surplus
+from fervit.auditing.pictures import measure
+from fervit.emotions import EMOTIONS
+from fervit.errors import UserError
+from fervit.images.demo_faces import write_demo_faces
+from fervit.images.index import open_faces
+from fervit.latents.parts import write_part
+from fervit.latents.schema import schema, table
+from tests.conftest import ENCODER, Command
+
+KAGGLE = "fer2013_train_val.csv.gz"
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn faces with one fault of each kind."""
+    root = tmp_path_factory.mktemp("audited") / "faces"
+    write_demo_faces(root, {"train": 5, "val": 3}, seed=0)
+    happy, sad = (sorted((root / "train" / name).iterdir()) for name in ("happy", "sad"))
+    (root / "val/happy/copy.png").write_bytes(happy[0].read_bytes())
+    (root / "train/fear/conflict.png").write_bytes(happy[1].read_bytes())
+    Image.open(sad[0]).save(root / "train/sad/again.jpg", quality=80)
+    Image.new("RGB", (64, 64), (90, 90, 90)).save(root / "train/angry/blank.png")
+    picture = Image.open(sad[1]).convert("RGB")
+    Image.fromarray(np.asarray(picture) // 12).save(root / "train/sad/dark.png")
+    Image.open(sad[2]).filter(ImageFilter.GaussianBlur(14)).save(root / "train/sad/blurred.png")
+    (root / "train/sad/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return root
+
+
+def listed(folder: Path, name: str) -> dict[str, str]:
+    """The image id of each line of an exclusion list -> the reason."""
+    lines = [json.loads(line) for line in (folder / "exclude" / f"{name}.jsonl").read_text().splitlines()]
+    return {line["image_id"]: line["reason"] for line in lines}
+
+
+def test_each_fault_is_found_and_shown(faces: Path, tmp_path: Path, command: Command) -> None:
+    ended = command("audit", "--data-root", faces, "--output_dir", tmp_path / "audit", "--no_label_noise")
+    assert ended.status == 0, ended.err
+    out = tmp_path / "audit"
+    assert list(listed(out, "blank")) == ["train/angry/blank.png"]
+    assert "train/sad/dark.png" in listed(out, "dark")
+    assert "train/sad/blurred.png" in listed(out, "blurred")
+    assert list(listed(out, "unreadable")) == ["train/sad/broken.png"]
+    copies, conflicts, near = (listed(out, name) for name in ("copies", "conflicts", "near_copies"))
+    happy = sorted(path.name for path in (faces / "train/happy").iterdir())
+    # The copy in validation stays, and that in training is left out.
+    assert copies[f"train/happy/{happy[0]}"] == "copy of val/happy/copy.png"
+    assert set(conflicts) == {f"train/happy/{happy[1]}", "train/fear/conflict.png"}
+    assert "happy" in conflicts["train/fear/conflict.png"]
+    assert any(name.startswith("train/sad/") for name in near)
+    certain = listed(out, "certain")
+    assert set(certain) == {*copies, *conflicts, "train/angry/blank.png", "train/sad/broken.png"}
+    assert "certain.jsonl" in ended.out
+    results = json.loads((out / "audit.json").read_text())
+    assert results["counts"]["pictures"]["train"]["sad"] == 5 + 4
+    assert {one["key"]: one["rows"] for one in results["findings"]}["conflicts"] == 2
+    assert (out / "sheets/conflicts.png").is_file()
+    page = (out / "audit.html").read_text()
+    assert "data:image/jpeg" in page
+    assert "http" not in page.split("<main>")[1].split("</main>")[0]
+
+
+def test_no_faces_writes_no_picture(faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "audit"
+    fervit.audit(faces, output_dir=out, label_noise=False, say=None)
+    found = fervit.audit(faces, output_dir=out, label_noise=False, no_faces=True, say=None)
+    assert not list(out.rglob("*.png"))  # those of the first audit are gone, too
+    assert "data:image/jpeg" not in found.page.read_text()
+    assert listed(out, "blank")
+
+
+def test_an_audit_of_codes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(60, 4, 16)).astype(np.float16)
+    codes[3, 0, 5], codes[4], codes[5] = np.nan, 1, codes[5] * 40
+    labels = np.arange(60) % 7
+    names = [f"{EMOTIONS[label]}/{i}.png" for i, label in enumerate(labels)]
+    digests = [f"{i}" for i in range(60)]
+    digests[10] = digests[17]  # of the same label
+    write_part(table(names, labels, digests, codes, schema(ENCODER)), str(tmp_path / "latents/train"), names)
+    found = fervit.audit(latents=tmp_path / "latents", output_dir=tmp_path / "audit", label_noise=False, say=None)
+    assert list(listed(found.folder, "codes_not_finite")) == [names[3]]
+    assert list(listed(found.folder, "codes_constant")) == [names[4]]
+    assert list(listed(found.folder, "codes_far")) == [names[5]]
+    assert list(listed(found.folder, "copies")) == [names[17]]
+
+
+def test_nothing_to_look_at_is_told(tmp_path: Path, command: Command) -> None:
+    assert command("audit").status == 2
+    with pytest.raises(UserError, match="no latents here"):
+        fervit.audit(latents=tmp_path, output_dir=tmp_path / "audit", say=None)
+
+
+def test_the_copies_of_the_real_fer2013(shared: Path, tmp_path: Path) -> None:
+    """The figures of the first 4,000 rows of training and all that follow are known from the pixels themselves."""
+    path = shared / "data" / KAGGLE
+    if not path.is_file():
+        pytest.skip("the real FER2013 is not here")
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    some = [lines[0], *lines[1:2001], *lines[28710:30710]]
+    small = tmp_path / "fer2013.csv"
+    small.write_text("\n".join(some))
+    pixels = [line.split(",")[1] for line in some[1:]]
+    pictures = measure(open_faces(str(small)), say=None)
+    groups = exact_copies(pictures)
+    assert sum(map(len, groups)) - len(groups) == len(pixels) - len(set(pixels)) > 10
+    assert len(surplus(groups, pictures.splits)) == len(pixels) - len(set(pixels))
+    assert all(len(group) > 1 for group in near_copies(pictures))
