@@ -30,15 +30,17 @@ class JsonLines:
         drop_torn_line(path)
         self._file = path.open("ab", buffering=0)
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Appends one row.
+    def append(self, row: Mapping[str, Any]) -> int:
+        """Appends one row, and returns its length in bytes.
 
         Raises:
             OSError: the file cannot be written, such as on a full disk.
         """
         line = memoryview(json.dumps(row).encode() + b"\n")
+        length = len(line)
         while line:
             line = line[self._file.write(line) :]
+        return length
 
     def close(self) -> None:
         """Closes the file."""
