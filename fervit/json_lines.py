@@ -33,13 +33,15 @@ class JsonLines:
         drop_torn_line(path)
         self._file = AppendedFile(path)
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Appends one row.
+    def append(self, row: Mapping[str, Any]) -> int:
+        """Appends one row, and returns its length in bytes.
 
         Raises:
             OSError: the file cannot be written, such as on a full disk.
         """
-        self._file.append(json.dumps(row).encode() + b"\n")
+        line = json.dumps(row).encode() + b"\n"
+        self._file.append(line)
+        return len(line)
 
     def sync(self) -> None:
         """Makes all rows outlive a power cut."""

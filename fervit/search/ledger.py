@@ -103,6 +103,7 @@ class Ledger:
         self._rule, self._observers, self._models, self._clock = rule, list(observers), models, clock
         self._running: dict[str, TrialRecord] = {}
         self._ended: Counter[Purpose] = Counter()
+        self._n_running: Counter[Purpose] = Counter()
         self._waiting: list[TrialRecord] = []
         self._alone: list[TrialRecord] = []
         """The trials that wait until no other trial runs."""
@@ -159,9 +160,14 @@ class Ledger:
         return [record for record in list(self._running.values()) if record.purpose in self.source.purposes]
 
     @property
+    def n_running(self) -> int:
+        """How many trials of the current source have not ended."""
+        return sum(self._n_running[purpose] for purpose in self.source.purposes)
+
+    @property
     def n_begun(self) -> int:
         """How many of the running trials this session has started."""
-        return len(self.running) - len(self._waiting) - len(self._alone)
+        return self.n_running - len(self._waiting) - len(self._alone)
 
     @property
     def n_waiting(self) -> int:
@@ -427,8 +433,8 @@ class Ledger:
             return None
         whose, runs = (" of the confirmation", "reruns") if part == "confirm" else ("", "trials")
         limit = f"{getattr(self._limits(part), by):g} {'hours' if by == 'hours' else 'GPU-hours'}"
-        cut = f", {len(self.running)} of which it cut" if self.running else ""
-        begun = len(self.running) + self.n_ended
+        cut = f", {self.n_running} of which it cut" if self.n_running else ""
+        begun = self.n_running + self.n_ended
         return by, f"the budget{whose} of {limit} is spent after {begun} of {self.source.total} {runs}{cut}"
 
     def session_seconds(self) -> float:
@@ -455,11 +461,10 @@ class Ledger:
         record = self._history.apply(event)
         if record is None:
             return
-        if isinstance(event, TrialStarted):
+        if isinstance(event, TrialStarted | TrialResumed):
+            self._n_running[record.purpose] += record.name not in self._running
             self._running[record.name] = record
-        elif isinstance(event, TrialResumed):
-            self._running[record.name] = record
-            self._ended[record.purpose] -= 1
+            self._ended[record.purpose] -= isinstance(event, TrialResumed)
         elif isinstance(event, EpochEnded):
             # The journal's decisions stand, even if the rule of this version would decide otherwise.
             decided = self._judge(record, event.row, event.best_value)
@@ -470,6 +475,7 @@ class Ledger:
         elif isinstance(event, TrialEnded):
             if self._running.pop(record.name, None) is not None:
                 self._ended[record.purpose] += 1
+                self._n_running[record.purpose] -= 1
             if record.purpose == "search":
                 known = [record] if self._leading is None else [self._leading, record]
                 self._leading = next(iter(ranked(known, self.space.metric)), None)

@@ -174,7 +174,7 @@ class Machines:
         world.point("between two steps")
         self._place(driver)
         busy = [process for process in self.processes if process.training is not None and not process.given_up]
-        if not busy and not self.pending and not driver.ledger.running:
+        if not busy and not self.pending and not driver.ledger.n_running:
             return False
         # Ray Tune's loop turns all the time; here it only does so where something may come of it.
         looks = bool(self.pending) or driver.interrupted or (self._vacant() and could_begin(driver.ledger))
@@ -488,7 +488,7 @@ class Machines:
 
 def could_begin(ledger: Ledger) -> bool:
     """Returns whether the ledger has a trial that could start now."""
-    left = ledger.source.total - ledger.n_ended - len(ledger.running)
+    left = ledger.source.total - ledger.n_ended - ledger.n_running
     return bool(ledger.n_waiting) or (left > 0 and not ledger.source.enough)
 
 

@@ -37,10 +37,19 @@ class SingleWriterJournal(JournalFileBackend):
         super().__init__(str(path))
         self._read = (0, 0)
         """The number and the offset of the first log record that has not been read."""
+        self._written: list[bytes] = []
+        """The records that were written since all of the file had been read. They need not be read from the disk."""
+        self._is_read = False
+        """Whether all of the file but these has been read."""
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Yields Optuna's log records from a number on. Optuna's own method keeps the offsets of all records."""
+        if self._is_read and log_number_from == self._read[0]:
+            for line in self._take_written():
+                yield json.loads(line)
+            return
         number, offset = self._read if self._read[0] <= log_number_from else (0, 0)
+        self._written.clear()
         with Path(self._file_path).open("rb") as file:
             file.seek(offset)
             for line in file:
@@ -50,10 +59,24 @@ class SingleWriterJournal(JournalFileBackend):
                 self._read = number, offset
                 if number > log_number_from:
                     yield json.loads(line)
+        self._is_read = True
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Writes Optuna's log records as lines of JSON."""
-        self._file.append("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+        """Writes Optuna's log records as lines of JSON.
+
+        Raises:
+            OSError: the file cannot be written, such as on a full disk.
+        """
+        lines = [json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs]
+        self._file.append(b"".join(lines))
+        if self._is_read:
+            self._written += lines
+
+    def _take_written(self) -> list[bytes]:
+        """Returns the records that were written since, as read."""
+        lines, self._written = self._written, []
+        self._read = self._read[0] + len(lines), self._read[1] + sum(map(len, lines))
+        return lines
 
 
 class SamplerView(Study):

@@ -65,6 +65,10 @@ class Epochs(MutableSequence[EpochResult]):
         """Adds a result at the end."""
         self._numbers.extend([getattr(value, name) for name in FIELDS])
 
+    def number(self, i: int) -> int:
+        """Returns the epoch of the i-th result, without making the result."""
+        return int(self._numbers[WIDTH * i + FIELDS.index("epoch")])
+
     def column(self, name: str) -> array[float]:
         """Returns the numbers of one field of all results, in order."""
         return self._numbers[FIELDS.index(name) :: WIDTH]

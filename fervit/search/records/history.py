@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
+from fervit.search.records.epochs import Epochs
 from fervit.search.records.events import (
     EpochEnded,
     Event,
@@ -101,8 +102,8 @@ class History:
 
 def _forget_from(record: TrialRecord, epoch: int) -> None:
     """Removes the epochs from `epoch` on, which are trained again."""
-    kept = len(record.epochs)
-    while kept and record.epochs[kept - 1].epoch >= epoch:
+    epochs, kept = record.epochs, len(record.epochs)
+    while kept and (epochs.number(kept - 1) if isinstance(epochs, Epochs) else epochs[kept - 1].epoch) >= epoch:
         kept -= 1
     if kept < len(record.epochs):
         del record.epochs[kept:]

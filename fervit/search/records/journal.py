@@ -156,11 +156,12 @@ class JournalFile:
         event = kind(time=round(self._clock(), 3), **values)
         if self.broken is None:
             try:
-                self._lines.append(to_row(event))
+                self._size += self._lines.append(to_row(event))
                 self._sync(event)
-            finally:  # a full disk may have taken a part of it
+            except OSError:  # a full disk may have taken a part of it
                 with suppress(OSError):
                     self._size = self._lines.path.stat().st_size
+                raise
         return event
 
     def close(self) -> None:
