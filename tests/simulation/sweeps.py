@@ -111,7 +111,7 @@ def _session(world: World, space: SearchSpace, result: Simulated) -> tuple[str, 
         with in_place_of_checkpoints(world.point):
             ledger = _Ledger(world, space, result)
             latents = SimpleNamespace(sha256=[], encoder=SimpleNamespace(to_json=dict))
-            splits = SimpleNamespace(test="test", train=latents, val=latents)
+            splits = SimpleNamespace(test="test", train=latents, val=latents, exclusion=None, left_out={})
             watch = Watch(world)
             most = space.search.max_concurrent_trials
 

@@ -34,14 +34,16 @@ def test_a_seed_gives_the_same_sweep_each_time() -> None:
 
 
 def test_the_seeds_hold_every_kind_of_fault() -> None:
-    shown: list[str] = []
-    for seed in range(60):
-        simulate(seed, shown.append)
-    text = "\n".join(shown)
-    for words in (
+    left = {
         *("THE DRIVER IS KILLED", "the session ends: interrupted", "the session ends: disk full", "is given notice"),
         *("falls silent", "gives node", "is back", "finds its process", "since memory is short", "arrives once more"),
         *("a failure: diverged", "a failure: out of memory", "the wall clock is set", "another sweep takes"),
-    ):
-        assert words in text, words
+    }
+    for seed in range(300):
+        shown: list[str] = []
+        simulate(seed, shown.append)
+        left -= {words for words in left if any(words in line for line in shown)}
+        if not left:
+            break
+    assert left == set()
     assert {Plan(seed).raw["search"]["sampler"] for seed in range(60)} >= {"random", "qmc", "tpe", "grid"}
