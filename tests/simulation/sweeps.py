@@ -40,6 +40,8 @@ class Simulated:
     sessions: int = 0
     virtual_hours: float = 0.0
     outcome: str = ""
+    told: str = ""
+    """Why the sweep has no model; "" if it has one."""
     violation: Exception | None = None
     settled: list[tuple[str, int]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -153,8 +155,9 @@ def run_session(world: World, space: SearchSpace, result: Simulated, watch: Look
     except JobError as error:
         if "disk full" in str(error) and world.disk_full:
             return "disk full", ledger
-        if "no trial finished" not in str(error):
+        if "no trial finished" not in str(error) and "no trial had written a model" not in str(error):
             raise
+        result.told = str(error)
         return "nothing finished", ledger
     finally:
         world.points_left = None
