@@ -8,7 +8,7 @@
 # make test-kills  commands are killed and interrupted at random moments
 # make test-gpu    what needs a real GPU, which no other test sees
 # make gpu-acceptance  every promise about GPUs, checked on one GPU in half an hour: a page of PASS and FAIL
-# make chaos       processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
+# make chaos       10,000 sweeps in virtual time; processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
 # make check       lint, format, types, import rules
 # make audit       known vulnerabilities of the versions in constraints.txt
 # Everything lives in .venv, which is made once and again only when pyproject.toml or constraints.txt change.

@@ -8,8 +8,19 @@ NEEDS_UNIX = (
 """What Windows is told, which has no `fcntl`."""
 
 
+BREAKS = {ord(break_): repr(break_)[1:-1] for break_ in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+"""The characters at which a line breaks -> how they are written in one line."""
+
+
 class UserError(Exception):
-    """A mistake in what the user gave. The text is one line: what, where, the rule, what to do. Exit status 2."""
+    """A mistake in what the user gave. The text is one line: what, where, the rule, what to do. Exit status 2.
+
+    Args:
+        text: the line. A break in what it cites, such as in a file's name, is written as an escape.
+    """
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(str(text).translate(BREAKS))
 
 
 class JobError(Exception):

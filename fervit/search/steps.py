@@ -169,6 +169,20 @@ class Sweep:
             f"{self.files.leaderboard.name} and {self.files.failures.name}"
         )
 
+    def _no_model(self) -> JobError:
+        """Returns why there is no model of the best configuration."""
+        runs = [record for record in self.ledger.records if record.epochs and record.state != "failed"]
+        if all(run.cut and not run.saved for run in runs):
+            why = self.ledger.ended_because() or "it was cut"
+            return JobError(
+                f"no trial had written a model yet when the search ended ({why}); give it more trials and a larger "
+                "budget, such as --set search.trials=N --set budget.hours=N, or start a new sweep"
+            )
+        return JobError(
+            f"{self.files.checkpoints}: no model of the best configuration is left there to export; copy the folder "
+            "back, or start a new sweep"
+        )
+
     def _write_standing(self) -> None:
         """Writes the leaderboard of a sweep that has not ended. The mark stays at the exported run, if there is one."""
         records, last = self.ledger.records, self.ledger.choice
@@ -210,10 +224,7 @@ class Sweep:
                 ties = []
                 run = self._best_on_disk()
             if run is None:
-                raise JobError(
-                    f"{self.files.checkpoints}: no model of the best configuration is left there to export; copy the "
-                    f"folder back, or start a new sweep"
-                )
+                raise self._no_model()
             before = run.best(metric)
             checkpoint = self._model_of(run)
             if checkpoint is not None and run.best(metric) == before:

@@ -79,12 +79,11 @@ class Watch:
 
     def _check_places(self, machines: Machines, driver: Driver) -> None:
         now, ledger = self._world.now, driver.ledger
-        running = [p for p in machines.processes if p.training is not None and not p.given_up]
-        idle = [p for p in machines.processes if p.training is None and not p.given_up and p.node.listed]
-        free = machines.look()[1] + len(idle)
+        running = machines.n_busy
+        free = machines.look()[1] + sum(process.node.listed for process in machines.idle)
         most = machines.space.search.max_concurrent_trials
         waits = bool(machines.pending) or could_begin(ledger)
-        if most is not None and len(running) >= most:
+        if most is not None and running >= most:
             waits = False
         if not free or not waits or driver.ending:
             self._idle_since = None
@@ -93,8 +92,8 @@ class Watch:
         elif now - self._idle_since > IDLE_S:
             raise ViolationError(f"{free} places are idle for {now - self._idle_since:.0f} s while work waits")
         places = sum(node.places for node in self._world.nodes)
-        if len(running) > places:
-            raise ViolationError(f"{len(running)} trials run in {places} places")
+        if running > places:
+            raise ViolationError(f"{running} trials run in {places} places")
 
     def _check_budget(self, driver: Driver) -> None:
         """Checks that nothing runs on once a limit is exceeded: the driver has been asked since."""

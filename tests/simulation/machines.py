@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class Training:
     files: TrialFolder
     started: float
     epoch: int = 0
+    decided_after: tuple[int, ...] | None = None
     saved: int = 0
     best: EpochResult | None = None
     best_on_disk: int = 0
@@ -159,8 +161,13 @@ class Machines:
         self._order = itertools.count()
         self.pending: list[Planned] = []
         self.processes: list[Process] = []
-        self.free_since: dict[tuple[str, int], float] = {}
-        """The node and the index of each place that nothing holds -> since when."""
+        """The processes that the cluster has not given up."""
+        self.idle: list[Process] = []
+        """Those of them that have no trial."""
+        self._held: Counter[str] = Counter()
+        """The name of each node -> how many places these processes hold there."""
+        self._room: tuple[int, int] | None = None
+        """What `look` has found; None if something has changed since."""
         self._draw_fault()
 
     # What the driver's loop calls.
@@ -173,8 +180,7 @@ class Machines:
         world = self.world
         world.point("between two steps")
         self._place(driver)
-        busy = [process for process in self.processes if process.training is not None and not process.given_up]
-        if not busy and not self.pending and not driver.ledger.n_running:
+        if not self.n_busy and not self.pending and not driver.ledger.n_running:
             return False
         # Ray Tune's loop turns all the time; here it only does so where something may come of it.
         looks = bool(self.pending) or driver.interrupted or (self._vacant() and could_begin(driver.ledger))
@@ -194,14 +200,19 @@ class Machines:
 
     def look(self) -> tuple[int, int]:
         """Returns how many trials fit on the cluster, and for how many there is a free place."""
-        nodes = [node for node in self.world.nodes if node.listed]
-        return sum(node.places for node in nodes), sum(self._free(node) for node in nodes)
+        if self._room is None:
+            nodes = [node for node in self.world.nodes if node.listed]
+            self._room = sum(node.places for node in nodes), sum(self._free(node) for node in nodes)
+        return self._room
+
+    @property
+    def n_busy(self) -> int:
+        """How many processes work on a trial, as far as the driver knows."""
+        return len(self.processes) - len(self.idle)
 
     def _vacant(self) -> bool:
         """Returns whether a trial could be placed now."""
-        return self.look()[1] > 0 or any(
-            p.training is None and not p.given_up and p.node.listed for p in self.processes
-        )
+        return self.look()[1] > 0 or any(process.node.listed for process in self.idle)
 
     def end(self) -> None:
         """Ends all processes in an orderly way, as Ray Tune does at the end of a run."""
@@ -212,27 +223,37 @@ class Machines:
     # Places and processes.
 
     def _free(self, node: Node) -> int:
-        held = sum(p.node is node and not p.given_up for p in self.processes)
-        return max(0, node.places - node.others - held)
+        return max(0, node.places - node.others - self._held[node.name])
+
+    def _give_up_process(self, process: Process) -> None:
+        process.given_up, self._room = True, None
+        self.processes.remove(process)
+        self._held[process.node.name] -= 1
+        if process.training is None:
+            self.idle.remove(process)
 
     def _works(self, process: Process) -> bool:
         return process.alive and process.node.alive and not process.given_up
 
     def _place(self, driver: Driver) -> None:
         while self.pending:
-            idle = [p for p in self.processes if p.training is None and not p.given_up and p.node.listed]
+            idle = [process for process in self.idle if process.node.listed]
             if idle:
                 process, latency = self.world.rng.choice(idle), 0.1
+                self.idle.remove(process)
             else:
                 nodes = [node for node in self.world.nodes if node.listed and self._free(node)]
                 if not nodes:
                     return
                 process = Process(next(self.world.pids), self.world.rng.choice(nodes))
                 self.processes.append(process)
+                self._held[process.node.name] += 1
+                self._room = None
                 latency = self.world.rng.uniform(2, 20)
             planned = self.pending.pop(0)
             files = self.world.folder.trial(planned.name)
-            training = Training(planned, files, self.world.wall())
+            decided = decision_epochs(self.space.early_stopping, planned.config.warmup_epochs)
+            training = Training(planned, files, self.world.wall(), decided_after=decided)
             process.training = training
             self._at(latency, lambda driver, p=process, t=training: self._begin(driver, p, t))
 
@@ -273,13 +294,15 @@ class Machines:
             return
         row, training.unreported = training.unreported, None
         assert row is not None
-        self._send(process, training, self._report(process, training, row, again=True))
+        self._send(driver, process, training, self._report(process, training, row, again=True))
 
     def _next_epoch(self, process: Process, training: Training) -> None:
         plan, ending = self.world.plan, self.world.plan.ending(training.planned)
         if ending.failure is not None and training.epoch >= ending.epoch:
             failure, started = ending.failure, training.started
-            self._at(1.0, lambda driver: self._send(process, training, TrialReport(failure=failure, started=started)))
+            self._at(
+                1.0, lambda driver: self._send(driver, process, training, TrialReport(failure=failure, started=started))
+            )
             return
         self._at(plan.seconds(training.planned), lambda driver: self._epoch_ends(driver, process, training))
 
@@ -295,21 +318,20 @@ class Machines:
         if self.space.metric.improves(row, training.best):
             training.best = row
         try:
-            self._keep(process, training, row)
+            self._keep(driver, process, training, row)
         except OSError as error:
             failure = Failure("OSError", str(error), "Traceback: disk full\n")
-            self._send(process, training, TrialReport(failure=failure, started=training.started))
+            self._send(driver, process, training, TrialReport(failure=failure, started=training.started))
             return
         if node.leaving and training.epoch < planned.config.epochs:
             self._leave(process, training)
         else:
-            self._send(process, training, self._report(process, training, row))
+            self._send(driver, process, training, self._report(process, training, row))
 
-    def _keep(self, process: Process, training: Training, row: EpochResult) -> None:
+    def _keep(self, driver: Driver, process: Process, training: Training, row: EpochResult) -> None:
         """Writes the state or the best model if that is due; see `Session._keep`."""
-        planned, last = training.planned, training.epoch == training.planned.config.epochs
-        asked = process.node.leaving or self.world.folder.stop.exists()
-        decided = decision_epochs(self.space.early_stopping, planned.config.warmup_epochs)
+        asked = process.node.leaving or driver.interrupted  # of which the file `.stop` tells the process
+        decided, last = training.decided_after, training.epoch == training.planned.config.epochs
         if not last and (asked or training.epoch % self.world.plan.save_every == 0):
             self._write_best(training)
             assert training.best is not None
@@ -343,8 +365,12 @@ class Machines:
             node=process.node.name,
         )
 
-    def _send(self, process: Process, training: Training, report: TrialReport) -> None:
-        late = self.world.rng.uniform(0, 2) if self.world.rng.random() < 0.9 else self.world.rng.uniform(2, 60)
+    def _send(self, driver: Driver, process: Process, training: Training, report: TrialReport) -> None:
+        drawn = self.world.rng.random()
+        if drawn < 0.9:
+            self._deliver(driver, process, training, report)
+            return
+        late = 10 * (drawn - 0.9) * 60
         self._at(late, lambda driver: self._deliver(driver, process, training, report))
 
     def _deliver(self, driver: Driver, process: Process, training: Training, report: TrialReport) -> None:
@@ -357,7 +383,8 @@ class Machines:
                 lambda driver: self._deliver(driver, process, training, report),
             )
             return
-        self.world.say(f"{name} reports {_words(report)}")
+        if self.world.show is not None:
+            self.world.say(f"{name} reports {_words(report)}")
         training.has_reported = report.failure is None
         self.world.last_report[name] = report
         stops = driver.reported(name, report)
@@ -369,6 +396,7 @@ class Machines:
                 with suppress(OSError):
                     self._write_best(training)
             process.training = None
+            self.idle.append(process)
         else:
             self._next_epoch(process, training)
 
@@ -397,20 +425,20 @@ class Machines:
                     0.5, lambda d, t=process.training: self._lost_if(d, process, t, Failure(OUT_OF_MEMORY, "killed"))
                 )
             case "node dies" if node.alive:
-                self._node_dies(node)
+                self.node_dies(node)
             case "silence" if node.alive:
                 self._silence(node)
             case "notice" if node.alive and not node.leaving:
                 world.say(f"{node.name} is given notice")
                 node.leaving = True
-                self._at(world.rng.uniform(30, 300), lambda driver: self._node_dies(node) if node.alive else None)
+                self._at(world.rng.uniform(30, 300), lambda driver: self.node_dies(node) if node.alive else None)
             case "wall clock":
                 world.wall_offset += world.rng.uniform(-1e5, 1e5)
                 world.say("the wall clock is set")
             case "others":
-                node.others = world.rng.randint(0, max(0, node.places - 1))
+                self._take(node, world.rng.randint(0, max(0, node.places - 1)))
                 world.say(f"another sweep takes {node.others} places of {node.name}")
-                self._at(world.rng.uniform(60, 600), lambda driver: setattr(node, "others", 0))
+                self._at(world.rng.uniform(60, 600), lambda driver: self._take(node, 0))
             case "ctrl-c" if not driver.interrupted:
                 world.say("Ctrl-C")
                 driver.interrupt()
@@ -422,12 +450,15 @@ class Machines:
                 world.say("the disk is full")
                 world.disk_full = True
 
+    def _take(self, node: Node, places: int) -> None:
+        node.others, self._room = places, None
+
     def _kill(self, driver: Driver, process: Process) -> None:
         process.alive = False
         self.world.say(f"process {process.pid} dies")
         if process.training is None:
             if self.world.rng.random() < 0.5:
-                process.given_up = True
+                self._give_up_process(process)
             return
         training, failure = process.training, Failure(PROCESS_DIED, "The actor died unexpectedly")
         self._at(self.world.rng.uniform(0, 3), lambda driver: self._lost_if(driver, process, training, failure))
@@ -438,13 +469,14 @@ class Machines:
 
     def _lost(self, driver: Driver, process: Process, failure: Failure) -> None:
         """Tells the driver that the process of a trial is gone. Nothing that it still does is heard of."""
-        training, process.given_up = process.training, True
+        training = process.training
+        self._give_up_process(process)
         if training is None:
             return
         self.world.say(f"{training.planned.name} has lost its process {process.pid}: {failure}")
         driver.failed(training.planned.name, failure)
 
-    def _node_dies(self, node: Node) -> None:
+    def node_dies(self, node: Node) -> None:
         node.alive, node.leaving = False, False
         self.world.say(f"{node.name} dies")
         self._at(self.world.rng.uniform(0, DECLARED_DEAD_S), lambda driver: self._give_up(driver, node))
@@ -461,18 +493,18 @@ class Machines:
     def _give_up(self, driver: Driver, node: Node) -> None:
         if not node.listed:
             return
-        node.listed = False
+        node.listed, self._room = False, None
         self.world.say(f"the cluster gives {node.name} up")
-        for process in [p for p in self.processes if p.node is node and not p.given_up]:
+        for process in [p for p in self.processes if p.node is node]:
             self._lost(driver, process, Failure(PROCESS_DIED, f"{node.name} is gone"))
 
     def _node_returns(self, driver: Driver, node: Node) -> None:
         """A node comes back empty: what still ran there is ended."""
-        for process in [p for p in self.processes if p.node is node and not p.given_up]:
+        for process in [p for p in self.processes if p.node is node]:
             process.alive = False
             self._lost(driver, process, Failure(PROCESS_DIED, f"{node.name} has started anew"))
         node.alive = node.listed = True
-        node.leaving, node.silent_until = False, 0.0
+        node.leaving, node.silent_until, self._room = False, 0.0, None
         self.world.say(f"{node.name} is back")
 
     def _at(self, delay: float, happens: Callable[[Driver], Any]) -> None:

@@ -119,12 +119,15 @@ class Plan:
 
     def ending(self, planned: Planned) -> Ending:
         """Returns how a training ends if nothing comes in between."""
-        epochs = planned.config.epochs
-        rng = self._rng(planned)
-        if rng.random() >= self.failing:
-            return Ending(epochs, None)
-        kind = rng.choice([DIVERGED, OUT_OF_MEMORY, "ValueError"])
-        return Ending(rng.randint(0, epochs - 1), Failure(kind, "drawn", "Traceback: drawn\n"))
+        known = self._endings.get(planned.name)
+        if known is None:
+            epochs, rng = planned.config.epochs, self._rng(planned)
+            known = Ending(epochs, None)
+            if rng.random() < self.failing:
+                kind = rng.choice([DIVERGED, OUT_OF_MEMORY, "ValueError"])
+                known = Ending(rng.randint(0, epochs - 1), Failure(kind, "drawn", "Traceback: drawn\n"))
+            self._endings[planned.name] = known
+        return known
 
     def seconds(self, planned: Planned) -> float:
         """Returns how long an epoch of a configuration takes."""
@@ -147,11 +150,14 @@ class Plan:
         value = values[epoch - 1]
         if self.wobbles:
             value += random.Random(f"{planned.name} {epoch} {pid}").gauss(0, 0.01)
-        row = dict.fromkeys(FIELDS, value)
-        return EpochResult.from_json({**row, "epoch": epoch, "seconds": self.seconds(planned)})
+        return EpochResult(**{**dict.fromkeys(FIELDS, value), "epoch": epoch, "seconds": self.seconds(planned)})
 
     @cached_property
     def _curves(self) -> dict[str, list[float]]:
+        return {}
+
+    @cached_property
+    def _endings(self) -> dict[str, Ending]:
         return {}
 
     def _rng(self, planned: Planned) -> random.Random:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from fervit.errors import JobError
 from fervit.search.console.failure_log import FailureLog
@@ -40,6 +40,8 @@ class Simulated:
     sessions: int = 0
     virtual_hours: float = 0.0
     outcome: str = ""
+    told: str = ""
+    """Why the sweep has no model; "" if it has one."""
     violation: Exception | None = None
     settled: list[tuple[str, int]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -84,7 +86,7 @@ def _run(plan: Plan, folder: Path, result: Simulated, show: Callable[[str], None
         if world.sessions > 2 * plan.most_sessions + 20:
             raise ViolationError("the sweep does not end")
         space = plan.space(extended=extended)
-        outcome, ledger = _session(world, space, result)
+        outcome, ledger = run_session(world, space, result, Watch(world))
         world.say(f"the session ends: {outcome}")
         events = list(JournalReader(files.journal))
         if ledger is not None:
@@ -99,7 +101,19 @@ def _run(plan: Plan, folder: Path, result: Simulated, show: Callable[[str], None
         between_sessions(world)
 
 
-def _session(world: World, space: SearchSpace, result: Simulated) -> tuple[str, Ledger | None]:
+class Looks(Protocol):
+    """What looks at a sweep while it runs."""
+
+    def begins(self, ledger: Ledger) -> None:
+        """Is called when a part begins."""
+        ...
+
+    def __call__(self, machines: Machines, driver: Driver) -> None:
+        """Is called after each step."""
+        ...
+
+
+def run_session(world: World, space: SearchSpace, result: Simulated, watch: Looks) -> tuple[str, Ledger | None]:
     """Runs one command on the folder of the sweep, and returns how it ended, and its ledger."""
     plan, files = world.plan, world.folder
     kill = world.faults and plan.kill_every and world.rng.random() < 0.9
@@ -112,7 +126,6 @@ def _session(world: World, space: SearchSpace, result: Simulated) -> tuple[str, 
             ledger = _Ledger(world, space, result)
             latents = SimpleNamespace(sha256=[], encoder=SimpleNamespace(to_json=dict))
             splits = SimpleNamespace(test="test", train=latents, val=latents, exclusion=None, left_out={})
-            watch = Watch(world)
             most = space.search.max_concurrent_trials
 
             def run_part() -> None:
@@ -142,8 +155,9 @@ def _session(world: World, space: SearchSpace, result: Simulated) -> tuple[str, 
     except JobError as error:
         if "disk full" in str(error) and world.disk_full:
             return "disk full", ledger
-        if "no trial finished" not in str(error):
+        if "no trial finished" not in str(error) and "no trial had written a model" not in str(error):
             raise
+        result.told = str(error)
         return "nothing finished", ledger
     finally:
         world.points_left = None

@@ -7,22 +7,41 @@ import pytest
 from tests.simulation.plan import Plan
 from tests.simulation.sweeps import simulate
 
-SEEDS, MANY = 300, 10_000
+QUICK, SEEDS, MANY = 120, 300, 10_000
+"""The seeds of every day, of CI, and of `make chaos`."""
+
+
+KINDS = 40
+"""So many seeds hold every kind of fault."""
 
 
 def violations(seeds: range) -> list[str]:
     return [str(result) for seed in seeds if (result := simulate(seed)).violation is not None]
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, 50))
+@pytest.mark.parametrize("first", range(0, QUICK, 40))
 def test_whatever_fails_each_trial_ends_once_and_the_choice_follows_from_the_journal(first: int) -> None:
-    assert violations(range(first, first + 50)) == []
+    assert violations(range(first, first + 40)) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(QUICK, SEEDS, 60))
+def test_further_seeds(first: int) -> None:
+    assert violations(range(first, first + 60)) == []
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("first", range(0, MANY, 500))
 def test_ten_thousand_seeds(first: int) -> None:
     assert violations(range(first, first + 500)) == []
+
+
+def test_a_budget_that_ends_before_any_model_was_written_is_told_as_that() -> None:
+    """A driver that is killed before the first save, and a budget that is spent when it begins again."""
+    shown: list[str] = []
+    result = simulate(1117, shown.append)
+    assert result.violation is None
+    assert "no trial had written a model yet when the search ended (the budget of" in result.told
 
 
 def test_a_seed_gives_the_same_sweep_each_time() -> None:
@@ -46,4 +65,4 @@ def test_the_seeds_hold_every_kind_of_fault() -> None:
         if not left:
             break
     assert left == set()
-    assert {Plan(seed).raw["search"]["sampler"] for seed in range(60)} >= {"random", "qmc", "tpe", "grid"}
+    assert {Plan(seed).raw["search"]["sampler"] for seed in range(KINDS)} >= {"random", "qmc", "tpe", "grid"}

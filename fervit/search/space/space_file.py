@@ -89,6 +89,8 @@ class _SpaceLoader(yaml.SafeLoader):
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """Returns the number that a scalar is: an int, also of 1e2, which is whole, or a float."""
         text = node.value
+        if not isinstance(text, str) or not re.fullmatch(NUMBER, text):  # someone wrote the tag
+            raise yaml.constructor.ConstructorError(None, None, f"{text!r} is no number", node.start_mark)
         if text.startswith(("0o", "0x")):
             return int(text, 0)
         if re.fullmatch(r"[-+]?[0-9]+", text):

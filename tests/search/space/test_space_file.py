@@ -8,7 +8,7 @@ import yaml
 
 from fervit.errors import UserError
 from fervit.search.preflight import describe_space
-from fervit.search.space.space_file import parse_space, read_space
+from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.training.config import TrainConfig
 from tests.conftest import ROOT, SMALL_SPACE
 
@@ -272,3 +272,16 @@ def test_a_warm_start_outside_its_condition_and_an_endless_grid_are_refused() ->
     lr = {"lr": {"distribution": "log_uniform", "min": 1e-5, "max": 1e-3}}
     with pytest.raises(UserError, match=r"grid needs values: .* for every parameter, but lr has no end of them"):
         parse_space({"name": "s", "parameters": lr, "search": {"sampler": "grid"}}, "s.yaml")
+
+
+def test_the_tag_of_a_number_on_something_else_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: !number many\n")
+    with pytest.raises(UserError, match="'many' is no number"):
+        read_space(path)
+
+
+def test_a_break_in_what_a_message_cites_does_not_break_its_line() -> None:
+    with pytest.raises(UserError) as told:
+        override({"parameters": {"heads": {"values": [1]}}}, "parameters.heads.values.0=\r")
+    assert len(str(told.value).splitlines()) == 1

@@ -1,0 +1,83 @@
+"""What the driver makes of the reports of a backend, whichever order they arrive in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fervit.search.driver import Driver, Room
+from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.simulated import VirtualClock
+from fervit.search.space.settings import TrialResources
+from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
+from tests.helpers.ledger import Sweep, report
+
+
+def driver_of(sweep: Sweep, folder: Path, failures: int = 3) -> Driver:
+    clock = VirtualClock()
+    return Driver(
+        sweep.ledger,
+        Room(lambda: (2, 2), clock=clock),
+        TrialResources(max_failures=failures),
+        SweepFolder(folder),
+        clock,
+    )
+
+
+def epochs(sweep: Sweep) -> list[int]:
+    return [row.epoch for row in sweep.ledger.records[0].epochs]
+
+
+def test_a_report_that_arrives_twice_or_after_a_later_one_changes_nothing(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    driver = driver_of(sweep, tmp_path)
+    planned = driver.next()
+    assert planned is not None
+    for epoch in (1, 2, 2, 1, 3):
+        assert not driver.reported(planned.name, report(epoch, epoch / 10))
+    assert epochs(sweep) == [1, 2, 3]
+    again = Sweep(tmp_path)  # the journal has them once, too
+    assert epochs(again) == [1, 2, 3]
+
+
+def test_the_first_report_after_a_loss_that_arrives_again_takes_no_epoch_back(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    driver = driver_of(sweep, tmp_path)
+    planned = driver.next()
+    assert planned is not None
+    name = planned.name
+    driver.reported(name, report(1, 0.1))
+    driver.reported(name, report(2, 0.2, saved=2))
+    driver.failed(name, Failure(PROCESS_DIED, "killed"))
+    again = driver.next()
+    assert again == planned
+    second = replace(report(2, 0.2, saved=2, again=True), pid=2, started=9.0)
+    assert not driver.reported(name, second)
+    assert not driver.reported(name, replace(report(3, 0.3, saved=2), pid=2, started=9.0))
+    assert not driver.reported(name, second)
+    assert epochs(sweep) == [1, 2, 3]
+
+
+def test_a_process_that_was_given_up_is_told_to_stop_and_not_believed(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    driver = driver_of(sweep, tmp_path)
+    planned = driver.next()
+    assert planned is not None
+    driver.reported(planned.name, report(1, 0.1))
+    driver.failed(planned.name, Failure(PROCESS_DIED, "its node fell silent"))
+    assert driver.reported(planned.name, report(2, 0.2))  # it was alive all the time
+    assert epochs(sweep) == [1]
+
+
+def test_a_trial_is_given_up_after_its_deaths_but_not_for_nodes_that_leave(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    driver = driver_of(sweep, tmp_path, failures=1)
+    planned = driver.next()
+    assert planned is not None
+    for _ in range(5):
+        driver.failed(planned.name, Failure(NODE_LEAVES, "saved"))
+    driver.failed(planned.name, Failure(OUT_OF_MEMORY, "killed by the monitor"))  # once more, alone
+    driver.failed(planned.name, Failure(PROCESS_DIED, "killed"))
+    assert sweep.states() == {planned.name: "running"}
+    driver.failed(planned.name, Failure(PROCESS_DIED, "killed"))
+    assert sweep.states() == {planned.name: "failed"}
