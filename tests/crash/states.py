@@ -199,7 +199,9 @@ def _now(steps: Sequence[Step], k: int, i: int) -> str:
     return path
 
 
-def states(recording: Recording, seed: int = 0, *, sample: int = 8, tears: int = TEARS) -> Iterator[State]:
+def states(
+    recording: Recording, seed: int = 0, *, sample: int = 8, tears: int = TEARS, after: range | None = None
+) -> Iterator[State]:
     """Yields the states that a power cut can leave after each step, each content once per set of promises.
 
     Args:
@@ -207,6 +209,7 @@ def states(recording: Recording, seed: int = 0, *, sample: int = 8, tears: int =
         seed: the seed of what is sampled.
         sample: how many combinations are taken where more than `AT_MOST` changes are open.
         tears: at how many places an unsynced write is torn; 0 for each byte of what is appended.
+        after: the numbers of steps after which the power is cut; None for all.
     """
     rng = random.Random(seed)
     steps = recording.steps
@@ -215,6 +218,8 @@ def states(recording: Recording, seed: int = 0, *, sample: int = 8, tears: int =
     for n in range(len(steps) + 1):
         if n and steps[n - 1].kind == "promise":
             promises += 1
+        if after is not None and n not in after:
+            continue
         for fates in _combinations(steps[:n], rng, sample, tears):
             how = ", ".join(f"{steps[i].kind} {steps[i].path}: {fate}" for i, fate in fates.items() if fate != "done")
             state = State(n, replay(steps[:n], fates), how or "all done")

@@ -21,7 +21,7 @@ CASES = {
     "two slots": {"of": sweeps.space(), "slots": 2},
     "confirmed and exported": {"of": sweeps.space(trials=3, confirm=1), "slots": 1, "whole": True},
 }
-PIECES = 4
+PIECES = 12
 """Into how many tests all states of a case are divided."""
 BOUNDED = {
     "one slot, a random sampler": 47,
@@ -95,7 +95,7 @@ def open_journals(root: Path) -> None:
 def test_every_state_of_a_sweep(
     case: str, share: float, piece: int, monkeypatch: pytest.MonkeyPatch, measured: Callable[[str], None]
 ) -> None:
-    how: dict[str, Any] = {"tears": 0, "sample": 24, "every": PIECES, "piece": piece, "first": open_journals}
+    how: dict[str, Any] = {"tears": 0, "sample": 24, "pieces": PIECES, "piece": piece, "first": open_journals}
     found = explored(monkeypatch, share, CASES[case], **how)
     measured(f"{case}, {share}, {piece}: {found.states} states, {found.recoveries} recoveries")
     assert not found.wrong
