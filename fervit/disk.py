@@ -175,17 +175,15 @@ def make_folder(folder: Path) -> None:
     Raises:
         FileExistsError: there is a file of that name.
     """
-    missing = []
-    place = folder
-    while not place.is_dir():
-        missing.append(place)
-        place = place.parent
-    for each in reversed(missing):
-        try:
-            make_new_folder(each)
-        except FileExistsError:  # another process has just made it
-            if not each.is_dir():
-                raise
+    if folder.is_dir():
+        return
+    if not folder.parent.exists():
+        make_folder(folder.parent)
+    try:
+        make_new_folder(folder)
+    except FileExistsError:  # another process may have just made it
+        if not folder.is_dir():
+            raise
 
 
 def make_new_folder(folder: Path) -> None:

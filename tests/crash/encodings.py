@@ -19,7 +19,9 @@ from fervit.encoding.plan import EncodePlan, plan_encoding
 from fervit.encoding.stages import write_block
 from fervit.images import passed_over
 from fervit.latents import LatentSet
+from fervit.latents.parts import leftovers
 from fervit.latents.source import write_source
+from fervit.storage import child
 
 ROWS = 3
 """The faces in a part."""
@@ -37,19 +39,17 @@ def write_sources(folder: Path) -> None:
     (folder / "train" / "sad_broken.pt").write_bytes(b"PK nothing")
 
 
-def command(sources: Path, root: Path, promise: Callable[[Any], None] = lambda what: None) -> None:
+def command(sources: Path, root: Path | str, promise: Callable[[Any], None] = lambda what: None) -> None:
     """Imports what is missing, as `encode.py --from_pt` does."""
     index = index_pt(str(sources))
     fingerprint = replace(fingerprint_of_pt(index, None, ""), precision="float16")
-    plan = plan_encoding(index, str(root / "latents"), None, fingerprint)
+    plan = plan_encoding(index, child(str(root), "latents"), None, fingerprint)
 
     def receipts(plan: EncodePlan, placement: None) -> Iterator[list[dict[str, Any]]]:
         for block in job._blocks(plan.index.table, ROWS):
             rows = load_block(block, plan.fingerprint)
-            if rows["split"][0] == "train":
-                rows["in_float32"] = (np.arange(len(block)) == 0) & (
-                    rows["error"] == ""
-                )  # as if its first face were beyond float16
+            beyond = [name.startswith(("train/angry", "train/happy")) for name in rows["image_id"]]
+            rows["in_float32"] = np.array(beyond)  # as if their codes were not finite in float16
             told = write_block(rows, plan.folders, plan.fingerprint)
             yield [dict(zip(told, values, strict=True)) for values in zip(*told.values(), strict=True)]
             good = [name for name, error in zip(told["image_id"], told["error"], strict=True) if not error]
@@ -64,18 +64,18 @@ def command(sources: Path, root: Path, promise: Callable[[Any], None] = lambda w
     promise(("listed", "", []))
 
 
-def result_of(root: Path) -> Result:
+def result_of(root: Path | str) -> Result:
     """Reads what an import has left."""
     found: Result = {}
     for split in ("train", "val"):
-        folder = root / "latents" / split
-        latents = LatentSet.read(str(folder))
+        folder = child(str(root), "latents", split)
+        latents = LatentSet.read(folder)
         assert len(set(latents.image_ids)) == len(latents), "a face stands there twice"
         codes = [code.tobytes() for code in latents.codes]
         found[split] = dict(zip(latents.image_ids, zip(codes, latents.sha256, strict=True), strict=True))
-        found[f"{split} errors"] = read_faces(str(folder))
-        found[f"{split} float32"] = read_faces(str(folder), FLOAT32_FILE)
-        found[f"{split} leftovers"] = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+        found[f"{split} errors"] = read_faces(folder)
+        found[f"{split} float32"] = read_faces(folder, FLOAT32_FILE)
+        found[f"{split} leftovers"] = [Path(path).name for path in leftovers(folder)]
     return found
 
 

@@ -46,6 +46,7 @@ def explore(
     sample: int = 8,
     tears: int = TEARS,
     every: int = 1,
+    pieces: int = 1,
     piece: int = 0,
 ) -> Found:
     """Lets the program recover from the states that a power cut can leave.
@@ -60,12 +61,15 @@ def explore(
         sample: as for `states`.
         tears: as for `states`.
         every: takes only one state in so many.
-        piece: which of these.
+        pieces: in how many pieces of about as many steps the recording is explored.
+        piece: which of these is explored, from 0.
     """
     found, place, known = Found(), scratch(), set[str]()
+    n = len(recording.steps) + 1
+    after = range(piece * n // pieces, (piece + 1) * n // pieces)
     try:
-        for i, state in enumerate(states(recording, seed, sample=sample, tears=tears)):
-            if i % every != piece:
+        for i, state in enumerate(states(recording, seed, sample=sample, tears=tears, after=after)):
+            if i % every:
                 continue
             folder = place / "state"
             state.put(folder)

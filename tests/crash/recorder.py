@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,19 @@ class Recording:
 
     folder: Path
     steps: list[Step] = field(default_factory=list)
+
+    @classmethod
+    def of_state(cls, folder: Path, tree: Mapping[str, bytes | None]) -> Recording:
+        """Returns the steps that make a state, with all of it on the disk, to which those of a recovery are added."""
+        steps = []
+        for path, content in sorted(tree.items()):
+            if content is None:
+                steps.append(Step(kind="make folder", path=path))
+            else:
+                steps += [Step(kind="create", path=path), Step(kind="write", path=path, data=content)]
+                steps.append(Step(kind="sync", path=path))
+            steps.append(Step(kind="sync folder", path=path.rpartition("/")[0]))
+        return cls(folder, steps)
 
     def promise(self, what: Any) -> None:
         """Notes that the run tells its user something which must be true from now on, also after a power cut."""
@@ -61,8 +74,8 @@ class Recording:
 
 
 @contextmanager
-def recorded(folder: Path) -> Iterator[Recording]:
-    """Records what this process changes below a folder while the block runs."""
-    recording = Recording(folder)
+def recorded(folder: Path, recording: Recording | None = None) -> Iterator[Recording]:
+    """Records what this process changes below a folder while the block runs, after the steps of another recording."""
+    recording = recording or Recording(folder)
     with watched(recording):
         yield recording

@@ -2,8 +2,8 @@
 
 The file system is a weak one, as POSIX allows it and as ext4, XFS and Btrfs behave in part:
 
-- What is appended or written is on the disk for sure after a sync of the file. Before, it may be there, be missing, be
-  there in part (torn), or be zeros; several writes may be there in any combination.
+- What is appended, written or cut off is on the disk for sure after a sync of the file. Before, it may be there, be
+  missing, be there in part (torn), or be zeros; several of these may be there in any combination.
 - A name in a folder (new, renamed, removed) is as it should be for sure after a sync of the folder. Before, each of the
   changes may have been carried out or not, in any combination that respects the order of those of one name.
 - A folder whose own name is lost takes all that is in it along.
@@ -28,7 +28,7 @@ AT_MOST = 3
 """Up to so many open changes, all their combinations are taken; of more, a sample."""
 TEARS = 3
 """The places at which an unsynced write is torn, where not all are taken."""
-DATA = ("append", "write")
+DATA = ("append", "write", "truncate")
 NAMES = ("create", "rename", "remove", "make folder", "remove folder")
 
 
@@ -101,13 +101,14 @@ def replay(steps: Sequence[Step], fates: dict[int, Fate]) -> TREE:
         if step.kind in ("create", "make folder"):
             running[step.path] = _File(bytearray()) if step.kind == "create" else _Node({})
             _name(running, step.path, running[step.path], fate)
-        elif step.kind in DATA:
+        elif step.kind in ("append", "write"):
             _write(running, step, fate)
         elif step.kind == "truncate":
             one = running[step.path]
             assert isinstance(one, _File)
-            del one.content[step.size :]
             one.end = step.size
+            if fate == "done":
+                del one.content[step.size :]
         elif step.kind == "rename":
             moved = running.pop(step.path)
             running[step.target] = moved
@@ -157,8 +158,8 @@ def _write(running: dict[str, _File | _Node], step: Step, fate: Fate) -> None:
     else:
         written = step.data[: int(fate.split()[1])] if fate.startswith("torn") else b""
     if written:
-        one.content.extend(bytes(one.end - len(one.content)))  # a hole, if an earlier write was lost
-        one.content[one.end :] = written
+        one.content.extend(bytes(max(0, one.end - len(one.content))))  # a hole, if an earlier write was lost
+        one.content[one.end : one.end + len(written)] = written  # over what a lost truncation has left
     one.end += len(step.data)
 
 
@@ -199,7 +200,9 @@ def _now(steps: Sequence[Step], k: int, i: int) -> str:
     return path
 
 
-def states(recording: Recording, seed: int = 0, *, sample: int = 8, tears: int = TEARS) -> Iterator[State]:
+def states(
+    recording: Recording, seed: int = 0, *, sample: int = 8, tears: int = TEARS, after: range | None = None
+) -> Iterator[State]:
     """Yields the states that a power cut can leave after each step, each content once per set of promises.
 
     Args:
@@ -207,6 +210,7 @@ def states(recording: Recording, seed: int = 0, *, sample: int = 8, tears: int =
         seed: the seed of what is sampled.
         sample: how many combinations are taken where more than `AT_MOST` changes are open.
         tears: at how many places an unsynced write is torn; 0 for each byte of what is appended.
+        after: the numbers of steps after which the power is cut; None for all.
     """
     rng = random.Random(seed)
     steps = recording.steps
@@ -215,6 +219,8 @@ def states(recording: Recording, seed: int = 0, *, sample: int = 8, tears: int =
     for n in range(len(steps) + 1):
         if n and steps[n - 1].kind == "promise":
             promises += 1
+        if after is not None and n not in after:
+            continue
         for fates in _combinations(steps[:n], rng, sample, tears):
             how = ", ".join(f"{steps[i].kind} {steps[i].path}: {fate}" for i, fate in fates.items() if fate != "done")
             state = State(n, replay(steps[:n], fates), how or "all done")
@@ -229,7 +235,8 @@ def _combinations(steps: Sequence[Step], rng: random.Random, sample: int, tears:
     left = open_changes(steps)
     yield {}
     choices = [_fates(steps[i], rng, tears) for i in left]
-    few = [("done", "lost") if steps[i].kind in NAMES else ("done", "lost", "zeros", "half") for i in left]
+    all_of_it, more = ("done", "lost"), ("zeros", "half")
+    few = [all_of_it + (more if steps[i].kind in ("append", "write") else ()) for i in left]
     if len(left) <= AT_MOST:
         for combination in itertools.product(*few):
             yield {i: _halved(steps[i], fate) for i, fate in zip(left, combination, strict=True)}
@@ -246,7 +253,7 @@ def _combinations(steps: Sequence[Step], rng: random.Random, sample: int, tears:
 
 
 def _fates(step: Step, rng: random.Random, tears: int) -> list[Fate]:
-    if step.kind in NAMES:
+    if step.kind not in ("append", "write"):
         return ["done", "lost"]
     size = len(step.data)
     each_byte = not tears and step.kind == "append"

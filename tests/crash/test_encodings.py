@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,10 @@ def test_faces_in_float32_are_listed_even_if_the_job_died_before_it_listed_them(
     (place / "latents" / "train" / "_float32.jsonl").unlink()
     encodings.command(sources, place)
     assert encodings.result_of(place) == result
+
+
+@pytest.mark.chaos
+def test_every_state_of_an_encoding(sources: Path, measured: Callable[[str], None]) -> None:
+    found = explored(sources, *recorded_import(sources), sample=64, tears=64)
+    measured(f"encoding: {found.states} states")
+    assert not found.wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from tests.crash import runs
 from tests.crash.explore import Found, explore, scratch
 from tests.crash.recorder import Recording, recorded
+
+PIECES = 4
+"""Into how many tests all states are divided."""
 
 
 def recorded_run(monkeypatch: pytest.MonkeyPatch) -> tuple[Recording, runs.Result]:
@@ -38,3 +42,11 @@ def test_the_history_is_on_the_disk_before_a_state_that_goes_on_after_it(monkeyp
     recording, result = recorded_run(monkeypatch)
     before = [step for step in recording.steps if (step.kind, step.path) != ("sync", "run/history.jsonl")]
     assert explored(Recording(recording.folder, before), result, every=61).wrong
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_every_state_of_a_run(piece: int, monkeypatch: pytest.MonkeyPatch, measured: Callable[[str], None]) -> None:
+    found = explored(*recorded_run(monkeypatch), sample=24, pieces=PIECES, piece=piece)
+    measured(f"run, {piece}: {found.states} states")
+    assert not found.wrong

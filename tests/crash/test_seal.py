@@ -11,6 +11,7 @@ import pytest
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.disk import make_folder
+from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation
 from fervit.files import write_json
 from fervit.latents.looks import looks_at
@@ -54,9 +55,25 @@ def command(root: Path, part: Path, checkpoint: Checkpoint, promise: Callable[[A
     return verdict
 
 
-def test_a_look_is_on_record_before_it_begins_and_is_not_made_again_once_its_result_was_told(part: Path) -> None:
-    config = sweeps.space().config({"lr": 1e-3, "heads": 1}, 1)
-    checkpoint = sweeps.checkpoint_of(config, CHOSEN.epochs[1])
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return sweeps.checkpoint_of(sweeps.space().config({"lr": 1e-3, "heads": 1}, 1), CHOSEN.epochs[1])
+
+
+def test_a_sealed_result_whose_file_is_gone_is_said_and_never_measured_again(
+    part: Path, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    command(tmp_path, part, checkpoint, lambda what: None)
+    (SweepFolder(tmp_path / "sweep").evaluation() / RESULTS_FILE).unlink()
+    told: list[str] = []
+    with pytest.raises(UserError, match=r"sealed_test\.json says that the test split was opened for it; copy it back"):
+        command(tmp_path, part, checkpoint, told.append)
+    assert not told
+
+
+def test_a_look_is_on_record_before_it_begins_and_is_not_made_again_once_its_result_was_told(
+    part: Path, checkpoint: Checkpoint
+) -> None:
     place = scratch()
     with recorded(place) as recording:
         undisturbed = command(place, part, checkpoint, recording.promise)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fervit.disk import AppendedFile, make_folder, new_file_aside, remove, remove_tree, rename, sync_written
 from fervit.files import whole_file, write_text
+from fervit.json_lines import JsonLines
 from tests.crash.recorder import Recording, Step, recorded
 from tests.crash.states import TREE, states
 
@@ -39,6 +40,16 @@ def test_a_later_write_may_be_there_without_an_earlier_one(tmp_path: Path) -> No
         file.append(b"ab")
         file.append(b"cd")
     assert {b"\0\0cd", b"ab", b"", b"abcd"} <= {tree["rows"] for tree in trees(recording)}
+
+
+def test_a_truncation_may_be_lost_and_is_then_written_over(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_bytes(b'{"n": 1}\n{"n": 2')
+    before = Recording.of_state(tmp_path, {"rows": b'{"n": 1}\n{"n": 2'})
+    with recorded(tmp_path, before) as recording:
+        lines = JsonLines(tmp_path / "rows")
+        lines.append({})
+    found = {tree["rows"] for tree in trees(recording)}
+    assert found >= {b'{"n": 1}\n', b'{"n": 1}\n{"n": 2', b'{"n": 1}\n{}\n', b'{"n": 1}\n{}\n": 2'}
 
 
 def test_a_name_may_be_lost_until_its_folder_is_synced(tmp_path: Path) -> None:

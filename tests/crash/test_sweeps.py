@@ -14,6 +14,7 @@ from fervit.search.records.sweep_folder import SweepFolder
 from tests.crash import sweeps
 from tests.crash.explore import Found, explore, scratch
 from tests.crash.recorder import Recording, recorded
+from tests.crash.states import states
 
 CASES = {
     "one slot, a random sampler": {"of": sweeps.space(), "slots": 1},
@@ -21,8 +22,10 @@ CASES = {
     "two slots": {"of": sweeps.space(), "slots": 2},
     "confirmed and exported": {"of": sweeps.space(trials=3, confirm=1), "slots": 1, "whole": True},
 }
-PIECES = 4
+PIECES = 12
 """Into how many tests all states of a case are divided."""
+TWICE = 3
+"""How many recoveries are cut off a second time."""
 BOUNDED = {
     "one slot, a random sampler": 47,
     "one slot, TPE and ASHA": 121,
@@ -73,6 +76,25 @@ def test_epochs_that_were_reported_faster_than_the_disk_syncs_are_said_to_be_los
     assert not found.wrong
 
 
+def test_a_second_power_cut_during_the_recovery_of_the_first_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "SYNC_SHARE", float("inf"))
+    options: dict[str, Any] = {"of": sweeps.space(), "slots": 1}
+    recording, outcome = undisturbed(scratch(), **options)
+    torn = [state for state in states(recording) if "trials.jsonl: torn" in state.how]
+    for state in torn[:: len(torn) // TWICE]:
+        place = scratch()
+        state.put(place)
+        with recorded(place, Recording.of_state(place, state.tree)) as second:
+            sweeps.command(place, promise=second.promise, **options)
+
+        def recover(folder: Path) -> str:
+            return "" if sweeps.command(folder, **options).rows == outcome.rows else "ends otherwise"
+
+        found = explore(second, sweeps.broken_promises, recover, every=89, pieces=2, piece=1)
+        assert found.states
+        assert not found.wrong, state.how
+
+
 def test_a_journal_that_was_not_synced_would_break_what_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "SYNC_SHARE", float("inf"))
     recording, _ = undisturbed(scratch(), of=sweeps.space(), slots=1)
@@ -95,7 +117,7 @@ def open_journals(root: Path) -> None:
 def test_every_state_of_a_sweep(
     case: str, share: float, piece: int, monkeypatch: pytest.MonkeyPatch, measured: Callable[[str], None]
 ) -> None:
-    how: dict[str, Any] = {"tears": 0, "sample": 24, "every": PIECES, "piece": piece, "first": open_journals}
+    how: dict[str, Any] = {"tears": 0, "sample": 24, "pieces": PIECES, "piece": piece, "first": open_journals}
     found = explored(monkeypatch, share, CASES[case], **how)
     measured(f"{case}, {share}, {piece}: {found.states} states, {found.recoveries} recoveries")
     assert not found.wrong

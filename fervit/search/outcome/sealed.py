@@ -261,8 +261,18 @@ def results_of(folder: SweepFolder, number: int) -> Path:
 
 
 def _sealed(folder: SweepFolder, looks: list[SealedLook], number: int, remark: str = "") -> Verdict:
-    """Reads the result of an earlier look."""
+    """Reads the result of an earlier look.
+
+    Raises:
+        UserError: its file is missing or damaged.
+    """
     path = results_of(folder, number)
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path}: is missing or damaged, but {folder.sealed_test.name} says that the test split was opened for it; "
+            "copy it back from another copy of the sweep"
+        ) from None
     evaluation = Evaluation(split="test", metrics=metrics, output_dir=path.parent)
     return Verdict(evaluation=evaluation, looks=len(looks), remark=remark, look=looks[number])

@@ -32,7 +32,7 @@ class SingleWriterJournal(JournalFileBackend):
     """
 
     def __init__(self, path: Path) -> None:
-        drop_torn_line(path)  # since Optuna cannot read a line that was cut off
+        drop_torn_line(path)  # Optuna 5.0 would append to a line that was cut off, and then read the file no more
         self._file = AppendedFile(path)
         super().__init__(str(path))
         self._read = (0, 0)
