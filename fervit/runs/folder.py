@@ -138,6 +138,8 @@ class RunRecord:
     """True for a GPU for each worker, False for the CPU, None for GPUs if there are any."""
     exclude: JsonObject | None = None
     """What lists of faces left out (`Exclusion.record`); None without such lists."""
+    votes: JsonObject | None = None
+    """What the votes of taggers changed (`Votes.record`); None without such."""
 
     def write(self, folder: RunFolder) -> None:
         """Writes config.json."""
@@ -151,6 +153,7 @@ class RunRecord:
                 "data": self.data,
                 "encoder": self.encoder,
                 **({} if self.exclude is None else {"exclude": self.exclude}),
+                **({} if self.votes is None else {"votes": self.votes}),
             },
         )
 
@@ -174,6 +177,7 @@ class RunRecord:
                 workers=content["run"]["workers"],
                 use_gpu=content["run"]["use_gpu"],
                 exclude=content.get("exclude"),
+                votes=content.get("votes"),
             )
         except (FileNotFoundError, NotADirectoryError, KeyError, TypeError):
             raise UserError(

@@ -326,7 +326,7 @@ def _evaluate(
         files.evaluation(),
         split="val",
         training_sha256=splits.train.sha256,
-        faces=find_faces(splits.val),
+        faces=None if splits.no_faces else find_faces(splits.val),
     )
     return Verdict(evaluation=evaluation, looks=0)
 
@@ -339,5 +339,7 @@ def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonOb
         test = {"path": absolute(splits.test), "rows": splits.test_rows, "sha256": splits.test_fingerprint}
         found["data"]["test"] = test
     # With the space, the defaults are the whole configuration of each trial; another version may have others.
-    left_out = {} if splits.left_out is None else {"exclude": splits.left_out}
-    return {**found, **left_out, "copies": dict(splits.copies), "defaults": DEFAULTS}
+    asked: JsonObject = {} if splits.left_out is None else {"exclude": splits.left_out}
+    if splits.no_faces:
+        asked["no_faces"] = True
+    return {**found, **asked, "copies": dict(splits.copies), "defaults": DEFAULTS}

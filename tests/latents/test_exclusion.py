@@ -81,7 +81,7 @@ def test_a_run_notes_what_it_leaves_out_and_goes_on_without_it(
 ) -> None:
     train, val = (str(latents_folder / split) for split in ("train", "val"))
     exclusion = Exclusion.read([str(faces_out)])
-    run = prepare({"batch_size": 16}, "guide", train, val, exclusion=exclusion)
+    run = prepare({"batch_size": 16, "seq_len": 0, "latent_dim": 16}, "guide", train, val, exclusion=exclusion)
     assert (len(run.train), len(run.val)) == (280 - 5, 105 - 4)
     # So that an evaluation on the whole split still knows that it chose the model.
     assert run.val.origin == LatentSet.read(val).fingerprint != run.val.fingerprint
