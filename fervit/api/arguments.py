@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fervit.errors import UserError
 from fervit.files import from_home
 
 if TYPE_CHECKING:
     from fervit.latents.exclusion import Exclusion
+    from fervit.latents.votes import Votes, VotesAs
 
 Files = str | Path | Sequence[str | Path]
 """A file, or several."""
@@ -58,3 +59,30 @@ def exclusion_in(files: Files | None) -> Exclusion | None:
     from fervit.latents.exclusion import Exclusion  # a slow import
 
     return Exclusion.read([from_home(str(file)) for file in given])
+
+
+def votes_in(file: str | Path | None, votes_as: str) -> tuple[Votes, VotesAs] | None:
+    """Reads the votes of taggers; None if there are none.
+
+    Args:
+        file: the path or URI of the CSV file, or None.
+        votes_as: "majority" or "distribution".
+
+    Raises:
+        UserError: the file is missing or wrong, or `votes_as` is something else.
+    """
+    if votes_as not in ("majority", "distribution"):
+        raise UserError(f"--votes_as: must be majority or distribution, but got {votes_as!r}")
+    if file is None:
+        return None
+    from fervit.latents.votes import Votes  # a slow import
+
+    return Votes.read(from_home(str(file))), "majority" if votes_as == "majority" else "distribution"
+
+
+class Changes(NamedTuple):
+    """What a training changes of its latents: the arguments `exclude`, `votes` and `votes_as`."""
+
+    exclude: Files | None
+    votes: str | Path | None
+    votes_as: str

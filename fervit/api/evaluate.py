@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in
+from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
-from fervit.evaluation.crossing import cross, in_words
+from fervit.evaluation.crossing import Crossing, cross, in_words
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
-from fervit.evaluation.results import EvaluationResults, excluded_in_words
+from fervit.evaluation.groups import FILE as GROUPS_FILE
+from fervit.evaluation.groups import Groups, by_group, groups_in_words, read_groups
+from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
+from fervit.evaluation.predictions import Predictions
+from fervit.evaluation.results import EvaluationResults, excluded_in_words, votes_in_words
 from fervit.evaluation.statistics import ece_in_words
-from fervit.files import from_home
+from fervit.files import JsonObject, from_home, write_json
 from fervit.gpu import device_at_hand
 from fervit.label_set import SEVEN
 from fervit.latents import LatentSet
@@ -22,6 +27,7 @@ from fervit.latents.exclusion import Exclusion
 from fervit.latents.latent_set import read_sha256
 from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_look
 from fervit.latents.source import find_faces
+from fervit.latents.votes import Votes, VotesAs
 from fervit.progress import Say, silent
 from fervit.storage import absolute, name_of, sibling
 
@@ -36,6 +42,10 @@ def evaluate(
     latent_train_dir: str | Path | None = None,
     data_root: str | Path | None = None,
     exclude: Files | None = None,
+    votes: str | Path | None = None,
+    votes_as: str = "majority",
+    groups: str | Path | None = None,
+    no_faces: bool = False,
     heads: int | None = None,
     device: str | None = None,
     label_map: str | Path | None = None,
@@ -44,8 +54,7 @@ def evaluate(
     """Evaluates a model on a split, and writes its results, predictions and pictures.
 
     Args:
-        checkpoint_path: the best_model.pt of a run, the best/ folder of a sweep, or the `model` of a TrainResult or
-            SweepResult.
+        checkpoint_path: the best_model.pt of a run, the best/ folder of a sweep, or the `model` of a result.
         latent_test_dir: the folder or URI of the split's Parquet files.
         output_dir: the folder for results and pictures.
         batch_size: the number of codes in a forward pass.
@@ -53,6 +62,10 @@ def evaluate(
         latent_train_dir: the latents that it was trained on, to find copies of them; None for train/ beside the split.
         data_root: the faces, which are shown beside their attention; None for the place from which they were encoded.
         exclude: a list of faces, as of `fervit.audit`, or several, without which the metrics are given as well.
+        votes: a CSV file with the votes of taggers, such as FER+'s fer2013new.csv, which replace the labels.
+        votes_as: "majority" for the class of most votes, or "distribution" to measure against their shares as well.
+        groups: a CSV file with `image_id` and columns such as age or camera, by whose values to give the metrics.
+        no_faces: whether to draw attention without the faces beside it.
         heads: the number of attention heads of another script's model whose file does not name it.
         device: a flag of the guide's scripts, which says so if the evaluation takes another device.
         label_map: a file that maps the model's classes onto those of a split with another label set, with lines
@@ -67,31 +80,52 @@ def evaluate(
             classes of the model are among those of the split.
 
     Example:
-        evaluation = fervit.evaluate("experiments/vit_20260102_030405/best", "latents/test")
-        evaluation.metrics["f1_macro"]
+        fervit.evaluate("experiments/vit_20260102_030405/best", "latents/test").metrics["f1_macro"]
     """
     check_at_least(1, {"batch_size": batch_size})
     check_at_least(0, {"visualize_samples": visualize_samples})
     model, split = checkpoint_in(Path(from_home(str(checkpoint_path)))), from_home(str(latent_test_dir))
-    checkpoint, latents, listed = load_checkpoint(model, heads=heads), LatentSet.read(split), exclusion_in(exclude)
-    crossing = cross(checkpoint.label_set, latents.label_set, label_map)
-    check_fit(checkpoint, latents, crossing)
-    evaluating = partial(
-        evaluate_rows,
-        split=name_of(split),
-        batch_size=batch_size,
-        samples=visualize_samples,
-        faces=find_faces(latents, as_text(data_root)),
-        checkpoint_path=absolute(str(model)),
-        crossing=crossing,
-        exclusion=listed,
-    )
+    checkpoint, latents, crossing, voted = _open(model, split, heads, label_map, votes_in(votes, votes_as))
+    listed = exclusion_in(exclude)
+    evaluating = partial(evaluate_rows, split=name_of(split), checkpoint_path=absolute(str(model)), crossing=crossing)
+    evaluating = partial(evaluating, batch_size=batch_size, samples=visualize_samples, exclusion=listed, votes=voted)
+    evaluating = partial(evaluating, faces=None if no_faces else find_faces(latents, as_text(data_root)))
     out, training = Path(from_home(str(output_dir))), as_text(latent_train_dir)
+    grouping = partial(_by_group, None if groups is None else read_groups(from_home(str(groups))))
     result, remarks = _recorded(evaluating, checkpoint, latents, out, training, listed)
     remarks += [*_about_device(device), *_about_encoder(checkpoint, latents)]
+    grouping(result)
     for line in (*remarks, *summary_lines(result)):
         (say or silent)(line)
     return result
+
+
+def _by_group(groups: Groups | None, result: Evaluation) -> None:
+    """Writes the metrics by group, or removes those of an earlier evaluation in the folder."""
+    path = result.output_dir / GROUPS_FILE
+    if groups is None:
+        path.unlink(missing_ok=True)
+        return
+    predictions = Predictions.read(result.output_dir / PREDICTIONS_FILE)
+    found = by_group(groups, predictions.image_ids, predictions.labels, predictions.predicted)
+    write_json(path, {"columns": found})
+
+
+def _open(
+    model: Path, split: str, heads: int | None, label_map: str | Path | None, votes: tuple[Votes, VotesAs] | None
+) -> tuple[Checkpoint, LatentSet, Crossing | None, JsonObject | None]:
+    """Opens a checkpoint and a split that fits it, with the labels that taggers give it.
+
+    Also returns how the model's classes are mapped onto those of the split, and what records say of the votes; both are
+    None where there is nothing to map, or no votes.
+    """
+    checkpoint, latents, voted = load_checkpoint(model, heads=heads), LatentSet.read(split), None
+    if votes is not None:
+        latents, counts = votes[0].relabelled(latents, votes[1])
+        voted = votes[0].record(votes[1], {name_of(split): counts})
+    crossing = cross(checkpoint.label_set, latents.label_set, label_map)
+    check_fit(checkpoint, latents, crossing)
+    return checkpoint, latents, crossing, voted
 
 
 def _recorded(
@@ -174,6 +208,10 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
         f"  {name:<{width}} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
         for name, row in list(metrics["classification_report"].items())[: len(classes)]
     ]
+    by_groups = evaluation.output_dir / GROUPS_FILE
+    if by_groups.is_file():
+        lines += groups_in_words(json.loads(by_groups.read_text(encoding="utf-8"))["columns"])
+    lines += votes_in_words(metrics)
     lines += [*excluded_in_words(metrics), _copies(metrics), *_copies_of_validation(metrics)]
     others = others_in_words(metrics.get("looks_of_others") or 0)
     if others:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in
+from fervit.api.arguments import Changes, Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.errors import UserError
 from fervit.files import JsonObject
 from fervit.label_set import SEVEN
@@ -65,6 +65,8 @@ def train(
     use_gpu: bool | None = None,
     address: str | None = None,
     exclude: Files | None = None,
+    votes: str | Path | None = None,
+    votes_as: str = "majority",
     output_dir: str | Path = "experiments",
     checkpoint_dir: str | Path | None = None,
     experiment_name: str | None = None,
@@ -78,17 +80,16 @@ def train(
     Args:
         latent_train_dir: the folder or URI of the training split's Parquet files. `resume` needs it if they have moved.
         latent_val_dir: the folder or URI of the validation split's Parquet files, as for `latent_train_dir`.
-        recipe: the name of a set of hyperparameters: "strong", or "guide" for those of the training guide of the
-            original LatentViT scripts; None for "guide".
+        recipe: the name of a set of hyperparameters: "strong", or "guide" (which None means) for those of the guide.
         resume: the folder of a run to resume; None for a new run.
-        workers: the number of processes that train together (DDP); None for one. On GPUs only a single one replays
-            its steps from a captured graph, so that two may be no faster than one.
+        workers: the number of processes that train together (DDP); None for one, which is often as fast as two GPUs.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
         address: of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or no Ray.
         exclude: a list of faces to train and validate without, as of `fervit.audit`, or several.
+        votes: a CSV file with the votes of taggers, such as FER+'s fer2013new.csv, which replace the labels.
+        votes_as: "majority" for the class of most votes, or "distribution" to train on the shares of the votes.
         output_dir: the folder in which the run gets its folder `<name>_<time>`.
-        checkpoint_dir: instead of `output_dir`, a folder in which the run gets the folder `<name>/<time>`, as in the
-            guide's scripts.
+        checkpoint_dir: in place of `output_dir`, a folder in which the run gets the folder `<name>/<time>`.
         experiment_name: the name of the run; None for one of its hyperparameters.
         num_classes: the number of classes, which must be that of the latents; None for whatever they have.
         use_augmentation: a flag of the guide's scripts, which other hyperparameters replace; an error says which.
@@ -105,16 +106,15 @@ def train(
         KeyboardInterrupt: the user pressed Ctrl-C. The message says how to resume the run.
 
     Example:
-        run = fervit.train("latents/train", "latents/val", recipe="strong", epochs=5)
-        fervit.load(run.model)
+        fervit.load(fervit.train("latents/train", "latents/val", recipe="strong", epochs=5).model)
     """
     started = time.time()
     _check_flags_of_the_guide(use_augmentation=use_augmentation)
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
     place = partial(_new_folder, output_dir, checkpoint_dir, experiment_name)
-    goes_on, tell = as_text(resume), say or silent
-    return _run(started, given, recipe, latents, goes_on, workers, use_gpu, num_classes, address, place, exclude, tell)
+    changes, tell = Changes(exclude, votes, votes_as), say or silent
+    return _run(started, given, recipe, latents, resume, workers, use_gpu, num_classes, address, place, changes, tell)
 
 
 def _run(
@@ -122,20 +122,21 @@ def _run(
     given: JsonObject,
     recipe: str | None,
     latents: dict[str, str | None],
-    resume: str | None,
+    resume: str | Path | None,
     workers: int | None,
     use_gpu: bool | None,
     num_classes: int | None,
     address: str | None,
     place: Callable[[str], Path],
-    exclude: Files | None,
+    changes: Changes,
     tell: Say,
 ) -> TrainResult:
     """Trains a run from its start or its last saved state, and returns its result."""
     check_at_least(1, {"workers": workers})
+    resume = as_text(resume)
     process = _warm_process(latents, resume, workers, use_gpu, address)
     try:
-        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, place, exclude)
+        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, place, changes)
         if not folder.finished:
             stages = [("command", started), ("latents", time.time())]
             _train(run, folder, stages, workers, use_gpu, address, process, tell)
@@ -239,7 +240,7 @@ def _plan(
     use_gpu: bool | None,
     num_classes: int | None,
     place: Callable[[str], Path],
-    exclude: Files | None,
+    changes: Changes,
 ) -> tuple[Run, RunFolder]:
     """Checks the arguments, and returns the run and its folder. `place` makes a new one under a name."""
     from fervit.runs.folder import RunFolder, run_name
@@ -248,16 +249,17 @@ def _plan(
 
     if recipe not in (None, *RECIPES):
         raise UserError(f"recipe: must be one of {', '.join(RECIPES)}, but got {recipe!r}")
+    exclusion, votes = exclusion_in(changes.exclude), votes_in(changes.votes, changes.votes_as)
     made = RunFolder(Path(resume).absolute()) if resume is not None else None
     if made is not None and not made.prepared:
-        run, folder = prepare_resume(made, given, recipe, latents, exclusion_in(exclude)), made
+        run, folder = prepare_resume(made, given, recipe, latents, exclusion, votes), made
         _check_num_classes(num_classes, run)
         return run, folder
     train, val = latents["train"], latents["val"]
     assert train is not None
     assert val is not None
-    listed = exclusion_in(exclude)
-    run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu, exclusion=listed)
+    preparing = partial(prepare, workers=workers or 1, use_gpu=use_gpu, exclusion=exclusion, votes=votes)
+    run = preparing(given, recipe or "guide", train, val)
     _check_num_classes(num_classes, run)
     return run, made or RunFolder(place(run_name(run.config)))
 

@@ -82,6 +82,7 @@ def tune(
     address: str | None = None,
     output_dir: str | Path = "experiments",
     exclude: Files | None = None,
+    no_faces: bool = False,
     say: Say | None = print,
 ) -> SweepResult:
     """Runs a sweep: search, confirmation with fresh seeds, export, and one evaluation on the test split.
@@ -98,6 +99,7 @@ def tune(
         output_dir: the folder in which the sweep gets its folder `<name>_<time>`.
         exclude: a list of faces to train and validate without, as of `fervit.audit`, or several. The test split is
             measured whole, and without them as well. A resumed sweep keeps those that it began with.
+        no_faces: whether the report and the evaluation show no pictures of faces.
         say: gets each line of text; None for silence.
 
     Returns:
@@ -115,6 +117,7 @@ def tune(
     """
     tell = say or silent
     sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir, exclude=exclude)
+    sweep = replace(sweep, splits=replace(sweep.splits, no_faces=no_faces))
     with _holding(sweep):
         try:
             result, dashboard = _run(sweep, address, say, second_look=second_look)
@@ -139,6 +142,7 @@ def dry_run(
     address: str | None = None,
     output_dir: str | Path = "experiments",
     exclude: Files | None = None,
+    no_faces: bool = False,
     say: Say | None = print,
 ) -> None:
     """Prints what `tune` would do with the same arguments and how long it would take, and starts no trial.
@@ -151,6 +155,7 @@ def dry_run(
         address: as for `tune`.
         output_dir: as for `tune`.
         exclude: as for `tune`.
+        no_faces: as for `tune`; a dry run shows none.
         say: gets each line of text; None for silence.
 
     Raises:

@@ -43,6 +43,19 @@ def parser() -> Parser:
         metavar="FILE",
         help="lists of faces, as of launch/audit.py, without which the metrics are given, too",
     )
+    flags.add_argument(
+        "--votes", metavar="CSV", help="votes of several taggers, such as FER+'s fer2013new.csv, in place of the labels"
+    )
+    flags.add_argument(
+        "--votes_as",
+        choices=("majority", "distribution"),
+        default="majority",
+        help="measure against the class of most votes, or against the share of each class, too",
+    )
+    flags.add_argument("--no_faces", action="store_true", help="draw attention without the faces beside it")
+    flags.add_argument(
+        "--groups", metavar="CSV", help="image_id and columns such as age, sex, skin type or camera: metrics by group"
+    )
     flags.add_argument("--device", help="of the guide's scripts; an evaluation takes a GPU at hand, else the CPU")
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"

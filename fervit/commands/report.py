@@ -23,6 +23,9 @@ def parser() -> Parser:
     flags.add_argument(
         "--data_root", help="the faces, to show those that the model gets wrong; left out: where encode.py found them"
     )
+    flags.add_argument(
+        "--no_faces", action="store_true", help="show no pictures of faces, whose licence may forbid to publish them"
+    )
     return flags
 
 
@@ -36,5 +39,5 @@ def main() -> None:
 
     from fervit.report.write import write_report
 
-    path = write_report(args.folder, evaluation=args.evaluation, data_root=args.data_root)
+    path = write_report(args.folder, evaluation=args.evaluation, data_root=args.data_root, no_faces=args.no_faces)
     print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in any browser")

@@ -29,6 +29,15 @@ def parser() -> Parser:
         metavar="FILE",
         help="lists of faces to train and validate without, as of launch/audit.py",
     )
+    flags.add_argument(
+        "--votes", metavar="CSV", help="votes of several taggers, such as FER+'s fer2013new.csv, in place of the labels"
+    )
+    flags.add_argument(
+        "--votes_as",
+        choices=("majority", "distribution"),
+        default="majority",
+        help="train on the class of most votes, or on the share of each class",
+    )
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or this machine")
     flags.add_argument("--output_dir", default="experiments", help="folder in which the run gets its folder")
     guide = flags.add_argument_group("flags of the guide's scripts")

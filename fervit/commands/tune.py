@@ -52,6 +52,9 @@ def parser() -> Parser:
     )
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
     flags.add_argument("--output_dir", default="experiments", help="folder in which the sweep gets its folder")
+    flags.add_argument(
+        "--no_faces", action="store_true", help="show no pictures of faces in the report and the evaluation"
+    )
     return flags
 
 
@@ -73,6 +76,7 @@ def main() -> None:
         "address": args.address,
         "output_dir": args.output_dir,
         "exclude": args.exclude,
+        "no_faces": args.no_faces,
     }
     if args.dry_run:
         dry_run(args.space, args.latents, **given)

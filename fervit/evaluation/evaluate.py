@@ -12,6 +12,7 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from scipy.special import rel_entr
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.disk import remove
@@ -31,9 +32,10 @@ from fervit.evaluation.results import (
     MeanAttention,
     Provenance,
     Scores,
+    Voted,
 )
 from fervit.evaluation.statistics import calibrate, describe, ece_if_calibrated
-from fervit.files import write_json
+from fervit.files import JsonObject, write_json
 from fervit.gpu import device_at_hand, exact_arithmetic
 from fervit.images.finder import FaceFinder
 from fervit.latents import LatentSet
@@ -145,6 +147,7 @@ def evaluate(
     checkpoint_path: str | None = None,
     crossing: Crossing | None = None,
     exclusion: Exclusion | None = None,
+    votes: JsonObject | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
 
@@ -155,14 +158,14 @@ def evaluate(
         split: the name of the rows in results and pictures.
         batch_size: the number of rows in a forward pass.
         samples: the number of faces whose attention is drawn, spread over the classes.
-        training_sha256: the hashes of the pictures that the model was trained on, to find copies of them among the
-            rows; None if they are not at hand.
+        training_sha256: the hashes of the pictures that it was trained on, to find copies; None if not at hand.
         validation_sha256: the same of the pictures that chose it.
         others: the number of earlier looks at the split by others (`fervit.latents.looks`); None for no look.
         faces: finds the pictures of the rows; None if they are not at hand.
         checkpoint_path: the path of the model, for the results; None if it has none.
         crossing: how the model's classes are mapped onto those of the rows; None if they are the same.
         exclusion: faces without which the metrics are computed as well; None for none.
+        votes: what the votes of taggers changed of the rows (`Votes.record`); None for nothing.
 
     Raises:
         UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
@@ -186,6 +189,7 @@ def evaluate(
         "looks_of_others": others,
         "attention": _mean_attention(model, latents, batch_size),
         "excluded": _excluded(latents, predictions.predicted, split, exclusion),
+        "votes": fit_to_votes(latents, predictions.probabilities, votes),
         **_provenance(checkpoint, predictions, latents, checkpoint_path),
     }
     drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
@@ -286,6 +290,24 @@ def _copies(latents: LatentSet, predicted: np.ndarray, pictures: Collection[str]
     known = {digest for digest in pictures if digest}
     copy = np.array([digest in known for digest in latents.sha256])
     return {"n": int(copy.sum()), "without_copies": _without(copy, latents, predicted)}
+
+
+def fit_to_votes(latents: LatentSet, probabilities: np.ndarray, record: JsonObject | None) -> Voted | None:
+    """Measures how predictions fit the votes of taggers; None without votes.
+
+    Args:
+        latents: the rows, with the shares of the votes as targets if they are used as a distribution.
+        probabilities: the predicted probabilities, float32 [n, classes].
+        record: what the votes changed (`Votes.record`); None without votes.
+    """
+    if record is None:
+        return None
+    if latents.targets is None:
+        return {"record": record, "kl_divergence": None, "expected_accuracy": None}
+    shares = latents.targets.astype(np.float64)
+    expected = shares[np.arange(len(shares)), probabilities.argmax(axis=1)].mean()
+    divergence = rel_entr(shares, np.maximum(probabilities, 1e-12)).sum(axis=1).mean()
+    return {"record": record, "kl_divergence": float(divergence), "expected_accuracy": float(expected)}
 
 
 def _excluded(latents: LatentSet, predicted: np.ndarray, split: str, exclusion: Exclusion | None) -> Excluded | None:

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import NotRequired, TypedDict
 
 from fervit.files import JsonObject
+from fervit.latents.votes import in_words
 
 
 class Scores(TypedDict):
@@ -55,6 +56,18 @@ class Excluded(TypedDict):
     """The lists, the hash of their faces, and how many rows they name (`Exclusion.record`)."""
     without: Scores | None
     """The metrics of the other rows; None if the lists name all rows or none."""
+
+
+class Voted(TypedDict):
+    """What the votes of taggers changed, and how the predictions fit their distribution."""
+
+    record: JsonObject
+    """The file, how its votes are used, and the counts (`Votes.record`)."""
+    kl_divergence: float | None
+    """The mean Kullback-Leibler divergence of the predictions from the shares of the votes, in nats; None as majority.
+    """
+    expected_accuracy: float | None
+    """The mean share of the taggers who voted for the predicted class; None as majority."""
 
 
 class MeanAttention(TypedDict):
@@ -142,6 +155,8 @@ class EvaluationResults(DetailedScores, Provenance):
     """None if the validation pictures were not at hand. Earlier versions have not written it."""
     excluded: NotRequired[Excluded | None]
     """None without such lists. Earlier versions have not written it."""
+    votes: NotRequired[Voted | None]
+    """None for the labels of the split. Earlier versions have not written it."""
     looks_of_others: NotRequired[int | None]
     """The number of earlier looks at the split in which other models were evaluated; None if it was not a look at a
     split that the model has not seen. Earlier versions have not written it."""
@@ -159,3 +174,18 @@ def excluded_in_words(metrics: EvaluationResults) -> list[str]:
     if without is None:
         return [f"{line}: nothing to compare"]
     return [f"{line}: accuracy {without['accuracy']:.3f}, macro-F1 {without['f1_macro']:.3f}"]
+
+
+def votes_in_words(metrics: EvaluationResults) -> list[str]:
+    """The lines about what the votes of taggers changed and how the predictions fit them; none without votes."""
+    votes = metrics.get("votes")
+    if votes is None:
+        return []
+    lines = [in_words(votes["record"])]
+    if votes["kl_divergence"] is None:
+        return lines
+    return [
+        *lines,
+        f"against the distribution of the votes: KL {votes['kl_divergence']:.3f} nats, expected accuracy "
+        f"{votes['expected_accuracy']:.3f} (the share of the taggers who agree with the prediction)",
+    ]

@@ -40,6 +40,9 @@ class LatentSet:
     """The classes."""
     whole: str = ""
     """The fingerprint of the split that the rows were taken from; "" if they are a whole split."""
+    targets: np.ndarray | None = None
+    """The share of each class among the votes for a row, float32 [n, classes], which training and the loss follow in
+    place of the labels; None for labels alone."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,7 +99,12 @@ class LatentSet:
             image_ids=[self.image_ids[row] for row in rows],
             sha256=[self.sha256[row] for row in rows],
             whole=self.origin,
+            targets=None if self.targets is None else self.targets[rows],
         )
+
+    def with_labels(self, labels: np.ndarray, targets: np.ndarray | None = None) -> LatentSet:
+        """Returns the same rows with other labels, int64 [n], and targets, as a set of their own."""
+        return replace(self, labels=labels, targets=targets, whole=self.origin)
 
     @property
     def origin(self) -> str:
@@ -110,12 +118,14 @@ class LatentSet:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of ids, labels, picture hashes, encoder and classes, however the rows are divided into files."""
+        """The SHA-256 of ids, labels, targets, picture hashes, encoder and classes, not of how files divide the rows."""
         digest = hashlib.sha256(repr(sorted(self.encoder.to_json().items())).encode())
         if self.label_set != SEVEN:  # those of the seven emotions are as in earlier versions
             digest.update(repr(self.label_set.classes).encode())
         for row in zip(self.image_ids, self.labels.tolist(), self.sha256, strict=True):
             digest.update(repr(row).encode())
+        if self.targets is not None:
+            digest.update(np.ascontiguousarray(self.targets, np.float32).tobytes())
         return digest.hexdigest()
 
     def check_classes(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import yaml
 
 from fervit.evaluation.crossing import in_words
+from fervit.evaluation.groups import FILE as GROUPS_FILE
+from fervit.evaluation.groups import GroupScores, p_in_words
 from fervit.report.faces import wrong_faces
 from fervit.report.html import Section, Table
 from fervit.report.plots import model as model_plots
@@ -66,7 +69,35 @@ def attention(results: Results) -> Section | None:
     return section
 
 
-def wrong(results: Results, data_root: str | None) -> Section | None:
+def by_group(results: Results) -> Section | None:
+    """The metrics by groups of faces; None if the evaluation was given no groups."""
+    path = results.evaluation_dir / GROUPS_FILE if results.evaluation_dir is not None else None
+    if path is None or not path.is_file():
+        return None
+    section = Section(id="groups", title="By group")
+    for column in json.loads(path.read_text(encoding="utf-8"))["columns"]:
+        p = column["p_corrected"]
+        tested = "" if p is None else f": the same accuracy in all groups, {p_in_words(p)} (permutations, corrected)"
+        section.tables.append(
+            Table(
+                caption=f"By {column['column']}{tested}",
+                headings=["group", "faces", "accuracy", "95 % interval", "macro-F1", "95 % interval of macro-F1"],
+                rows=[_group_row(scores) for scores in column["groups"]],
+            )
+        )
+    section.notes.append("Groups with other shares of the classes differ in accuracy for that alone.")
+    return section
+
+
+def _group_row(scores: GroupScores) -> list[str]:
+    cells = [scores["group"], f"{scores['n']:,}"]
+    for metric, value in (("accuracy", scores["accuracy"]), ("f1_macro", scores["f1_macro"])):
+        low, high = scores["intervals_95"][metric]
+        cells += [f"{value:.3f}", f"{low:.3f} to {high:.3f}"]
+    return cells
+
+
+def wrong(results: Results, data_root: str | None, *, no_faces: bool = False) -> Section | None:
     """The mistakes with the highest confidence; None if there are no mistakes or no predictions."""
     if results.evaluation is None or results.evaluation_dir is None:
         return None
@@ -75,13 +106,15 @@ def wrong(results: Results, data_root: str | None) -> Section | None:
         return None
     section = Section(id="wrong", title="What it gets wrong")
     section.texts.append(f"{total} faces are wrong; these are those that the model was surest of.")
-    if any(face.src for face in faces):
+    hidden = no_faces or results.no_faces
+    if any(face.src for face in faces) and not hidden:
         section.faces = [face for face in faces if face.src]
         section.texts.append("The page holds these pictures: mind their licence before you publish it.")
     else:
         latents = results.evaluation["latents"]["path"]
         where = f"None of the pictures was found in {data_root} by the hashes in {latents}."
-        section.texts.append(where if data_root else "The pictures are not at hand (--data_root FACES shows them).")
+        where = where if data_root else "The pictures are not at hand (--data_root FACES shows them)."
+        section.texts.append("Pictures of faces are not shown, as asked for (--no_faces)." if hidden else where)
         rows = [[face.image_id, face.truth, face.predicted, f"{face.confidence:.2f}"] for face in faces]
         headings = ["face", "truth", "predicted", "confidence"]
         section.tables.append(Table(caption="Surest mistakes", headings=headings, rows=rows, sortable=True))

@@ -75,6 +75,12 @@ class Results:
     """Caveats that the reader of the report must know."""
 
     @property
+    def no_faces(self) -> bool:
+        """Whether a session of the sweep was asked to show no pictures of faces."""
+        sessions = [self.environment, *self.environment.get("sessions", [])]
+        return any(session.get("no_faces") for session in sessions)
+
+    @property
     def parameters(self) -> list[str]:
         """The names of the hyperparameters that were searched."""
         return list(self.space.parameters) if self.space is not None else []

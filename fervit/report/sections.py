@@ -5,19 +5,20 @@ from __future__ import annotations
 from fervit.evaluation.evaluate import SEEN
 from fervit.report.answer import answer
 from fervit.report.html import Section
-from fervit.report.model_sections import attention, model, provenance, wrong
+from fervit.report.model_sections import attention, by_group, model, provenance, wrong
 from fervit.report.results import Results
 from fervit.report.search_sections import curves, failures, parameters, pareto, time, trials
 from fervit.search.records.ranking import counts_by_state
 from fervit.search.splits import copies_in_words
 
 
-def sections_of(results: Results, data_root: str | None = None) -> list[Section]:
+def sections_of(results: Results, data_root: str | None = None, *, no_faces: bool = False) -> list[Section]:
     """Makes the sections of the report for which there are results, the answer first.
 
     Args:
         results: the results.
         data_root: the data root of the pictures; None for the one that launch/encode.py read.
+        no_faces: whether to show no pictures of faces.
     """
     found = [
         answer(results),
@@ -28,7 +29,13 @@ def sections_of(results: Results, data_root: str | None = None) -> list[Section]
         failures(results),
         time(results),
     ]
-    found += [model(results), attention(results), wrong(results, data_root), provenance(results)]
+    found += [
+        model(results),
+        by_group(results),
+        attention(results),
+        wrong(results, data_root, no_faces=no_faces),
+        provenance(results),
+    ]
     return [section for section in found if section is not None]
 
 

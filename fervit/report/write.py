@@ -25,6 +25,7 @@ def write_report(
     *,
     evaluation: Path | None = None,
     data_root: str | None = None,
+    no_faces: bool = False,
     running: bool | None = None,
     reading: SweepReading | None = None,
 ) -> Path:
@@ -35,6 +36,7 @@ def write_report(
         evaluation: the folder that launch/evaluate.py wrote for a run; None for `evaluation/` in its folder.
         data_root: the data root of the faces, to show those that the model gets wrong; None for the one that
             launch/encode.py read.
+        no_faces: whether to show no pictures of faces, as for sweeps that were begun with `--no_faces`.
         running: whether the sweep or run is still running; None finds out by its lock.
         reading: what an earlier call has read of the sweep; None reads all of it.
 
@@ -43,7 +45,7 @@ def write_report(
     """
     results = read_results(folder, evaluation=evaluation, running=running, reading=reading)
     path = folder / FILE
-    write_text(path, render(results, sections_of(results, data_root)))
+    write_text(path, render(results, sections_of(results, data_root, no_faces=no_faces)))
     return path
 
 

@@ -140,6 +140,8 @@ class RunRecord:
     """True for a GPU for each worker, False for the CPU, None for GPUs if there are any."""
     exclude: JsonObject | None = None
     """What lists of faces left out (`Exclusion.record`); None without such lists."""
+    votes: JsonObject | None = None
+    """What the votes of taggers changed (`Votes.record`); None without such."""
 
     def write(self, folder: RunFolder) -> None:
         """Writes config.json."""
@@ -154,6 +156,7 @@ class RunRecord:
                 "encoder": self.encoder,
                 "labels": list(self.label_set.classes),
                 **({} if self.exclude is None else {"exclude": self.exclude}),
+                **({} if self.votes is None else {"votes": self.votes}),
             },
         )
 
@@ -178,6 +181,7 @@ class RunRecord:
                 workers=content["run"]["workers"],
                 use_gpu=content["run"]["use_gpu"],
                 exclude=content.get("exclude"),
+                votes=content.get("votes"),
             )
         except (FileNotFoundError, NotADirectoryError, KeyError, TypeError):
             raise UserError(

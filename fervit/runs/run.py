@@ -11,6 +11,8 @@ from fervit.errors import UserError
 from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion, in_words, leave_out
+from fervit.latents.votes import Votes, VotesAs
+from fervit.latents.votes import in_words as votes_in_words
 from fervit.parsing import build
 from fervit.progress import clock
 from fervit.runs.environment import environment
@@ -59,6 +61,7 @@ def prepare(
     workers: int = 1,
     use_gpu: bool | None = None,
     exclusion: Exclusion | None = None,
+    votes: tuple[Votes, VotesAs] | None = None,
 ) -> Run:
     """Prepares a new run.
 
@@ -70,6 +73,7 @@ def prepare(
         workers: the number of processes that train together.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
         exclusion: the faces to train and validate without; None for none.
+        votes: the votes of taggers that replace the labels, and how; None for the labels.
 
     Raises:
         UserError: a value breaks a rule, or the hyperparameters do not fit the data.
@@ -77,6 +81,7 @@ def prepare(
     config = build(TrainConfig, {**RECIPES[recipe], **given}, "command line")
     whole = LatentSet.read(train), LatentSet.read(val)
     splits, left_out = leave_out(exclusion, *whole)
+    splits, voted = (splits, None) if votes is None else votes[0].splits(votes[1], *splits)
     check_splits(config, *splits)
     config = fit_to_data(config, *splits)
     record = RunRecord(
@@ -90,6 +95,7 @@ def prepare(
         workers=workers,
         use_gpu=use_gpu,
         exclude=left_out,
+        votes=voted,
     )
     return Run(record=record, train=splits[0], val=splits[1], exclusion=exclusion)
 
@@ -100,6 +106,7 @@ def prepare_resume(
     recipe: str | None,
     latents: dict[str, str | None],
     exclusion: Exclusion | None = None,
+    votes: tuple[Votes, VotesAs] | None = None,
 ) -> Run:
     """Prepares to resume the run of a folder.
 
@@ -109,6 +116,7 @@ def prepare_resume(
         recipe: the recipe that the user gave, which must be that of the run; None for none.
         latents: the folders of "train" and "val" if the user gave them, since they may have moved.
         exclusion: the faces to leave out if the user gave lists, which must be those of the run.
+        votes: the votes if the user gave them, since their file may have moved; they must be those of the run.
 
     Raises:
         UserError: there is no run in the folder, a hyperparameter differs from that of the run, the data has changed,
@@ -131,7 +139,10 @@ def prepare_resume(
         )
     exclusion = _exclusion_of(folder, record, exclusion)
     whole = LatentSet.read(record.train), LatentSet.read(record.val)
-    splits = dict(zip(("train", "val"), leave_out(exclusion, *whole)[0], strict=True))
+    both = leave_out(exclusion, *whole)[0]
+    voted = _votes_of(folder, record, votes)
+    both = both if voted is None else voted[0].splits(voted[1], *both)[0]
+    splits = dict(zip(("train", "val"), both, strict=True))
     for name, split in splits.items():
         if split.label_set != record.label_set:
             raise UserError(
@@ -148,6 +159,26 @@ def prepare_resume(
 
         load_state(folder.last)  # raises an error now if the state is damaged
     return Run(record=record, **splits, exclusion=exclusion)
+
+
+def _votes_of(
+    folder: RunFolder, record: RunRecord, given: tuple[Votes, VotesAs] | None
+) -> tuple[Votes, VotesAs] | None:
+    """The votes with which a run began, from where they lie now.
+
+    Raises:
+        UserError: the user gave other votes, or the file has changed.
+    """
+    if record.votes is None and given is None:
+        return None
+    began = record.votes or {"sha256": "", "as": ""}
+    found = given or (Votes.read(began["file"]), began["as"])
+    if (found[0].sha256, found[1]) != (began["sha256"], began["as"]):
+        raise UserError(
+            f"--votes {found[0].file}: {folder.path} began with "
+            f"{'other votes or another --votes_as' if record.votes else 'no votes'}; give those, or start a new run"
+        )
+    return found
 
 
 def _exclusion_of(folder: RunFolder, record: RunRecord, given: Exclusion | None) -> Exclusion | None:
@@ -199,6 +230,7 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
         *([lacking] if lacking else []),
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
         *([in_words(run.record.exclude)] if run.record.exclude else []),
+        *([votes_in_words(run.record.votes)] if run.record.votes else []),
         f"watch: {watch}tensorboard --logdir {_short(folder.logs)}",
     ]
 

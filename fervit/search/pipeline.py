@@ -87,5 +87,7 @@ def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonOb
         test = {"path": absolute(splits.test), "rows": splits.test_rows, "sha256": splits.test_fingerprint}
         found["data"]["test"] = test
     # With the space, the defaults are the whole configuration of each trial; another version may have others.
-    left_out = {} if splits.left_out is None else {"exclude": splits.left_out}
-    return {**found, **left_out, "copies": dict(splits.copies), "defaults": DEFAULTS}
+    asked: JsonObject = {} if splits.left_out is None else {"exclude": splits.left_out}
+    if splits.no_faces:
+        asked["no_faces"] = True
+    return {**found, **asked, "copies": dict(splits.copies), "defaults": DEFAULTS}

@@ -35,6 +35,8 @@ class Splits:
     """The faces that training and validation lack, as the user asked for; the test split has them."""
     left_out: JsonObject | None = None
     """What records say of that (`Exclusion.record`)."""
+    no_faces: bool = False
+    """Whether results show no pictures of the faces."""
 
     @property
     def rows(self) -> dict[str, int]:

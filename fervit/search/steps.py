@@ -283,6 +283,6 @@ def _evaluate(
         files.evaluation(),
         split="val",
         training_sha256=splits.train.sha256,
-        faces=find_faces(splits.val),
+        faces=None if splits.no_faces else find_faces(splits.val),
     )
     return Verdict(evaluation=evaluation, looks=0)

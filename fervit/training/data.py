@@ -41,6 +41,7 @@ class DeviceLatents:
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             codes = torch.from_numpy(latents.codes)
             self.labels = torch.from_numpy(latents.labels).to(self.device)
+            self.targets = None if latents.targets is None else torch.from_numpy(latents.targets).to(self.device)
         self.resident = self.device.type == "cpu" or (
             codes.nbytes < SHARE_OF_FREE * room_for_tensors(self.device, memory_share)
         )
@@ -59,6 +60,10 @@ class DeviceLatents:
         """Gathers the codes, float32 [n, seq_len, latent_dim], and the labels, int64 [n], of n rows."""
         codes = self.codes[rows] if self.resident else self.codes[rows.cpu()].to(self.device)
         return codes.float(), self.labels[rows]
+
+    def aims(self, rows: Tensor) -> Tensor:
+        """What the loss of n rows compares with: the shares of the votes, float32 [n, classes], or the labels [n]."""
+        return self.labels[rows] if self.targets is None else self.targets[rows]
 
     def statistics(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Computes the mean and the standard deviation of some rows, float32 [seq_len, latent_dim] each.

@@ -144,7 +144,7 @@ class TrainingStep:
     def _forward_and_backward(self, batch: Batch) -> Outcome:
         self.model.shard.start, self.model.shard.total = batch.start, batch.total
         codes, labels = self.data.batch(batch.rows)
-        labels_mixed = labels
+        aims, labels_mixed = self.data.aims(batch.rows), labels
         if self.config.mixup:
             partners, labels_mixed = self.data.batch(batch.partners)
             codes = torch.lerp(partners, codes, batch.mix)
@@ -154,9 +154,9 @@ class TrainingStep:
         ):
             logits = self.short(codes) if self.short else self._network(codes)
         logits = logits.float()
-        loss = self._cross_entropy(logits, labels)
+        loss = self._cross_entropy(logits, aims)
         if self.config.mixup:
-            loss = torch.lerp(self._cross_entropy(logits, labels_mixed), loss, batch.mix)
+            loss = torch.lerp(self._cross_entropy(logits, self.data.aims(batch.partners)), loss, batch.mix)
             labels = torch.where(batch.mix >= 0.5, labels, labels_mixed)
         loss = loss / batch.weight
         (loss * self.ranks.world).backward()  # DDP takes the mean of the ranks' gradients
@@ -164,10 +164,10 @@ class TrainingStep:
             self.short.give_gradients()
         return Outcome(loss.detach(), (logits.detach().argmax(dim=1) == labels).sum())
 
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _cross_entropy(self, logits: Tensor, aims: Tensor) -> Tensor:
         return F.cross_entropy(
             logits,
-            labels,
+            aims,
             weight=self.class_weights,
             label_smoothing=self.config.label_smoothing,
             reduction="sum",

@@ -68,7 +68,8 @@ class Trainer:
             weights = class_weights(np.bincount(train.latents.labels[rows], minlength=n_classes))
         weights = weights.to(self.device)
         self._rows = torch.from_numpy(rows).to(self.device)
-        self._row_weights = weights[self.train.labels[self._rows]]
+        aims = train.aims(self._rows)
+        self._row_weights = weights[aims] if train.targets is None else aims @ weights
         statistics = None
         if config.standardise or config.latent_noise or config.latent_mask:
             statistics = train.statistics(self._rows)
@@ -237,7 +238,7 @@ class Trainer:
         for part in rows.split(VALIDATION_BATCH):
             codes, labels = self.val.batch(part)
             logits = model(codes)
-            totals[0] += F.cross_entropy(logits, labels, reduction="sum")
+            totals[0] += F.cross_entropy(logits, self.val.aims(part), reduction="sum")
             cells = labels * n + logits.argmax(dim=1)
             totals[1:] += torch.bincount(cells, minlength=n**2)
         loss, *counts = self.ranks.sum(totals).tolist()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 import fervit
-from fervit.auditing.copies import exact_copies, near_copies, surplus
+from fervit.auditing.copies import conflicting, exact_copies, surplus
 from fervit.auditing.pictures import measure
 from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
@@ -106,17 +106,22 @@ def test_nothing_to_look_at_is_told(tmp_path: Path, command: Command) -> None:
 
 
 def test_the_copies_of_the_real_fer2013(shared: Path, tmp_path: Path) -> None:
-    """The figures of the first 4,000 rows of training and all that follow are known from the pixels themselves."""
+    """The pixels themselves say which rows are copies: some of those, with both splits, and rows that have none."""
     path = shared / "data" / KAGGLE
     if not path.is_file():
         pytest.skip("the real FER2013 is not here")
-    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-    some = [lines[0], *lines[1:2001], *lines[28710:30710]]
-    small = tmp_path / "fer2013.csv"
-    small.write_text("\n".join(some))
-    pixels = [line.split(",")[1] for line in some[1:]]
-    pictures = measure(open_faces(str(small)), say=None)
-    groups = exact_copies(pictures)
-    assert sum(map(len, groups)) - len(groups) == len(pixels) - len(set(pixels)) > 10
-    assert len(surplus(groups, pictures.splits)) == len(pixels) - len(set(pixels))
-    assert all(len(group) > 1 for group in near_copies(pictures))
+    heading, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    groups: dict[str, list[str]] = {}
+    for line in lines:
+        groups.setdefault(line.split(",")[1], []).append(line)
+    several = [rows for rows in groups.values() if len(rows) > 1]
+    assert sum(map(len, several)) - len(several) == 1532
+    assert sum(len({row[0] for row in rows}) > 1 for rows in several) == 47
+    few = [rows for rows in several if len({row[0] for row in rows}) > 1][:20] + several[:60]
+    few = list({rows[0]: rows for rows in few}.values())
+    (tmp_path / "fer2013.csv").write_text("\n".join([heading, *lines[:100], *(row for rows in few for row in rows)]))
+    pictures = measure(open_faces(str(tmp_path / "fer2013.csv")), say=None)
+    found = exact_copies(pictures)
+    pixels = [*(line.split(",")[1] for line in lines[:100]), *(row.split(",")[1] for rows in few for row in rows)]
+    assert len(surplus(found, pictures.splits)) == len(pixels) - len(set(pixels)) >= 60
+    assert len(conflicting(found, pictures.labels)) == sum(len({row[0] for row in rows}) > 1 for rows in few) >= 20

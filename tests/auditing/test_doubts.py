@@ -41,7 +41,7 @@ def test_wrong_labels_of_codes_are_ranked_first(tmp_path: Path) -> None:
     assert 20 < found.issues < 80
     lines = table_of(codes, found).splitlines()
     assert len(lines) == len(clean) + 1
-    assert lines[0].startswith("image_id,split,label,likeliest,log_ratio,self_confidence")
+    assert lines[0].startswith("image_id,split,label,likeliest,class_noise,log_ratio,self_confidence")
     result = fervit.audit(latents=tmp_path / "latents", output_dir=tmp_path / "audit", say=None)
     assert result.lists["label_noise"].is_file()
     assert (tmp_path / "audit/labels.csv").read_text().splitlines() == lines
@@ -51,6 +51,19 @@ def test_the_ratio_is_largest_where_another_class_is_surest() -> None:
     found = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.4, 0.3, 0.3]], np.float32)
     ratio = rankings(found, np.array([0, 0, 2]))["log_ratio"]
     assert ratio.argsort().tolist() == [0, 2, 1]
+
+
+def test_a_class_that_is_often_wrong_is_doubted_more() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 200)
+    labels = truth.copy()
+    labels[:80] = 1  # 40 % of what is labelled 1 is 0; no label 0 is wrong
+    labels[-1] = 0
+    sure = np.clip(0.7 + 0.15 * rng.normal(size=400), 0.05, 0.95)
+    found = np.where(np.arange(2) == truth[:, None], sure[:, None], 1 - sure[:, None]).astype(np.float32)
+    scores = rankings(found, labels)
+    wrong = labels != truth
+    assert roc_auc_score(wrong, scores["class_noise"]) > roc_auc_score(wrong, scores["self_confidence"])
 
 
 def test_features_tell_pictures_apart_but_not_their_brightness() -> None:

@@ -199,7 +199,7 @@ def _look(
         training_sha256=splits.train.sha256,
         validation_sha256=splits.val.sha256,
         others=record.others,
-        faces=find_faces(latents),
+        faces=None if splits.no_faces else find_faces(latents),
         exclusion=listed,
     )
     metrics, seeds = evaluation.metrics, tuple(_score(run, model, latents) for run, model in there)

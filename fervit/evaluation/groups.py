@@ -1,0 +1,172 @@
+"""Metrics by groups of faces, such as age, sex, skin type or camera, with a test of the difference between them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from fervit.errors import UserError
+from fervit.evaluation.intervals import intervals_of
+from fervit.evaluation.statistics import confusion
+from fervit.storage import locate, naming
+from fervit.training.metrics import metrics_of_counts
+
+FILE = "groups.json"
+MOST_GROUPS = 50
+"""A column with more values, such as a name or an age in days, does not say groups."""
+DRAWS = 20_000
+"""The draws of the test, which resolves p-values down to its inverse."""
+Groups = Mapping[str, Mapping[str, str]]
+"""The name of each column -> image id -> group."""
+
+
+class GroupScores(TypedDict):
+    """The metrics of the rows of one group."""
+
+    group: str
+    n: int
+    accuracy: float
+    f1_macro: float
+    """The mean F1 of the classes that are true or predicted in the group: groups of other classes do not compare."""
+    intervals_95: dict[str, list[float]]
+    """The 95 % intervals of `accuracy` and `f1_macro`."""
+
+
+class ColumnScores(TypedDict):
+    """The metrics by the groups of one column."""
+
+    column: str
+    unknown: int
+    """The number of rows without a group in this column, which are left out."""
+    groups: list[GroupScores]
+    p: float | None
+    """The p-value of the test that all groups have the same accuracy; None for fewer than two groups."""
+    p_corrected: float | None
+    """The same, corrected for the number of columns (Holm, 1979)."""
+
+
+def read_groups(file: str) -> Groups:
+    """Reads a CSV file with the column image_id and a column for each way to group.
+
+    Args:
+        file: the path or URI.
+
+    Raises:
+        UserError: the file is missing, is no such CSV, or a column has too many values to be groups.
+    """
+    filesystem, path = locate(file)
+    with naming(f"--groups {file}", "cannot be read"), filesystem.open_input_stream(path) as stream:
+        content = stream.readall()
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"--groups {file}: is no CSV file in UTF-8") from None
+    columns = [name for name in (rows[0] if rows else {}) if name and name != "image_id"]
+    if not rows or "image_id" not in rows[0] or not columns:
+        raise UserError(f"--groups {file}: needs a column image_id, one or more of groups, and a row for each face")
+    found = {
+        column: {row["image_id"]: value for row in rows if row["image_id"] and (value := (row[column] or "").strip())}
+        for column in columns
+    }
+    for column, groups in found.items():
+        n = len(set(groups.values()))
+        if n > MOST_GROUPS:
+            raise UserError(
+                f"--groups {file}: column {column} has {n} values; groups need {MOST_GROUPS} or fewer: put them into "
+                "ranges, or leave the column out"
+            )
+    return found
+
+
+def by_group(
+    groups: Groups, image_ids: Sequence[str], labels: np.ndarray, predicted: np.ndarray, *, seed: int = 0
+) -> list[ColumnScores]:
+    """Computes the metrics of each group.
+
+    Args:
+        groups: the groups.
+        image_ids: the image id of each row.
+        labels: the true classes, int64 [n].
+        predicted: the predicted classes, int64 [n].
+        seed: of the draws of the test.
+
+    Raises:
+        UserError: no row has a group.
+    """
+    found: list[ColumnScores] = []
+    for column, of_faces in groups.items():
+        names = np.array([of_faces.get(image_id, "") for image_id in image_ids])
+        scores = [_scores(name, labels[names == name], predicted[names == name]) for name in sorted(set(names) - {""})]
+        hits = [int((labels == predicted)[names == one["group"]].sum()) for one in scores]
+        p = _p_value(hits, [one["n"] for one in scores], seed) if len(scores) > 1 else None
+        found.append(
+            {"column": column, "unknown": int((names == "").sum()), "groups": scores, "p": p, "p_corrected": None}
+        )
+    if not any(one["groups"] for one in found):
+        raise UserError(f"--groups: no image_id of it is in the split, whose are {', '.join(image_ids[:2])}, ...")
+    _correct(found)
+    return found
+
+
+def groups_in_words(found: Sequence[ColumnScores]) -> list[str]:
+    """The lines about the metrics of each group, for the screen."""
+    lines = []
+    for one in found:
+        p = one["p_corrected"]
+        tested = "one group alone" if p is None else f"same accuracy: {p_in_words(p)} (corrected)"
+        lines.append(f"by {one['column']}: {tested}" + (f"; {one['unknown']} without" if one["unknown"] else ""))
+        for scores in one["groups"]:
+            low, high = scores["intervals_95"]["accuracy"]
+            lines.append(
+                f"  {scores['group']:<12} {scores['n']:>6} faces  accuracy {scores['accuracy']:.3f} ({low:.3f} to "
+                f"{high:.3f})  macro-F1 {scores['f1_macro']:.3f}"
+            )
+    return lines
+
+
+def p_in_words(p: float) -> str:
+    """A p-value for people, such as "p = 0.012", or "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _scores(name: str, labels: np.ndarray, predicted: np.ndarray) -> GroupScores:
+    counts = confusion(labels, predicted)
+    values, intervals = metrics_of_counts(counts), intervals_of(counts)
+    return {
+        "group": name,
+        "n": len(labels),
+        "accuracy": values["accuracy"],
+        "f1_macro": values["f1_macro"],
+        "intervals_95": {metric: intervals[metric] for metric in ("accuracy", "f1_macro")},
+    }
+
+
+def _p_value(hits: Sequence[int], sizes: Sequence[int], seed: int) -> float:
+    """Tests whether groups have the same accuracy, by the chi-squared statistic of permuted rows.
+
+    If the groups do not matter, the hits fall among them as in a draw without replacement.
+    """
+    rows = np.array(sizes)
+    expected = sum(hits) / rows.sum() * rows
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        of_groups: np.ndarray = ((counts - expected) ** 2 / rows).sum(axis=-1)
+        return of_groups
+
+    drawn = np.random.default_rng(seed).multivariate_hypergeometric(rows, sum(hits), size=DRAWS, method="marginals")
+    as_far = (statistic(drawn) >= statistic(np.array(hits)) - 1e-9).sum()
+    return float((1 + as_far) / (1 + DRAWS))
+
+
+def _correct(found: Sequence[ColumnScores]) -> None:
+    """Corrects the p-values for the number of tests, by Holm's method."""
+    tested = sorted((one for one in found if one["p"] is not None), key=lambda one: one["p"] or 0.0)
+    largest = 0.0
+    for i, one in enumerate(tested):
+        assert one["p"] is not None
+        largest = max(largest, min(1.0, one["p"] * (len(tested) - i)))
+        one["p_corrected"] = largest

@@ -1,0 +1,169 @@
+"""The votes of taggers replace the labels of codes that exist, and what no tagger can name is left out and counted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fervit.checkpoints.checkpoint import save_checkpoint
+from fervit.cluster.nodes import Cluster
+from fervit.emotions import EMOTIONS
+from fervit.errors import UserError
+from fervit.evaluation.evaluate import fit_to_votes
+from fervit.latents import LatentSet
+from fervit.latents.votes import Votes, in_words
+from fervit.runs.folder import RunFolder, RunRecord
+from fervit.runs.run import prepare, prepare_resume
+from fervit.training.data import DeviceLatents
+from fervit.training.trainer import Trainer
+from tests.conftest import CONFIG, Command, latent_set, trained
+
+HEADING = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+
+
+def ferplus(path: Path, *rows: str) -> Path:
+    """Writes votes as FER+ does: the rows are those of fer2013.csv in their order."""
+    path.write_text("\n".join([HEADING, *(f"Training,fer{i:07d}.png,{row}" for i, row in enumerate(rows))]) + "\n")
+    return path
+
+
+def split_of(labels: list[str]) -> LatentSet:
+    latents = latent_set(len(labels))
+    few = latents.take(np.arange(len(labels)))
+    return replace(
+        few,
+        labels=np.array([EMOTIONS.index(name) for name in labels]),
+        image_ids=[f"row-{i:05d}" for i in range(len(labels))],
+        whole="",
+    )
+
+
+def test_majority_and_what_is_left_out(tmp_path: Path) -> None:
+    path = ferplus(
+        tmp_path / "fer2013new.csv",
+        "6,0,0,3,1,0,0,0,0,0",  # neutral
+        "0,5,5,0,0,0,0,0,0,0",  # a tie, which the label decides
+        "0,5,5,0,0,0,0,0,0,0",  # a tie that it cannot decide
+        "0,0,0,0,0,0,0,0,0,10",  # no face
+        "0,1,0,0,0,0,0,9,0,0",  # contempt, which is no class here
+        "0,0,0,0,0,0,0,0,0,0",  # no votes
+    )
+    latents = split_of(["sad", "surprise", "fear", "happy", "happy", "happy"])
+    votes = Votes.read(str(path))
+    kept, counts = votes.relabelled(latents, "majority")
+    assert [EMOTIONS[label] for label in kept.labels] == ["neutral", "surprise"]
+    assert kept.image_ids == ["row-00000", "row-00001"]
+    assert counts == {
+        "rows": 2,
+        "relabelled": 1,
+        "left_out": {"tied": 1, "no face": 1, "contempt": 1, "without votes": 1},
+    }
+    assert kept.targets is None
+    assert kept.origin == latents.fingerprint != kept.fingerprint
+    assert "1 no face" in in_words(votes.record("majority", {"train": counts}))
+    soft, _ = votes.relabelled(latents, "distribution")
+    assert soft.targets is not None
+    assert soft.targets[0, EMOTIONS.index("sad")] == pytest.approx(0.3)
+    assert soft.targets.sum(axis=1) == pytest.approx(1)
+    assert soft.fingerprint != kept.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image_id,happy,sad\n", "has no rows"),
+        ("name,happy,sad\na,1,2\n", "no column image_id"),
+        ("image_id,happy,other\na,1,2\n", "one for each emotion"),
+        ("image_id,happy,sad\na,1,x\n", "no number"),
+        ("image_id,happy,sad\na,1,-2\n", "0 or more"),
+    ],
+)
+def test_files_that_hold_no_votes_are_told(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text(content)
+    with pytest.raises(UserError, match=message):
+        Votes.read(str(tmp_path / "votes.csv"))
+    with pytest.raises(UserError, match="cannot be read"):
+        Votes.read(str(tmp_path / "none.csv"))
+
+
+def test_votes_of_another_data_set_are_told(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text("image_id,happy,sad\na,1,2\n")
+    with pytest.raises(UserError, match="its image ids are a"):
+        Votes.read(str(tmp_path / "votes.csv")).relabelled(split_of(["sad"]), "majority")
+
+
+def test_a_training_follows_the_distribution() -> None:
+    latents = latent_set(4)
+    shares = np.random.default_rng(0).dirichlet(np.ones(7), len(latents)).astype(np.float32)
+    soft = latents.with_labels(shares.argmax(axis=1), shares)
+    config = replace(CONFIG, use_class_weights=False, batch_size=len(latents), epochs=1, latent_noise=0, mixup=0)
+    trainer = Trainer(config, DeviceLatents(soft), DeviceLatents(soft))
+    trainer.model.eval()
+    with torch.no_grad():
+        logits = trainer.model(torch.from_numpy(soft.codes).float())
+    expected = -(torch.from_numpy(shares) * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
+    assert trainer._validation_pass() == pytest.approx(float(expected), rel=1e-5)
+    hard = Trainer(config, DeviceLatents(latents), DeviceLatents(latents))
+    one_hot = latents.with_labels(latents.labels, np.eye(7, dtype=np.float32)[latents.labels])
+    same = Trainer(config, DeviceLatents(one_hot), DeviceLatents(one_hot))
+    assert same.run_epoch().train_loss == pytest.approx(hard.run_epoch().train_loss, rel=1e-5)
+    weighted = [replace(config, use_class_weights=True, batch_size=8, label_smoothing=0.1)] * 2
+    a, b = (
+        Trainer(one, DeviceLatents(x), DeviceLatents(x)) for one, x in zip(weighted, (latents, one_hot), strict=True)
+    )
+    assert a.run_epoch().train_loss == pytest.approx(b.run_epoch().train_loss, rel=1e-4)
+
+
+def test_predictions_are_measured_against_the_distribution() -> None:
+    shares = np.array([[0.5, 0.5, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]], np.float32)
+    latents = latent_set(1).take(np.arange(2)).with_labels(np.array([0, 2]), shares)
+    found = fit_to_votes(latents, shares, {})
+    assert found is not None
+    assert (found["kl_divergence"], found["expected_accuracy"]) == (pytest.approx(0, abs=1e-6), 0.75)
+    uniform = fit_to_votes(latents, np.full((2, 7), 1 / 7, np.float32), {})
+    assert uniform is not None
+    assert uniform["kl_divergence"] == pytest.approx((np.log(7 / 2) + np.log(7)) / 2, rel=1e-5)
+
+
+def test_a_run_notes_the_votes_and_goes_on_with_them(latents_folder: Path, tmp_path: Path) -> None:
+    train, val = (str(latents_folder / split) for split in ("train", "val"))
+    ids = LatentSet.read(train).image_ids
+    rows = [f"{name},{(i % 7 == 0) * 9},{int(i % 7 != 0) * 9},0" for i, name in enumerate(ids)]
+    (tmp_path / "votes.csv").write_text("\n".join(["image_id,happy,sad,NF", *rows]) + "\n")
+    votes = Votes.read(str(tmp_path / "votes.csv"))
+    run = prepare(
+        {"batch_size": 16, "seq_len": 0, "latent_dim": 16}, "guide", train, val, votes=(votes, "distribution")
+    )
+    assert set(run.train.labels) == {EMOTIONS.index("happy"), EMOTIONS.index("sad")}
+    folder = RunFolder(tmp_path / "run")
+    run.write(folder, Cluster(nodes=(), dashboard=None, started_here=False))
+    record = RunRecord.read(folder)
+    assert record.votes is not None
+    assert record.votes["splits"]["train"]["relabelled"] > 0
+    again = prepare_resume(folder, {}, None, {"train": None, "val": None})
+    assert again.train.fingerprint == run.train.fingerprint
+    with pytest.raises(UserError, match="another --votes_as"):
+        prepare_resume(folder, {}, None, {"train": None, "val": None}, votes=(votes, "majority"))
+
+
+def test_an_evaluation_counts_and_measures_votes(latents_folder: Path, tmp_path: Path, command: Command) -> None:
+    save_checkpoint(trained(replace(CONFIG, epochs=1)), tmp_path / "best_model.pt")
+    ids = LatentSet.read(str(latents_folder / "test")).image_ids
+    rows = [f"{name},6,4,0" if i else f"{name},0,0,9" for i, name in enumerate(ids)]
+    (tmp_path / "votes.csv").write_text("\n".join(["image_id,happy,sad,not a face", *rows]) + "\n")
+    given = ("--checkpoint_path", tmp_path / "best_model.pt", "--latent_test_dir", latents_folder / "test")
+    more = ("--votes", tmp_path / "votes.csv", "--votes_as", "distribution", "--visualize_samples", 0)
+    ended = command("evaluate", *given, *more, "--output_dir", tmp_path / "results")
+    assert ended.status == 0, ended.err
+    metrics = json.loads((tmp_path / "results/evaluation_results.json").read_text())
+    assert metrics["n"] == len(ids) - 1
+    assert metrics["votes"]["record"]["splits"]["test"]["left_out"] == {"no face": 1}
+    assert 0 <= metrics["votes"]["expected_accuracy"] <= 0.6
+    assert "1 no face" in ended.out
+    assert "KL" in ended.out
