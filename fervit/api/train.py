@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fervit.api.arguments import as_text, check_at_least
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.files import JsonObject
 from fervit.label_set import SEVEN
@@ -69,6 +70,8 @@ def train(
     experiment_name: str | None = None,
     num_classes: int | None = None,
     use_augmentation: bool = False,
+    val_fraction: float | None = None,
+    split_seed: int = 0,
     say: Say | None = print,
     **hyperparameters: Any,
 ) -> TrainResult:
@@ -90,6 +93,9 @@ def train(
         experiment_name: the name of the run; None for one of its hyperparameters.
         num_classes: the number of classes, which must be that of the latents; None for whatever they have.
         use_augmentation: a flag of the guide's scripts, which other hyperparameters replace; an error says which.
+        val_fraction: in place of `latent_val_dir`, the share of the training codes that validates: of every class, with
+            copies of a face on one side. None for none, or, on `resume`, for what the run began with.
+        split_seed: another seed takes others.
         say: gets each line of text; None for silence.
         hyperparameters: fields of `fervit.training.config.TrainConfig`, such as `lr=1e-3`, which replace those of the
             recipe.
@@ -111,9 +117,21 @@ def train(
     _check_flags_of_the_guide(use_augmentation=use_augmentation)
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
+    fractions = _fractions(latents, val_fraction, split_seed)
     place = partial(_new_folder, output_dir, checkpoint_dir, experiment_name)
     return _run(
-        started, given, recipe, latents, as_text(resume), workers, use_gpu, num_classes, address, place, say or silent
+        started,
+        given,
+        recipe,
+        latents,
+        as_text(resume),
+        workers,
+        use_gpu,
+        num_classes,
+        fractions,
+        address,
+        place,
+        say or silent,
     )
 
 
@@ -126,6 +144,7 @@ def _run(
     workers: int | None,
     use_gpu: bool | None,
     num_classes: int | None,
+    fractions: Fractions | None,
     address: str | None,
     place: Callable[[str], Path],
     tell: Say,
@@ -133,7 +152,7 @@ def _run(
     """Trains a run from its start or its last saved state, and returns its result."""
     process = _warm_process(latents, resume, workers, use_gpu, address)
     try:
-        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, place)
+        run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, fractions, place)
         if not folder.finished:
             stages = [("command", started), ("latents", time.time())]
             _train(run, folder, stages, workers, use_gpu, address, process, tell)
@@ -142,6 +161,20 @@ def _run(
         if process:
             process.kill()
     return _conclude(run, folder, tell)
+
+
+def _fractions(latents: dict[str, str | None], val_fraction: float | None, seed: int) -> Fractions | None:
+    """How validation is taken out of the training split, whose path `latents` then has for both; None if it is not."""
+    if val_fraction is None:
+        return None
+    if latents["val"] is not None:
+        raise UserError("--val_fraction: takes validation out of the training codes; leave --latent_val_dir out")
+    latents["val"] = latents["train"]
+    fractions = Fractions(val=val_fraction, seed=seed)
+    fractions.check()
+    if not val_fraction:
+        raise UserError("--val_fraction 0: leaves nothing to choose the model on; give a share such as 0.1")
+    return fractions
 
 
 def _check_num_classes(num_classes: int | None, run: Run) -> None:
@@ -236,6 +269,7 @@ def _plan(
     workers: int | None,
     use_gpu: bool | None,
     num_classes: int | None,
+    fractions: Fractions | None,
     place: Callable[[str], Path],
 ) -> tuple[Run, RunFolder]:
     """Checks the arguments, and returns the run and its folder. `place` makes a new one under a name."""
@@ -248,12 +282,15 @@ def _plan(
     made = RunFolder(Path(resume).absolute()) if resume is not None else None
     if made is not None and not made.prepared:
         run, folder = prepare_resume(made, given, recipe, latents), made
+        if fractions not in (None, run.record.fractions):
+            began = run.record.fractions or "a validation split of its own"
+            raise UserError(f"--resume {made.path}: began with {began}, not {fractions}; leave --val_fraction out")
         _check_num_classes(num_classes, run)
         return run, folder
     train, val = latents["train"], latents["val"]
     assert train is not None
     assert val is not None
-    run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu)
+    run = prepare(given, recipe or "guide", train, val, workers=workers or 1, use_gpu=use_gpu, fractions=fractions)
     _check_num_classes(num_classes, run)
     return run, made or RunFolder(place(run_name(run.config)))
 

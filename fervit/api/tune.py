@@ -16,6 +16,7 @@ from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.files import first_line, from_home, near
 from fervit.progress import Say, silent
@@ -79,6 +80,9 @@ def tune(
     second_look: bool = False,
     address: str | None = None,
     output_dir: str | Path = "experiments",
+    val_fraction: float | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
     say: Say | None = print,
 ) -> SweepResult:
     """Runs a sweep: search, confirmation with fresh seeds, export, and one evaluation on the test split.
@@ -93,6 +97,10 @@ def tune(
         address: the address of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new
             Ray.
         output_dir: the folder in which the sweep gets its folder `<name>_<time>`.
+        val_fraction: the share of the training codes that becomes the validation split where there is none; of every
+            class, with copies of a face on one side. `resume` needs the same again.
+        test_fraction: the same of a test split.
+        split_seed: another seed takes others.
         say: gets each line of text; None for silence.
 
     Returns:
@@ -109,7 +117,8 @@ def tune(
         fervit.load(result.model)
     """
     tell = say or silent
-    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir)
+    fractions = _fractions(val_fraction, test_fraction, split_seed)
+    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir, fractions=fractions)
     with _holding(sweep):
         try:
             result, dashboard = _run(sweep, address, say, second_look=second_look)
@@ -133,6 +142,9 @@ def dry_run(
     resume: bool | str | Path = False,
     address: str | None = None,
     output_dir: str | Path = "experiments",
+    val_fraction: float | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
     say: Say | None = print,
 ) -> None:
     """Prints what `tune` would do with the same arguments and how long it would take, and starts no trial.
@@ -144,13 +156,20 @@ def dry_run(
         resume: as for `tune`.
         address: as for `tune`.
         output_dir: as for `tune`.
+        val_fraction: the share of the training codes that becomes the validation split where there is none; of every
+            class, with copies of a face on one side. `resume` needs the same again.
+        test_fraction: the same of a test split.
+        split_seed: another seed takes others.
         say: gets each line of text; None for silence.
 
     Raises:
         UserError: the space or the latents are wrong, or do not fit each other.
     """
     tell = say or silent
-    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir, dry_run=True)
+    fractions = _fractions(val_fraction, test_fraction, split_seed)
+    sweep = _open(
+        space, from_home(str(latents)), overrides, resume, tell, root=output_dir, fractions=fractions, dry_run=True
+    )
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
             cluster, resources = _prepare(sweep, cluster, tell)
@@ -177,6 +196,13 @@ class _Sweep:
     """Whether an override asks for GPUs, so that the CPU will not do."""
 
 
+def _fractions(val_fraction: float | None, test_fraction: float | None, seed: int) -> Fractions | None:
+    """How missing splits are taken out of the training codes; None if all are read."""
+    found = Fractions(val=val_fraction or 0.0, test=test_fraction or 0.0, seed=seed)
+    found.check()
+    return found if found.val or found.test else None
+
+
 def _open(
     given: Space,
     latents: str,
@@ -185,13 +211,16 @@ def _open(
     tell: Say,
     *,
     root: str | Path,
+    fractions: Fractions | None = None,
     dry_run: bool = False,
 ) -> _Sweep:
     """Checks the arguments as far as that needs no cluster, and prints the space and the latents."""
     space = resolve_space(given, overrides)
     tell(yaml.safe_dump(space.to_json(), sort_keys=False, default_flow_style=None, width=120).rstrip())
     tell(f"space {space.name}: {describe_space(space)}")
-    splits = open_splits(latents, space)
+    splits = open_splits(latents, space, fractions)
+    if fractions is not None:
+        tell(f"splits: {fractions} of the training codes")
     tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
     for line in (missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
         if line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,16 @@ class LatentSet:
             label_set=about.label_set,
         )
 
+    def take(self, rows: np.ndarray) -> LatentSet:
+        """A set of some rows, given their numbers in ascending order."""
+        return replace(
+            self,
+            codes=self.codes[rows],
+            labels=self.labels[rows],
+            image_ids=[self.image_ids[row] for row in rows],
+            sha256=[self.sha256[row] for row in rows],
+        )
+
     @property
     def counts(self) -> np.ndarray:
         """The number of rows of each class, int64 [C]."""
@@ -131,8 +141,8 @@ def _way_to_latents(path: str) -> str:
         beside = [split for split in SPLITS if any(folder.absolute().parent.glob(f"{split}/*.parquet"))]
         if beside and folder.absolute().name in SPLITS:
             return (
-                f"beside it are {' and '.join(beside)} only: the encoded data had no split {folder.name}. Move "
-                f"a part of its pictures into a folder {folder.name}/ (copies of a face on one side), then encode again"
+                f"beside it are {' and '.join(beside)} only: the encoded data had no split {folder.name}. Encode "
+                f"into another folder with --{folder.name}_fraction 0.1, which takes it out of train"
             )
     return (
         f"make them with `python launch/encode.py --data_root FACES --latent_out {parent or 'latents'}`, or run `make "

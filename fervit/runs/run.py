@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
+from fervit.latents.fractions import take
 from fervit.parsing import build
 from fervit.progress import clock
 from fervit.runs.environment import environment
@@ -46,7 +48,14 @@ class Run:
 
 
 def prepare(
-    given: JsonObject, recipe: str, train: str, val: str, *, workers: int = 1, use_gpu: bool | None = None
+    given: JsonObject,
+    recipe: str,
+    train: str,
+    val: str,
+    *,
+    workers: int = 1,
+    use_gpu: bool | None = None,
+    fractions: Fractions | None = None,
 ) -> Run:
     """Prepares a new run.
 
@@ -57,12 +66,13 @@ def prepare(
         val: the path or URI of the validation split.
         workers: the number of processes that train together.
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
+        fractions: takes the validation split out of the training split, whose path both have then; None to read it.
 
     Raises:
         UserError: a value breaks a rule, or the hyperparameters do not fit the data.
     """
     config = build(TrainConfig, {**RECIPES[recipe], **given}, "command line")
-    splits = LatentSet.read(train), LatentSet.read(val)
+    splits = _splits(train, val, fractions)
     check_splits(config, *splits)
     config = fit_to_data(config, *splits)
     record = RunRecord(
@@ -72,6 +82,7 @@ def prepare(
         data={"train": splits[0].fingerprint, "val": splits[1].fingerprint},
         encoder=splits[0].encoder.to_json(),
         label_set=splits[0].label_set,
+        fractions=fractions,
         recipe=recipe,
         workers=workers,
         use_gpu=use_gpu,
@@ -107,7 +118,7 @@ def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, lat
             f"--resume {folder.path}: began with other settings ({'; '.join(different)}); leave them out to go on, "
             "or leave --resume out for a new run"
         )
-    splits = {"train": LatentSet.read(record.train), "val": LatentSet.read(record.val)}
+    splits = dict(zip(("train", "val"), _splits(record.train, record.val, record.fractions), strict=True))
     for name, split in splits.items():
         if split.label_set != record.label_set:
             raise UserError(
@@ -124,6 +135,16 @@ def prepare_resume(folder: RunFolder, given: JsonObject, recipe: str | None, lat
 
         load_state(folder.last)  # raises an error now if the state is damaged
     return Run(record=record, **splits)
+
+
+def _splits(train: str, val: str, fractions: Fractions | None) -> tuple[LatentSet, LatentSet]:
+    """Reads the two splits, or takes the second out of the first."""
+    whole = LatentSet.read(train)
+    if fractions is None:
+        return whole, LatentSet.read(val)
+    fractions.check()
+    taken = take(whole, fractions)
+    return taken["train"], taken["val"]
 
 
 def summary_lines(folder: RunFolder, run: Run) -> list[str]:
@@ -158,6 +179,7 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     return [
         f"run: {_short(folder.path)}",
         *([lacking] if lacking else []),
+        *([f"validation: {run.record.fractions} of the training codes"] if run.record.fractions else []),
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
         f"watch: {watch}tensorboard --logdir {_short(folder.logs)}",
     ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.latents import LatentSet
+from fervit.latents.fractions import take
 from fervit.latents.parts import about_in, read_split
 from fervit.search.space.search_space import SearchSpace
 from fervit.storage import child
@@ -25,8 +27,17 @@ class Splits:
     """The number of rows of the test split."""
     test_fingerprint: str = ""
     """The fingerprint of the test split (`LatentSet.fingerprint`); "" if there is none."""
+    fractions: Fractions | None = None
+    """How splits were taken out of the training codes; None if none was. The test split may then have their path."""
     copies: Mapping[str, int] = field(default_factory=dict)
     """The number of rows of a split whose picture is in another one too, such as {"val in train": 3}."""
+
+    def read_test(self) -> LatentSet:
+        """Reads the test split, or takes it out of the training codes again."""
+        assert self.test is not None
+        if self.fractions is not None and self.fractions.test:
+            return take(LatentSet.read(self.test), self.fractions)["test"]
+        return LatentSet.read(self.test)
 
     @property
     def rows(self) -> dict[str, int]:
@@ -35,7 +46,7 @@ class Splits:
         return found if self.test is None else {**found, "test": self.test_rows}
 
 
-def open_splits(latents: str, space: SearchSpace) -> Splits:
+def open_splits(latents: str, space: SearchSpace, fractions: Fractions | None = None) -> Splits:
     """Reads the training and the validation split, and checks that the test split can be read at the end of the sweep.
 
     None of the test split's data is kept.
@@ -43,16 +54,29 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
     Args:
         latents: the path or URI of the folder that holds train, val and, if there is one, test.
         space: the search space.
+        fractions: takes a split that is missing out of the training codes; None to read all.
 
     Raises:
         UserError: a split is missing, lacks a class, has another label set or encoder than the others, or does not fit
             the space.
     """
-    train, val = (LatentSet.read(child(latents, split)) for split in ("train", "val"))
+    taken = _taken(latents, fractions) if fractions is not None else {}
+    train, val = (taken.get(split) or LatentSet.read(child(latents, split)) for split in ("train", "val"))
     check_label_sets(train, val)
     check_classes(train, val)
     fit_to_data(space.config(space.example()), train, val)
     test = child(latents, "test")
+    if fractions is not None and "test" in taken:
+        rows = taken["test"]
+        return Splits(
+            train=train,
+            val=val,
+            test=train.path,
+            test_rows=len(rows),
+            test_fingerprint=rows.fingerprint,
+            fractions=fractions,
+            copies=_copies({"train": train.sha256, "val": val.sha256, "test": rows.sha256}),
+        )
     about = about_in(test)
     if about is not None and not about.encoder.same_codes(train.encoder):
         raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
@@ -72,9 +96,24 @@ def open_splits(latents: str, space: SearchSpace) -> Splits:
             test=test,
             test_rows=len(rows),
             test_fingerprint=rows.fingerprint,
+            fractions=fractions,
             copies=_copies({"train": train.sha256, "val": val.sha256, "test": rows.sha256}),
         )
-    return Splits(train=train, val=val, test=None, copies=_copies({"train": train.sha256, "val": val.sha256}))
+    copies = _copies({"train": train.sha256, "val": val.sha256})
+    return Splits(train=train, val=val, test=None, fractions=fractions, copies=copies)
+
+
+def _taken(latents: str, fractions: Fractions) -> dict[str, LatentSet]:
+    """Takes the missing splits out of the training codes.
+
+    Raises:
+        UserError: a split is there that a fraction is to replace, or the fractions are wrong.
+    """
+    fractions.check()
+    for split in fractions.shares:
+        if split != "train" and about_in(child(latents, split)) is not None:
+            raise UserError(f"--{split}_fraction: {child(latents, split)} is there; leave the flag out")
+    return take(LatentSet.read(child(latents, "train")), fractions)
 
 
 def copies_in_words(copies: Mapping[str, int], *, rows: Mapping[str, int] | None = None) -> str:
