@@ -11,7 +11,6 @@ import re
 EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 KAGGLE_EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
-NUM_EMOTIONS = len(EMOTIONS)
 LABEL_OF_KAGGLE: tuple[int, ...] = tuple(EMOTIONS.index(name) for name in KAGGLE_EMOTIONS)
 """LABEL_OF_KAGGLE[k] is fervit's label for Kaggle's number k."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.files import from_home
 
@@ -81,8 +82,9 @@ def votes_in(file: str | Path | None, votes_as: str) -> tuple[Votes, VotesAs] | 
 
 
 class Changes(NamedTuple):
-    """What a training changes of its latents: the arguments `exclude`, `votes` and `votes_as`."""
+    """What a training changes of its latents: the arguments `exclude`, `votes`, `votes_as` and `val_fraction`."""
 
     exclude: Files | None
     votes: str | Path | None
     votes_as: str
+    fractions: Fractions | None

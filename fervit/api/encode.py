@@ -17,11 +17,13 @@ from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
+from fervit.dealing import Fractions
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
 from fervit.encoders.stylegan2 import Decoder
 from fervit.encoding.arrays import LabelOrder
 from fervit.encoding.failures import FLOAT32_FILE
+from fervit.encoding.fractions import settled, with_fractions, write_fractions
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, check_places, encode_faces
 from fervit.encoding.placement import Placement, place
@@ -81,6 +83,9 @@ def encode(
     allow_missing_classes: bool = False,
     labels: str | Path | None = None,
     exclude: Files | None = None,
+    val_fraction: float | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
     reconstruct: int | None = None,
     from_pt: str | Path | None = None,
     label_order: LabelOrder | None = None,
@@ -104,6 +109,11 @@ def encode(
         labels: the label set: "fer2013", "ferplus", "affectnet", "rafdb", "ckplus", "folders" for what the class
             folders are called, or a file of classes; None for that of the data.
         exclude: a list of faces to leave out, as of `fervit.audit`, or several.
+        val_fraction: the share of the training pictures that becomes a validation split, where there is none; of every
+            class, with copies of a face, and persons where they are known, on one side. None for none, or what an
+            earlier call in `latent_out` took.
+        test_fraction: the same of a test split.
+        split_seed: another seed takes others.
         reconstruct: draws this many faces beside their reconstructions from the codes; None for none.
         from_pt: instead of `data_root`, a folder of <emotion>_<name>.pt files of earlier scripts, which are imported.
         label_order: what label numbers mean in `from_pt` files of a whole split: "alphabetical" or "kaggle".
@@ -123,11 +133,15 @@ def encode(
     out, tell = from_home(str(latent_out)), say or silent
     _check(source, old, reconstruct=reconstruct, precision=precision)
     label_set = read_label_set(str(labels)) if labels is not None else None
-    index = _index(
-        source, old, limit, tell, label_order, label_set, exclude, allow_missing_classes=allow_missing_classes
-    )
+    fractions, listed = _fractions(out, val_fraction, test_fraction, split_seed, old), exclusion_in(exclude)
+    index = _faces(source, old, label_order, label_set).limited(limit)
+    index = index if fractions is None else with_fractions(index, out, fractions)
+    index = index if listed is None else _without(index, listed, tell)
+    _tell_faces(index, fractions, tell, allow_missing_classes=allow_missing_classes)
     planning = partial(_plan if old is None else _plan_import, retry_errors=retry_errors)
     plan = planning(index, out, encoder_type, model, precision, tell)
+    if fractions is not None:
+        write_fractions(out, fractions)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
     summary = _run(plan, placing, gpus_per_actor, out, (source, old, model), address, say)
@@ -154,34 +168,37 @@ def _check(source: str | None, old: str | None, *, reconstruct: int | None, prec
         raise UserError(f"precision: must be one of {', '.join(PRECISIONS)}, but got {precision!r}")
 
 
-def _index(
-    source: str | None,
-    old: str | None,
-    limit: int | None,
-    tell: Say,
-    label_order: LabelOrder | None,
-    label_set: LabelSet | None,
-    exclude: Files | None,
-    *,
-    allow_missing_classes: bool,
-) -> FaceIndex:
+def _fractions(
+    out: str, val_fraction: float | None, test_fraction: float | None, seed: int, old: str | None
+) -> Fractions | None:
+    """The shares of the training pictures that become splits; None for none."""
+    given = val_fraction is not None or test_fraction is not None
+    if given and old is not None:
+        raise UserError("--val_fraction, --test_fraction: are of pictures; they do not go with --from_pt")
+    wanted = Fractions(val=val_fraction or 0.0, test=test_fraction or 0.0, seed=seed) if given else None
+    return settled(out, wanted) if old is None else None
+
+
+def _faces(source: str | None, old: str | None, order: LabelOrder | None, label_set: LabelSet | None) -> FaceIndex:
     """Returns the index of the faces, or of the files to import."""
-    if old is not None:
-        if label_set == FOLDERS:
-            raise UserError("--labels folders: is of pictures; name the classes of --from_pt by a set or a file")
-        index = index_pt(old, label_order, label_set or SEVEN)
-    else:
+    if old is None:
         assert source is not None
-        index = open_faces(source, label_set)
-    listed = exclusion_in(exclude)
-    index = (index if listed is None else _without(index, listed, tell)).limited(limit)
+        return open_faces(source, label_set)
+    if label_set == FOLDERS:
+        raise UserError("--labels folders: is of pictures; name the classes of --from_pt by a set or a file")
+    return index_pt(old, order, label_set or SEVEN)
+
+
+def _tell_faces(index: FaceIndex, fractions: Fractions | None, tell: Say, *, allow_missing_classes: bool) -> None:
+    """Checks the classes unless some may be missing, and says how many faces there are."""
     if not allow_missing_classes:
         index.check_classes()
     for split in index.splits():
-        tell(f"{split}: {len(index.of_split(split))} {'files' if old else 'faces'}")
+        tell(f"{split}: {len(index.of_split(split))} {'files' if index.kind == 'pt' else 'faces'}")
+    if fractions is not None:
+        tell(f"splits: {fractions} of the training pictures, by class, copies of a face on one side")
     for remark in index.remarks:
         tell(remark)
-    return index
 
 
 def _without(index: FaceIndex, listed: Exclusion, tell: Say) -> FaceIndex:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fervit.api.arguments import Changes, Files, as_text, check_at_least, exclusion_in, votes_in
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.files import JsonObject
 from fervit.label_set import SEVEN
@@ -72,6 +73,8 @@ def train(
     experiment_name: str | None = None,
     num_classes: int | None = None,
     use_augmentation: bool = False,
+    val_fraction: float | None = None,
+    split_seed: int = 0,
     say: Say | None = print,
     **hyperparameters: Any,
 ) -> TrainResult:
@@ -93,6 +96,9 @@ def train(
         experiment_name: the name of the run; None for one of its hyperparameters.
         num_classes: the number of classes, which must be that of the latents; None for whatever they have.
         use_augmentation: a flag of the guide's scripts, which other hyperparameters replace; an error says which.
+        val_fraction: in place of `latent_val_dir`, the share of the training codes that validates: of every class, with
+            copies of a face on one side. None for none, or, on `resume`, for what the run began with.
+        split_seed: another seed takes others.
         say: gets each line of text; None for silence.
         hyperparameters: fields of `fervit.training.config.TrainConfig`, such as `lr=1e-3`, which replace those of the
             recipe.
@@ -112,8 +118,9 @@ def train(
     _check_flags_of_the_guide(use_augmentation=use_augmentation)
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
+    fractions = _fractions(latents, val_fraction, split_seed)
     place = partial(_new_folder, output_dir, checkpoint_dir, experiment_name)
-    changes, tell = Changes(exclude, votes, votes_as), say or silent
+    changes, tell = Changes(exclude, votes, votes_as, fractions), say or silent
     return _run(started, given, recipe, latents, resume, workers, use_gpu, num_classes, address, place, changes, tell)
 
 
@@ -145,6 +152,20 @@ def _run(
         if process:
             process.kill()
     return _conclude(run, folder, tell)
+
+
+def _fractions(latents: dict[str, str | None], val_fraction: float | None, seed: int) -> Fractions | None:
+    """How validation is taken out of the training split, whose path `latents` then has for both; None if it is not."""
+    if val_fraction is None:
+        return None
+    if latents["val"] is not None:
+        raise UserError("--val_fraction: takes validation out of the training codes; leave --latent_val_dir out")
+    latents["val"] = latents["train"]
+    fractions = Fractions(val=val_fraction, seed=seed)
+    fractions.check()
+    if not val_fraction:
+        raise UserError("--val_fraction 0: leaves nothing to choose the model on; give a share such as 0.1")
+    return fractions
 
 
 def _check_num_classes(num_classes: int | None, run: Run) -> None:
@@ -253,13 +274,18 @@ def _plan(
     made = RunFolder(Path(resume).absolute()) if resume is not None else None
     if made is not None and not made.prepared:
         run, folder = prepare_resume(made, given, recipe, latents, exclusion, votes), made
+        if changes.fractions not in (None, run.record.fractions):
+            began = run.record.fractions or "a validation split of its own"
+            raise UserError(
+                f"--resume {made.path}: began with {began}, not {changes.fractions}; leave --val_fraction out"
+            )
         _check_num_classes(num_classes, run)
         return run, folder
     train, val = latents["train"], latents["val"]
     assert train is not None
     assert val is not None
     preparing = partial(prepare, workers=workers or 1, use_gpu=use_gpu, exclusion=exclusion, votes=votes)
-    run = preparing(given, recipe or "guide", train, val)
+    run = preparing(given, recipe or "guide", train, val, fractions=changes.fractions)
     _check_num_classes(num_classes, run)
     return run, made or RunFolder(place(run_name(run.config)))
 

@@ -17,6 +17,7 @@ from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.files import first_line, from_home, near
 from fervit.latents.exclusion import Exclusion, in_words
@@ -83,6 +84,9 @@ def tune(
     output_dir: str | Path = "experiments",
     exclude: Files | None = None,
     no_faces: bool = False,
+    val_fraction: float | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
     say: Say | None = print,
 ) -> SweepResult:
     """Runs a sweep: search, confirmation with fresh seeds, export, and one evaluation on the test split.
@@ -100,6 +104,10 @@ def tune(
         exclude: a list of faces to train and validate without, as of `fervit.audit`, or several. The test split is
             measured whole, and without them as well. A resumed sweep keeps those that it began with.
         no_faces: whether the report and the evaluation show no pictures of faces.
+        val_fraction: the share of the training codes that becomes the validation split where there is none; of every
+            class, with copies of a face on one side. `resume` needs the same again.
+        test_fraction: the same of a test split.
+        split_seed: another seed takes others.
         say: gets each line of text; None for silence.
 
     Returns:
@@ -116,7 +124,9 @@ def tune(
         fervit.load(result.model)
     """
     tell = say or silent
-    sweep = _open(space, from_home(str(latents)), overrides, resume, tell, root=output_dir, exclude=exclude)
+    fractions = _fractions(val_fraction, test_fraction, split_seed)
+    opening = partial(_open, root=output_dir, exclude=exclude, fractions=fractions)
+    sweep = opening(space, from_home(str(latents)), overrides, resume, tell)
     sweep = replace(sweep, splits=replace(sweep.splits, no_faces=no_faces))
     with _holding(sweep):
         try:
@@ -143,6 +153,9 @@ def dry_run(
     output_dir: str | Path = "experiments",
     exclude: Files | None = None,
     no_faces: bool = False,
+    val_fraction: float | None = None,
+    test_fraction: float | None = None,
+    split_seed: int = 0,
     say: Say | None = print,
 ) -> None:
     """Prints what `tune` would do with the same arguments and how long it would take, and starts no trial.
@@ -156,15 +169,18 @@ def dry_run(
         output_dir: as for `tune`.
         exclude: as for `tune`.
         no_faces: as for `tune`; a dry run shows none.
+        val_fraction: as for `tune`.
+        test_fraction: as for `tune`.
+        split_seed: as for `tune`.
         say: gets each line of text; None for silence.
 
     Raises:
         UserError: the space or the latents are wrong, or do not fit each other.
     """
     tell = say or silent
-    sweep = _open(
-        space, from_home(str(latents)), overrides, resume, tell, root=output_dir, exclude=exclude, dry_run=True
-    )
+    fractions = _fractions(val_fraction, test_fraction, split_seed)
+    opening = partial(_open, root=output_dir, exclude=exclude, fractions=fractions, dry_run=True)
+    sweep = opening(space, from_home(str(latents)), overrides, resume, tell)
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
             cluster, resources = _prepare(sweep, cluster, tell)
@@ -191,6 +207,13 @@ class _Sweep:
     """Whether an override asks for GPUs, so that the CPU will not do."""
 
 
+def _fractions(val_fraction: float | None, test_fraction: float | None, seed: int) -> Fractions | None:
+    """How missing splits are taken out of the training codes; None if all are read."""
+    found = Fractions(val=val_fraction or 0.0, test=test_fraction or 0.0, seed=seed)
+    found.check()
+    return found if found.val or found.test else None
+
+
 def _open(
     given: Space,
     latents: str,
@@ -200,6 +223,7 @@ def _open(
     *,
     root: str | Path,
     exclude: Files | None,
+    fractions: Fractions | None = None,
     dry_run: bool = False,
 ) -> _Sweep:
     """Checks the arguments as far as that needs no cluster, and prints the space and the latents."""
@@ -210,7 +234,9 @@ def _open(
     given_folder = "" if isinstance(resume, bool) else from_home(str(resume))
     prepared = bool(given_folder) and SweepFolder(Path(given_folder).absolute()).is_prepared()
     earlier = None if prepared else earlier_sweep(space, given_folder, root)
-    splits = open_splits(latents, space, _exclusion(exclude, earlier if goes_on else None))
+    splits = open_splits(latents, space, _exclusion(exclude, earlier if goes_on else None), fractions)
+    if fractions is not None:
+        tell(f"splits: {fractions} of the training codes")
     tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
     left_out = in_words(splits.left_out) if splits.left_out else ""
     for line in (left_out, missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):

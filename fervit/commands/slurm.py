@@ -183,7 +183,7 @@ def _check_train(rest: list[str]) -> tuple[Namespace, str, TrialResources | None
     for flag in ("latent_train_dir", "latent_val_dir"):
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
-        elif not given.resume:
+        elif not given.resume and not (flag == "latent_val_dir" and given.val_fraction):
             raise UserError(f"--{flag}: is missing; give the folder that launch/encode.py wrote")
     for flag in ("output_dir", "checkpoint_dir"):
         if (path := getattr(given, flag)) is not None:

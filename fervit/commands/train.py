@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, add_fields, positive_int
+from fervit.cli import Parser, add_fields, positive_int, whole_number
 from fervit.training.config import TrainConfig
 from fervit.training.recipes import RECIPES
 
@@ -18,6 +18,10 @@ def parser() -> Parser:
     flags = Parser(description=__doc__)
     flags.add_argument("--latent_train_dir", help="folder with the training split's Parquet files")
     flags.add_argument("--latent_val_dir", help="folder with the validation split's Parquet files")
+    flags.add_argument(
+        "--val_fraction", type=float, help="instead of --latent_val_dir, share of the training codes that validates"
+    )
+    flags.add_argument("--split_seed", type=whole_number, default=0, help="seed of what --val_fraction takes")
     flags.add_argument("--recipe", choices=list(RECIPES), help="a set of hyperparameters; flags override it")
     flags.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run of this folder")
     flags.add_argument("--workers", type=positive_int, help="processes that train together, by DDP (default: 1)")

@@ -51,14 +51,7 @@ class Crossing:
                 f"{latents.path}: has no face of {', '.join(self.label_set.classes)}, which the model knows"
             )
         new = np.cumsum(taking_part) - 1
-        return replace(
-            latents,
-            codes=latents.codes[chosen],
-            labels=new[latents.labels[chosen]],
-            image_ids=[latents.image_ids[row] for row in chosen],
-            sha256=[latents.sha256[row] for row in chosen],
-            label_set=self.label_set,
-        )
+        return replace(latents.take(chosen), labels=new[latents.labels[chosen]], label_set=self.label_set)
 
     def probabilities(self, of_model: np.ndarray) -> np.ndarray:
         """The probabilities of the model's classes, float [n, M] -> those of the classes in common, float [n, K]."""

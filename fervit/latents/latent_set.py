@@ -118,7 +118,7 @@ class LatentSet:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of ids, labels, targets, picture hashes, encoder and classes, not of how files divide the rows."""
+        """The SHA-256 of ids, labels, targets, picture hashes, encoder and classes, not of how files divide them."""
         digest = hashlib.sha256(repr(sorted(self.encoder.to_json().items())).encode())
         if self.label_set != SEVEN:  # those of the seven emotions are as in earlier versions
             digest.update(repr(self.label_set.classes).encode())
@@ -159,8 +159,8 @@ def _way_to_latents(path: str) -> str:
         beside = [split for split in SPLITS if any(folder.absolute().parent.glob(f"{split}/*.parquet"))]
         if beside and folder.absolute().name in SPLITS:
             return (
-                f"beside it are {' and '.join(beside)} only: the encoded data had no split {folder.name}. Move "
-                f"a part of its pictures into a folder {folder.name}/ (copies of a face on one side), then encode again"
+                f"beside it are {' and '.join(beside)} only: the encoded data had no split {folder.name}. Encode "
+                f"into another folder with --{folder.name}_fraction 0.1, which takes it out of train"
             )
     return (
         f"make them with `python launch/encode.py --data_root FACES --latent_out {parent or 'latents'}`, or run `make "

@@ -6,11 +6,12 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from fervit.cluster.job import is_prepared
+from fervit.dealing import Fractions
 from fervit.disk import make_folder, make_new_folder, remove_tree
 from fervit.errors import JobError, UserError
 from fervit.files import JsonObject, is_locked_file, locked, write_json
@@ -133,6 +134,8 @@ class RunRecord:
     """The fingerprints of the two splits, under "train" and "val"."""
     encoder: JsonObject
     label_set: LabelSet = SEVEN
+    fractions: Fractions | None = None
+    """How the validation split was taken out of the training split; None if it is one of its own."""
     recipe: str = "guide"
     """The name of a set of hyperparameters. "guide" is the training guide of the original LatentViT scripts."""
     workers: int = 1
@@ -152,6 +155,7 @@ class RunRecord:
                 "training": self.training.to_json(),
                 "run": {"workers": self.workers, "use_gpu": self.use_gpu},
                 "latents": {"train": self.train, "val": self.val},
+                **({"fractions": asdict(self.fractions)} if self.fractions else {}),
                 "data": self.data,
                 "encoder": self.encoder,
                 "labels": list(self.label_set.classes),
@@ -177,6 +181,7 @@ class RunRecord:
                 data=content["data"],
                 encoder=content["encoder"],
                 label_set=label_set_of(content.get("labels", SEVEN.classes)),
+                fractions=Fractions(**content["fractions"]) if "fractions" in content else None,
                 recipe=content["recipe"],
                 workers=content["run"]["workers"],
                 use_gpu=content["run"]["use_gpu"],

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.files import JsonObject, write_json
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion, in_words, leave_out
+from fervit.latents.fractions import take
 from fervit.latents.votes import Votes, VotesAs
 from fervit.latents.votes import in_words as votes_in_words
 from fervit.parsing import build
@@ -62,6 +64,7 @@ def prepare(
     use_gpu: bool | None = None,
     exclusion: Exclusion | None = None,
     votes: tuple[Votes, VotesAs] | None = None,
+    fractions: Fractions | None = None,
 ) -> Run:
     """Prepares a new run.
 
@@ -74,12 +77,13 @@ def prepare(
         use_gpu: True for a GPU for each worker, False for the CPU, None for GPUs if there are any.
         exclusion: the faces to train and validate without; None for none.
         votes: the votes of taggers that replace the labels, and how; None for the labels.
+        fractions: takes the validation split out of the training split, whose path both have then; None to read it.
 
     Raises:
         UserError: a value breaks a rule, or the hyperparameters do not fit the data.
     """
     config = build(TrainConfig, {**RECIPES[recipe], **given}, "command line")
-    whole = LatentSet.read(train), LatentSet.read(val)
+    whole = _splits(train, val, fractions)
     splits, left_out = leave_out(exclusion, *whole)
     splits, voted = (splits, None) if votes is None else votes[0].splits(votes[1], *splits)
     check_splits(config, *splits)
@@ -91,6 +95,7 @@ def prepare(
         data={"train": splits[0].fingerprint, "val": splits[1].fingerprint},
         encoder=splits[0].encoder.to_json(),
         label_set=splits[0].label_set,
+        fractions=fractions,
         recipe=recipe,
         workers=workers,
         use_gpu=use_gpu,
@@ -138,7 +143,7 @@ def prepare_resume(
             "or leave --resume out for a new run"
         )
     exclusion = _exclusion_of(folder, record, exclusion)
-    whole = LatentSet.read(record.train), LatentSet.read(record.val)
+    whole = _splits(record.train, record.val, record.fractions)
     both = leave_out(exclusion, *whole)[0]
     voted = _votes_of(folder, record, votes)
     both = both if voted is None else voted[0].splits(voted[1], *both)[0]
@@ -196,6 +201,16 @@ def _exclusion_of(folder: RunFolder, record: RunRecord, given: Exclusion | None)
     return began
 
 
+def _splits(train: str, val: str, fractions: Fractions | None) -> tuple[LatentSet, LatentSet]:
+    """Reads the two splits, or takes the second out of the first."""
+    whole = LatentSet.read(train)
+    if fractions is None:
+        return whole, LatentSet.read(val)
+    fractions.check()
+    taken = take(whole, fractions)
+    return taken["train"], taken["val"]
+
+
 def summary_lines(folder: RunFolder, run: Run) -> list[str]:
     """Returns the summary of a finished or stopped run, in a few lines."""
     summary = json.loads(folder.summary.read_text(encoding="utf-8"))
@@ -228,6 +243,7 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     return [
         f"run: {_short(folder.path)}",
         *([lacking] if lacking else []),
+        *([f"validation: {run.record.fractions} of the training codes"] if run.record.fractions else []),
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
         *([in_words(run.record.exclude)] if run.record.exclude else []),
         *([votes_in_words(run.record.votes)] if run.record.votes else []),

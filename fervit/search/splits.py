@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+from fervit.dealing import Fractions
 from fervit.errors import UserError
 from fervit.files import JsonObject
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion, leave_out
+from fervit.latents.fractions import take
 from fervit.latents.parts import about_in, read_split
 from fervit.search.space.search_space import SearchSpace
 from fervit.storage import child
@@ -28,6 +30,8 @@ class Splits:
     """The number of rows of the test split."""
     test_fingerprint: str = ""
     """The fingerprint of the test split (`LatentSet.fingerprint`); "" if there is none."""
+    fractions: Fractions | None = None
+    """How splits were taken out of the training codes; None if none was. The test split may then have their path."""
     copies: Mapping[str, int] = field(default_factory=dict)
     """The number of rows of a split whose picture is in another one too, such as {"val in train": 3}."""
 
@@ -38,6 +42,14 @@ class Splits:
     no_faces: bool = False
     """Whether results show no pictures of the faces."""
 
+    def read_test(self) -> LatentSet:
+        """Reads the test split, or takes it out of the training codes again."""
+        assert self.test is not None
+        if self.fractions is not None and self.fractions.test:
+            # Its rows are no part of what was trained on, which is known by the fingerprint of all training codes.
+            return replace(take(LatentSet.read(self.test), self.fractions)["test"], whole="")
+        return LatentSet.read(self.test)
+
     @property
     def rows(self) -> dict[str, int]:
         """The number of rows of each split."""
@@ -45,7 +57,9 @@ class Splits:
         return found if self.test is None else {**found, "test": self.test_rows}
 
 
-def open_splits(latents: str, space: SearchSpace, exclusion: Exclusion | None = None) -> Splits:
+def open_splits(
+    latents: str, space: SearchSpace, exclusion: Exclusion | None = None, fractions: Fractions | None = None
+) -> Splits:
     """Reads the training and the validation split, and checks that the test split can be read at the end of the sweep.
 
     None of the test split's data is kept.
@@ -54,18 +68,28 @@ def open_splits(latents: str, space: SearchSpace, exclusion: Exclusion | None = 
         latents: the path or URI of the folder that holds train, val and, if there is one, test.
         space: the search space.
         exclusion: the faces to train and validate without; None for none. The test split is kept whole.
+        fractions: takes a split that is missing out of the training codes; None to read all.
 
     Raises:
         UserError: a split is missing, lacks a class, has another label set or encoder than the others, or does not fit
             the space.
     """
-    whole = [LatentSet.read(child(latents, split)) for split in ("train", "val")]
+    taken = _taken(latents, fractions) if fractions is not None else {}
+    whole = [taken.get(split) or LatentSet.read(child(latents, split)) for split in ("train", "val")]
     check_label_sets(*whole)
     (train, val), left_out = leave_out(exclusion, *whole)
-    splits = partial(Splits, train=train, val=val, exclusion=exclusion, left_out=left_out)
+    splits = partial(Splits, train=train, val=val, exclusion=exclusion, left_out=left_out, fractions=fractions)
     check_classes(train, val)
     fit_to_data(space.config(space.example()), train, val)
     test = child(latents, "test")
+    if fractions is not None and "test" in taken:
+        rows = taken["test"]
+        return splits(
+            test=train.path,
+            test_rows=len(rows),
+            test_fingerprint=rows.fingerprint,
+            copies=_copies({"train": train.sha256, "val": val.sha256, "test": rows.sha256}),
+        )
     about = about_in(test)
     if about is not None and not about.encoder.same_codes(train.encoder):
         raise UserError(f"{test}: its codes come from another encoder than {train.path}; use one for all")
@@ -86,6 +110,19 @@ def open_splits(latents: str, space: SearchSpace, exclusion: Exclusion | None = 
             copies=_copies({"train": train.sha256, "val": val.sha256, "test": rows.sha256}),
         )
     return splits(test=None, copies=_copies({"train": train.sha256, "val": val.sha256}))
+
+
+def _taken(latents: str, fractions: Fractions) -> dict[str, LatentSet]:
+    """Takes the missing splits out of the training codes.
+
+    Raises:
+        UserError: a split is there that a fraction is to replace, or the fractions are wrong.
+    """
+    fractions.check()
+    for split in fractions.shares:
+        if split != "train" and about_in(child(latents, split)) is not None:
+            raise UserError(f"--{split}_fraction: {child(latents, split)} is there; leave the flag out")
+    return take(LatentSet.read(child(latents, "train")), fractions)
 
 
 def copies_in_words(copies: Mapping[str, int], *, rows: Mapping[str, int] | None = None) -> str:

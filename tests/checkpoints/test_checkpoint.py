@@ -193,7 +193,7 @@ def test_other_networks_and_other_classes_are_one_line_that_says_what_they_are(t
     more = {**guide_model().state_dict(), "spe.weight": torch.ones(1), "leam.bias": torch.ones(1)}
     torch.save({**config, "model_state_dict": more}, tmp_path / "v2.pt")
     for name, message in (
-        ("eight.pt", "is a model of 8 classes; fervit's models name angry"),
+        ("eight.pt", "is a model of 8 classes, and does not say which"),
         ("cnn.pt", "so it is another network .weight, bias.; fervit reads LatentViT only"),
         ("v2.pt", "is a LatentViT with parts of its own .spe, leam."),
     ):

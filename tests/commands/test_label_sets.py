@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from fervit.images.index import open_faces
 from fervit.label_set import PREDEFINED, SEVEN, LabelSet
 from fervit.latents import LatentSet
 from fervit.latents.schema import schema, table
+from fervit.runs.folder import RunFolder, RunRecord
+from fervit.runs.run import prepare, prepare_resume
 from fervit.runs.state import checkpoint_of
 from fervit.training.data import DeviceLatents
 from fervit.training.trainer import Trainer
@@ -62,6 +65,7 @@ def write(folder: Path, label_set: LabelSet) -> Path:
     return folder
 
 
+@cache
 def model_of(label_set: LabelSet) -> Checkpoint:
     train, val = (DeviceLatents(of_set(label_set, n, seed)) for n, seed in ((30, 10), (8, 11)))
     trainer = Trainer(replace(CONFIG, epochs=12), train, val)
@@ -74,7 +78,7 @@ def test_codes_of_the_seven_emotions_are_the_bytes_of_earlier_versions_and_other
     tmp_path: Path,
 ) -> None:
     assert schema(ENCODER).equals(schema(ENCODER, PREDEFINED["rafdb"]), check_metadata=True)
-    assert "labels" not in json.loads(schema(ENCODER).metadata[b"fervit"])
+    assert schema(ENCODER).metadata[b"fervit"] == json.dumps({"version": 1, **ENCODER.to_json()}).encode()
     found = LatentSet.read(str(write(tmp_path, EIGHT) / "train"))
     assert found.label_set == EIGHT
     assert found.counts.tolist() == [20] * 8
@@ -83,19 +87,12 @@ def test_codes_of_the_seven_emotions_are_the_bytes_of_earlier_versions_and_other
     assert replace(seven, label_set=EIGHT).fingerprint != seven.fingerprint
 
 
-def test_a_run_of_eight_classes_is_trained_evaluated_compared_and_exported_under_their_names(
-    command: Command, tmp_path: Path
-) -> None:
+def test_a_model_of_eight_classes_is_evaluated_and_exported_under_their_names(command: Command, tmp_path: Path) -> None:
     latents = write(tmp_path / "latents", EIGHT)
-    dirs = ("--latent_train_dir", latents / "train", "--latent_val_dir", latents / "val", "--num_classes", 8)
-    ended = command("train", *dirs, *SMALL, "--seq_len", 0, "--latent_dim", LATENT_DIM, "--lr", 0.003)
-    assert ended.status == 0, ended.err
-    (run,) = Path("experiments").iterdir()
-    assert json.loads((run / "config.json").read_text())["labels"] == list(EIGHT.classes)
-    assert load_checkpoint(run).label_set == EIGHT
-    ended = command(
-        "evaluate", "--checkpoint_path", run, "--latent_test_dir", latents / "test", "--output_dir", "found"
-    )
+    save_checkpoint(model_of(EIGHT), tmp_path / "eight.pt")
+    assert load_checkpoint(tmp_path / "eight.pt").label_set == EIGHT
+    args = ("--latent_test_dir", latents / "test", "--output_dir", "found", "--visualize_samples", 0)
+    ended = command("evaluate", "--checkpoint_path", "eight.pt", *args)
     assert ended.status == 0, ended.err
     results = json.loads(Path("found", "evaluation_results.json").read_text())
     assert results["labels"] == list(EIGHT.classes)
@@ -105,13 +102,37 @@ def test_a_run_of_eight_classes_is_trained_evaluated_compared_and_exported_under
     assert results["model_config"]["num_classes"] == 8
     assert "contempt" in ended.out
     assert Predictions.read(Path("found", "predictions.parquet")).label_set == EIGHT
-    assert command("report", "found").status == 0
-    assert "contempt" in Path("found", "report.html").read_text()
-    assert command("compare", run, "found").status == 0
-    assert command("export", "--checkpoint_path", run, "--output_dir", "out").status == 0
+    assert command("export", "--checkpoint_path", "eight.pt", "--output_dir", "out").status == 0
     assert json.loads(Path("out", "config.json").read_text())["labels"] == list(EIGHT.classes)
     assert "8 classes: angry, contempt" in Path("out", "README.md").read_text()
     assert load_checkpoint(Path("out")).label_set == EIGHT
+
+
+def test_the_record_of_a_run_names_its_classes(tmp_path: Path) -> None:
+    latents = write(tmp_path / "latents", EIGHT)
+    given = {"latent_dim": LATENT_DIM, "seq_len": 0, "embed_dim": 16, "heads": 2}
+    run = prepare(given, "guide", str(latents / "train"), str(latents / "val"))
+    folder = RunFolder(tmp_path)
+    run.record.write(folder)
+    assert json.loads(folder.config.read_text())["labels"] == list(EIGHT.classes)
+    assert RunRecord.read(folder).label_set == EIGHT
+    seven = write(tmp_path / "seven", SEVEN)
+    with pytest.raises(UserError, match="began with 8 classes"):
+        prepare_resume(folder, {}, None, {"train": str(seven / "train"), "val": str(seven / "val")})
+    earlier = json.loads(folder.config.read_text())
+    del earlier["labels"]  # as versions before this one wrote it
+    folder.config.write_text(json.dumps(earlier))
+    assert RunRecord.read(folder).label_set == SEVEN
+
+
+@pytest.mark.long
+def test_a_run_of_eight_classes_is_trained(command: Command, tmp_path: Path) -> None:
+    latents = write(tmp_path / "latents", EIGHT)
+    dirs = ("--latent_train_dir", latents / "train", "--latent_val_dir", latents / "val", "--num_classes", 8)
+    ended = command("train", *dirs, *SMALL, "--seq_len", 0, "--latent_dim", LATENT_DIM, "--lr", 0.003)
+    assert ended.status == 0, ended.err
+    (run,) = Path("experiments").iterdir()
+    assert load_checkpoint(run).label_set == EIGHT
 
 
 def test_two_label_sets_do_not_mix_and_the_way_out_is_said(command: Command, tmp_path: Path) -> None:
@@ -131,7 +152,7 @@ def test_two_label_sets_do_not_mix_and_the_way_out_is_said(command: Command, tmp
     shutil.copytree(seven / "test", eight / "test")
     space = tmp_path / "space.yaml"
     space.write_text(
-        "name: s\nsearch: {trials: 1}\nparameters: {lr: {values: [0.001, 0.002]}}\nfixed: {latent_dim: 16}"
+        "name: s\nsearch: {trials: 1}\nparameters: {lr: {values: [0.001, 0.002]}}\nfixed: {latent_dim: 16, seq_len: 0}"
     )
     ended = command("tune", "--space", space, "--latents", eight, "--dry_run")
     assert ended.status == 2
@@ -156,7 +177,8 @@ def test_a_model_is_evaluated_across_label_sets_by_name(command: Command, tmp_pa
         ("seven.pt", eight, 42, "rows: 42 of 48; left out, since the model does not know them: 6 of contempt"),
         ("eight.pt", seven, 42, "the model's contempt takes no part; it would have been its answer for"),
     ):
-        ended = command("evaluate", "--checkpoint_path", model, "--latent_test_dir", latents / "test")
+        args = ("--latent_test_dir", latents / "test", "--visualize_samples", 0)
+        ended = command("evaluate", "--checkpoint_path", model, *args)
         assert ended.status == 0, ended.err
         assert "7 take part" in ended.out
         assert line in ended.out
@@ -179,7 +201,7 @@ def test_a_file_maps_classes_that_have_other_names(command: Command, tmp_path: P
     folder.mkdir()
     part = table(latents.image_ids, labels, latents.sha256, latents.codes, schema(ENCODER, three))
     pq.write_table(part, folder / "part-0.parquet")
-    args = ("evaluate", "--checkpoint_path", "seven.pt", "--latent_test_dir", folder)
+    args = ("evaluate", "--checkpoint_path", "seven.pt", "--latent_test_dir", folder, "--visualize_samples", 0)
     ended = command(*args)
     assert ended.status == 2
     assert "classes in common by name are neutral, and two are needed; map the model's classes" in ended.err
@@ -232,6 +254,17 @@ def test_the_card_of_the_seven_says_seven(tmp_path: Path) -> None:
     assert "seven classes: angry, disgust" in card_of_run(checkpoint)
     write_latents(tmp_path / "latents", latent_set(2))
     assert LatentSet.read(str(tmp_path / "latents")).label_set == SEVEN
+
+
+@pytest.mark.long
+def test_report_and_comparison_name_the_eight_classes(command: Command, tmp_path: Path) -> None:
+    save_checkpoint(model_of(EIGHT), tmp_path / "eight.pt")
+    test = write(tmp_path / "latents", EIGHT) / "test"
+    args = ("--latent_test_dir", test, "--output_dir", "found", "--visualize_samples", 0)
+    assert command("evaluate", "--checkpoint_path", "eight.pt", *args).status == 0
+    assert command("report", "found").status == 0
+    assert "contempt" in Path("found", "report.html").read_text()
+    assert command("compare", "eight.pt", "found").status == 0
 
 
 @pytest.mark.long

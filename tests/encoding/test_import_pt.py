@@ -93,7 +93,7 @@ def test_files_that_cannot_be_used_are_listed_and_stop_nothing(
         "nan": "not finite",
         "other": "its label 0 contradicts its name: happy is 3",
         "none": "no tensor under 'latent'",
-        "hapy_name": "does not begin with an emotion",
+        "hapy_name": "does not begin with one of the seven emotions",
         "page": "web page",
     }.items():
         assert reason in reasons[name]

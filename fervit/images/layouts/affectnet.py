@@ -20,7 +20,7 @@ from fervit.label_set import PREDEFINED
 
 END = "_exp.npy"
 NO_EMOTION = {"8": "labelled none", "9": "labelled uncertain", "10": "labelled no face"}
-NO_TEST = "AffectNet has no test split: what its validation split chooses is not unseen there"
+NO_TEST = "AffectNet has no test split: --test_fraction 0.1 takes one out of train"
 
 
 def mark(listing: Listing) -> Marked | None:

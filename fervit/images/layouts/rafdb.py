@@ -18,7 +18,7 @@ LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 """The file of the labels, as the data set spells it, and as it should be spelled."""
 ALIGNED = "_aligned"
 OTHER_EDITION = "another edition of a picture that is taken"
-NO_VALIDATION = "RAF-DB has no validation split; training needs one"
+NO_VALIDATION = "RAF-DB has no validation split: --val_fraction 0.1 takes one out of train"
 
 
 def mark(listing: Listing) -> Marked | None:

@@ -182,8 +182,7 @@ def _look(
     fresh: Sequence[TrialRecord],
 ) -> Verdict:
     """Evaluates the chosen model and those of its configuration with fresh seeds, and seals the results."""
-    assert splits.test is not None
-    latents, output = LatentSet.read(splits.test), folder.evaluation(number + 1)
+    latents, output = splits.read_test(), folder.evaluation(number + 1)
     models = [(run, folder.trial(run.name).best_model) for run in fresh]
     there = [(run, load_checkpoint(path)) for run, path in models if path.is_file()]
     fingerprints = [checkpoint.fingerprint, *(model.fingerprint for _, model in there)]
