@@ -10,6 +10,7 @@ from typing import Literal
 
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
+from fervit.disk import remove
 from fervit.evaluation.crossing import Crossing, cross, in_words
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
@@ -104,7 +105,7 @@ def _by_group(groups: Groups | None, result: Evaluation) -> None:
     """Writes the metrics by group, or removes those of an earlier evaluation in the folder."""
     path = result.output_dir / GROUPS_FILE
     if groups is None:
-        path.unlink(missing_ok=True)
+        remove(path)
         return
     predictions = Predictions.read(result.output_dir / PREDICTIONS_FILE)
     found = by_group(groups, predictions.image_ids, predictions.labels, predictions.predicted)

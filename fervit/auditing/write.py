@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import plotly.graph_objects as go
 from fervit.auditing.findings import Finding, counts, imbalance, name_of_class
 from fervit.auditing.pictures import Rows
 from fervit.auditing.sheets import captions, read_shown, write_sheet
+from fervit.disk import remove, remove_tree
 from fervit.files import JsonObject, write_json, write_text
 from fervit.images.face_index import FaceIndex
 from fervit.json_lines import text_of
@@ -65,11 +65,11 @@ def write_audit(output_dir: Path, parts: Sequence[Part], about: JsonObject, *, n
         The content of audit.json.
     """
     for name in (LISTS, SHEETS):
-        shutil.rmtree(output_dir / name, ignore_errors=True)
+        remove_tree(output_dir / name)
     listed: dict[tuple[str, str], str] = {}
     results: list[JsonObject] = []
     sections: list[Section] = []
-    (output_dir / TABLE).unlink(missing_ok=True)
+    remove(output_dir / TABLE)
     for part in parts:
         if part.table:
             write_text(output_dir / TABLE, part.table)

@@ -81,7 +81,7 @@ def forecast(space: SearchSpace, running: int, rows: int, records: Sequence[Tria
     averages = "ema_decay" in space.parameters or whole["ema_decay"] > 0
     model, state = 4 * weights, 4 * weights * (5 if averages else 4)  # weights, two moments of AdamW, the best weights
     confirm = space.confirm
-    kept = max(1, confirm.top) + ((confirm.top + 1) * confirm.seeds if confirm.top else 0)
+    kept = confirm.top + 1 + ((confirm.top + 1) * confirm.seeds if confirm.top else 0)  # the baseline is the one more
     kept += NOISE_SEEDS if space.budget.until_noise else 0
     exported = 2
     trials, a_trial, epochs = _epochs(space, records)

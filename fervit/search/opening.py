@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from fervit.search.console.failure_log import FailureLog
 from fervit.search.console.tensorboard import TensorBoard
 from fervit.search.ledger import Ledger, Observer
+from fervit.search.outcome.baseline import may_be_baseline
 from fervit.search.policy.interfaces import StoppingRule
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import SearchSource
 from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.journal import JournalFile
 from fervit.search.records.models_kept import ModelsKept
+from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 
@@ -36,8 +38,17 @@ def open_ledger(
         JournalFile(folder.journal),
         rule or stopping_rule(space.early_stopping, space.metric),
         [*observers, TensorBoard(folder.logs), FailureLog(folder.failures)],
-        models=ModelsKept(folder, space.metric, max(1, space.confirm.top)),
+        models=models_kept(space, folder),
     )
+
+
+def models_kept(space: SearchSpace, folder: SweepFolder) -> ModelsKept:
+    """Returns what decides which models stay on disk: those that may be exported, the baseline's among them."""
+
+    def is_baseline(record: TrialRecord) -> bool:
+        return space.confirm.top > 0 and may_be_baseline(space, record)
+
+    return ModelsKept(folder, space.metric, max(1, space.confirm.top), is_baseline)
 
 
 def open_search(space: SearchSpace, folder: SweepFolder, ledger: Ledger) -> SearchSource:

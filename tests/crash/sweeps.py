@@ -6,19 +6,20 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fervit.disk import make_folder, remove
 from fervit.files import write_text
 from fervit.model import LatentViT
-from fervit.search import pipeline
 from fervit.search.console.failure_log import FailureLog
 from fervit.search.ledger import Ledger, Observer
+from fervit.search.opening import open_search
+from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records import journal
@@ -29,6 +30,7 @@ from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder, TrialFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
+from fervit.search.steps import Sweep
 from fervit.training.config import TrainConfig
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import Failure
@@ -129,9 +131,9 @@ def command(
     try:
         if whole:
             return _to_the_end(ledger, files, slots, promise, remarks.lines)
-        pipeline.open_search(of, files, ledger)
+        open_search(of, files, ledger)
         run_trials(ledger, files, slots, whole=False)
-        pipeline.write_leaderboard(ledger.records, of, files.leaderboard)
+        write_leaderboard(ledger.records, of, files.leaderboard)
         promise(("leaderboard", ""))
         ledger.done()
         return Outcome(_rows(files), remarks.lines)
@@ -220,13 +222,13 @@ def checkpoint_of(config: TrainConfig, row: EpochResult) -> Checkpoint:
 
 
 def _to_the_end(ledger: Ledger, files: SweepFolder, slots: int, promise: Promise, remarks: list[str]) -> Outcome:
-    sweep = pipeline._Sweep(ledger, files, None, None, remarks.append, None)  # type: ignore[arg-type]
-    with pytest.MonkeyPatch.context() as patch:  # the trials are made up; all else is the pipeline's own
-        patch.setattr(pipeline, "run_trials", lambda *given, **_: run_trials(given[0], given[1], slots, whole=True))
-        choice = sweep.search_and_choose(None)  # type: ignore[arg-type]
-        promise(("chosen", choice.chosen.name))
-        checkpoint = sweep.export(choice)
-        promise(("exported", checkpoint.fingerprint))
+    # The trials are made up; all else is the sweep's own.
+    trials = partial(run_trials, ledger, files, slots, whole=True)
+    sweep = Sweep(ledger, files, None, trials, remarks.append)  # type: ignore[arg-type]
+    choice = sweep.search_and_choose()
+    promise(("chosen", choice.chosen.name))
+    checkpoint = sweep.export(choice)
+    promise(("exported", checkpoint.fingerprint))
     ledger.done()
     exported = load_checkpoint(files.best)
     weights = load_checkpoint(files.best / "model.safetensors")

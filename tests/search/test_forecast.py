@@ -28,7 +28,7 @@ def test_the_forecast_of_asha_is_from_every_rung_kept_to_no_trial_stopped() -> N
 def test_the_disk_is_forecast_with_what_is_written_aside_and_exported() -> None:
     space = space_of("tpe", "asha", 0, 64, confirm={"top": 3, "seeds": 2}, budget={"until_noise": True})
     expected = forecast(space, running=4, rows=1000)
-    models = 3 + (3 + 1) * 2 + 3  # the best, the reruns of these and of a baseline, those that measure the noise
+    models = 3 + 1 + (3 + 1) * 2 + 3  # the best, the baseline, the reruns of these, those that measure the noise
     exported = 2  # best/ holds the model twice: best_model.pt and model.safetensors
     running = 4 * 2 * (1 + 4)  # the best model and the state of four weights each, twice while being replaced
     assert expected.checkpoint_bytes == 4 * expected.parameters * (models + exported + running)

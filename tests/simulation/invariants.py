@@ -30,8 +30,8 @@ from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import NOISE_SEEDS
 from tests.simulation.machines import Machines, World, could_begin
 
-IDLE_S = 3 * (LOOK_S + 1)
-"""The seconds for which a place may be free while a trial waits: the driver looks at the cluster now and then."""
+IDLE_S = 3 * (LOOK_S + 1) + 20
+"""The seconds for which a place may be free while a trial waits: a look at the cluster, and the start of a process."""
 MODEL, STATE = 1, 5
 """The sizes of a model and of a saved state, as `forecast` takes them: weights, moments and the best weights."""
 
@@ -116,14 +116,17 @@ class Watch:
         size = 0
         for path in self._world.folder.checkpoints.glob("*/*"):
             size += MODEL if path.name == "best_model.pt" else STATE
-        most = disk_forecast(driver.ledger.space, self._world.most_places)
+        # The forecast knows neither of trials that wait until they can run alone, nor of those that a budget cut.
+        ledger = driver.ledger
+        unknown = ledger.n_alone + sum(record.cut for record in ledger.records)
+        most = disk_forecast(ledger.space, self._world.most_places) + (MODEL + STATE) * unknown
         if size > most:
             raise ViolationError(f"the checkpoints take {size} units, where the forecast is {most}")
 
 
 def disk_forecast(space: SearchSpace, at_once: int) -> int:
     """Returns the most units on disk, by the formula of `forecast`."""
-    kept = max(1, space.confirm.top)
+    kept = space.confirm.top + 1
     kept += (space.confirm.top + 1) * space.confirm.seeds if space.confirm.top else 0
     kept += NOISE_SEEDS if space.budget.until_noise else 0
     return MODEL * (kept + 2) + 2 * (MODEL + STATE) * at_once

@@ -15,10 +15,10 @@ from fervit.errors import JobError
 from fervit.search.console.failure_log import FailureLog
 from fervit.search.driver import Driver, Room
 from fervit.search.ledger import Ledger, Observer
+from fervit.search.opening import models_kept
 from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.events import SessionBegan
 from fervit.search.records.journal import JournalFile, JournalReader
-from fervit.search.records.models_kept import ModelsKept
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.simulated import run_on
@@ -125,7 +125,9 @@ def run_session(world: World, space: SearchSpace, result: Simulated, watch: Look
         with in_place_of_checkpoints(world.point):
             ledger = _Ledger(world, space, result)
             latents = SimpleNamespace(sha256=[], encoder=SimpleNamespace(to_json=dict))
-            splits = SimpleNamespace(test="test", train=latents, val=latents, exclusion=None, left_out={})
+            splits = SimpleNamespace(
+                test="test", train=latents, val=latents, exclusion=None, no_faces=False, read_test=lambda: None
+            )
             most = space.search.max_concurrent_trials
 
             def run_part() -> None:
@@ -212,7 +214,7 @@ class _Ledger(Ledger):
             _Journal(world),
             stopping_rule(space.early_stopping, space.metric),
             [_Reports(result), FailureLog(files.failures)],
-            models=ModelsKept(files, space.metric, max(1, space.confirm.top)),
+            models=models_kept(space, files),
             clock=world.monotonic,
         )
 

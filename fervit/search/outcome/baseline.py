@@ -33,9 +33,12 @@ def baseline_of(space: SearchSpace, ranking: Sequence[TrialRecord]) -> TrialReco
     Returns:
         The trial; None if it failed or was not among the trials.
     """
-    if space.search.warm_start:
-        return next((record for record in ranking if record.number == 0), None)
-    return next((record for record in ranking if is_guide(space, record)), None)
+    return next((record for record in ranking if may_be_baseline(space, record)), None)
+
+
+def may_be_baseline(space: SearchSpace, record: TrialRecord) -> bool:
+    """Returns whether a trial of the search is that of the baseline, if it gets a result."""
+    return record.number == 0 if space.search.warm_start else is_guide(space, record)
 
 
 def baseline_name(space: SearchSpace, record: TrialRecord) -> str:

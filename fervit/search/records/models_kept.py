@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fervit.disk import remove, remove_tree
 from fervit.search.records.ranking import distinct, ranked
@@ -18,10 +18,18 @@ class ModelsKept:
         folder: the folder of the sweep.
         metric: the metric by which trials are ranked.
         keep: the number of best configurations of the search whose models are kept.
+        always: returns whether the model of a trial is kept however good it is, such as that of the baseline, which is
+            confirmed with the best.
     """
 
-    def __init__(self, folder: SweepFolder, metric: Metric, keep: int) -> None:
-        self._folder, self._metric, self._keep = folder, metric, keep
+    def __init__(
+        self,
+        folder: SweepFolder,
+        metric: Metric,
+        keep: int,
+        always: Callable[[TrialRecord], bool] = lambda record: False,
+    ) -> None:
+        self._folder, self._metric, self._keep, self._always = folder, metric, keep, always
         self._kept: list[TrialRecord] = []
 
     def take_up(self, records: Sequence[TrialRecord]) -> None:
@@ -34,6 +42,7 @@ class ModelsKept:
         self._kept = distinct(ranked(ended, self._metric))[: self._keep]
         running = {record.name for record in records if record.state == "running" or record.cut}
         wanted = {record.name for record in records if record.purpose != "search"}
+        wanted |= {record.name for record in ended if record.state != "failed" and self._always(record)}
         wanted |= running | {record.name for record in self._kept}
         for path in self._folder.checkpoints.glob("*"):
             if path.name not in wanted:
@@ -57,7 +66,8 @@ class ModelsKept:
         candidates = [*self._kept, record]
         self._kept = distinct(ranked(candidates, self._metric))[: self._keep]
         for candidate in candidates:
-            if not candidate.cut and not any(candidate is kept for kept in self._kept):
+            kept = any(candidate is one for one in self._kept)
+            if not candidate.cut and not kept and (candidate.state == "failed" or not self._always(candidate)):
                 remove_tree(self._folder.trial(candidate.name).path)
 
     def can_resume(self, record: TrialRecord) -> bool:

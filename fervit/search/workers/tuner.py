@@ -246,8 +246,8 @@ class _DriverCallback(tune.Callback):  # type: ignore[misc]
         self._driver.completed(_trial_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        error = _error_of(trial)
-        if UnusableGpuError.__name__ in str(error) and not self._driver.interrupted:
+        error = None if self._driver.interrupted else _error_of(trial)
+        if UnusableGpuError.__name__ in str(error):
             self._gpu_nodes.look_again()
         shared = GpuFaultError.__name__ in type(error).__name__
         self._driver.failed(_trial_name(trial), _failure_of(error), of_device=shared)
