@@ -221,7 +221,9 @@ def _open(
     splits = open_splits(latents, space, fractions)
     if fractions is not None:
         tell(f"splits: {fractions} of the training codes")
-    tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
+    taken = splits.fractions is not None and splits.fractions.test > 0
+    test = f"{splits.test_rows} test" if taken else splits.test or "NO test split"
+    tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {test}")
     for line in (missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
         if line:
             tell(line)
