@@ -237,7 +237,9 @@ def _open(
     splits = open_splits(latents, space, _exclusion(exclude, earlier if goes_on else None), fractions)
     if fractions is not None:
         tell(f"splits: {fractions} of the training codes")
-    tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {splits.test or 'NO test split'}")
+    taken = splits.fractions is not None and splits.fractions.test > 0
+    test = f"{splits.test_rows} test" if taken else splits.test or "NO test split"
+    tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {test}")
     left_out = in_words(splits.left_out) if splits.left_out else ""
     for line in (left_out, missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
         if line:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from fervit.emotions import EMOTIONS, emotion_of
+from fervit.emotions import emotion_of
 from fervit.errors import UserError
 from fervit.files import JsonObject
 from fervit.latents.latent_set import LatentSet
@@ -85,9 +85,7 @@ class Votes:
             votes=dict(zip(ids, counts, strict=True)),
         )
 
-    def relabelled(
-        self, latents: LatentSet, votes_as: VotesAs, classes: Sequence[str] = EMOTIONS
-    ) -> tuple[LatentSet, JsonObject]:
+    def relabelled(self, latents: LatentSet, votes_as: VotesAs) -> tuple[LatentSet, JsonObject]:
         """Gives the rows of a split the class of most votes, and leaves out those that are none of the classes.
 
         Left out are rows without votes, rows in which most taggers see no face, another emotion or none that they know,
@@ -96,7 +94,6 @@ class Votes:
         Args:
             latents: the split.
             votes_as: "distribution" for the shares of the votes as targets, beside the labels.
-            classes: the names of the classes in the order of the labels.
 
         Returns:
             The rows that stay, with their new labels, and the counts for the records.
@@ -104,6 +101,7 @@ class Votes:
         Raises:
             UserError: no row of the split has votes, or none stays.
         """
+        classes = latents.label_set.classes
         known = np.array([self.columns.index(name) if name in self.columns else -1 for name in classes])
         labels, shares, why = latents.labels.copy(), np.zeros((len(latents), len(classes)), np.float32), Counter[str]()
         kept = np.zeros(len(latents), bool)

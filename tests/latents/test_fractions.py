@@ -79,12 +79,12 @@ def test_train_validates_on_a_part_of_the_training_codes(command: Command, laten
 def test_a_sweep_takes_the_splits_that_are_missing(latents_folder: Path) -> None:
     given = space()
     with pytest.raises(UserError, match="is there; leave the flag out"):
-        open_splits(str(latents_folder), given, Fractions(val=0.2))
+        open_splits(str(latents_folder), given, fractions=Fractions(val=0.2))
     shutil.rmtree(latents_folder / "val")
-    one = open_splits(str(latents_folder), given, Fractions(val=0.2))
+    one = open_splits(str(latents_folder), given, fractions=Fractions(val=0.2))
     assert one.rows == {"train": 224, "val": 56, "test": 105}
     shutil.rmtree(latents_folder / "test")
-    both = open_splits(str(latents_folder), given, Fractions(val=0.2, test=0.1))
+    both = open_splits(str(latents_folder), given, fractions=Fractions(val=0.2, test=0.1))
     assert both.rows == {"train": 196, "val": 56, "test": 28}
     assert both.read_test().fingerprint == both.test_fingerprint
     assert both.copies == {"val in train": 0, "test in train": 0, "test in val": 0}
