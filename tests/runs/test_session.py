@@ -149,8 +149,8 @@ def test_epochs_that_are_reported_together_are_not_lost_if_the_process_dies_befo
     second = session(tmp_path, TRIAL, decided_after=())
     assert second.restore() == group[-1]
     assert [one.epoch for one in second.unreported] == group
-    values = [one.best_value for one in second.unreported]
-    assert values == sorted(values, reverse=True)  # of the validation loss
+    values = [second.trainer.metric.sign * one.best_value for one in second.unreported]
+    assert values == sorted(values)
     second.run_epoch()
     assert [one.epoch.epoch for one in second.unreported] == [6]
 

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fervit.search.driver import LOOK_S, Driver
@@ -255,7 +256,7 @@ class Machines:
             decided = decision_epochs(self.space.early_stopping, planned.config.warmup_epochs)
             training = Training(planned, files, self.world.wall(), decided_after=decided)
             process.training = training
-            self._at(latency, lambda driver, p=process, t=training: self._begin(driver, p, t))
+            self._at(latency, partial(self._begin, process=process, training=training))
 
     def _begin(self, driver: Driver, process: Process, training: Training) -> None:
         if process.training is not training or process.given_up:
@@ -421,9 +422,8 @@ class Machines:
                 process = world.rng.choice(busy)
                 process.alive = False
                 world.say(f"process {process.pid} is killed, since memory is short")
-                self._at(
-                    0.5, lambda d, t=process.training: self._lost_if(d, process, t, Failure(OUT_OF_MEMORY, "killed"))
-                )
+                killed = Failure(OUT_OF_MEMORY, "killed")
+                self._at(0.5, partial(self._lost_if, process=process, training=process.training, failure=killed))
             case "node dies" if node.alive:
                 self.node_dies(node)
             case "silence" if node.alive:
