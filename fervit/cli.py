@@ -280,3 +280,19 @@ def add_labels(flags: Parser) -> None:
         help="label set: fer2013, ferplus, affectnet, rafdb, ckplus, folders (what they are called), or a file of "
         "classes; left out: that of the data",
     )
+
+
+def add_fractions(flags: Parser, what: str) -> None:
+    """Adds `--val_fraction`, `--test_fraction` and `--split_seed`, which take missing splits out of the training data.
+
+    Args:
+        flags: the parser.
+        what: the rows of which a share is taken, such as "pictures".
+    """
+    for split in ("val", "test"):
+        flags.add_argument(
+            f"--{split}_fraction",
+            type=float,
+            help=f"share of the training {what} that becomes a split {split} where there is none, such as 0.1",
+        )
+    flags.add_argument("--split_seed", type=whole_number, default=0, help="seed of what these two take")

@@ -16,7 +16,9 @@ from fervit.emotions import SPLITS
 from fervit.errors import UserError
 from fervit.files import JsonObject, from_home, near
 from fervit.images import passed_over
+from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
+from fervit.label_set import read_label_set
 from fervit.progress import Say, clock, silent
 from fervit.storage import absolute, name_of
 
@@ -46,6 +48,7 @@ def audit(
     latents: str | Path | None = None,
     *,
     output_dir: str | Path = "audit",
+    labels: str | Path | None = None,
     face_detector: str | Path | None = None,
     label_noise: bool = True,
     no_faces: bool = False,
@@ -60,6 +63,7 @@ def audit(
         data_root: the path or URI of a folder {train,val,test}/<emotion>/*.png, of one split, or of fer2013.csv[.gz].
         latents: the folder or URI that holds the latents in train/, val/ and test/, or one split.
         output_dir: the folder for the files.
+        labels: the label set of the pictures, as for `fervit.encode`; None for that of the data.
         face_detector: the ONNX file of YuNet, which finds pictures without a face; None looks for none.
         label_noise: whether to look for doubtful labels, on the pictures or, without any, on the codes.
         no_faces: whether to write no picture of a face: no contact sheets, and a page of text.
@@ -88,7 +92,8 @@ def audit(
         "latents": absolute(codes_root) if codes_root else None,
     }
     if root is not None:
-        part, remarks = _pictures(root, detector, tell, say, label_noise=label_noise)
+        label_set = read_label_set(str(labels)) if labels is not None else None
+        part, remarks = _pictures(open_faces(root, label_set), detector, tell, say, label_noise=label_noise)
         parts.append(part)
         about["passed_over"] = remarks
     if codes_root is not None:
@@ -115,9 +120,10 @@ def _codes(codes: Codes, *, alone: bool, label_noise: bool) -> Part:
     return Part(rows=codes, findings=findings, table=table)
 
 
-def _pictures(root: str, detector: str | None, tell: Say, say: Say | None, *, label_noise: bool) -> tuple[Part, str]:
+def _pictures(
+    index: FaceIndex, detector: str | None, tell: Say, say: Say | None, *, label_noise: bool
+) -> tuple[Part, str]:
     """Looks through the pictures of a data root; also returns a line about the files that are none."""
-    index = open_faces(root)
     for remark in index.remarks:
         tell(remark)
     pictures = measure(index, detector, say)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser
+from fervit.cli import Parser, add_labels
 
 
 def parser() -> Parser:
@@ -18,6 +18,7 @@ def parser() -> Parser:
         "--data_root",
         help="folder {train,val,test}/<emotion>/*.png, one split, or fer2013.csv[.gz]; a path or URI (s3://, gs://)",
     )
+    add_labels(flags)
     flags.add_argument("--latents", help="folder with train/, val/ and test/ latents, or one split")
     flags.add_argument("--output_dir", type=Path, default=Path("audit"), help="folder for the page, lists and sheets")
     flags.add_argument(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fervit.cli import Parser, add_labels, positive_int, whole_number
+from fervit.cli import Parser, add_fractions, add_labels, positive_int
 
 
 def parser() -> Parser:
@@ -55,13 +55,7 @@ def parser() -> Parser:
         metavar="FILE",
         help="lists of faces to leave out: those of launch/audit.py, or an image_id in each line",
     )
-    for split in ("val", "test"):
-        flags.add_argument(
-            f"--{split}_fraction",
-            type=float,
-            help=f"share of the training pictures that becomes a split {split} where there is none, such as 0.1",
-        )
-    flags.add_argument("--split_seed", type=whole_number, default=0, help="seed of what these two take")
+    add_fractions(flags, "pictures")
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")
     add_labels(flags)
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from fervit.cli import Parser, whole_number
+from fervit.cli import Parser, add_fractions
 
 
 def parser() -> Parser:
@@ -50,11 +50,7 @@ def parser() -> Parser:
         help="lists of faces to train and validate without, as of launch/audit.py; the test split is measured whole, "
         "and without them, too",
     )
-    for split in ("val", "test"):
-        flags.add_argument(
-            f"--{split}_fraction", type=float, help=f"share of the training codes that becomes a missing split {split}"
-        )
-    flags.add_argument("--split_seed", type=whole_number, default=0, help="seed of what these two take")
+    add_fractions(flags, "codes")
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
     flags.add_argument("--output_dir", default="experiments", help="folder in which the sweep gets its folder")
     flags.add_argument(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from fervit.cluster.nodes import Cluster, not_on
 from fervit.cluster.shared_folder import check_shared
 from fervit.disk import make_folder, remove
+from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.runner import CALLS_AT_ONCE
 from fervit.encoding.failures import ERRORS_FILE, FLOAT32_FILE, FaceList, read_faces
 from fervit.encoding.import_pt import load_block
@@ -35,11 +36,16 @@ from fervit.progress import Progress, Say, silent
 from fervit.side_channels import SideChannel, ascii_tag
 from fervit.storage import absolute, cannot_write, is_uri
 
+if TYPE_CHECKING:
+    import ray
+
 START_S = 600
 """The time in seconds within which all encoders have to start, on nodes that are running."""
 BEYOND_FLOAT16 = "its code is not finite in float16 arithmetic; encoded in float32"
 IMPORT_ROWS = 512
 """The number of codes in one part file of an import."""
+WHOLE: dict[str, Any] = {"batch_size": None, "num_cpus": HELPER_CPUS}
+"""The options of the steps beside the encoders: each call gets a whole block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +140,7 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
     except Exception as error:
         if not _is_loss(error):
             raise
-        raise JobError(
-            f"Ray lost a part of the job, such as its node ({first_line(error)}); {progress.done} images were encoded "
-            "and stay; the same command goes on from there"
-        ) from None
+        raise JobError(_lost_in_words(error, progress.done)) from None
     finally:
         progress.close()
         with suppress(OSError):
@@ -163,6 +166,13 @@ def _unlisted_float32(plan: EncodePlan) -> dict[str, dict[str, str]] | None:
         if not listed.keys() >= set(noted):
             found[split] = {**dict.fromkeys(noted, BEYOND_FLOAT16), **listed}
     return found
+
+
+def _lost_in_words(error: Exception, done: int) -> str:
+    return (
+        f"Ray lost a part of the job, such as its node ({first_line(error)}); {done} images were encoded and stay; the "
+        "same command goes on from there"
+    )
 
 
 def _list_faces(rows: list[dict[str, Any]], failures: FaceList, in_float32: FaceList) -> int:
@@ -222,62 +232,59 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
     # Wait until all encoders run, since the first one would otherwise get all blocks of a small job. Machines
     # that have yet to join and resources that have yet to be freed are not waited for.
     context.wait_for_min_actors_s = START_S if placement is not None and _all_can_start(placement) else -1
-    fingerprint = plan.fingerprint
-    helper = partial(ray.data.Dataset.map_batches, batch_size=None, num_cpus=HELPER_CPUS)
+    fingerprint, label_set = plan.fingerprint, plan.index.label_set
     if placement is None:
-        dataset = ray.data.from_arrow(_blocks(plan.index.table, IMPORT_ROWS))
-        dataset = helper(
-            dataset,
-            load_block,
-            fn_kwargs={"fingerprint": fingerprint, "label_set": plan.index.label_set},
-            batch_format="pyarrow",
+        dataset = ray.data.from_arrow(_blocks(plan.index.table, IMPORT_ROWS)).map_batches(
+            load_block, fn_kwargs={"fingerprint": fingerprint, "label_set": label_set}, batch_format="pyarrow", **WHOLE
         )
     else:
-        assert plan.encoder is not None
         fingerprint = replace(fingerprint, precision=placement.precision)
-        blocks = _blocks(plan.index.table, placement.part_rows)
-        dataset = ray.data.from_arrow(blocks)
-        dataset = helper(
-            dataset,
-            decode_block,
-            fn_kwargs={
-                "kind": plan.index.kind,
-                "filesystem": plan.index.filesystem,
-                "size": fingerprint.input_size,
-            },
-            batch_format="pyarrow",
-        )
-        # The public `map_batches` refuses whole blocks on a GPU. With a number of rows in their place, Ray would bundle
-        # small blocks, even those of two splits. `map_groups` passes whole blocks to GPUs by the same internal call.
-        dataset = dataset.map_batches_internal(
-            EncoderActor,
-            fn_constructor_kwargs={
-                "encoder": replace(plan.encoder, precision=placement.precision),
-                "fingerprint": fingerprint,
-                "batch_size": placement.batch_size,
-                "device": placement.device,
-                "threads": placement.threads,
-            },
-            batch_size=None,
-            batch_format="numpy",
-            num_cpus=placement.cpus,
-            num_gpus=placement.gpus or None,
-            label_selector=not_on(placement.avoid),
-            compute=ray.data.ActorPoolStrategy(
-                size=min(placement.actors, len(blocks)),
-                # On a GPU a second block begins while the last batches of the first are on their way back.
-                max_concurrent_calls_per_actor=CALLS_AT_ONCE if placement.gpus else None,
-                enable_true_multi_threading=placement.gpus > 0,
-            ),
-        )
-    dataset = helper(
-        dataset,
+        dataset = _encoded(plan, placement, fingerprint)
+    dataset = dataset.map_batches(
         write_block,
-        fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint, "label_set": plan.index.label_set},
+        fn_kwargs={"folders": plan.folders, "fingerprint": fingerprint, "label_set": label_set},
         batch_format="numpy",
+        **WHOLE,
     )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield batch.to_pylist()
+
+
+def _encoded(plan: EncodePlan, placement: Placement, fingerprint: EncoderFingerprint) -> ray.data.Dataset:
+    """The codes of the faces of a plan, as a dataset that is computed when it is read."""
+    import ray
+
+    assert plan.encoder is not None
+    blocks = _blocks(plan.index.table, placement.part_rows)
+    pixels = ray.data.from_arrow(blocks).map_batches(
+        decode_block,
+        fn_kwargs={"kind": plan.index.kind, "filesystem": plan.index.filesystem, "size": fingerprint.input_size},
+        batch_format="pyarrow",
+        **WHOLE,
+    )
+    # The public `map_batches` refuses whole blocks on a GPU. With a number of rows in their place, Ray would bundle
+    # small blocks, even those of two splits. `map_groups` passes whole blocks to GPUs by the same internal call.
+    return pixels.map_batches_internal(
+        EncoderActor,
+        fn_constructor_kwargs={
+            "encoder": replace(plan.encoder, precision=placement.precision),
+            "fingerprint": fingerprint,
+            "batch_size": placement.batch_size,
+            "device": placement.device,
+            "threads": placement.threads,
+        },
+        batch_size=None,
+        batch_format="numpy",
+        num_cpus=placement.cpus,
+        num_gpus=placement.gpus or None,
+        label_selector=not_on(placement.avoid),
+        compute=ray.data.ActorPoolStrategy(
+            size=min(placement.actors, len(blocks)),
+            # On a GPU a second block begins while the last batches of the first are on their way back.
+            max_concurrent_calls_per_actor=CALLS_AT_ONCE if placement.gpus else None,
+            enable_true_multi_threading=placement.gpus > 0,
+        ),
+    )
 
 
 def _all_can_start(placement: Placement) -> bool:
