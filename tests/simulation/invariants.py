@@ -28,7 +28,7 @@ from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import NOISE_SEEDS
-from tests.simulation.machines import Machines, World, could_begin
+from tests.simulation.machines import DECLARED_DEAD_S, Machines, World, could_begin
 
 IDLE_S = 3 * (LOOK_S + 1) + 20
 """The seconds for which a place may be free while a trial waits: a look at the cluster, and the start of a process."""
@@ -89,11 +89,20 @@ class Watch:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
-        elif now - self._idle_since > IDLE_S:
+        elif now - self._idle_since > IDLE_S + (DECLARED_DEAD_S if self._somebody_is_awaited(machines) else 0):
             raise ViolationError(f"{free} places are idle for {now - self._idle_since:.0f} s while work waits")
         places = sum(node.places for node in self._world.nodes)
         if running > places:
             raise ViolationError(f"{running} trials run in {places} places")
+
+    def _somebody_is_awaited(self, machines: Machines) -> bool:
+        """Whether a trial starts on a node that has fallen silent or died, and that the cluster has not given up.
+
+        Such trials count as starting, and no further ones are planned beyond the places that the sweep held lately.
+        """
+        now = self._world.now
+        awaited = [one for one in self._world.nodes if one.listed and (not one.alive or one.silent_until > now)]
+        return any(process.node is node for node in awaited for process in machines.processes)
 
     def _check_budget(self, driver: Driver) -> None:
         """Checks that nothing runs on once a limit is exceeded: the driver has been asked since."""
