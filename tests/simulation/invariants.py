@@ -28,7 +28,7 @@ from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import NOISE_SEEDS
-from tests.simulation.machines import DECLARED_DEAD_S, Machines, World, could_begin
+from tests.simulation.machines import Machines, World, could_begin
 
 IDLE_S = 3 * (LOOK_S + 1) + 20
 """The seconds for which a place may be free while a trial waits: a look at the cluster, and the start of a process."""
@@ -50,6 +50,7 @@ class Watch:
     def __init__(self, world: World) -> None:
         self._world = world
         self._idle_since: float | None = None
+        self._awaited = False
         self._was_over = ""
 
     def begins(self, ledger: Ledger) -> None:
@@ -85,11 +86,12 @@ class Watch:
         waits = bool(machines.pending) or could_begin(ledger)
         if most is not None and running >= most:
             waits = False
-        if not free or not waits or driver.ending:
+        awaited, self._awaited = self._awaited, self._somebody_is_awaited(machines)
+        if not free or not waits or driver.ending or awaited:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
-        elif now - self._idle_since > IDLE_S + (DECLARED_DEAD_S if self._somebody_is_awaited(machines) else 0):
+        elif now - self._idle_since > IDLE_S:
             raise ViolationError(f"{free} places are idle for {now - self._idle_since:.0f} s while work waits")
         places = sum(node.places for node in self._world.nodes)
         if running > places:
