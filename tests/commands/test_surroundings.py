@@ -20,6 +20,7 @@ from tests.helpers.processes import Running, alone, launch
 LONG = "x" * 100
 
 
+@pytest.mark.long
 def test_encoding_with_a_long_tmpdir_no_home_one_cpu_and_a_path_in_kanji(demo_faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "名前 é" / "latents"
     temporary = tmp_path / LONG
