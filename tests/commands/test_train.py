@@ -487,8 +487,9 @@ def test_latents_that_have_moved_are_known_again_and_two_commands_do_not_share_a
 def test_an_error_in_a_worker_is_told_once_with_its_traceback_in_the_log(
     command: Command, cluster: Cluster, unfinished: Path
 ) -> None:
-    (unfinished / "best_model.pt").unlink()
-    (unfinished / "best_model.pt").mkdir()  # in the way of the model
+    best = RunFolder(unfinished).best
+    best.unlink()
+    best.mkdir()  # in the way of the model
     ended = command("train", "--resume", unfinished)
     assert ended.status == 1
     assert ended.err.count("\n") == 1
