@@ -28,12 +28,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fervit.cli import Parser, positive_int, run
-from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.registry import PRECISIONS, Encoder
 from fervit.encoders.runner import EncoderRunner
+from fervit.labels.emotions import EMOTIONS
 
 GFLOP_AN_IMAGE = 144.96
 """The GFLOP of the convolutions and linear layers of the plain form, at 18 styles (by torch.utils.flop_counter)."""

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.acceptance.check import CHECKS, PARTS, Check, Found, load_checks  # noqa: E402
 from fervit.cli import Parser, run  # noqa: E402
-from fervit.files import first_line, write_text  # noqa: E402
+from fervit.io.files import first_line, write_text  # noqa: E402
 from fervit.version import __version__  # noqa: E402
 
 ANSWER = "ANSWER "

@@ -19,10 +19,10 @@ from sklearn.metrics import roc_auc_score
 
 from fervit.auditing.doubts import Ranking, doubts
 from fervit.auditing.pictures import measure
-from fervit.emotions import emotion_of
-from fervit.hardware import usable_cpus
 from fervit.images.index import open_faces
+from fervit.labels.emotions import emotion_of
 from fervit.progress import clock
+from fervit.system.hardware import usable_cpus
 
 AGREE = 8
 """The taggers of ten that must agree on another emotion."""

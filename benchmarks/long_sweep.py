@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from fervit.cli import Parser, positive_int, run
-from fervit.files import write_json
+from fervit.io.files import write_json
 from fervit.search.opening import open_ledger, open_search
 from fervit.search.records.events import FORMAT, EpochEnded, SessionBegan, TrialEnded, TrialStarted, to_row
 from fervit.search.records.sweep_folder import SweepFolder

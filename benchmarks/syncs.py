@@ -17,9 +17,9 @@ from unittest import mock
 
 import numpy as np
 
-from fervit import files
 from fervit.cli import Parser, positive_int, run
 from fervit.encoders.fingerprint import EncoderFingerprint
+from fervit.io import files
 from fervit.latents.parts import write_part
 from fervit.latents.schema import schema, table
 from fervit.search.records.events import TrialStarted

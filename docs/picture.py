@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fervit.emotions import EMOTIONS
 from fervit.images.demo_faces import contact_sheet
+from fervit.labels.emotions import EMOTIONS
 
 
 def main(sweep: Path) -> None:

@@ -14,15 +14,15 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Never
 
-from fervit import interrupts, surroundings
 from fervit.errors import NEEDS_UNIX, JobError, UserError
-from fervit.streams import steady_output
+from fervit.system import interrupts, surroundings
+from fervit.system.streams import steady_output
 
 if sys.platform == "win32":
     sys.stderr.write(f"error: {NEEDS_UNIX}\n")
     sys.exit(2)
 
-from fervit.files import from_home
+from fervit.io.files import from_home
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fervit.files import whole_file
+from fervit.io.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

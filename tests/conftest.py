@@ -26,8 +26,8 @@ import torch
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.cluster.connection import connect
 from fervit.cluster.nodes import Cluster
-from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import EncoderFingerprint
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.latents.schema import schema, table
 from fervit.training.config import TrainConfig

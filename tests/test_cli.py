@@ -36,7 +36,7 @@ def test_windows_is_told_of_wsl_in_a_line() -> None:
     assert done.returncode == 2
     assert "on Windows install it in WSL 2" in done.stderr
     assert done.stderr.count("\n") == 1
-    script = "import sys; sys.modules['fcntl'] = None; import fervit.files"  # as where Python has no such module
+    script = "import sys; sys.modules['fcntl'] = None; import fervit.io.files"  # as where Python has no such module
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stderr.splitlines()[-1].startswith("ImportError: fervit runs on Linux and macOS")
 

@@ -26,7 +26,7 @@ from fervit.encoders.official import GENERATOR_SIZES, NETWORKS
 from fervit.errors import UserError
 from fervit.images.index import open_faces
 from fervit.images.pictures import resize
-from fervit.torch_files import load_untrusted
+from fervit.io.torch_files import load_untrusted
 
 LIMIT = 1e-5
 """Relative L2 in float32; the same network in another memory layout is some 3e-6 off."""

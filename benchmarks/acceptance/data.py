@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fervit.emotions import EMOTIONS
 from fervit.encoders.fingerprint import EncoderFingerprint
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fervit.dealing import Fractions
 from fervit.errors import UserError
-from fervit.files import from_home
+from fervit.io.files import from_home
+from fervit.labels.dealing import Fractions
 
 if TYPE_CHECKING:
     from fervit.latents.exclusion import Exclusion

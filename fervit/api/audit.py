@@ -12,15 +12,15 @@ from fervit.auditing.doubts import doubts, of_doubts, table_of
 from fervit.auditing.findings import Finding, of_codes, of_pictures, of_rows
 from fervit.auditing.pictures import measure
 from fervit.auditing.write import CERTAIN, LISTS, PAGE, RESULTS, Part, write_audit
-from fervit.emotions import SPLITS
 from fervit.errors import UserError
-from fervit.files import JsonObject, from_home, near
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
-from fervit.label_set import read_label_set
+from fervit.io.files import JsonObject, from_home, near
+from fervit.io.storage import absolute, name_of
+from fervit.labels.emotions import SPLITS
+from fervit.labels.label_set import read_label_set
 from fervit.progress import Say, clock, silent
-from fervit.storage import absolute, name_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
-from fervit.dealing import Fractions
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
 from fervit.encoders.stylegan2 import Decoder
@@ -30,17 +29,18 @@ from fervit.encoding.placement import Placement, place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
 from fervit.encoding.reconstruct import write_reconstructions
 from fervit.errors import UserError
-from fervit.files import from_home
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
 from fervit.images.passed_over import PassedOver
-from fervit.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
+from fervit.io.files import from_home
+from fervit.io.storage import absolute, child, is_uri, name_of
+from fervit.labels.dealing import Fractions
+from fervit.labels.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
 from fervit.latents.exclusion import Exclusion, in_words
 from fervit.latents.source import write_source
 from fervit.progress import Say, silent
-from fervit.side_channels import SideChannel
-from fervit.storage import absolute, child, is_uri, name_of
+from fervit.system.side_channels import SideChannel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import Literal
 
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
-from fervit.disk import remove
 from fervit.evaluation.crossing import Crossing, cross, in_words
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
@@ -20,9 +19,10 @@ from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import EvaluationResults, excluded_in_words, votes_in_words
 from fervit.evaluation.statistics import ece_in_words
-from fervit.files import JsonObject, from_home, write_json
-from fervit.gpu import device_at_hand
-from fervit.label_set import SEVEN
+from fervit.io.disk import remove
+from fervit.io.files import JsonObject, from_home, write_json
+from fervit.io.storage import absolute, name_of, sibling
+from fervit.labels.label_set import SEVEN
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion
 from fervit.latents.latent_set import read_sha256
@@ -30,7 +30,7 @@ from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_loo
 from fervit.latents.source import find_faces
 from fervit.latents.votes import Votes, VotesAs
 from fervit.progress import Say, silent
-from fervit.storage import absolute, name_of, sibling
+from fervit.system.gpu import device_at_hand
 
 
 def evaluate(

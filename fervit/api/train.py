@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fervit.api.arguments import Changes, Files, as_text, check_at_least, exclusion_in, votes_in
-from fervit.dealing import Fractions
 from fervit.errors import UserError
-from fervit.files import JsonObject
-from fervit.label_set import SEVEN
+from fervit.io.files import JsonObject
+from fervit.labels.dealing import Fractions
+from fervit.labels.label_set import SEVEN
 from fervit.progress import Say, silent
 
 # The functions import slow modules themselves, so that the process that trains is started before these imports.

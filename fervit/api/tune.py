@@ -17,9 +17,9 @@ from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
-from fervit.dealing import Fractions
 from fervit.errors import UserError
-from fervit.files import first_line, from_home, near
+from fervit.io.files import first_line, from_home, near
+from fervit.labels.dealing import Fractions
 from fervit.latents.exclusion import Exclusion, in_words
 from fervit.progress import Say, silent
 from fervit.report.live import live_report
@@ -40,7 +40,7 @@ from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.search.splits import Splits, copies_in_words, open_splits
 from fervit.search.startup import check_cluster, expectations, what_is_left
 from fervit.search.workers.prometheus import Metrics
-from fervit.side_channels import SideChannel
+from fervit.system.side_channels import SideChannel
 from fervit.training.compatibility import missing_classes
 
 Space = str | Path | Mapping[str, Any] | SearchSpace

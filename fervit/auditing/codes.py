@@ -9,8 +9,8 @@ import numpy as np
 from fervit.auditing.pictures import Rows
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
+from fervit.io.storage import child, name_of
 from fervit.latents.parts import read_split
-from fervit.storage import child, name_of
 
 FAR = 6.0
 """A code is far outside if the logarithm of its distance to the mean code is this many robust standard deviations

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fervit.auditing.pictures import Pictures, Rows
-from fervit.emotions import SPLITS
+from fervit.labels.emotions import SPLITS
 
 BITS, DISTANCE = 64, 6
 """The bits of a hash, and the largest number of bits in which the hashes of near copies differ."""

@@ -13,11 +13,11 @@ from queue import SimpleQueue
 import numpy as np
 from PIL import Image
 
-from fervit.hardware import usable_cpus
 from fervit.images.detector import FaceDetector
 from fervit.images.face_index import FaceIndex
 from fervit.images.pictures import reason_of
 from fervit.progress import Progress, Say
+from fervit.system.hardware import usable_cpus
 
 THUMBNAIL = 48
 """The side of a thumbnail in pixels, that of FER2013's faces."""

@@ -12,8 +12,8 @@ from fervit.auditing.codes import Codes
 from fervit.auditing.findings import Finding, name_of_class
 from fervit.auditing.pictures import Pictures, Rows
 from fervit.errors import UserError
-from fervit.files import whole_file
 from fervit.images.face_index import FaceIndex
+from fervit.io.files import whole_file
 from fervit.latents.source import find_faces_of
 
 SHOWN = 120

@@ -13,10 +13,10 @@ import plotly.graph_objects as go
 from fervit.auditing.findings import Finding, counts, imbalance, name_of_class
 from fervit.auditing.pictures import Rows
 from fervit.auditing.sheets import captions, read_shown, write_sheet
-from fervit.disk import remove, remove_tree
-from fervit.files import JsonObject, write_json, write_text
 from fervit.images.face_index import FaceIndex
-from fervit.json_lines import text_of
+from fervit.io.disk import remove, remove_tree
+from fervit.io.files import JsonObject, write_json, write_text
+from fervit.io.json_lines import text_of
 from fervit.report.faces import data_uri
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import Plot

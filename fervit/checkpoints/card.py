@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.encoders.fingerprint import EncoderFingerprint
-from fervit.label_set import SEVEN
+from fervit.labels.label_set import SEVEN
 
 HEADER = ["---", "library_name: fervit", "tags: [facial-expression-recognition, stylegan, w-plus]", "---"]
 METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss")

@@ -17,11 +17,11 @@ from torch import Tensor
 from fervit.checkpoints.foreign import NO_LATENT_VIT, bare_names, understood
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
-from fervit.files import first_line, recognise_download, whole_file
-from fervit.label_set import SEVEN, LabelSet, label_set_of
+from fervit.io.files import first_line, recognise_download, whole_file
+from fervit.io.torch_files import StateDict, load_untrusted
+from fervit.labels.label_set import SEVEN, LabelSet, label_set_of
 from fervit.model import LatentViT
 from fervit.parsing import build
-from fervit.torch_files import StateDict, load_untrusted
 from fervit.training.config import MODEL_FIELDS, TrainConfig
 from fervit.version import __version__
 

@@ -9,7 +9,7 @@ import torch
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, MODEL_CONFIG, WEIGHTS, Checkpoint, save_checkpoint
 from fervit.errors import JobError, UserError
-from fervit.files import JsonObject, first_line, whole_file, write_json
+from fervit.io.files import JsonObject, first_line, whole_file, write_json
 from fervit.version import __version__
 
 ONNX_FILE, CARD_FILE = "model.onnx", "README.md"

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from fervit.errors import UserError
-from fervit.label_set import SEVEN, LabelSet, canonical
-from fervit.torch_files import StateDict
+from fervit.io.torch_files import StateDict
+from fervit.labels.label_set import SEVEN, LabelSet, canonical
 
 WRAPPERS = ("module", "_orig_mod")
 """What DistributedDataParallel and torch.compile put into the names of weights, in any order."""

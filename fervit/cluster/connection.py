@@ -15,7 +15,7 @@ from fervit.cluster.local_ray import fit_environment, keeping_signals, local_set
 from fervit.cluster.nodes import NODE_GROUP, NODE_TYPES, Cluster, Node, gpu_type, may_join
 from fervit.cluster.ray_output import descriptor_to, loggers_to, messages_to
 from fervit.errors import JobError, UserError
-from fervit.files import first_line
+from fervit.io.files import first_line
 
 CONNECT_S = 10.0
 """The time in seconds within which a Ray must accept a connection."""

@@ -17,8 +17,8 @@ from typing import Any
 from fervit.cluster.connection import free_nodes
 from fervit.cluster.gpus import GpuFacts, GpuLook, look_here, problem_of
 from fervit.cluster.nodes import Cluster, Node
-from fervit.files import first_line
-from fervit.hardware import FORCED_DEVICE
+from fervit.io.files import first_line
+from fervit.system.hardware import FORCED_DEVICE
 
 SHARE = 0.01
 """The share of a GPU that a look reserves: it fits beside work that leaves so much."""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
-from fervit.files import JsonObject, first_line
+from fervit.io.files import JsonObject, first_line
 
 NEEDED_DRIVER = {11: 450, 12: 525, 13: 580}
 """A major version of CUDA -> the oldest driver that runs it (NVIDIA, "CUDA Compatibility", minor version

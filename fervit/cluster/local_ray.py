@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fervit import interrupts, surroundings
-from fervit.hardware import memory_limit, usable_cpus
 from fervit.progress import in_notebook
+from fervit.system import interrupts, surroundings
+from fervit.system.hardware import memory_limit, usable_cpus
 
 LONGEST_PATH = 40
 """The bytes that the path of Ray's folder may have: its sockets lie deep below, and Linux allows them 107 bytes."""

@@ -21,8 +21,8 @@ import urllib.request
 from pathlib import Path
 from types import FrameType
 
-from fervit.disk import remove
-from fervit.files import write_text
+from fervit.io.disk import remove
+from fervit.io.files import write_text
 
 NOTICE = Path(tempfile.gettempdir(), f"fervit_leaving_{os.getuid()}")
 GRACE_S = 60

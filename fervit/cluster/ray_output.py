@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from fervit.streams import open_missing_descriptors, steady
+from fervit.system.streams import open_missing_descriptors, steady
 
 
 @contextmanager

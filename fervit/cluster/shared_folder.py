@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fervit.cluster.nodes import Node
-from fervit.disk import remove
 from fervit.errors import UserError
-from fervit.files import first_line
+from fervit.io.disk import remove
+from fervit.io.files import first_line
 
 WAIT_S = 60.0
 """The time in seconds within which a node must answer."""

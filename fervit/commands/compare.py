@@ -49,7 +49,7 @@ def main() -> None:
     from fervit.evaluation.compare import compare, read_contender, record_comparison, runs_in
     from fervit.evaluation.figures import draw_comparison
     from fervit.latents import LatentSet
-    from fervit.side_channels import SideChannel
+    from fervit.system.side_channels import SideChannel
 
     latents = LatentSet.read(args.latent_test_dir) if args.latent_test_dir else None
     contenders: list[Contender] = []

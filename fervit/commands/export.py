@@ -41,7 +41,7 @@ def main() -> None:
     from fervit.checkpoints.card import HEADER, card_of_run
     from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
     from fervit.checkpoints.export import CARD_FILE, ONNX_FILE, check_free, export, export_onnx
-    from fervit.files import write_text
+    from fervit.io.files import write_text
 
     checkpoint = load_checkpoint(args.checkpoint_path, heads=args.heads)
     check_free(args.output_dir)

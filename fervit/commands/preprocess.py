@@ -40,8 +40,8 @@ def main() -> None:
     from fervit.images import passed_over
     from fervit.images.index import open_faces
     from fervit.images.preprocess import ERRORS_FILE, preprocess
-    from fervit.label_set import read_label_set
-    from fervit.storage import is_uri
+    from fervit.io.storage import is_uri
+    from fervit.labels.label_set import read_label_set
 
     if not is_uri(args.input_dir) and args.output_dir.resolve() == Path(args.input_dir).resolve():
         raise UserError(f"--output_dir {args.output_dir}: is where the pictures are; give another folder")

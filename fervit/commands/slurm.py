@@ -78,8 +78,8 @@ def main() -> None:
 
 def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None:
     """Checks the command and the job, writes the batch script, and submits it."""
-    from fervit.disk import make_folder
-    from fervit.files import write_text
+    from fervit.io.disk import make_folder
+    from fervit.io.files import write_text
     from fervit.slurm.script import JobFiles, batch_script
     from fervit.slurm.submit import check_shared, submit
     from fervit.slurm.times import checked_limit
@@ -195,7 +195,7 @@ _CHECKS = {"tune": _check_tune, "encode": _check_encode, "train": _check_train}
 
 
 def _check_there(latents: str) -> None:
-    from fervit.storage import is_uri
+    from fervit.io.storage import is_uri
 
     if not is_uri(latents) and not (Path(latents) / "train").is_dir():
         raise UserError(
@@ -217,7 +217,7 @@ def _folder(given: Namespace, name: str) -> Path:
 
 def _with_own_space(rest: Sequence[str], files: JobFiles) -> list[str]:
     """Copies the space beside the script, since later jobs must find it as it is now, and returns the changed flags."""
-    from fervit.files import write_text
+    from fervit.io.files import write_text
 
     words = list(rest)
     for i, word in enumerate(words):

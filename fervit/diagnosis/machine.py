@@ -13,8 +13,8 @@ from pathlib import Path
 
 from fervit.cluster.gpus import GIB, HIDDEN, GpuFacts, find_driver, needed_driver, nvidia_smi, problem_of
 from fervit.diagnosis.finding import Finding
-from fervit.hardware import FORCED_DEVICE, cpu_has_bfloat16, cpu_quota, memory_limit, usable_cpus
 from fervit.runs.environment import describe
+from fervit.system.hardware import FORCED_DEVICE, cpu_has_bfloat16, cpu_quota, memory_limit, usable_cpus
 
 LITTLE_MEMORY = 2 * GIB
 """Free memory below which a full-size encoder does not load."""

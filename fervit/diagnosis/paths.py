@@ -14,9 +14,9 @@ from fervit.diagnosis.finding import Finding
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import fingerprint_of
 from fervit.errors import UserError
-from fervit.files import first_line
+from fervit.io.files import first_line
+from fervit.io.storage import child, is_uri, locate
 from fervit.latents.parts import about_in
-from fervit.storage import child, is_uri, locate
 
 LITTLE_SPACE = GIB
 """The free space of a disk below which a job may not be able to write its results."""

@@ -14,7 +14,7 @@ from fervit.cluster.connection import listens
 from fervit.cluster.gpus import GIB
 from fervit.cluster.local_ray import temporary_folder
 from fervit.diagnosis.finding import Finding
-from fervit.files import first_line
+from fervit.io.files import first_line
 
 FULL = 0.95
 """The share of its disk from which on Ray writes no more objects to it."""

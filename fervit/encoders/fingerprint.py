@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
 
 UNKNOWN = "unknown"
 """The name of the encoder of imported codes that nobody has named."""

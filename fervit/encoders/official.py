@@ -26,7 +26,7 @@ from fervit.encoders.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.stylegan2 import Decoder
 from fervit.errors import UserError
-from fervit.torch_files import StateDict, load_untrusted
+from fervit.io.torch_files import StateDict, load_untrusted
 
 NETWORKS: dict[str, type[GradualStyleEncoder]] = {"psp": GradualStyleEncoder, "e4e": Encoder4Editing}
 OFFICIAL_FILES = {"psp": "psp_ffhq_encode.pt", "e4e": "e4e_ffhq_encode.pt"}

@@ -15,7 +15,7 @@ from fervit.encoders.official import NETWORKS, OfficialCheckpoint
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.stylegan2 import STYLE_DIM, Decoder
 from fervit.errors import UserError
-from fervit.gpu import exact_arithmetic
+from fervit.system.gpu import exact_arithmetic
 
 KINDS = (*NETWORKS, "demo")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fervit.encoders.pack import pack
 from fervit.encoders.registry import Encoder
-from fervit.gpu import Capture, index_of, try_capture, work_lock, work_stream
+from fervit.system.gpu import Capture, index_of, try_capture, work_lock, work_stream
 
 MAX_WORKERS = 8
 """The number of batches at a time on a CPU; each has about 0.3 GB of activations at batch size 4 and 256 pixels."""

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fervit.emotions import LABEL_OF_KAGGLE
 from fervit.errors import UserError
-from fervit.label_set import SEVEN, LabelSet
+from fervit.labels.emotions import LABEL_OF_KAGGLE
+from fervit.labels.label_set import SEVEN, LabelSet
 
 SUFFIXES = (".pt", ".npy", ".npz")
 LabelOrder = Literal["alphabetical", "kaggle"]
@@ -98,7 +98,7 @@ def labels_of(arrays: Arrays, path: str, order: LabelOrder | None, label_set: La
 
 
 def _content(path: Path) -> Any:
-    from fervit.torch_files import load_untrusted
+    from fervit.io.torch_files import load_untrusted
 
     if path.suffix.lower() == ".pt":
         return load_untrusted(path)

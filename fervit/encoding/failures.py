@@ -10,8 +10,8 @@ import time
 
 import pyarrow.fs as pafs
 
-from fervit.json_lines import rows_of, text_of
-from fervit.storage import child_of, delete, locate, naming, write_whole
+from fervit.io.json_lines import rows_of, text_of
+from fervit.io.storage import child_of, delete, locate, naming, write_whole
 
 ERRORS_FILE, FLOAT32_FILE = "_errors.jsonl", "_float32.jsonl"
 WRITE_EVERY_S = 5.0

@@ -13,13 +13,13 @@ from dataclasses import asdict, replace
 
 import pyarrow as pa
 
-from fervit.dealing import Fractions, deal, merged
 from fervit.errors import UserError
-from fervit.hardware import usable_cpus
 from fervit.images.face_index import FaceIndex
 from fervit.images.layouts.ckplus import person_of
+from fervit.io.storage import child, locate, write_whole
+from fervit.labels.dealing import Fractions, deal, merged
 from fervit.latents.parts import read_split
-from fervit.storage import child, locate, write_whole
+from fervit.system.hardware import usable_cpus
 
 FILE = "_splits.json"
 

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from fervit.emotions import KAGGLE_EMOTIONS, split_of
 from fervit.encoders.fingerprint import UNKNOWN, EncoderFingerprint
 from fervit.encoding.arrays import SMALLEST, SUFFIXES, LabelOrder, labels_of, read_arrays
 from fervit.encoding.stages import Columns, names_of
@@ -25,7 +24,8 @@ from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.folders import readable
 from fervit.images.passed_over import NO_SPLIT, PassedOver, why_not
 from fervit.images.pictures import pixels_sha256, read_picture, reason_of, resize
-from fervit.label_set import SEVEN, LabelSet
+from fervit.labels.emotions import KAGGLE_EMOTIONS, split_of
+from fervit.labels.label_set import SEVEN, LabelSet
 
 STYLES, STYLE_DIM = (14, 16, 18), 512
 SIZE = 256
@@ -218,7 +218,7 @@ def _load(path: str) -> tuple[np.ndarray, int | None, str]:
     """Reads the code [seq_len, latent_dim], its label or None, and the path of its picture or ""."""
     import torch
 
-    from fervit.torch_files import load_untrusted
+    from fervit.io.torch_files import load_untrusted
 
     if not path:
         raise ValueError("the file's name is not UTF-8: rename it")

@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 
 from fervit.cluster.nodes import Cluster, not_on
 from fervit.cluster.shared_folder import check_shared
-from fervit.disk import make_folder, remove
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.runner import CALLS_AT_ONCE
 from fervit.encoding.failures import ERRORS_FILE, FLOAT32_FILE, FaceList, read_faces
@@ -30,11 +29,12 @@ from fervit.encoding.placement import HELPER_CPUS, Placement
 from fervit.encoding.plan import EncodePlan
 from fervit.encoding.stages import EncoderActor, decode_block, write_block
 from fervit.errors import JobError, UserError
-from fervit.files import first_line
+from fervit.io.disk import make_folder, remove
+from fervit.io.files import first_line
+from fervit.io.storage import absolute, cannot_write, is_uri
 from fervit.latents.parts import drop_duplicates, float32_in
 from fervit.progress import Progress, Say, silent
-from fervit.side_channels import SideChannel, ascii_tag
-from fervit.storage import absolute, cannot_write, is_uri
+from fervit.system.side_channels import SideChannel, ascii_tag
 
 if TYPE_CHECKING:
     import ray

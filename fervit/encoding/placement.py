@@ -10,7 +10,7 @@ from fervit.cluster.gpus import GIB, GpuFacts
 from fervit.cluster.nodes import Cluster, Node
 from fervit.encoding.plan import EncodePlan
 from fervit.errors import UserError
-from fervit.hardware import device_of, encoder_precision, per_gpu, usable_memory
+from fervit.system.hardware import device_of, encoder_precision, per_gpu, usable_memory
 
 PARTS_AN_ACTOR = 4
 """Where several actors encode side by side, each gets at least this many part files to make."""
@@ -142,7 +142,7 @@ def choose_precision(plan: EncodePlan, device: str, seen: Sequence[GpuFacts]) ->
 
 def _is_this_mac(cluster: Cluster) -> bool:
     """Whether the only node is this machine, and a Mac whose GPU PyTorch can use."""
-    from fervit.gpu import has_mps
+    from fervit.system.gpu import has_mps
 
     return cluster.started_here and len(cluster.nodes) == 1 and has_mps()
 

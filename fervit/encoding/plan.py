@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.emotions import SPLITS
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.failures import read_faces
 from fervit.errors import JobError, UserError
 from fervit.images.face_index import FaceIndex
-from fervit.label_set import LabelSet
+from fervit.io.storage import absolute, cannot_write, child
+from fervit.labels.emotions import SPLITS
+from fervit.labels.label_set import LabelSet
 from fervit.latents.parts import about_in, drop_duplicates, leftovers, read_split
 from fervit.latents.schema import About
-from fervit.storage import absolute, cannot_write, child
 
 
 @dataclass(frozen=True, kw_only=True)

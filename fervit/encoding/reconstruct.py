@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fervit.encoders.stylegan2 import Decoder
 from fervit.errors import JobError
-from fervit.gpu import device_at_hand
 from fervit.images.face_index import FaceIndex
 from fervit.images.pictures import resize
+from fervit.io.storage import child, locate, write_whole
 from fervit.latents.parts import read_split
-from fervit.storage import child, locate, write_whole
+from fervit.system.gpu import device_at_hand
 
 SHEET_FILE = "reconstructions.png"
 SIDE = 256

@@ -13,13 +13,13 @@ import pyarrow.fs as pafs
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.plan import EncoderChoice
 from fervit.errors import UserError
-from fervit.files import first_line
 from fervit.images.face_index import SourceKind, read_source
 from fervit.images.pictures import pixels_sha256, reason_of, resize
-from fervit.label_set import SEVEN, LabelSet
+from fervit.io.files import first_line
+from fervit.io.storage import cannot_write
+from fervit.labels.label_set import SEVEN, LabelSet
 from fervit.latents.parts import write_part
 from fervit.latents.schema import schema, table, with_float32
-from fervit.storage import cannot_write
 
 if TYPE_CHECKING:
     from fervit.encoders.runner import EncoderRunner

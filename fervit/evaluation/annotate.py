@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fervit.evaluation.predictor import Prediction
-from fervit.files import whole_file
+from fervit.io.files import whole_file
 
 SMALLEST = 256
 """The width in pixels to which smaller pictures are enlarged, so that the text fits."""

@@ -18,10 +18,10 @@ from fervit.evaluation.confidence_set import confidence_set
 from fervit.evaluation.evaluate import RESULTS_FILE, evaluations_in, predictions_of
 from fervit.evaluation.intervals import CONFIDENCE, intervals_of
 from fervit.evaluation.predictions import FILE, Predictions
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
+from fervit.io.storage import name_of
 from fervit.latents import LatentSet
 from fervit.latents.looks import Seen, others_in_words, record_look
-from fervit.storage import name_of
 from fervit.training.metrics import f1_macro_of_counts, metrics_of_counts
 
 

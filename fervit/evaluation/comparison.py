@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fervit.evaluation.predictions import Predictions
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
 
 Standing = Literal["best", "tie", "worse", "other rows", "not evaluated"]
 

@@ -17,8 +17,8 @@ import yaml
 
 from fervit.errors import UserError
 from fervit.evaluation.results import Across
-from fervit.files import first_line, from_home
-from fervit.label_set import LabelSet, label_set_of
+from fervit.io.files import first_line, from_home
+from fervit.labels.label_set import LabelSet, label_set_of
 from fervit.latents import LatentSet
 
 WAY_OUT = "map the model's classes onto those of the test set by --label_map FILE, with lines like `happy: positive`"

@@ -15,7 +15,6 @@ import torch
 from scipy.special import rel_entr
 
 from fervit.checkpoints.checkpoint import Checkpoint
-from fervit.disk import remove
 from fervit.errors import UserError
 from fervit.evaluation import figures
 from fervit.evaluation.attention import FLAT, attend
@@ -35,15 +34,16 @@ from fervit.evaluation.results import (
     Voted,
 )
 from fervit.evaluation.statistics import calibrate, describe, ece_if_calibrated
-from fervit.files import JsonObject, write_json
-from fervit.gpu import device_at_hand, exact_arithmetic
 from fervit.images.finder import FaceFinder
+from fervit.io.disk import remove
+from fervit.io.files import JsonObject, write_json
+from fervit.io.storage import absolute
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion
 from fervit.model import LatentViT
 from fervit.plotting import draw_confusion_matrix
-from fervit.side_channels import SideChannel
-from fervit.storage import absolute
+from fervit.system.gpu import device_at_hand, exact_arithmetic
+from fervit.system.side_channels import SideChannel
 
 RESULTS_FILE = "evaluation_results.json"
 CONFUSION_FILE = "confusion_matrix.png"

@@ -12,7 +12,7 @@ import numpy as np
 from fervit.errors import UserError
 from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.statistics import confusion
-from fervit.storage import locate, naming
+from fervit.io.storage import locate, naming
 from fervit.training.metrics import metrics_of_counts
 
 FILE = "groups.json"

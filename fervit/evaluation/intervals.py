@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm
 
-from fervit.label_set import SEVEN
+from fervit.labels.label_set import SEVEN
 from fervit.training.metrics import f1_of_classes, metrics_of_counts
 
 CONFIDENCE = 0.95

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from fervit.errors import UserError
 from fervit.evaluation.statistics import confusion
-from fervit.files import JsonObject, whole_file
-from fervit.label_set import SEVEN, LabelSet, label_set_of
-from fervit.storage import naming
+from fervit.io.files import JsonObject, whole_file
+from fervit.io.storage import naming
+from fervit.labels.label_set import SEVEN, LabelSet, label_set_of
 
 FILE = "predictions.parquet"
 

@@ -19,11 +19,11 @@ from fervit.encoders.registry import Encoder, load_encoder
 from fervit.encoders.runner import EncoderRunner
 from fervit.errors import JobError, UserError
 from fervit.evaluation.evaluate import probabilities_of
-from fervit.files import JsonObject, first_line
-from fervit.gpu import device_at_hand
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.pictures import read_picture, reason_of, resize
+from fervit.io.files import JsonObject, first_line
+from fervit.system.gpu import device_at_hand
 from fervit.training.failure import is_out_of_memory
 
 BATCH_SIZES = {"cpu": (1, 4), "mps": (1, 4, 16), "cuda": (1, 4, 16, 64)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import NotRequired, TypedDict
 
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
 from fervit.latents.votes import in_words
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix, f1_score, recall_score
 
 from fervit.evaluation.results import CalibratedError, DetailedScores, EvaluationResults
-from fervit.label_set import SEVEN
+from fervit.labels.label_set import SEVEN
 
 CALIBRATION_BINS = 15
 SIMULATIONS = 1000

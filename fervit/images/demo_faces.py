@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from fervit.disk import remove, sync_folder
-from fervit.emotions import EMOTIONS
-from fervit.files import whole_file
+from fervit.io.disk import remove, sync_folder
+from fervit.io.files import whole_file
+from fervit.labels.emotions import EMOTIONS
 
 SIZE = 96
 """The side of a face picture in pixels."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fervit.errors import UserError
-from fervit.files import first_line, recognise_download
+from fervit.io.files import first_line, recognise_download
 
 SCORE, OVERLAP, CANDIDATES = 0.6, 0.3, 5000
 """The lowest score of a face, the highest overlap of two faces, and the number of boxes that are compared for overlap.

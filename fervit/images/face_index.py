@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
-from fervit.emotions import SPLITS
 from fervit.errors import UserError
 from fervit.images.passed_over import PassedOver
 from fervit.images.pictures import read_picture
-from fervit.label_set import SEVEN, LabelSet
+from fervit.labels.emotions import SPLITS
+from fervit.labels.label_set import SEVEN, LabelSet
 
 SourceKind = Literal["file", "kaggle", "pt"]
 """A row of the index is a picture file, a row of Kaggle's CSV, or a code in a .pt file of an earlier script."""

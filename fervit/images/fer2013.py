@@ -1,7 +1,7 @@
 """Kaggle's fer2013.csv, which holds 35,887 grey faces of 48 x 48 pixels in the columns emotion, pixels and Usage.
 
 Paper: Goodfellow et al., "Challenges in Representation Learning" (2013). Kaggle's order of the emotions is not that of
-fervit; `fervit.label_set` has the mapping.
+fervit; `fervit.labels.label_set` has the mapping.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.fs as pafs
 
-from fervit.emotions import KAGGLE_EMOTIONS, emotion_of
 from fervit.errors import UserError
-from fervit.files import first_line
 from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.layouts.ferplus import read_votes, votes_beside
 from fervit.images.passed_over import BROKEN_ROW, LEFT_OUT_CLASS, PassedOver
-from fervit.label_set import PREDEFINED, SEVEN, LabelSet
+from fervit.io.files import first_line
+from fervit.labels.emotions import KAGGLE_EMOTIONS, emotion_of
+from fervit.labels.label_set import PREDEFINED, SEVEN, LabelSet
 
 SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 

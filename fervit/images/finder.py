@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from fervit.images.index import open_faces
 from fervit.images.pictures import pixels_sha256, resize
-from fervit.label_set import LabelSet
+from fervit.labels.label_set import LabelSet
 
 
 class FaceFinder:

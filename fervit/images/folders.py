@@ -8,13 +8,13 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
-from fervit.emotions import EMOTIONS, SPLITS, SYNONYMS, bare_name, emotion_of, split_of, without_number
 from fervit.errors import UserError
 from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.layouts.listing import Entry, Listing
 from fervit.images.layouts.listing import readable as readable
 from fervit.images.passed_over import LEFT_OUT_CLASS, NO_CLASS, NO_PICTURE, NO_SPLIT, PassedOver
-from fervit.label_set import FOLDERS, SEVEN, LabelSet, canonical, label_set_of
+from fervit.labels.emotions import EMOTIONS, SPLITS, SYNONYMS, bare_name, emotion_of, split_of, without_number
+from fervit.labels.label_set import FOLDERS, SEVEN, LabelSet, canonical, label_set_of
 from fervit.parsing import nearest
 
 OTHER_NAMES = "; --labels says what class folders of other names or numbers are"

@@ -12,8 +12,8 @@ from fervit.errors import UserError
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.layouts import affectnet, ckplus, ferplus, rafdb
-from fervit.label_set import PREDEFINED, LabelSet
-from fervit.storage import child_of, locate, naming
+from fervit.io.storage import child_of, locate, naming
+from fervit.labels.label_set import PREDEFINED, LabelSet
 
 
 def open_faces(data_root: str, labels: LabelSet | None = None) -> FaceIndex:

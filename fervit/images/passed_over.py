@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fervit.json_lines import text_of
-from fervit.storage import child, delete, locate, write_whole
+from fervit.io.json_lines import text_of
+from fervit.io.storage import child, delete, locate, write_whole
 
 FILE = "_passed_over.jsonl"
 HIDDEN = "hidden"

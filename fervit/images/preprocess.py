@@ -10,16 +10,16 @@ from queue import SimpleQueue
 
 from PIL import Image
 
-from fervit.disk import remove, sync_folder
-from fervit.emotions import split_of
-from fervit.files import whole_file, write_text
-from fervit.hardware import usable_cpus
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.face_index import FaceIndex
 from fervit.images.pictures import SUFFIXES, reason_of
-from fervit.json_lines import text_of
+from fervit.io.disk import remove, sync_folder
+from fervit.io.files import whole_file, write_text
+from fervit.io.json_lines import text_of
+from fervit.labels.emotions import split_of
 from fervit.progress import Progress
+from fervit.system.hardware import usable_cpus
 
 ERRORS_FILE = "_errors.jsonl"
 AT_ONCE = 256

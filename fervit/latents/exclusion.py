@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fervit.emotions import SPLITS
 from fervit.errors import UserError
-from fervit.files import JsonObject, write_text
-from fervit.json_lines import rows_of, text_of
+from fervit.io.files import JsonObject, write_text
+from fervit.io.json_lines import rows_of, text_of
+from fervit.io.storage import absolute, locate, name_of, naming
+from fervit.labels.emotions import SPLITS
 from fervit.latents.latent_set import LatentSet
-from fervit.storage import absolute, locate, name_of, naming
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fervit.dealing import Fractions, deal, merged
 from fervit.images.layouts.ckplus import person_of
+from fervit.labels.dealing import Fractions, deal, merged
 from fervit.latents.latent_set import LatentSet
 
 

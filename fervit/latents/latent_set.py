@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fervit.emotions import SPLITS
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
-from fervit.label_set import SEVEN, LabelSet
+from fervit.io.storage import is_uri
+from fervit.labels.emotions import SPLITS
+from fervit.labels.label_set import SEVEN, LabelSet
 from fervit.latents.parts import read_split
-from fervit.storage import is_uri
 
 COLUMNS = ["image_id", "label", "sha256", "latent"]
 

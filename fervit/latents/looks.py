@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from fervit.errors import UserError
-from fervit.files import JsonObject, first_line
+from fervit.io.files import JsonObject, first_line
+from fervit.io.storage import child, locate, write_whole
 from fervit.latents.latent_set import LatentSet
-from fervit.storage import child, locate, write_whole
 
 FOLDER = "_looks"
 

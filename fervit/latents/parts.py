@@ -13,9 +13,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fervit.errors import UserError
-from fervit.hardware import usable_cpus
+from fervit.io.storage import child_of, delete, locate, naming, write_whole
 from fervit.latents.schema import About, about, float32_of
-from fervit.storage import child_of, delete, locate, naming, write_whole
+from fervit.system.hardware import usable_cpus
 
 REMOTE_THREADS = 32
 """The number of threads that read from an object store, where most of the time is spent waiting."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
-from fervit.label_set import SEVEN, LabelSet, label_set_of
+from fervit.labels.label_set import SEVEN, LabelSet, label_set_of
 
 VERSION = 1
 METADATA_KEY = b"fervit"

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fervit.images.finder import FaceFinder
-from fervit.label_set import SEVEN, LabelSet
+from fervit.io.storage import absolute, child, locate, write_whole
+from fervit.labels.label_set import SEVEN, LabelSet
 from fervit.latents.latent_set import LatentSet
 from fervit.latents.parts import read_split
-from fervit.storage import absolute, child, locate, write_whole
 
 FILE = "_faces.json"
 

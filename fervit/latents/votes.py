@@ -18,11 +18,11 @@ from typing import Literal
 
 import numpy as np
 
-from fervit.emotions import emotion_of
 from fervit.errors import UserError
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
+from fervit.io.storage import absolute, locate, naming
+from fervit.labels.emotions import emotion_of
 from fervit.latents.latent_set import LatentSet
-from fervit.storage import absolute, locate, naming
 
 VotesAs = Literal["majority", "distribution"]
 """Whether a row gets the class of most votes as its label, or the shares of all classes as its target."""

@@ -13,8 +13,8 @@ from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkp
 from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE
-from fervit.files import JsonObject, is_locked
-from fervit.label_set import SEVEN
+from fervit.io.files import JsonObject, is_locked
+from fervit.labels.label_set import SEVEN
 from fervit.report.earlier_scripts import trial_of
 from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord

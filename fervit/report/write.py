@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from fervit.files import JsonObject, write_text
+from fervit.io.files import JsonObject, write_text
 from fervit.report.html import Section
 from fervit.report.results import Results, SweepReading, read_results
 from fervit.report.sections import sections_of, subtitle_of, title_of, warnings_of

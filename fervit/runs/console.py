@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-from fervit.disk import append_text, touch
 from fervit.errors import JobError
-from fervit.json_lines import Row, read_new_rows
+from fervit.io.disk import append_text, touch
+from fervit.io.json_lines import Row, read_new_rows
 from fervit.progress import clock
 from fervit.runs.folder import RunFolder
 

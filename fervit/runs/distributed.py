@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 from fervit.cluster.nodes import not_on
-from fervit.disk import remove
-from fervit.hardware import device_of
+from fervit.io.disk import remove
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
 from fervit.runs.placement import Workers
+from fervit.system.hardware import device_of
 from fervit.training.config import TrainConfig
 
 MAX_FAILURES = 3

@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
-from fervit.files import JsonObject
-from fervit.hardware import usable_cpus
+from fervit.io.files import JsonObject
+from fervit.io.storage import absolute
 from fervit.latents import LatentSet
-from fervit.storage import absolute
+from fervit.system.hardware import usable_cpus
 
 PACKAGES = ("fervit", "ray", "torch", "torchvision", "optuna", "numpy", "pyarrow", "pillow", "scikit-learn")
 

@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from fervit.cluster.job import is_prepared
-from fervit.dealing import Fractions
-from fervit.disk import make_folder, make_new_folder, remove_tree
 from fervit.errors import JobError, UserError
-from fervit.files import JsonObject, is_locked_file, locked, write_json
-from fervit.label_set import SEVEN, LabelSet, label_set_of
+from fervit.io.disk import make_folder, make_new_folder, remove_tree
+from fervit.io.files import JsonObject, is_locked_file, locked, write_json
+from fervit.labels.dealing import Fractions
+from fervit.labels.label_set import SEVEN, LabelSet, label_set_of
 from fervit.parsing import build
 from fervit.training.config import TrainConfig
 

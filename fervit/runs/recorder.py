@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from fervit.files import write_json, write_text
-from fervit.json_lines import JsonLines, read_rows, text_of
+from fervit.io.files import write_json, write_text
+from fervit.io.json_lines import JsonLines, read_rows, text_of
 from fervit.progress import silent
 from fervit.runs.folder import RunFolder
 from fervit.runs.tensorboard import log_best, log_classes, log_epoch, open_writer
-from fervit.side_channels import SideChannel
+from fervit.system.side_channels import SideChannel
 from fervit.training.epoch import EpochResult
 from fervit.training.trainer import Trainer
 

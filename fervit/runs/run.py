@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
-from fervit.dealing import Fractions
 from fervit.errors import UserError
-from fervit.files import JsonObject, write_json
+from fervit.io.files import JsonObject, write_json
+from fervit.io.storage import absolute
+from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion, in_words, leave_out
 from fervit.latents.fractions import take
@@ -19,7 +20,6 @@ from fervit.parsing import build
 from fervit.progress import clock
 from fervit.runs.environment import environment
 from fervit.runs.folder import RunFolder, RunRecord, differences
-from fervit.storage import absolute
 from fervit.training.compatibility import check_splits, fit_to_data, missing_classes
 from fervit.training.config import TrainConfig
 from fervit.training.metrics import majority_f1_macro

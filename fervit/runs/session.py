@@ -15,10 +15,10 @@ import torch
 
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.preemption import is_leaving
-from fervit.disk import remove
-from fervit.gpu import memory_cap
+from fervit.io.disk import remove
 from fervit.latents import LatentSet
 from fervit.runs.state import Unreported, Weights, checkpoint_of, copy_weights, load_state, save_state, unreported_in
+from fervit.system.gpu import memory_cap
 from fervit.training.data import DeviceLatents
 from fervit.training.epoch import EpochResult
 from fervit.training.trainer import Trainer

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.errors import UserError
-from fervit.files import JsonObject, whole_file
-from fervit.torch_files import load_untrusted
+from fervit.io.files import JsonObject, whole_file
+from fervit.io.torch_files import load_untrusted
 from fervit.training.epoch import EpochResult
 from fervit.training.trainer import Trainer
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from fervit.files import JsonObject, write_json
-from fervit.json_lines import JsonLines
+from fervit.io.files import JsonObject, write_json
+from fervit.io.json_lines import JsonLines
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
 from fervit.runs.recorder import Recorder

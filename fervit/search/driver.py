@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from fervit.disk import remove, touch
+from fervit.io.disk import remove, touch
 from fervit.search.ledger import Ledger
 from fervit.search.outcome.settle import settle_running
 from fervit.search.policy.interfaces import Planned

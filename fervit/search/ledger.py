@@ -15,7 +15,7 @@ from typing import Any
 
 from fervit.cluster.job import job_name
 from fervit.errors import UserError
-from fervit.files import first_line
+from fervit.io.files import first_line
 from fervit.search.policy.interfaces import Planned, StoppingRule, TrialSource
 from fervit.search.records.events import (
     FORMAT,

@@ -11,7 +11,8 @@ from pathlib import Path
 from ray import tune
 
 from fervit.cluster.nodes import Cluster
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
+from fervit.io.storage import absolute
 from fervit.progress import Say
 from fervit.runs.environment import environment
 from fervit.search.console.live import PlainScreen
@@ -27,7 +28,6 @@ from fervit.search.workers.gpu_nodes import GpuNodes
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
-from fervit.storage import absolute
 
 
 def run_sweep(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fervit.cluster.nodes import Node
 from fervit.errors import UserError
-from fervit.hardware import per_gpu
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import Budget, TrialResources
+from fervit.system.hardware import per_gpu
 
 
 def placeable(

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from fervit.dealing import Fractions
 from fervit.errors import UserError
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
+from fervit.io.storage import child
+from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion, leave_out
 from fervit.latents.fractions import take
 from fervit.latents.parts import about_in, read_split
 from fervit.search.space.search_space import SearchSpace
-from fervit.storage import child
 from fervit.training.compatibility import check_classes, check_label_sets, fit_to_data
 
 

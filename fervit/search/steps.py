@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, export
-from fervit.disk import remove_tree
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
-from fervit.files import write_text
+from fervit.io.disk import remove_tree
+from fervit.io.files import write_text
 from fervit.latents.source import find_faces
 from fervit.progress import Say
 from fervit.search.ledger import Ledger

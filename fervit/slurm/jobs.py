@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fervit.errors import JobError, UserError
-from fervit.json_lines import Row, read_rows
+from fervit.io.json_lines import Row, read_rows
 from fervit.slurm.submit import ask_slurm
 
 

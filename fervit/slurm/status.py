@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from fervit.errors import UserError
-from fervit.files import near
+from fervit.io.files import near
 from fervit.progress import clock
 from fervit.search.records.history import History
 from fervit.search.records.journal import read_journal

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fervit.errors import JobError, UserError
+from fervit.io.storage import is_uri
 from fervit.search.space.settings import TrialResources
 from fervit.slurm.script import JobFiles, Request
 from fervit.slurm.times import seconds_of
-from fervit.storage import is_uri
 
 OWN_DISKS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 """Folders that are a node's own on every cluster."""

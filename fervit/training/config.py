@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
 
 MODEL_FIELDS = (
     *("latent_dim", "seq_len", "embed_dim", "depth", "heads", "mlp_dim", "dropout"),

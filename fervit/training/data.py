@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervit.gpu import room_for_tensors
 from fervit.latents import LatentSet
+from fervit.system.gpu import room_for_tensors
 from fervit.training.config import TrainConfig
 from fervit.training.ranks import Ranks
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-from fervit.torch_files import StateDict
+from fervit.io.torch_files import StateDict
 from fervit.training.config import TrainConfig
 
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 5, 0.5

@@ -5,7 +5,7 @@ The recipe "guide" is the training guide of the original LatentViT scripts, whic
 
 from __future__ import annotations
 
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
 
 RECIPES: dict[str, JsonObject] = {
     "guide": {},

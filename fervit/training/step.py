@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
-from fervit.gpu import Capture, index_of, try_capture, work_lock, work_stream
 from fervit.model import LatentViT
+from fervit.system.gpu import Capture, index_of, try_capture, work_lock, work_stream
 from fervit.training.config import TrainConfig
 from fervit.training.data import Batch, DeviceLatents
 from fervit.training.ranks import Ranks

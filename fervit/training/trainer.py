@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fervit.hardware import cpu_has_bfloat16
+from fervit.io.torch_files import StateDict
 from fervit.model import LatentViT
-from fervit.torch_files import StateDict
+from fervit.system.hardware import cpu_has_bfloat16
 from fervit.training.compatibility import choose_rows, fit_to_data
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents, epoch_batches

@@ -13,10 +13,10 @@ from PIL import Image, ImageFilter
 import fervit
 from fervit.auditing.copies import conflicting, exact_copies, surplus
 from fervit.auditing.pictures import measure
-from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.images.demo_faces import write_demo_faces
 from fervit.images.index import open_faces
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents.parts import write_part
 from fervit.latents.schema import schema, table
 from tests.conftest import ENCODER, Command

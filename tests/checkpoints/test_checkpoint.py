@@ -15,8 +15,8 @@ import fervit
 from benchmarks.train import GuideViT
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fervit.checkpoints.export import export
-from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
+from fervit.labels.emotions import EMOTIONS
 from fervit.model import LatentViT
 from fervit.training.config import TrainConfig
 from tests.conftest import ENCODER

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fervit import surroundings
 from fervit.cluster import local_ray
+from fervit.system import surroundings
 
 
 def test_ray_takes_the_cpus_and_the_memory_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

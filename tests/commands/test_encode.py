@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fervit.emotions import EMOTIONS
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from tests.conftest import Command
 from tests.helpers.processes import COUNTED_GPU, MISSING_GPU, alone, launch

@@ -20,7 +20,7 @@ from fervit.errors import UserError
 from fervit.evaluation.crossing import cross
 from fervit.evaluation.predictions import Predictions
 from fervit.images.index import open_faces
-from fervit.label_set import PREDEFINED, SEVEN, LabelSet
+from fervit.labels.label_set import PREDEFINED, SEVEN, LabelSet
 from fervit.latents import LatentSet
 from fervit.latents.schema import schema, table
 from fervit.runs.folder import RunFolder, RunRecord

@@ -20,7 +20,6 @@ import yaml
 from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.cluster.nodes import Cluster
 from fervit.evaluation.evaluate import evaluate
-from fervit.interrupts import TOGETHER_S
 from fervit.latents import LatentSet
 from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.events import EpochEnded
@@ -29,6 +28,7 @@ from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
+from fervit.system.interrupts import TOGETHER_S
 from tests.conftest import SMALL_SPACE
 from tests.helpers.processes import DRIVER, NODE, TRIAL, Running, alone, descendants, kill, launch, send, wait_until
 from tests.helpers.sweeps import leaderboard, sweep

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from fervit.emotions import EMOTIONS
 from fervit.encoding import job
 from fervit.encoding.failures import FLOAT32_FILE, read_faces
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt, load_block
 from fervit.encoding.plan import EncodePlan, plan_encoding
 from fervit.encoding.stages import write_block
 from fervit.images import passed_over
+from fervit.io.storage import child
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.latents.parts import leftovers
 from fervit.latents.source import write_source
-from fervit.storage import child
 
 ROWS = 3
 """The faces in a part."""

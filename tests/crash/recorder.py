@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fervit.disk import Operation, watched
+from fervit.io.disk import Operation, watched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Step:
     """An operation on a path below the recorded folder, or a promise."""
 
     kind: str
-    """A kind of `fervit.disk.Operation`, or "promise"."""
+    """A kind of `fervit.io.disk.Operation`, or "promise"."""
     path: str = ""
     target: str = ""
     data: bytes = b""

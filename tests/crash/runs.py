@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fervit.checkpoints.checkpoint import load_checkpoint
-from fervit.disk import make_folder, remove
-from fervit.files import write_json
-from fervit.json_lines import read_rows
+from fervit.io.disk import make_folder, remove
+from fervit.io.files import write_json
+from fervit.io.json_lines import read_rows
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
 from fervit.runs.state import load_state

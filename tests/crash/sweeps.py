@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fervit.disk import make_folder, remove
-from fervit.files import write_text
+from fervit.io.disk import make_folder, remove
+from fervit.io.files import write_text
 from fervit.model import LatentViT
 from fervit.search.console.failure_log import FailureLog
 from fervit.search.ledger import Ledger, Observer

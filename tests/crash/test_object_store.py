@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from fervit import storage
 from fervit.encoding import failures
 from fervit.encoding import plan as planning
+from fervit.io import storage
+from fervit.io.storage import child
 from fervit.latents import LatentSet, parts
-from fervit.storage import child
 from tests.crash import encodings
 
 UPLOADS = 11

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from fervit.checkpoints.checkpoint import Checkpoint
-from fervit.disk import make_folder
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation
-from fervit.files import write_json
+from fervit.io.disk import make_folder
+from fervit.io.files import write_json
 from fervit.latents.looks import looks_at
 from fervit.search.outcome import sealed
 from fervit.search.records.sweep_folder import SweepFolder

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.disk import AppendedFile, make_folder, new_file_aside, remove, remove_tree, rename, sync_written
-from fervit.files import whole_file, write_text
-from fervit.json_lines import JsonLines
+from fervit.io.disk import AppendedFile, make_folder, new_file_aside, remove, remove_tree, rename, sync_written
+from fervit.io.files import whole_file, write_text
+from fervit.io.json_lines import JsonLines
 from tests.crash.recorder import Recording, Step, recorded
 from tests.crash.states import TREE, states
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fervit.json_lines import drop_torn_line
+from fervit.io.json_lines import drop_torn_line
 from fervit.search.records import journal
 from fervit.search.records.sweep_folder import SweepFolder
 from tests.crash import sweeps

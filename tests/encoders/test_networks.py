@@ -159,7 +159,7 @@ SETTINGS = (
 """What a caller may have done to the precision of float32, by PyTorch's old and new functions."""
 LOOK = """
 import os, sys, torch
-from fervit.gpu import exact_arithmetic
+from fervit.system.gpu import exact_arithmetic
 backends = torch.backends
 others = backends, backends.cudnn, backends.cudnn.rnn, backends.mkldnn.matmul
 def look():

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from fervit.cluster.nodes import Cluster
-from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt, load_block
 from fervit.encoding.job import encode_faces
 from fervit.encoding.plan import EncodePlan, plan_encoding
 from fervit.errors import UserError
+from fervit.labels.emotions import EMOTIONS, KAGGLE_EMOTIONS
 from fervit.latents import LatentSet
 
 

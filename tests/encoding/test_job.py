@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from fervit.cluster.nodes import Cluster
-from fervit.emotions import EMOTIONS
 from fervit.encoders import load_encoder
 from fervit.encoding.job import encode_faces
 from fervit.encoding.placement import place
 from fervit.errors import JobError, UserError
 from fervit.images.index import open_faces
 from fervit.images.pictures import resize
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.latents.parts import drop_duplicates, write_part
 from tests.helpers.encoding import encode, plan

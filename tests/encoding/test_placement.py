@@ -13,8 +13,8 @@ from fervit.cluster.nodes import Cluster, Node, not_on
 from fervit.encoding.placement import HELPER_CPUS, choose_precision, place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
 from fervit.errors import UserError
-from fervit.hardware import cpu_has_bfloat16
 from fervit.images.index import open_faces
+from fervit.system.hardware import cpu_has_bfloat16
 from tests.conftest import latent_set, write_latents
 from tests.helpers.encoding import demo_fingerprint
 from tests.helpers.gpus import A100, T4

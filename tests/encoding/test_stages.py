@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from fervit.emotions import SPLITS
 from fervit.encoders.runner import Codes, EncoderRunner
 from fervit.encoding.failures import FLOAT32_FILE, FaceList, read_faces, write_faces
 from fervit.encoding.stages import EncoderActor, write_block
+from fervit.labels.emotions import SPLITS
 from fervit.latents import LatentSet
 from tests.helpers.encoding import DEMO, demo_fingerprint
 

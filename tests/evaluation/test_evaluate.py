@@ -13,12 +13,12 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, classification_report, f1_score
 
 from fervit.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate, predict
 from fervit.evaluation.intervals import intervals_of, wilson
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.statistics import calibrate, confusion, describe, ece_if_calibrated
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.latents.looks import looks_at
 from fervit.training.metrics import metrics_of_counts

@@ -14,12 +14,12 @@ from PIL import Image
 import fervit
 from fervit.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from fervit.checkpoints.export import export
-from fervit.emotions import EMOTIONS
 from fervit.encoders.runner import Codes, EncoderRunner
 from fervit.errors import JobError, UserError
 from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.predictor import open_encoder
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.model import LatentViT
 from fervit.training.config import TrainConfig

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fervit.json_lines import read_rows
+from fervit.io.json_lines import read_rows
 from fervit.search.records.sweep_folder import SweepFolder
 from tests.helpers.hosts import Hosts, host_at, wait_until
 from tests.helpers.processes import PATIENCE

@@ -7,7 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from fervit.json_lines import read_rows
+from fervit.io.json_lines import read_rows
 from tests.helpers.hosts import OPERATOR, REPO, Hosts, address, wait_until, why_not
 from tests.helpers.processes import PATIENCE
 

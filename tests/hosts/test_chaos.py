@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fervit.json_lines import read_rows
+from fervit.io.json_lines import read_rows
 from fervit.latents import LatentSet
 from fervit.search.records.sweep_folder import SweepFolder
 from tests.helpers.host_sweeps import Standstill, epochs_of, folder_of, write_space

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fervit.emotions import EMOTIONS
 from fervit.images.demo_faces import SIZE, draw_face
+from fervit.labels.emotions import EMOTIONS
 
 
 def test_the_same_seed_draws_the_same_face_and_another_draws_another() -> None:

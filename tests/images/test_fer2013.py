@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.images.index import open_faces
+from fervit.labels.emotions import EMOTIONS
 
 GREY = " ".join(["7"] * 2303 + ["200"])
 KAGGLE = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.images.index import open_faces
-from fervit.label_set import FOLDERS, SEVEN
+from fervit.labels.emotions import EMOTIONS
+from fervit.labels.label_set import FOLDERS, SEVEN
 
 
 def test_streams_every_face_with_its_split_and_label(demo_faces: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fervit.dealing import Fractions
 from fervit.errors import UserError
+from fervit.labels.dealing import Fractions
 from fervit.latents.fractions import take
 from fervit.runs.folder import RunFolder
 from fervit.runs.run import prepare, prepare_resume

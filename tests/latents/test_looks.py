@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from fervit import storage
+from fervit.io import storage
 from fervit.latents import LatentSet
 from fervit.latents.looks import Seen, looks_at, others_in_words, record_look
 from tests.conftest import latent_set, write_latents

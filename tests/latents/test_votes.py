@@ -13,9 +13,9 @@ import torch.nn.functional as F
 
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.nodes import Cluster
-from fervit.emotions import EMOTIONS
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import fit_to_votes
+from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
 from fervit.latents.votes import Votes, in_words
 from fervit.runs.folder import RunFolder, RunRecord

@@ -13,7 +13,7 @@ import yaml
 
 from fervit.checkpoints.export import export
 from fervit.evaluation.evaluate import evaluate
-from fervit.files import write_json, write_text
+from fervit.io.files import write_json, write_text
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
 from fervit.training.config import TrainConfig

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from fervit.files import locked
+from fervit.io.files import locked
 from fervit.report.live import Writer, live_report
 from tests.helpers.processes import wait_until
 from tests.report.conftest import write_sweep

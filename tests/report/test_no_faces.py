@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from fervit.checkpoints.checkpoint import save_checkpoint
-from fervit.emotions import EMOTIONS
 from fervit.images.pictures import pixels_sha256
+from fervit.labels.emotions import EMOTIONS
 from fervit.report.results import Results
 from tests.conftest import CONFIG, Command, latent_set, trained, write_latents
 

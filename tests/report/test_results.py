@@ -10,7 +10,7 @@ import pytest
 
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate
-from fervit.files import locked, write_json, write_text
+from fervit.io.files import locked, write_json, write_text
 from fervit.report.plots.importance import importances
 from fervit.report.results import read_results
 from fervit.report.times import account

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fervit.errors import UserError
-from fervit.files import write_json
+from fervit.io.files import write_json
 from fervit.search.records.sweep_folder import SweepFolder, check_same
 from fervit.search.splits import copies_in_words, open_splits
 from tests.conftest import latent_set, write_latents

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fervit.cluster.nodes import Cluster
-from fervit.json_lines import read_rows
+from fervit.io.json_lines import read_rows
 from fervit.search.records.events import EpochEnded, Event, SessionBegan
 from fervit.search.records.history import History
 from fervit.search.records.journal import read_journal

@@ -12,11 +12,11 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from fervit.emotions import split_of
 from fervit.errors import UserError
 from fervit.images.layouts.listing import Listing
 from fervit.images.layouts.marked import Marked
-from fervit.label_set import PREDEFINED
+from fervit.labels.emotions import split_of
+from fervit.labels.label_set import PREDEFINED
 
 END = "_exp.npy"
 NO_EMOTION = {"8": "labelled none", "9": "labelled uncertain", "10": "labelled no face"}

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from fervit.dealing import deal
 from fervit.errors import UserError
 from fervit.images.layouts.listing import Listing
 from fervit.images.layouts.marked import Marked
-from fervit.label_set import PREDEFINED
+from fervit.labels.dealing import deal
+from fervit.labels.label_set import PREDEFINED
 
 END = "_emotion.txt"
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}

@@ -20,8 +20,8 @@ import pyarrow.fs as pafs
 from fervit.errors import UserError
 from fervit.images.layouts.listing import Listing
 from fervit.images.layouts.marked import Marked
-from fervit.label_set import EIGHT, PREDEFINED
-from fervit.storage import child_of, naming
+from fervit.io.storage import child_of, naming
+from fervit.labels.label_set import EIGHT, PREDEFINED
 
 COLUMNS = (*EIGHT, "unknown", "NF")
 """What the ten columns of votes stand for."""

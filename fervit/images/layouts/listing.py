@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pyarrow.fs as pafs
 from PIL import Image
 
-from fervit.emotions import split_of
 from fervit.images.passed_over import LINK_BACK, NO_FILE, NO_PICTURES, PassedOver, why_not
 from fervit.images.pictures import SUFFIXES
-from fervit.storage import child_of, naming
+from fervit.io.storage import child_of, naming
+from fervit.labels.emotions import split_of
 
 READERS = 16
 """The number of threads that read small files, such as the annotations of AffectNet."""

@@ -11,7 +11,7 @@ from fervit.errors import UserError
 from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.layouts.listing import Listing, readable
 from fervit.images.passed_over import LEFT_OUT_CLASS, NO_LABEL, NO_PICTURE, PassedOver
-from fervit.label_set import FOLDERS, PREDEFINED, LabelSet
+from fervit.labels.label_set import FOLDERS, PREDEFINED, LabelSet
 
 
 @dataclass(frozen=True, kw_only=True)

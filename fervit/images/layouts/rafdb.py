@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from fervit.errors import UserError
 from fervit.images.layouts.listing import Listing
 from fervit.images.layouts.marked import Marked
-from fervit.label_set import PREDEFINED
+from fervit.labels.label_set import PREDEFINED
 
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 """The file of the labels, as the data set spells it, and as it should be spelled."""

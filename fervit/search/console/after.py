@@ -8,7 +8,7 @@ import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
 from fervit.evaluation.results import excluded_in_words
-from fervit.files import near
+from fervit.io.files import near
 from fervit.latents.looks import others_in_words
 from fervit.progress import clock
 from fervit.search.outcome.baseline import baseline_name

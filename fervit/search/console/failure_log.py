@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.disk import append_text
+from fervit.io.disk import append_text
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.record import TrialRecord
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fervit.files import first_line
+from fervit.io.files import first_line
 from fervit.progress import Say, clock
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from fervit.files import whole_file
+from fervit.io.files import whole_file
 from fervit.search.outcome.confirm import Confirmed
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
 from fervit.search.outcome.confirm import Confirmed, Gain
 from fervit.search.outcome.sealed import Verdict
 from fervit.search.records.record import TrialRecord, params_text

@@ -16,7 +16,7 @@ from pathlib import Path
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, evaluate, predictions_of
-from fervit.files import JsonObject, write_json
+from fervit.io.files import JsonObject, write_json
 from fervit.latents import LatentSet
 from fervit.latents.looks import Seen, record_look
 from fervit.latents.source import find_faces

@@ -15,8 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from fervit.disk import AppendedFile
-from fervit.json_lines import drop_torn_line
+from fervit.io.disk import AppendedFile
+from fervit.io.json_lines import drop_torn_line
 from fervit.search.policy.ordinal import Ordinal
 from fervit.search.space.search_space import SearchSpace
 

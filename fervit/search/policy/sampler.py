@@ -20,8 +20,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from fervit.disk import remove
 from fervit.errors import JobError
+from fervit.io.disk import remove
 from fervit.search.policy.optuna_samplers import (
     WithinRules,
     distribution_of,

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fervit.json_lines import Row
+from fervit.io.json_lines import Row
 from fervit.search.space.search_space import Params
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import Failure

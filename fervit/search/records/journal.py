@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from fervit.errors import UserError
-from fervit.json_lines import JsonLines
+from fervit.io.json_lines import JsonLines
 from fervit.search.records.events import FORMAT, EpochEnded, Event, SessionBegan, TrialPlaced, from_row, to_row
 
 AnEvent = TypeVar("AnEvent", bound=Event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fervit.disk import remove, remove_tree
+from fervit.io.disk import remove, remove_tree
 from fervit.search.records.ranking import distinct, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder

@@ -15,9 +15,9 @@ import yaml
 
 from fervit.checkpoints.checkpoint import BEST_MODEL
 from fervit.cluster.job import JOB_FOLDER, is_prepared
-from fervit.disk import remove_tree
 from fervit.errors import UserError
-from fervit.files import locked, write_json, write_text
+from fervit.io.disk import remove_tree
+from fervit.io.files import locked, write_json, write_text
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.space_file import parse_space
 from fervit.search.splits import Splits

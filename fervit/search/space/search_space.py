@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
 from fervit.search.space.settings import Budget, Confirm, EarlyStopping, SearchSettings, TrialResources
 from fervit.training.config import TrainConfig, heads_divide
 from fervit.training.objective import Metric

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from fervit.errors import UserError
-from fervit.files import JsonObject
+from fervit.io.files import JsonObject
 from fervit.parsing import build, check_keys, convert, nearest
 from fervit.search.space.search_space import (
     CONFIG_TYPES,

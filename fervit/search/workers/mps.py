@@ -23,7 +23,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fervit.cluster.nodes import Node
-from fervit.files import first_line
+from fervit.io.files import first_line
 from fervit.progress import Say, silent
 
 CONTROL = "nvidia-cuda-mps-control"

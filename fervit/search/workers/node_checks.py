@@ -15,12 +15,12 @@ import ray
 from fervit.cluster.nodes import Node, not_on
 from fervit.cluster.shared_folder import check_shared
 from fervit.errors import UserError
-from fervit.files import first_line
-from fervit.hardware import device_of
+from fervit.io.files import first_line
+from fervit.io.storage import child
 from fervit.latents.parts import about_in
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.worker_group import SharedLatents
-from fervit.storage import child
+from fervit.system.hardware import device_of
 from fervit.training.config import TrainConfig
 from fervit.training.failure import PROCESS_DIED, Failure
 

@@ -7,7 +7,7 @@ from ray.util.metrics import Counter, Gauge
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.record import TrialRecord
-from fervit.side_channels import ascii_tag
+from fervit.system.side_channels import ascii_tag
 
 STATES = ("running", "finished", "stopped", "failed")
 

@@ -14,7 +14,7 @@ import torch
 from ray import tune
 
 from fervit.cluster.nodes import not_on
-from fervit.files import first_line
+from fervit.io.files import first_line
 from fervit.runs.session import NodeLeavingError, Session, SessionFiles
 from fervit.runs.state import Unreported
 from fervit.search.records.report import TrialReport

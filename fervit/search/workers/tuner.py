@@ -19,9 +19,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from fervit import interrupts
 from fervit.cluster.connection import free_nodes
-from fervit.hardware import device_of
 from fervit.progress import in_notebook
 from fervit.search.driver import Driver, Room
 from fervit.search.ledger import Ledger
@@ -35,6 +33,8 @@ from fervit.search.workers.mps import Daemons
 from fervit.search.workers.task import TrialTask, resources_of, shares_by_mps
 from fervit.search.workers.trial import GpuFaultError, LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
+from fervit.system import interrupts
+from fervit.system.hardware import device_of
 from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
 
 KINDS = {

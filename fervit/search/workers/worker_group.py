@@ -19,7 +19,7 @@ import torch.distributed
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from fervit.files import first_line
+from fervit.io.files import first_line
 from fervit.latents import LatentSet
 from fervit.runs.session import TRIAL, Session, SessionFiles, prepare_process
 from fervit.runs.state import Unreported

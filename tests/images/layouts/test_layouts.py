@@ -15,7 +15,7 @@ from fervit.errors import UserError
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
 from fervit.images.layouts.ferplus import COLUMNS, NO_MAJORITY, majority
-from fervit.label_set import PREDEFINED, read_label_set
+from fervit.labels.label_set import PREDEFINED, read_label_set
 
 GREY = " ".join(["7"] * 2303 + ["200"])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fervit.errors import UserError
-from fervit.files import write_json
+from fervit.io.files import write_json
 from fervit.search.records.sweep_folder import SweepFolder, check_same
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.space_file import parse_space

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fervit.disk import make_folder, new_file_aside, remove, rename, sync_folder, sync_written
 from fervit.errors import NEEDS_UNIX, UserError
+from fervit.io.disk import make_folder, new_file_aside, remove, rename, sync_folder, sync_written
 
 try:
     import fcntl

@@ -11,11 +11,11 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from fervit import storage
 from fervit.errors import UserError
 from fervit.images.index import open_faces
+from fervit.io import storage
+from fervit.io.storage import child, locate
 from fervit.latents import LatentSet
-from fervit.storage import child, locate
 from tests.conftest import ROOT
 
 

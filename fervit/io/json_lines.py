@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from fervit.disk import AppendedFile, truncate
 from fervit.errors import UserError
+from fervit.io.disk import AppendedFile, truncate
 
 Row = dict[str, Any]
 """The JSON object in a line."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from fervit.hardware import FORCED_DEVICE, per_gpu
+from fervit.system.hardware import FORCED_DEVICE, per_gpu
 
 CONTEXT_BYTES = 600 * 1024**2
 """The memory of a GPU that a process takes beside its tensors, for its context and libraries: 0.4 to 0.6 GB."""

@@ -1,4 +1,4 @@
-"""What is written goes through `fervit/disk.py`, and is synced where something relies on it."""
+"""What is written goes through `fervit/io/disk.py`, and is synced where something relies on it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from fervit.disk import Operation, make_folder, remove_tree, watched
-from fervit.files import whole_file, write_text
-from fervit.json_lines import JsonLines
+from fervit.io.disk import Operation, make_folder, remove_tree, watched
+from fervit.io.files import whole_file, write_text
+from fervit.io.json_lines import JsonLines
 from tests.conftest import ROOT
 
 EXCEPTIONS = {
     "fervit/search/workers/mps.py": "pipes and logs on a node's own disk, which end with the sweep",
-    "fervit/disk.py": "the one place",
-    "fervit/files.py": "locks, whose files are empty",
-    "fervit/storage.py": "file systems that are not local, by pyarrow",
+    "fervit/io/disk.py": "the one place",
+    "fervit/io/files.py": "locks, whose files are empty",
+    "fervit/io/storage.py": "file systems that are not local, by pyarrow",
     "fervit/api/doctor.py": "a folder for a look at Ray, which is gone afterwards",
     "fervit/cluster/local_ray.py": "the folder of Ray's sockets",
     "fervit/cluster/ray_output.py": "ray.log, in which Ray writes",
@@ -28,8 +28,8 @@ EXCEPTIONS = {
     "fervit/runs/tensorboard.py": "TensorBoard's logs, beside the history",
     "fervit/search/workers/tuner.py": "a file that Ray Tune asks for and fervit never reads",
     "fervit/slurm/node.py": "the folder of a job's own Ray, on the node's disk",
-    "fervit/streams.py": "/dev/null",
-    "fervit/surroundings.py": "a temporary folder for caches of libraries, and a probe",
+    "fervit/system/streams.py": "/dev/null",
+    "fervit/system/surroundings.py": "a temporary folder for caches of libraries, and a probe",
 }
 """The modules that may change files by themselves, and why nothing that is to last is among these."""
 METHODS = {
@@ -98,7 +98,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "fervit")
 def test_files_are_changed_in_one_place_only() -> None:
     found = {name: list(written(ROOT / name)) for name in MODULES}
     wrong = [f"{name}:{line} {what}" for name, lines in found.items() for line, what in lines if name not in EXCEPTIONS]
-    assert not wrong, "write through fervit.disk, fervit.files, fervit.json_lines or fervit.storage"
+    assert not wrong, "write through fervit.io.disk, fervit.io.files, fervit.io.json_lines or fervit.io.storage"
     assert [name for name in EXCEPTIONS if not found.get(name)] == [], "these need no exception any more"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fervit.gpu import CONTEXT_BYTES, device_at_hand, memory_cap, room_for_tensors, work_stream
-from fervit.hardware import per_gpu
+from fervit.system.gpu import CONTEXT_BYTES, device_at_hand, memory_cap, room_for_tensors, work_stream
+from fervit.system.hardware import per_gpu
 
 GIB = 1024**3
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fervit import interrupts
+from fervit.system import interrupts
 from tests.conftest import ROOT
 from tests.helpers.processes import Running
 

@@ -14,7 +14,7 @@ from fervit.progress import Progress
 from fervit.report import live
 from fervit.runs.folder import RunFolder
 from fervit.runs.recorder import Recorder, read_history
-from fervit.side_channels import SideChannel, ascii_tag
+from fervit.system.side_channels import SideChannel, ascii_tag
 from fervit.training.data import DeviceLatents
 from fervit.training.trainer import Trainer
 from tests.conftest import CONFIG, latent_set

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fervit import hardware
+from fervit.system import hardware
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fervit.files import is_locked, locked, whole_file, write_json
+from fervit.io.files import is_locked, locked, whole_file, write_json
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

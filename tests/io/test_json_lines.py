@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fervit.errors import UserError
-from fervit.json_lines import JsonLines, read_new_rows, read_rows, text_of
+from fervit.io.json_lines import JsonLines, read_new_rows, read_rows, text_of
 
 
 def test_rows_are_read_as_they_were_appended(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from fervit.disk import remove
 from fervit.errors import UserError
-from fervit.files import first_line, whole_file
+from fervit.io.disk import remove
+from fervit.io.files import first_line, whole_file
 
 OBJECT_STORES = ("s3", "gcs", "abfs")
 """File systems where a file appears when its writing ends, and where renaming a file copies it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fervit.errors import UserError
-from fervit.label_set import PREDEFINED, SEVEN, LabelSet, read_label_set
+from fervit.labels.label_set import PREDEFINED, SEVEN, LabelSet, read_label_set
 
 EIGHT = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from fervit.errors import UserError
-from fervit.files import first_line, recognise_download
-from fervit.numpy_pickles import SAFE_GLOBALS
+from fervit.io.files import first_line, recognise_download
+from fervit.io.numpy_pickles import SAFE_GLOBALS
 
 HEAD_BYTES = 512
 StateDict = dict[str, Any]

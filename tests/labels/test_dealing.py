@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from fervit.dealing import deal
+from fervit.labels.dealing import deal
 
 SHARES = {"train": 0.7, "val": 0.2, "test": 0.1}
 

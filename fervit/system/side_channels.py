@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from fervit.files import first_line
+from fervit.io.files import first_line
 
 P = ParamSpec("P")
 T = TypeVar("T")

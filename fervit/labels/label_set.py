@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from fervit.emotions import EMOTIONS, KAGGLE_EMOTIONS, bare_name, emotion_of, without_number
 from fervit.errors import UserError
-from fervit.files import JsonObject, first_line, from_home
+from fervit.io.files import JsonObject, first_line, from_home
+from fervit.labels.emotions import EMOTIONS, KAGGLE_EMOTIONS, bare_name, emotion_of, without_number
 from fervit.parsing import nearest
 
 MOST_CLASSES = 127
@@ -38,7 +38,7 @@ class LabelSet:
     numbers: Mapping[int, str] = field(default_factory=dict, compare=False)
     """The data set's own number of each class, such as the folders 1..7 of RAF-DB; empty if it has none."""
     synonyms: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """Other names -> the classes that they mean, beside the common names in `fervit.emotions.SYNONYMS`."""
+    """Other names -> the classes that they mean, beside the common names in `fervit.labels.emotions.SYNONYMS`."""
 
     def __post_init__(self) -> None:
         bare = [bare_name(name) for name in self.classes]
