@@ -85,10 +85,14 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if not self._failure:
             try:
                 self._has_reported = False
+                if self._task is not None:
+                    _check_shared(self._folder.sweep)
+                    self._begin(self._task)
+                    self._task = None
                 report = self._train_group(group)
                 self._has_reported = True
                 return report.to_tune()
-            except (WorkerLostError, NodeLeavingError):
+            except (WorkerLostError, NodeLeavingError, UnusableGpuError):
                 raise  # the trial is started again in new processes
             except Exception as error:
                 _raise_device_fault(error)
@@ -113,7 +117,13 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         return self._session.trainer
 
     def _start(self, task: TrialTask) -> None:
+        """Ends the earlier trial and notes the next one, which begins with its first step.
+
+        Ray Tune may also set up a process for a trial that another process has taken meanwhile, and then ends it. Such
+        a process must not touch the files of the trial.
+        """
         self._started = time.time()
+        self._task: TrialTask | None = task
         self._free()  # ends the earlier trial first
         self._failure: Failure | None = None
         self._has_reported = False
@@ -122,14 +132,6 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         self._decided_after = task.decided_after
         self._cost: float | None = None
         self._batch_size = task.train.batch_size
-        try:
-            _check_shared(self._folder.sweep)
-            self._begin(task)
-        except (WorkerLostError, UnusableGpuError):
-            raise
-        except Exception as error:
-            _raise_device_fault(error)
-            self._note(error)
 
     def _begin(self, task: TrialTask) -> None:
         if self._worker is None:

@@ -18,8 +18,11 @@ from fervit.search.console.after import summarise
 from fervit.search.pipeline import run_sweep
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.report import TrialReport
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.splits import open_splits
+from fervit.search.workers.task import TrialTask
 from fervit.search.workers.trial import LatentTrial
+from fervit.search.workers.worker_group import SharedLatents
 from tests.helpers.sweeps import leaderboard, space, study
 
 KINDS = ("ValueError", "diverged", "out of memory", "process died", "metric missing")
@@ -36,7 +39,7 @@ class Unreliable(LatentTrial):
     """A real trial that may fail in one of the ways of `KINDS` after its first epoch."""
 
     def step(self) -> dict[str, Any]:
-        if self._trainer.epoch == 0 or kind_of(self.config["name"]) != "metric missing":
+        if self._task is not None or kind_of(self.config["name"]) != "metric missing":
             return super().step()
         return {"loss": 1.0}
 
@@ -110,6 +113,39 @@ class FaultyDevice(LatentTrial):
             faults.write_text(str(left - 1))
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return super()._epoch(**options)
+
+
+def test_a_process_that_is_set_up_in_vain_does_not_touch_the_files_of_the_trial(
+    latents_folder: Path, tmp_path: Path, cluster: Cluster
+) -> None:
+    """Ray Tune may start a process for a trial that another process takes, and the first one may be late."""
+    given = space()
+    splits = open_splits(str(latents_folder), given)
+    folder = SweepFolder(tmp_path / "sweep").trial("trial_0000")
+    folder.path.mkdir(parents=True)
+    folder.sweep.journal.touch()
+    config = given.config({**given.example(), "lr": 1e-3}, 1)
+    task = TrialTask(name="trial_0000", folder=folder, train=config, workers=1, resources={"CPU": 1, "GPU": 0})
+    ready = {
+        "latents": SharedLatents.put(splits.train, splits.val),
+        "metric": given.metric,
+        "device": "cpu",
+        "threads": 1,
+    }
+
+    def process() -> LatentTrial:
+        trial = LatentTrial.__new__(LatentTrial)
+        trial.setup(task.to_tune(), **ready)
+        return trial
+
+    first = process()
+    while not TrialReport.from_tune(first.step()).finished:
+        pass
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    assert set(before) == {"best_model.pt", "last.pt"}
+    late = process()
+    late.cleanup()
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
 @pytest.mark.long
