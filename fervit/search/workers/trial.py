@@ -70,6 +70,8 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         )
         self._group: WorkerGroup | None = None
         self._worker: Worker | None = None
+        self._task: TrialTask | None = None
+        """The trial that has yet to begin."""
         self._has_reported = False
         """Whether the last epoch of the session was reported, so that it may be the last one of the trial."""
         self._start(TrialTask.from_tune(config))
@@ -123,7 +125,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         a process must not touch the files of the trial.
         """
         self._started = time.time()
-        self._task: TrialTask | None = task
+        self._task = task
         self._free()  # ends the earlier trial first
         self._failure: Failure | None = None
         self._has_reported = False
