@@ -282,6 +282,19 @@ def add_labels(flags: Parser) -> None:
     )
 
 
+def add_exclude(flags: Parser, what: str) -> None:
+    """Adds `--exclude`, which takes lists of faces. `what` is its help."""
+    flags.add_argument("--exclude", nargs="+", metavar="FILE", help=what)
+
+
+def add_votes(flags: Parser, what: str) -> None:
+    """Adds `--votes` and `--votes_as`. `what` is the help of the latter."""
+    flags.add_argument(
+        "--votes", metavar="CSV", help="votes of several taggers, such as FER+'s fer2013new.csv, in place of the labels"
+    )
+    flags.add_argument("--votes_as", choices=("majority", "distribution"), default="majority", help=what)
+
+
 def add_fractions(flags: Parser, what: str) -> None:
     """Adds `--val_fraction`, `--test_fraction` and `--split_seed`, which take missing splits out of the training data.
 

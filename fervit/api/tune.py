@@ -20,7 +20,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
 from fervit.io.files import first_line, from_home, near
 from fervit.labels.dealing import Fractions
-from fervit.latents.exclusion import Exclusion, in_words
+from fervit.latents.exclusion import Exclusion, in_words, resumed
 from fervit.progress import Say, silent
 from fervit.report.live import live_report
 from fervit.report.write import write_report
@@ -268,13 +268,8 @@ def _exclusion(exclude: Files | None, earlier: SweepFolder | None) -> Exclusion 
     given = exclusion_in(exclude)
     if earlier is None:
         return given
-    began = Exclusion.read([str(earlier.excluded)]) if earlier.excluded.is_file() else None
-    if given is not None and (began is None or given.sha256 != began.sha256):
-        raise UserError(
-            f"--exclude: {earlier.path} began with {'other lists' if began else 'no list'} of faces to leave out; "
-            "leave it out to go on, or start a new sweep without --resume"
-        )
-    return began
+    began = earlier.excluded if earlier.excluded.is_file() else None
+    return resumed(began, given, earlier.path, "start a new sweep without --resume")
 
 
 def _names_gpus(overrides: Overrides) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fervit.cli import Parser, add_fractions, add_labels, positive_int
+from fervit.cli import Parser, add_exclude, add_fractions, add_labels, positive_int
 
 
 def parser() -> Parser:
@@ -49,11 +49,9 @@ def parser() -> Parser:
     flags.add_argument(
         "--limit", type=positive_int, help="encode about this many faces, keeping the share of each class"
     )
-    flags.add_argument(
-        "--exclude",
-        nargs="+",
-        metavar="FILE",
-        help="lists of faces to leave out: those of launch/audit.py, or an image_id in each line",
+    add_exclude(
+        flags,
+        "lists of faces to leave out: those of launch/audit.py, or an image_id in each line",
     )
     add_fractions(flags, "pictures")
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, positive_int, whole_number
+from fervit.cli import Parser, add_exclude, add_votes, positive_int, whole_number
 
 
 def parser() -> Parser:
@@ -37,21 +37,11 @@ def parser() -> Parser:
         help="maps the model's classes onto those of a split with other labels, in lines `class: class of the split`; "
         "left out: by their names",
     )
-    flags.add_argument(
-        "--exclude",
-        nargs="+",
-        metavar="FILE",
-        help="lists of faces, as of launch/audit.py, without which the metrics are given, too",
+    add_exclude(
+        flags,
+        "lists of faces, as of launch/audit.py, without which the metrics are given, too",
     )
-    flags.add_argument(
-        "--votes", metavar="CSV", help="votes of several taggers, such as FER+'s fer2013new.csv, in place of the labels"
-    )
-    flags.add_argument(
-        "--votes_as",
-        choices=("majority", "distribution"),
-        default="majority",
-        help="measure against the class of most votes, or against the share of each class, too",
-    )
+    add_votes(flags, "measure against the class of most votes, or against the share of each class, too")
     flags.add_argument("--no_faces", action="store_true", help="draw attention without the faces beside it")
     flags.add_argument(
         "--groups", metavar="CSV", help="image_id and columns such as age, sex, skin type or camera: metrics by group"

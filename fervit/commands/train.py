@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, add_fields, positive_int, whole_number
+from fervit.cli import Parser, add_exclude, add_fields, add_votes, positive_int, whole_number
 from fervit.training.config import TrainConfig
 from fervit.training.recipes import RECIPES
 
@@ -27,21 +27,11 @@ def parser() -> Parser:
     flags.add_argument("--workers", type=positive_int, help="processes that train together, by DDP (default: 1)")
     flags.add_argument("--use_gpu", action="store_true", default=None, help="a GPU a worker; used anyway if there is")
     flags.add_argument("--no_use_gpu", action="store_false", dest="use_gpu", default=None, help="train on the CPU")
-    flags.add_argument(
-        "--exclude",
-        nargs="+",
-        metavar="FILE",
-        help="lists of faces to train and validate without, as of launch/audit.py",
+    add_exclude(
+        flags,
+        "lists of faces to train and validate without, as of launch/audit.py",
     )
-    flags.add_argument(
-        "--votes", metavar="CSV", help="votes of several taggers, such as FER+'s fer2013new.csv, in place of the labels"
-    )
-    flags.add_argument(
-        "--votes_as",
-        choices=("majority", "distribution"),
-        default="majority",
-        help="train on the class of most votes, or on the share of each class",
-    )
+    add_votes(flags, "train on the class of most votes, or on the share of each class")
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or this machine")
     flags.add_argument("--output_dir", default="experiments", help="folder in which the run gets its folder")
     guide = flags.add_argument_group("flags of the guide's scripts")

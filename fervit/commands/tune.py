@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from fervit.cli import Parser, add_fractions
+from fervit.cli import Parser, add_exclude, add_fractions
 
 
 def parser() -> Parser:
@@ -43,11 +43,9 @@ def parser() -> Parser:
         action="store_true",
         help="open the test split again where the choice has changed since it was opened; this is recorded",
     )
-    flags.add_argument(
-        "--exclude",
-        nargs="+",
-        metavar="FILE",
-        help="lists of faces to train and validate without, as of launch/audit.py; the test split is measured whole, "
+    add_exclude(
+        flags,
+        "lists of faces to train and validate without, as of launch/audit.py; the test split is measured whole, "
         "and without them, too",
     )
     add_fractions(flags, "codes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -12,7 +11,7 @@ import numpy as np
 from fervit.errors import UserError
 from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.statistics import confusion
-from fervit.io.storage import locate, naming
+from fervit.io.storage import read_csv
 from fervit.training.metrics import metrics_of_counts
 
 FILE = "groups.json"
@@ -58,13 +57,7 @@ def read_groups(file: str) -> Groups:
     Raises:
         UserError: the file is missing, is no such CSV, or a column has too many values to be groups.
     """
-    filesystem, path = locate(file)
-    with naming(f"--groups {file}", "cannot be read"), filesystem.open_input_stream(path) as stream:
-        content = stream.readall()
-    try:
-        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"--groups {file}: is no CSV file in UTF-8") from None
+    rows, _ = read_csv(file, "--groups", csv.DictReader)
     columns = [name for name in (rows[0] if rows else {}) if name and name != "image_id"]
     if not rows or "image_id" not in rows[0] or not columns:
         raise UserError(f"--groups {file}: needs a column image_id, one or more of groups, and a row for each face")

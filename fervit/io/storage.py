@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TextIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
@@ -128,6 +130,32 @@ def naming(path: str, what: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, KeyError, OSError) as error:
         raise UserError(f"{path}: {what} ({first_line(error)})") from None
+
+
+Row = TypeVar("Row")
+
+
+def read_csv(file: str, flag: str, reader: Callable[[TextIO], Iterable[Row]]) -> tuple[list[Row], bytes]:
+    """Reads a CSV file in UTF-8 that a flag names.
+
+    Args:
+        file: the path or URI.
+        flag: the flag, for messages.
+        reader: `csv.reader` or `csv.DictReader`.
+
+    Returns:
+        Its rows, and the content of the file.
+
+    Raises:
+        UserError: the file is missing, or no CSV file in UTF-8.
+    """
+    filesystem, path = locate(file)
+    with naming(f"{flag} {file}", "cannot be read"), filesystem.open_input_stream(path) as stream:
+        content = stream.readall()
+    try:
+        return list(reader(io.StringIO(content.decode("utf-8-sig")))), content
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"{flag} {file}: is no CSV file in UTF-8") from None
 
 
 def _carries_secret(uri: str) -> bool:

@@ -101,6 +101,27 @@ class Exclusion:
         return {"files": list(self.files), "sha256": self.sha256, "faces": len(self.faces), "left_out": left_out}
 
 
+def resumed(began: Path | None, given: Exclusion | None, where: Path, anew: str) -> Exclusion | None:
+    """Returns the faces that a resumed run or sweep leaves out: those with which it began.
+
+    Args:
+        began: its own copy of the lists; None if it began without.
+        given: the lists that the user gave now; None for none.
+        where: its folder, for the message.
+        anew: how to start a new one instead, for the message.
+
+    Raises:
+        UserError: the user gave other lists.
+    """
+    own = None if began is None else Exclusion.read([str(began)])
+    if given is not None and (own is None or given.sha256 != own.sha256):
+        raise UserError(
+            f"--exclude: {where} began with {'other lists' if own else 'no list'} of faces to leave out; leave it out "
+            f"to go on, or {anew}"
+        )
+    return own
+
+
 def leave_out(
     exclusion: Exclusion | None, train: LatentSet, val: LatentSet
 ) -> tuple[tuple[LatentSet, LatentSet], JsonObject | None]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 
 from fervit.errors import UserError
 from fervit.io.files import JsonObject
-from fervit.io.storage import absolute, locate, naming
+from fervit.io.storage import absolute, read_csv
 from fervit.labels.emotions import emotion_of
 from fervit.latents.latent_set import LatentSet
 
@@ -55,13 +54,7 @@ class Votes:
         Raises:
             UserError: there is no such file, it names no faces or fewer than two emotions, or a vote is no number.
         """
-        filesystem, path = locate(file)
-        with naming(f"--votes {file}", "cannot be read"), filesystem.open_input_stream(path) as stream:
-            content = stream.readall()
-        try:
-            rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
-        except (UnicodeDecodeError, csv.Error):
-            raise UserError(f"--votes {file}: is no CSV file in UTF-8") from None
+        rows, content = read_csv(file, "--votes", csv.reader)
         if len(rows) < 2:
             raise UserError(f"--votes {file}: has no rows; it needs a heading and a row for each face")
         heading = [name.strip() for name in rows[0]]

@@ -12,7 +12,7 @@ from fervit.io.files import JsonObject, write_json
 from fervit.io.storage import absolute
 from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
-from fervit.latents.exclusion import Exclusion, in_words, leave_out
+from fervit.latents.exclusion import Exclusion, in_words, leave_out, resumed
 from fervit.latents.fractions import take
 from fervit.latents.votes import Votes, VotesAs
 from fervit.latents.votes import in_words as votes_in_words
@@ -142,7 +142,8 @@ def prepare_resume(
             f"--resume {folder.path}: began with other settings ({'; '.join(different)}); leave them out to go on, "
             "or leave --resume out for a new run"
         )
-    exclusion = _exclusion_of(folder, record, exclusion)
+    began = folder.excluded if record.exclude is not None else None
+    exclusion = resumed(began, exclusion, folder.path, "start a new run")
     whole = _splits(record.train, record.val, record.fractions)
     both = leave_out(exclusion, *whole)[0]
     voted = _votes_of(folder, record, votes)
@@ -184,21 +185,6 @@ def _votes_of(
             f"{'other votes or another --votes_as' if record.votes else 'no votes'}; give those, or start a new run"
         )
     return found
-
-
-def _exclusion_of(folder: RunFolder, record: RunRecord, given: Exclusion | None) -> Exclusion | None:
-    """The faces that a run leaves out.
-
-    Raises:
-        UserError: the user gave other lists than those with which the run began.
-    """
-    began = Exclusion.read([str(folder.excluded)]) if record.exclude is not None else None
-    if given is not None and (began is None or given.sha256 != began.sha256):
-        raise UserError(
-            f"--exclude: {folder.path} began with {'other lists' if began else 'no list'} of faces to leave out; leave "
-            "it out to go on, or start a new run"
-        )
-    return began
 
 
 def _splits(train: str, val: str, fractions: Fractions | None) -> tuple[LatentSet, LatentSet]:
