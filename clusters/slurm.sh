@@ -54,9 +54,12 @@ coproc NODES {
 }
 exec {from}<&"${NODES[0]}" {to}>&"${NODES[1]}" {NODES[0]}<&- {NODES[1]}>&-
 nodes=$NODES_PID
-lost=0 up=0 head=
+lost=0 up=0 head= line=
 while ((up + lost < SLURM_JOB_NUM_NODES && SECONDS < 300)); do  # what has not come by then is not waited for
-	read -r -t 10 -u "$from" what node rest || { (($? > 128)) && [[ -z $paused$ended ]] && continue; break; }
+	read -r -t 1 -u "$from" part; got=$?
+	line+=$part                                                    # a second may end in the middle of a line
+	((got == 0)) || { ((got > 128)) && [[ -z $paused$ended ]] && continue; break; }
+	read -r what node rest <<<"$line"; line=
 	case $what in
 		head) read -r RAY_ADDRESS head <<<"$rest"; echo "$RAY_ADDRESS" >&"$to" ;;
 		up) ((up += 1)) ;;
@@ -76,6 +79,7 @@ elif [[ -n $head ]]; then
 	while signalled=; wait "$driver"; status=$?; [[ -n $signalled ]]; do :; done
 else
 	say "Ray did not start on the job's first node"
+	kill -0 "$nodes" 2>/dev/null || { wait "$nodes"; say "srun ended with status $?"; }
 fi
 exec {to}>&- {from}<&-
 for _ in $(seq 120); do  # but not for a node that has died

@@ -49,7 +49,7 @@ def test_faces_are_encoded_on_every_host(ray_up: RayUp, encoded: str) -> None:
     by_machine = next(line for line in encoded.splitlines() if line.startswith("by machine: "))
     parts = [part.split() for part in by_machine.removeprefix("by machine: ").split(", ")]
     assert [name for name, _ in parts] == ["fer1", "fer2", "fer3"]
-    assert all(int(n) >= 30 for _, n in parts)
+    assert all(int(n) > 0 for _, n in parts)  # how many depends on how busy this machine is
     assert sum(int(n) for _, n in parts) == 300
     splits = [LatentSet.read(str(ray_up.hosts.share / "latents" / split)) for split in ("train", "val", "test")]
     ids = [image_id for split in splits for image_id in split.image_ids]

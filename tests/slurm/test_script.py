@@ -16,7 +16,7 @@ from tests.helpers.processes import Running
 PROGRAMS = {
     "srun": """
         [ -z "$NO_NODE" ] || { echo "failed fer1 no folder on this node"; exit 1; }
-        echo "head fer1 10.0.0.1:99 /tmp"; read -r address; echo "up fer1"; cat >/dev/null; echo "nodes ended" >&2""",
+        echo -n "head fer1 10.0."; sleep "${SLOW-0}"; echo "0.1:99 /tmp"; read -r address; echo "up fer1"; cat >/dev/null; echo "nodes ended" >&2""",
     "scontrol": 'echo "asked: scontrol $*"; [ -z "$NO_REQUEUE" ]',
     "sbatch": 'echo "asked: sbatch $*, job ${SLURM_JOB_ID-none}, conf $SLURM_CONF"',
     "python_driver": """
@@ -65,6 +65,13 @@ def test_a_job_ends_as_its_command_does(start: Start, tmp_path: Path, status: in
     assert "asked" not in printed
     assert told(tmp_path) == ["began", "ended"]
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["jobs.jsonl"]  # the token is gone
+
+
+def test_a_line_of_a_node_may_come_in_two_parts(start: Start, tmp_path: Path) -> None:
+    job = start(0, SLOW="1.3")
+    printed = job.ended()
+    assert job.returncode == 0, printed
+    assert "driver at 10.0.0.1:99" in printed
 
 
 @pytest.mark.parametrize(
