@@ -153,8 +153,8 @@ class Sweep:
         )
 
     def fresh(self, choice: _Choice) -> list[TrialRecord]:
-        """Returns the finished runs of the chosen configuration with fresh seeds."""
-        return [run for run in self.ledger.records if run.number == choice.chosen.number and _is_fresh(run)]
+        """Returns the finished runs of the chosen configuration with fresh seeds, whose models can be used."""
+        return self._fresh(choice.chosen.number)
 
     def _search(self) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
@@ -206,8 +206,8 @@ class Sweep:
     def _choose(self, ended_because: str) -> _Choice:
         """Chooses the run to export, and finds the configurations that tie with it.
 
-        The number of a run is that of its model on disk. Where the two differ, the record is settled first, and the
-        choice is made again.
+        The number of a run is that of its model on disk, for the chosen run and for the reruns with fresh seeds of its
+        configuration. Where the two differ, the record is settled first, and the choice is made again.
 
         Raises:
             JobError: no model is left.
@@ -225,9 +225,12 @@ class Sweep:
                 run = self._best_on_disk()
             if run is None:
                 raise self._no_model()
-            before = run.best(metric)
+            before = [one.best(metric) for one in self.ledger.records]
             checkpoint = self._model_of(run)
-            if checkpoint is not None and run.best(metric) == before:
+            for rerun in self._fresh(run.number):  # whose models the look at the test split evaluates
+                if rerun is not run and self.files.trial(rerun.name).best_model.is_file():
+                    self._model_of(rerun)
+            if checkpoint is not None and [one.best(metric) for one in self.ledger.records] == before:
                 return _Choice(
                     chosen=run,
                     checkpoint=checkpoint,
@@ -237,6 +240,10 @@ class Sweep:
                     gain=gain_over_baseline(self.space, ranked(self.searched(), metric), run.number, confirmed),
                     ended_because=ended_because,
                 )
+
+    def _fresh(self, number: int) -> list[TrialRecord]:
+        runs = [run for run in self.ledger.records if run.number == number and _is_fresh(run)]
+        return [run for run in runs if run.name not in self.unusable]
 
     def _best_on_disk(self, number: int | None = None) -> TrialRecord | None:
         """Returns the best run with a model, of one configuration or of the whole search; None if there is none."""
@@ -263,7 +270,7 @@ class Sweep:
             checkpoint = checkpoint if agrees(run, checkpoint, self.ledger) else None
         if checkpoint is None:
             self.unusable.add(run.name)
-            self.say(f"{run.name}: its model is damaged or of another epoch than its record, so it is not chosen")
+            self.say(f"{run.name}: its model is damaged or of another epoch than its record, so it is not used")
         return checkpoint
 
 

@@ -16,7 +16,8 @@ from tests.helpers.processes import Running
 PROGRAMS = {
     "srun": """
         [ -z "$NO_NODE" ] || { echo "failed fer1 no folder on this node"; exit 1; }
-        echo -n "head fer1 10.0."; sleep "${SLOW-0}"; echo "0.1:99 /tmp"; read -r address; echo "up fer1"; cat >/dev/null; echo "nodes ended" >&2""",
+        echo -n "head fer1 10.0."; sleep "${SLOW-0}"; echo "0.1:99 /tmp"
+        read -r address; echo "up fer1"; cat >/dev/null; echo "nodes ended" >&2""",
     "scontrol": 'echo "asked: scontrol $*"; [ -z "$NO_REQUEUE" ]',
     "sbatch": 'echo "asked: sbatch $*, job ${SLURM_JOB_ID-none}, conf $SLURM_CONF"',
     "python_driver": """
