@@ -6,6 +6,9 @@ notices that its machine will be taken away.
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ import torch
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.preemption import is_leaving
 from fervit.io.disk import remove
+from fervit.io.files import write_text
 from fervit.latents import LatentSet
 from fervit.runs.state import Unreported, Weights, checkpoint_of, copy_weights, load_state, save_state, unreported_in
 from fervit.system.gpu import memory_cap
@@ -26,6 +30,14 @@ from fervit.training.trainer import Trainer
 
 class NodeLeavingError(Exception):
     """The machine is about to be taken away. The training has saved its state and can continue on another machine."""
+
+
+class TakenOverError(NodeLeavingError):
+    """Another process has begun to continue this training, whose files this process must not change any more.
+
+    It happens where the network of a machine, or the driver of the training, was lost, and the training went on
+    elsewhere before this process had noticed.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +70,11 @@ class SessionFiles:
     """The saved state from which the training is resumed, written by `fervit.runs.state`."""
     stop: Path
     """A file that exists while the training is asked to save after its current epoch."""
+
+    @property
+    def owner(self) -> Path:
+        """The file with the name of the process that writes the others: the one that began last."""
+        return self.last.with_name("owner")
 
 
 class Session:
@@ -94,6 +111,7 @@ class Session:
         knows it. It may be of an earlier epoch than the best one, except after an epoch that may be the last."""
         self._files, self._saving, self._decided_after = files, saving, decided_after
         self._writes = trainer.ranks.rank == 0
+        self._name = f"process {os.getpid()} on {socket.gethostname()}, {secrets.token_hex(8)}\n"
         self._best_weights: Weights = {}
         self._saved_at, self._seconds = time.monotonic(), 0.0
         self._best_saved_at, self._best_seconds = self._saved_at, 0.0
@@ -102,11 +120,13 @@ class Session:
         """Restores the saved state, if there is one, and returns the result of its last epoch; None if there is none.
 
         The best model on disk may be of a later epoch, which is now trained again. It is replaced by that of the state.
+        From now on, a process that trained this before does not write any more.
 
         Raises:
             UserError: the file of the state is damaged.
         """
         if self._writes:
+            write_text(self._files.owner, self._name)
             for aside in self._files.last.parent.glob(".*"):  # what a killed process was writing
                 remove(aside)
         if not self._files.last.is_file():
@@ -130,6 +150,7 @@ class Session:
 
         Raises:
             DivergedError: the loss is no longer a finite number.
+            TakenOverError: another process has begun to continue the training.
         """
         leaving, stopping, unsaved = self._requests()
         if leaving and not unsaved:  # an unsaved epoch is saved after one more epoch
@@ -139,6 +160,7 @@ class Session:
         leaving, self.stopping, _ = self._requests()
         self.leaving = leaving and not self.trainer.finished
         if self._writes:
+            self._check_owner()
             if self.on_epoch:
                 self.on_epoch(result)
             best = self.trainer.best
@@ -183,13 +205,26 @@ class Session:
         return not in_group and time.monotonic() - self._best_saved_at > self._best_seconds / self._saving.best_share
 
     def save_best(self) -> None:
-        """Writes the best model unless it is on disk. It must be called when others end the training."""
+        """Writes the best model unless it is on disk. It must be called when others end the training.
+
+        Raises:
+            TakenOverError: another process has begun to continue the training.
+        """
         best = self.trainer.best
         if self._writes and best is not None and best.epoch > self.best_on_disk:
+            self._check_owner()
             started = time.monotonic()
             save_checkpoint(checkpoint_of(self.trainer, self._best_weights), self._files.best)
             self.best_on_disk, self._best_saved_at = best.epoch, time.monotonic()
             self._best_seconds = self._best_saved_at - started
+
+    def _check_owner(self) -> None:
+        try:
+            owner = self._files.owner.read_text(encoding="utf-8")
+        except OSError:  # the folder is gone, which the next file to be written tells
+            return
+        if owner != self._name:
+            raise TakenOverError(f"{owner.partition(',')[0]} continues this training")
 
 
 def prepare_process(

@@ -15,7 +15,7 @@ from fervit.io.json_lines import JsonLines
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
 from fervit.runs.recorder import Recorder
-from fervit.runs.session import RUN, Session, SessionFiles, prepare_process
+from fervit.runs.session import RUN, Session, SessionFiles, TakenOverError, prepare_process
 from fervit.training.config import TrainConfig
 from fervit.training.failure import DIVERGED, OUT_OF_MEMORY, failure_of
 from fervit.training.ranks import ALONE, Ranks
@@ -78,6 +78,8 @@ def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: 
             tell(LEAVING, epoch=session.saved_epoch)
         else:
             tell("end", state=state)
+    except TakenOverError:
+        state, recorder = LEAVING, None  # the files are another process's now
     except Exception as error:
         failure = failure_of(error, job.config.batch_size, torch.device(job.device))
         if job.ranks.world > 1 and isinstance(error, RuntimeError) and failure.kind != OUT_OF_MEMORY:

@@ -12,7 +12,7 @@ import torch
 
 from fervit.cluster import preemption
 from fervit.errors import UserError
-from fervit.runs.session import RUN, TRIAL, Saving, Session, SessionFiles
+from fervit.runs.session import RUN, TRIAL, Saving, Session, SessionFiles, TakenOverError
 from fervit.training.config import TrainConfig
 from fervit.training.data import DeviceLatents
 from fervit.training.epoch import EpochResult
@@ -202,3 +202,25 @@ def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "last.pt").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"last\.pt: is damaged"):
         session(tmp_path).restore()
+
+
+@pytest.mark.parametrize("saving", [RUN, TRIAL])
+def test_a_process_that_was_given_up_does_not_write_over_the_one_that_goes_on(
+    tmp_path: Path, undisturbed: list[EpochResult], saving: Saving
+) -> None:
+    """The network of the first process's machine was lost for a while, and the training went on elsewhere."""
+    first = session(tmp_path, saving)
+    first.restore()
+    first.run_epoch()
+    told: list[EpochResult] = []
+    first.on_epoch = told.append
+    second = session(tmp_path, saving)
+    second.restore()
+    second.run_epoch()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TakenOverError, match="continues this training"):
+        first.run_epoch()
+    assert told == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    done = second.trainer.epoch
+    assert without_clocks(trained(second)) == undisturbed[done:]

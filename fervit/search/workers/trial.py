@@ -213,7 +213,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
     def _free(self) -> None:
         if self._worker is not None:
             if self._worker.session is not None and self._has_reported:
-                with suppress(OSError, RuntimeError):  # the next trial does not pay for it
+                with suppress(OSError, RuntimeError, NodeLeavingError):  # the next trial does not pay for it
                     self._worker.session.save_best()
             self._worker.session = None
             gc.collect()

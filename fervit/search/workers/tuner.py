@@ -41,6 +41,7 @@ KINDS = {
     "ActorUnavailableError": PROCESS_DIED,  # the connection to its host broke; Ray notices the host's death later
     "GpuFaultError": PROCESS_DIED,
     "NodeLeavingError": NODE_LEAVES,
+    "TakenOverError": NODE_LEAVES,
     "OutOfMemoryError": OUT_OF_MEMORY,  # Ray's memory monitor killed the process
     "UnusableGpuError": PROCESS_DIED,
     "WorkerLostError": PROCESS_DIED,

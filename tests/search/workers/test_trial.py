@@ -142,7 +142,7 @@ def test_a_process_that_is_set_up_in_vain_does_not_touch_the_files_of_the_trial(
     while not TrialReport.from_tune(first.step()).finished:
         pass
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
-    assert set(before) == {"best_model.pt", "last.pt"}
+    assert set(before) == {"best_model.pt", "last.pt", "owner"}
     late = process()
     late.cleanup()
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
