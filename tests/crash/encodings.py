@@ -39,16 +39,27 @@ def write_sources(folder: Path) -> None:
     (folder / "train" / "sad_broken.pt").write_bytes(b"PK nothing")
 
 
-def command(sources: Path, root: Path | str, promise: Callable[[Any], None] = lambda what: None) -> None:
-    """Imports what is missing, as `encode.py --from_pt` does."""
+def command(
+    sources: Path, root: Path | str, promise: Callable[[Any], None] = lambda what: None, *, float16: bool = True
+) -> None:
+    """Imports what is missing, as `encode.py --from_pt` does.
+
+    Args:
+        sources: the folder of the files to import.
+        root: the folder in which the codes are.
+        promise: gets what the user is told.
+        float16: whether to note the precision of an encoding in float16, in which some codes were not finite.
+    """
     index = index_pt(str(sources))
-    fingerprint = replace(fingerprint_of_pt(index, None, ""), precision="float16")
+    fingerprint = fingerprint_of_pt(index, None, "")
+    if float16:
+        fingerprint = replace(fingerprint, precision="float16")
     plan = plan_encoding(index, child(str(root), "latents"), None, fingerprint)
 
     def receipts(plan: EncodePlan, placement: None) -> Iterator[list[dict[str, Any]]]:
         for block in job._blocks(plan.index.table, ROWS):
             rows = load_block(block, plan.fingerprint)
-            beyond = [name.startswith(("train/angry", "train/happy")) for name in rows["image_id"]]
+            beyond = [float16 and name.startswith(("train/angry", "train/happy")) for name in rows["image_id"]]
             rows["in_float32"] = np.array(beyond)  # as if their codes were not finite in float16
             told = write_block(rows, plan.folders, plan.fingerprint)
             yield [dict(zip(told, values, strict=True)) for values in zip(*told.values(), strict=True)]

@@ -33,6 +33,8 @@ GresTypes=gpu
 ReturnToService=2
 SlurmdTimeout=300
 KillWait=30
+# By default a job is forgotten five minutes after its end.
+MinJobAge=86400
 SlurmdParameters=config_overrides
 StateSaveLocation={folder}/state
 SlurmdSpoolDir=/run/slurmd

@@ -79,7 +79,7 @@ def cut(slurm: Slurm, job: str, folder: Path, how: str, since: float) -> float:
     held = hold(slurm, job, folder, since)
     if how == SIGNAL:
         status = slurm.run(f"python {ROOT}/launch/slurm.py status {folder}")
-        assert f"{job}: RUNNING on fer[1-3]" in status
+        assert f"{job}: RUNNING on fer[1-3]" in status, log_of(folder)[-3000:]
         assert "paused" in status
         assert "running, of 4" in status
         slurm.run(f"scancel --batch --signal=USR1 {job}")
