@@ -9,6 +9,7 @@
 # make test-gpu    what needs a real GPU, which no other test sees
 # make gpu-acceptance  every promise about GPUs, checked on one GPU in half an hour: a page of PASS and FAIL
 # make chaos       10,000 sweeps in virtual time; processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
+# make soak        an hour of sweeps and encodings while processes of every kind are killed
 # make check       lint, format, types, import rules
 # make audit       known vulnerabilities of the versions in constraints.txt
 # Everything lives in .venv, which is made once and again only when pyproject.toml or constraints.txt change.
@@ -21,7 +22,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos check audit format lock clean
+.PHONY: demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos soak check audit format lock clean
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
@@ -44,7 +45,7 @@ test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'
 
 test-long: $(READY)
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m 'long and not chaos'
 
 test-extra: $(READY)
 	$(BIN)/python -m pytest -m extra
@@ -57,6 +58,9 @@ gpu-acceptance: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m pytest -m chaos
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak -s
 
 check: $(READY)
 	$(BIN)/ruff check .

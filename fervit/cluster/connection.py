@@ -19,6 +19,9 @@ from fervit.io.files import first_line
 
 CONNECT_S = 10.0
 """The time in seconds within which a Ray must accept a connection."""
+AUTH_MODE = "RAY_AUTH_MODE"
+"""The variable that says whether Ray's processes know each other by a token."""
+_ASKS_FOR_A_TOKEN = f"; if it asks for a token, copy that to ~/.ray/auth_token here and set {AUTH_MODE}=token"
 
 
 @contextmanager
@@ -79,6 +82,31 @@ def listens(address: str | None) -> bool:
         return False
 
 
+def is_here(address: str) -> bool:
+    """Whether the host of host:port is this machine."""
+    host = address.rpartition(":")[0]
+    if not host:
+        return False
+    try:
+        host = socket.gethostbyname(host.strip("[]"))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))  # which only an address of this machine allows
+    except OSError:
+        return False
+    return True
+
+
+def _use_own_token() -> None:
+    """Shows a Ray on this machine the user's token, if there is one and the user has not decided about it.
+
+    `ray start` asks for the token as soon as there is one, and `ray.init` with an address shows none. To another
+    machine the token is not sent unasked.
+    """
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
 def _init(address: str | None) -> str:
     """Joins the cluster at an address, or starts a local Ray. Returns a remark for the user, or "" for none."""
     import ray
@@ -92,6 +120,8 @@ def _init(address: str | None) -> str:
             f"--address {given}: nothing listens there; start Ray with `ray start --head`, or leave the address (and "
             "RAY_ADDRESS) out"
         )
+    elif given is not None and is_here(given):
+        _use_own_token()
     settings, remark = local_settings() if address == "local" else ({}, "")
     try:
         with keeping_signals():
@@ -105,7 +135,7 @@ def _init(address: str | None) -> str:
             ) from None
         raise UserError(
             f"--address {address}: no Ray answers there ({first_line(error)}); start one with `ray start --head`, or "
-            "leave the address (and RAY_ADDRESS) out"
+            f"leave the address (and RAY_ADDRESS) out{_ASKS_FOR_A_TOKEN if AUTH_MODE not in os.environ else ''}"
         ) from None
     return remark
 
