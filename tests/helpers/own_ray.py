@@ -45,25 +45,45 @@ class OwnRay:
         self.starts = 0
         self.address = ""
 
-    def start(self) -> None:
-        """Starts Ray, again if it does not come up on a busy machine."""
+    def start(self, **resources: float) -> None:
+        """Starts Ray, again if it does not come up on a busy machine.
+
+        Args:
+            resources: what Ray counts here, such as `gpus=1`; two CPUs and no GPU if nothing is said.
+        """
         for _ in range(5):
             self.starts += 1
-            session = self._folder / str(self.starts)
-            session.mkdir()
-            ports = ("object-manager", "node-manager", "min-worker", "max-worker")
-            words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--temp-dir={session}"]
-            words += ["--port=0", "--dashboard-port=0", "--num-cpus=2", "--num-gpus=0"]
-            words += ["--include-dashboard=true", "--object-store-memory=200000000", "--dashboard-agent-listen-port=0"]
-            words += [f"--{port}-port=0" for port in ports] + ["--disable-usage-stats"]
-            hooked = {**self.environment(), HOOK: "fervit.slurm.node.without_client_server"}
-            with (session / "start.log").open("w") as log:
-                done = subprocess.run(words, env=hooked, stdout=log, stderr=log, check=False, timeout=300)
-            if done.returncode == 0:
-                self.address = (session / "ray_current_cluster").read_text().strip()
+            role = ["--head", "--port=0", "--dashboard-port=0", "--include-dashboard=true"]
+            if self._ray_start(self._session, role, resources, {}):
+                self.address = (self._session / "ray_current_cluster").read_text().strip()
                 return
             self.end()
-        raise AssertionError(f"Ray does not start: {(session / 'start.log').read_text()[-2000:]}")
+        raise AssertionError(f"Ray does not start: {(self._session / 'start.log').read_text()[-2000:]}")
+
+    def join(self, address: str, environment: Mapping[str, str], **resources: float) -> None:
+        """Starts a second node on this machine, with an address of its own and more variables in its environment."""
+        role = [f"--address={self.address}", f"--node-ip-address={address}"]
+        session = self._folder / "joined"
+        assert self._ray_start(session, role, resources, environment), (session / "start.log").read_text()[-2000:]
+
+    @property
+    def _session(self) -> Path:
+        return self._folder / str(self.starts)
+
+    def _ray_start(
+        self, session: Path, role: list[str], resources: Mapping[str, float], environment: Mapping[str, str]
+    ) -> bool:
+        session.mkdir()
+        counted = {"cpus": 2.0, "gpus": 0.0, **resources}
+        words = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--temp-dir={session}", *role]
+        words += [f"--num-{name}={number:g}" for name, number in counted.items()]
+        words += [f"--{kind}-port=0" for kind in ("object-manager", "node-manager", "min-worker", "max-worker")]
+        words += ["--object-store-memory=200000000", "--dashboard-agent-listen-port=0", "--disable-usage-stats"]
+        hooked = {**self.environment(), **environment, HOOK: "fervit.slurm.node.without_client_server"}
+        hooked.pop("RAY_ADDRESS", None)
+        with (session / "start.log").open("w") as log:
+            done = subprocess.run(words, env=hooked, stdout=log, stderr=log, check=False, timeout=300)
+        return done.returncode == 0
 
     def environment(self) -> dict[str, str]:
         """Returns the environment of Ray and of the commands that use it."""

@@ -127,9 +127,11 @@ class Watch:
         size = 0
         for path in self._world.folder.checkpoints.glob("*/*"):
             size += MODEL if path.name == "best_model.pt" else STATE
-        # The forecast knows neither of trials that wait until they can run alone, nor of those that a budget cut.
+        # The forecast knows neither of trials that have begun and wait for a place (until they can run alone, or since
+        # places were lost), nor of those that a budget cut.
         ledger = driver.ledger
-        unknown = ledger.n_alone + sum(record.cut for record in ledger.records)
+        begun = sum(record.state == "running" for record in ledger.records)
+        unknown = max(0, begun - self._world.most_places) + sum(record.cut for record in ledger.records)
         most = disk_forecast(ledger.space, self._world.most_places) + (MODEL + STATE) * unknown
         if size > most:
             raise ViolationError(f"the checkpoints take {size} units, where the forecast is {most}")
@@ -241,7 +243,7 @@ def check_end(world: World, space: SearchSpace, events: list[Event]) -> None:
         if epochs != sorted(set(epochs)):
             raise ViolationError(f"{record.name} has the epochs {epochs}")
     check_study(space, world.folder)
-    if history.choice is not None:
+    if history.choice is not None and ranked(searched, space.metric):  # else a trial that went on has diverged since
         check_choice(space, records, history.choice)
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fervit.cluster.connection import cluster_nodes
-from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import look_here, problem_of
-from fervit.cluster.nodes import Cluster, Node
+from fervit.cluster.nodes import Node
 from fervit.progress import Say, silent
 
 
@@ -21,14 +20,14 @@ def check_gpu(device: str, where: str) -> None:
 
     Args:
         device: the name of torch's device.
-        where: the name of this node.
+        where: the address of this node.
 
     Raises:
         UnusableGpuError: the device is a GPU, and it cannot be used.
     """
     problem = problem_of(look_here()) if device == "cuda" else ""
     if problem:
-        raise UnusableGpuError(f"GPU of node {where}: {problem}")
+        raise UnusableGpuError(f"{_beginning(where)}{problem}")
 
 
 class GpuNodes:
@@ -52,12 +51,21 @@ class GpuNodes:
         """Returns nodes without the GPUs that cannot be used."""
         return tuple(replace(node, gpus=0) if node.node_id in self.unusable else node for node in nodes)
 
-    def look_again(self) -> None:
-        """Looks at all GPUs anew after one has failed a trial, and leaves out those that cannot be used.
+    def leave_out(self, error: str) -> None:
+        """Leaves out the node of which an `UnusableGpuError` tells.
 
         If no GPU were left, the nodes stay as they are: the trials that fail then say why.
+
+        Args:
+            error: the text of the error, whatever Ray has written around it.
         """
-        look = look_at_gpus(Cluster(nodes=self.nodes(), dashboard=None, started_here=False))
-        if look.problems and look.cluster.gpus:
-            self.unusable |= set(look.cluster.unusable)
-            self.say(look.remark("--set trial.gpus=0"))
+        nodes = self.nodes()
+        for node in nodes:
+            _, found, problem = error.rpartition(_beginning(node.address))
+            if node.gpus and found and any(other.gpus for other in nodes if other.node_id != node.node_id):
+                self.unusable.add(node.node_id)
+                self.say(f"{_beginning(node.address)}{problem.splitlines()[0][0]}; that GPU is left out")
+
+
+def _beginning(address: str) -> str:
+    return f"GPU of node {address}: "

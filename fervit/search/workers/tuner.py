@@ -249,7 +249,7 @@ class _DriverCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         error = None if self._driver.interrupted else _error_of(trial)
         if UnusableGpuError.__name__ in str(error):
-            self._gpu_nodes.look_again()
+            self._gpu_nodes.leave_out(str(error))
         shared = GpuFaultError.__name__ in type(error).__name__
         self._driver.failed(_trial_name(trial), _failure_of(error), of_device=shared)
 
