@@ -12,8 +12,8 @@ from fervit.errors import UserError
 from fervit.io.disk import remove
 from fervit.io.files import first_line
 
-WAIT_S = 60.0
-"""The time in seconds within which a node must answer."""
+WAIT_S = 180.0
+"""The time in seconds within which a node must answer: its first process may read Python from a slow share."""
 WAY_OUT = (
     "start the command in a folder that all nodes share under one path (NFS, EFS, Filestore; FERVIT_SHARE in the "
     "cluster's YAML)"
