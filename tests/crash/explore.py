@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import traceback
 from collections.abc import Callable, Sequence
@@ -32,8 +33,10 @@ class Found:
 
 
 def scratch() -> Path:
-    """Makes a folder in memory, where there is one."""
-    return Path(mkdtemp(prefix="fervit_crash_", dir=MEMORY if MEMORY.is_dir() else None))
+    """Makes a folder in memory, where there is one, which is removed with this process."""
+    folder = Path(mkdtemp(prefix="fervit_crash_", dir=MEMORY if MEMORY.is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def explore(
