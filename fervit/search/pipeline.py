@@ -71,7 +71,7 @@ def run_sweep(
 
         def run_part() -> None:
             kind = trainable if ledger.part == "search" else LatentTrial
-            name = "trials" if ledger.part == "search" else "confirm"
+            name = "trials" if ledger.part == "search" else "folds" if "fold" in ledger.source.purposes else "confirm"
             run_trials(ledger, files, latents, resources, name=name, trainable=kind, gpu_nodes=gpu_nodes)
 
         return Sweep(ledger, files, splits, run_part, say).run(second_look=second_look)

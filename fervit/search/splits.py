@@ -12,6 +12,7 @@ from fervit.io.storage import child
 from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion, leave_out
+from fervit.latents.folds import check_folds
 from fervit.latents.fractions import take
 from fervit.latents.parts import about_in, read_split
 from fervit.search.space.search_space import SearchSpace
@@ -72,7 +73,7 @@ def open_splits(
 
     Raises:
         UserError: a split is missing, lacks a class, has another label set or encoder than the others, or does not fit
-            the space.
+            the space; or a fold would lack a class.
     """
     taken = _taken(latents, fractions) if fractions is not None else {}
     whole = [taken.get(split) or LatentSet.read(child(latents, split)) for split in ("train", "val")]
@@ -81,6 +82,8 @@ def open_splits(
     splits = partial(Splits, train=train, val=val, exclusion=exclusion, left_out=left_out, fractions=fractions)
     check_classes(train, val)
     fit_to_data(space.config(space.example()), train, val)
+    if space.confirm.folds:
+        check_folds(train, val, space.confirm.folds, space.search.seed)
     test = child(latents, "test")
     if fractions is not None and "test" in taken:
         rows = taken["test"]

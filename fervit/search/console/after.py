@@ -49,6 +49,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         f"  {params_text(result.chosen.params)}",
     ]
     lines += _confirmation(result)
+    lines += _folds(result)
     lines += failed_late(result)
     lines += _pareto(result)
     evaluation = result.verdict.evaluation
@@ -141,6 +142,17 @@ def _confirmation(result: SweepResult) -> list[str]:
         line += f"; a tie with {others}"
     early = [f"  ended early: {result.confirmation_ended_because}"] if result.confirmation_ended_because else []
     return [line, *early, *against_baseline(result), *not_compared(result)]
+
+
+def _folds(result: SweepResult) -> list[str]:
+    """Returns the line about the chosen configuration over folds; none if the space asks for none."""
+    folds, why = result.space.confirm.folds, result.confirmation_ended_because
+    if not folds:
+        return []
+    if result.folds is None:
+        return [f"NO FOLDS: none of {folds} finished" + (f" ({why})" if why else "")]
+    values = ", ".join(f"{value:.3f}" for value in result.folds.values)
+    return [f"Folds: {result.space.metric.name} {result.folds.text} over {result.folds.runs}: {values}"]
 
 
 def against_baseline(result: SweepResult) -> list[str]:

@@ -9,6 +9,7 @@ from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.evaluation.statistics import ece_in_words
 from fervit.latents.looks import others_in_words
 from fervit.search.outcome.baseline import baseline_name
+from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.result import SweepResult
 
 BRIEF: tuple[Literal["f1_macro", "accuracy"], ...] = ("f1_macro", "accuracy")
@@ -37,6 +38,10 @@ def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
         if result.gain is not None:
             name = baseline_name(result.space, result.gain.baseline.record)
             lines.append(f"| validation, against {name} | {metric.name} {result.gain.text} | | mean of fresh seeds |")
+    if result.folds is not None:
+        lines.append(
+            f"| training and validation, {result.folds.runs} | {metric.name} {result.folds.text} | | {OPTIMISTIC} |"
+        )
     of = (
         f"n = {test.metrics['n']}; opened {'once' if result.verdict.looks == 1 else f'{result.verdict.looks} times'}"
         if test.split == "test"
