@@ -13,6 +13,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -165,3 +166,10 @@ def in_words(record: JsonObject) -> str:
         why = ", ".join(f"{n} {reason}" for reason, n in counts["left_out"].items()) or "none"
         parts.append(f"{split} {counts['rows']} rows, {counts['relabelled']} relabelled, left out: {why}")
     return f"--votes as {record['as']}: {'; '.join(parts)}"
+
+
+def for_card(record: JsonObject) -> str:
+    """What replaced the labels, for a card that is published: the name of the file, without its folder."""
+    name = PurePosixPath(record["file"]).name
+    how = "the class of most votes" if record["as"] == "majority" else "the shares of the votes"
+    return f"labels: {how} of taggers in {name} (sha256 {record['sha256']})"

@@ -11,7 +11,7 @@ from fervit.io.files import JsonObject
 from fervit.io.storage import child
 from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
-from fervit.latents.exclusion import Exclusion, leave_out
+from fervit.latents.exclusion import Exclusion, for_card, leave_out
 from fervit.latents.folds import check_folds
 from fervit.latents.fractions import take
 from fervit.latents.parts import about_in, read_split
@@ -42,6 +42,11 @@ class Splits:
     """What records say of that (`Exclusion.record`)."""
     no_faces: bool = False
     """Whether results show no pictures of the faces."""
+
+    @property
+    def changes(self) -> list[str]:
+        """What was changed of the latents before the search, for the model card."""
+        return [for_card(self.left_out)] if self.left_out is not None else []
 
     def read_test(self) -> LatentSet:
         """Reads the test split, or takes it out of the training codes again."""

@@ -82,7 +82,7 @@ class Sweep:
         for remark in verdict.evaluation.remarks:
             self.say(remark)
         result = self.result(choice, verdict, folds)
-        write_text(self.files.best / CARD_FILE, model_card(result, checkpoint))
+        write_text(self.files.best / CARD_FILE, model_card(result, checkpoint, self.splits.changes))
         self.ledger.done()
         return result
 

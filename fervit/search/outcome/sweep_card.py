@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from fervit.checkpoints.card import card
@@ -16,8 +17,14 @@ BRIEF: tuple[Literal["f1_macro", "accuracy"], ...] = ("f1_macro", "accuracy")
 """The metrics of the table."""
 
 
-def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
-    """Returns the model card in Markdown: the results of the sweep, and the sections of every model card."""
+def model_card(result: SweepResult, checkpoint: Checkpoint, changes: Sequence[str] = ()) -> str:
+    """Returns the model card in Markdown: the results of the sweep, and the sections of every model card.
+
+    Args:
+        result: the result of the sweep.
+        checkpoint: the exported model.
+        changes: what was changed of the latents (`fervit.checkpoints.card.card`).
+    """
     metric, chosen, test = result.space.metric, result.chosen, result.verdict.evaluation
     best = chosen.best(metric)
     assert best is not None
@@ -65,4 +72,4 @@ def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
     if result.verdict.remark:
         lines += ["", result.verdict.remark + "."]
     title = f"LatentViT, trial {chosen.number} of sweep {result.space.name}"
-    return card(checkpoint, title, lines, [f"{name} {value}" for name, value in chosen.params.items()])
+    return card(checkpoint, title, lines, [f"{name} {value}" for name, value in chosen.params.items()], changes)
