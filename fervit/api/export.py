@@ -14,8 +14,7 @@ from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import groups_for_card
 from fervit.io.files import JsonObject, write_text
-from fervit.latents.exclusion import for_card as exclusion_for_card
-from fervit.latents.votes import for_card as votes_for_card
+from fervit.latents.changes import changes_in_words
 
 GROUPS_TITLE = "By group"
 
@@ -96,11 +95,7 @@ def _changes_of(model: Path) -> list[str]:
     for folder in list(model.absolute().parents)[1:3]:
         for name in ("config.json", "environment.json"):
             record = _json(folder / name) or {}
-            found = [
-                *([exclusion_for_card(record["exclude"])] if record.get("exclude") else []),
-                *([votes_for_card(record["votes"])] if record.get("votes") else []),
-            ]
-            if found:
+            if found := changes_in_words(record.get("exclude"), record.get("votes")):
                 return found
     return []
 

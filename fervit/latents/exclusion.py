@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -149,13 +149,6 @@ def in_words(record: JsonObject) -> str:
     """A line about what an exclusion left out, given its record."""
     parts = ", ".join(f"{n} of {split}" for split, n in record["left_out"].items())
     return f"--exclude: left out {parts} by {', '.join(record['files'])} (sha256 {record['sha256'][:12]})"
-
-
-def for_card(record: JsonObject) -> str:
-    """What an exclusion left out, for a card that is published: the names of the lists, without their folders."""
-    parts = " and ".join(f"{n} faces of {split}" for split, n in record["left_out"].items())
-    names = ", ".join(PurePosixPath(file).name for file in record["files"])
-    return f"left out: {parts}, by the lists {names} (sha256 of the {record['faces']} faces on them {record['sha256']})"
 
 
 def _faces_in(file: str) -> set[tuple[str, str]]:

@@ -273,7 +273,12 @@ def _run(folder: Path, running: bool | None) -> Results:
         state="finished" if run.finished else "running" if running else "interrupted",
         records=[trial],
         chosen=trial if rows else None,
-        environment={**_json(run.environment), "training": record.training.to_json()},
+        environment={
+            **_json(run.environment),
+            "training": record.training.to_json(),
+            "exclude": record.exclude,
+            "votes": record.votes,
+        },
         model=record.training.model(),
     )
 

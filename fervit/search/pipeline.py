@@ -88,6 +88,8 @@ def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonOb
         found["data"]["test"] = test
     # With the space, the defaults are the whole configuration of each trial; another version may have others.
     asked: JsonObject = {} if splits.left_out is None else {"exclude": splits.left_out}
+    if splits.voted is not None:
+        asked["votes"] = splits.voted
     if splits.no_faces:
         asked["no_faces"] = True
     return {**found, **asked, "copies": dict(splits.copies), "defaults": DEFAULTS}

@@ -306,5 +306,6 @@ def _evaluate(
         split="val",
         training_sha256=splits.train.sha256,
         faces=None if splits.no_faces else find_faces(splits.val),
+        votes=splits.voted_val,
     )
     return Verdict(evaluation=evaluation, looks=0)

@@ -132,7 +132,7 @@ def run_session(world: World, space: SearchSpace, result: Simulated, watch: Look
                 exclusion=None,
                 no_faces=False,
                 changes=[],
-                read_test=lambda: None,
+                read_test=lambda: (None, None),
             )
             most = space.search.max_concurrent_trials
 

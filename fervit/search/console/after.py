@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
-from fervit.evaluation.results import excluded_in_words
+from fervit.evaluation.results import excluded_in_words, votes_in_words
 from fervit.io.files import near
 from fervit.latents.looks import others_in_words
 from fervit.progress import clock
@@ -61,7 +61,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
             f"Test: macro-F1 {metrics['f1_macro']:.3f} (95 %: {low:.3f} to {high:.3f}), accuracy "
             f"{metrics['accuracy']:.3f} on {metrics['n']} faces, {when}"
         )
-        lines += [f"  {text}" for text in excluded_in_words(metrics)]
+        lines += [f"  {text}" for text in (*votes_in_words(metrics), *excluded_in_words(metrics))]
         if look is not None:
             lines += [f"  {text}" for text in (look.seeds_text, others_in_words(look.others or 0)) if text]
         if result.verdict.remark:
