@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fervit.api.audit import audit as audit
     from fervit.api.encode import encode as encode
     from fervit.api.evaluate import evaluate as evaluate
+    from fervit.api.preprocess import preprocess as preprocess
     from fervit.api.train import train as train
     from fervit.api.tune import tune as tune
     from fervit.evaluation.predictor import load as load
@@ -47,6 +48,7 @@ __all__ = [
     "evaluate",
     "latents",
     "load",
+    "preprocess",
     "train",
     "tune",
 ]
@@ -56,6 +58,7 @@ HOMES = {
     "encode": "fervit.api.encode",
     "evaluate": "fervit.api.evaluate",
     "load": "fervit.evaluation.predictor",
+    "preprocess": "fervit.api.preprocess",
     "train": "fervit.api.train",
     "tune": "fervit.api.tune",
 }

@@ -24,9 +24,10 @@ from fervit.encoding.arrays import LabelOrder
 from fervit.encoding.failures import FLOAT32_FILE
 from fervit.encoding.fractions import settled, with_fractions, write_fractions
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
-from fervit.encoding.job import EncodeSummary, check_places, encode_faces
+from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import Placement, place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
+from fervit.encoding.ray_data import check_places
 from fervit.encoding.reconstruct import write_reconstructions
 from fervit.errors import UserError
 from fervit.images import passed_over

@@ -108,7 +108,8 @@ def _by_group(groups: Groups | None, result: Evaluation) -> None:
         remove(path)
         return
     predictions = Predictions.read(result.output_dir / PREDICTIONS_FILE)
-    found = by_group(groups, predictions.image_ids, predictions.labels, predictions.predicted)
+    classes = predictions.label_set.classes
+    found = by_group(groups, predictions.image_ids, predictions.labels, predictions.predicted, classes)
     write_json(path, {"columns": found})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from fervit.api.arguments import Files, exclusion_in
+from fervit.api.arguments import Files, exclusion_in, votes_in
 from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
@@ -21,6 +22,9 @@ from fervit.errors import UserError
 from fervit.io.files import first_line, from_home, near
 from fervit.labels.dealing import Fractions
 from fervit.latents.exclusion import Exclusion, in_words, resumed
+from fervit.latents.votes import Votes, VotesAs
+from fervit.latents.votes import in_words as votes_in_words
+from fervit.latents.votes import resumed as votes_resumed
 from fervit.progress import Say, silent
 from fervit.report.live import live_report
 from fervit.report.write import write_report
@@ -83,6 +87,8 @@ def tune(
     address: str | None = None,
     output_dir: str | Path = "experiments",
     exclude: Files | None = None,
+    votes: str | Path | None = None,
+    votes_as: str = "majority",
     no_faces: bool = False,
     val_fraction: float | None = None,
     test_fraction: float | None = None,
@@ -103,6 +109,9 @@ def tune(
         output_dir: the folder in which the sweep gets its folder `<name>_<time>`.
         exclude: a list of faces to train and validate without, as of `fervit.audit`, or several. The test split is
             measured whole, and without them as well. A resumed sweep keeps those that it began with.
+        votes: a CSV file with the votes of taggers, such as FER+'s fer2013new.csv, which replace the labels of all
+            splits. A resumed sweep keeps those that it began with.
+        votes_as: "majority" for the class of most votes, or "distribution" to train on the shares of the votes.
         no_faces: whether the report and the evaluation show no pictures of faces.
         val_fraction: the share of the training codes that becomes the validation split where there is none; of every
             class, with copies of a face on one side. `resume` needs the same again.
@@ -125,7 +134,7 @@ def tune(
     """
     tell = say or silent
     fractions = _fractions(val_fraction, test_fraction, split_seed)
-    opening = partial(_open, root=output_dir, exclude=exclude, fractions=fractions)
+    opening = partial(_open, root=output_dir, exclude=exclude, votes=votes_in(votes, votes_as), fractions=fractions)
     sweep = opening(space, from_home(str(latents)), overrides, resume, tell)
     sweep = replace(sweep, splits=replace(sweep.splits, no_faces=no_faces))
     with _holding(sweep):
@@ -152,6 +161,8 @@ def dry_run(
     address: str | None = None,
     output_dir: str | Path = "experiments",
     exclude: Files | None = None,
+    votes: str | Path | None = None,
+    votes_as: str = "majority",
     no_faces: bool = False,
     val_fraction: float | None = None,
     test_fraction: float | None = None,
@@ -168,6 +179,8 @@ def dry_run(
         address: as for `tune`.
         output_dir: as for `tune`.
         exclude: as for `tune`.
+        votes: as for `tune`.
+        votes_as: as for `tune`.
         no_faces: as for `tune`; a dry run shows none.
         val_fraction: as for `tune`.
         test_fraction: as for `tune`.
@@ -179,7 +192,9 @@ def dry_run(
     """
     tell = say or silent
     fractions = _fractions(val_fraction, test_fraction, split_seed)
-    opening = partial(_open, root=output_dir, exclude=exclude, fractions=fractions, dry_run=True)
+    opening = partial(
+        _open, root=output_dir, exclude=exclude, votes=votes_in(votes, votes_as), fractions=fractions, dry_run=True
+    )
     sweep = opening(space, from_home(str(latents)), overrides, resume, tell)
     with _holding(sweep):
         with connect(address, sweep.folder.ray_log) as cluster:
@@ -223,6 +238,7 @@ def _open(
     *,
     root: str | Path,
     exclude: Files | None,
+    votes: tuple[Votes, VotesAs] | None,
     fractions: Fractions | None = None,
     dry_run: bool = False,
 ) -> _Sweep:
@@ -234,14 +250,16 @@ def _open(
     given_folder = "" if isinstance(resume, bool) else from_home(str(resume))
     prepared = bool(given_folder) and SweepFolder(Path(given_folder).absolute()).is_prepared()
     earlier = None if prepared else earlier_sweep(space, given_folder, root)
-    splits = open_splits(latents, space, _exclusion(exclude, earlier if goes_on else None), fractions)
+    began = earlier if goes_on else None
+    splits = open_splits(latents, space, _exclusion(exclude, began), fractions, _votes(votes, began))
     if fractions is not None:
         tell(f"splits: {fractions} of the training codes")
     taken = splits.fractions is not None and splits.fractions.test > 0
     test = f"{splits.test_rows} test" if taken else splits.test or "NO test split"
     tell(f"latents: {len(splits.train)} train, {len(splits.val)} val, {test}")
     left_out = in_words(splits.left_out) if splits.left_out else ""
-    for line in (left_out, missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
+    voted = votes_in_words(splits.voted) if splits.voted else ""
+    for line in (left_out, voted, missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
         if line:
             tell(line)
     if splits.test is None:
@@ -270,6 +288,18 @@ def _exclusion(exclude: Files | None, earlier: SweepFolder | None) -> Exclusion 
         return given
     began = earlier.excluded if earlier.excluded.is_file() else None
     return resumed(began, given, earlier.path, "start a new sweep without --resume")
+
+
+def _votes(given: tuple[Votes, VotesAs] | None, earlier: SweepFolder | None) -> tuple[Votes, VotesAs] | None:
+    """Returns the votes of taggers: those that are given, or those of the sweep that is resumed.
+
+    Raises:
+        UserError: the sweep began with other votes than those given, or their file has changed or is gone.
+    """
+    if earlier is None:
+        return given
+    began = json.loads(earlier.environment.read_text(encoding="utf-8")).get("votes")
+    return votes_resumed(began, given, earlier.path, "start a new sweep without --resume")
 
 
 def _names_gpus(overrides: Overrides) -> bool:

@@ -12,10 +12,26 @@ from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.labels.label_set import SEVEN
 
 HEADER = ["---", "library_name: fervit", "tags: [facial-expression-recognition, stylegan, w-plus]", "---"]
+INTENDED_USE = (
+    "For research on facial expressions: it names the expression that annotators would name in an aligned picture of a "
+    "face, which is not what the person feels. Out are decisions about people and, as the EU's AI Act forbids in Art. "
+    "5(1)(f), inferring emotions at work and in education, except for medical or safety reasons."
+)
+PRIVACY = (
+    "This folder holds no pictures of faces. The licences of many data sets forbid publishing theirs, which reports "
+    "and evaluations show unless they are made with --no_faces."
+)
+MADE_FROM = "## Made from"
 METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss")
 
 
-def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Sequence[str] = ()) -> str:
+def card(
+    checkpoint: Checkpoint,
+    title: str,
+    results: Sequence[str],
+    params: Sequence[str] = (),
+    changes: Sequence[str] = (),
+) -> str:
     """Writes a model card in Markdown, with the header that model hubs read.
 
     Args:
@@ -23,6 +39,7 @@ def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Seq
         title: the title of the card.
         results: the lines of the section on results, in Markdown.
         params: the hyperparameters that a search has chosen, each as "name value".
+        changes: what was changed of the latents before training, such as faces that were left out, a line each.
     """
     lines = [
         *HEADER,
@@ -35,24 +52,46 @@ def card(checkpoint: Checkpoint, title: str, results: Sequence[str], params: Seq
         "",
         *results,
         "",
-        "## Made from",
+        MADE_FROM,
         "",
         f"- encoder: {_encoder(checkpoint.encoder)}",
         *(f"- {split} latents: sha256 {digest}" for split, digest in checkpoint.data.items()),
+        *(f"- {line}" for line in changes),
         *([f"- hyperparameters: {', '.join(params)}"] if params else []),
         "- all hyperparameters: config.json here",
         "",
+        *("## Intended use", "", INTENDED_USE, "", "## Privacy", "", PRIVACY, ""),
         *_use(checkpoint),
     ]
     return "\n".join(lines)
 
 
-def card_of_run(checkpoint: Checkpoint) -> str:
-    """Writes the card of a model of which only the checkpoint is known."""
+def card_of_run(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> str:
+    """Writes the card of a model of which only the checkpoint is known, and what `changes` of `card` says."""
     known = {name: checkpoint.metrics[name] for name in METRICS if name in checkpoint.metrics}
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "not named"
     results = [f"On its validation split, which chose epoch {checkpoint.epoch}, so optimistic: {metrics}."]
-    return card(checkpoint, "LatentViT", results)
+    return card(checkpoint, "LatentViT", results, changes=changes)
+
+
+def with_section(text: str, title: str, lines: Sequence[str]) -> str:
+    """Puts a section into a card, before what the model is made from, in place of an earlier section of that title.
+
+    Args:
+        text: the card.
+        title: the title of the section.
+        lines: its lines, in Markdown; none leaves the card as it is.
+    """
+    if not lines:
+        return text
+    heading = f"## {title}"
+    old = text.find(f"{heading}\n")
+    if old >= 0:
+        after = text.find("\n## ", old)
+        text = text[:old] + (text[after + 1 :] if after >= 0 else "")
+    place = text.find(f"{MADE_FROM}\n")
+    place = len(text) if place < 0 else place
+    return text[:place] + "\n".join([heading, "", *lines, "", ""]) + text[place:]
 
 
 def _classes(checkpoint: Checkpoint) -> str:
@@ -83,7 +122,6 @@ def _use(checkpoint: Checkpoint) -> list[str]:
         f'    model = fervit.load("this/folder", {encoder})  # the encoder whose codes it was trained on',
         '    model.predict(["face.jpg"])',
         "",
-        "Codes must come from the same encoder. Labels of FER2013-like sets are noisy and culture-bound: the model "
-        "reads the expression that annotators named, not what a person feels. Not for decisions about people.",
+        "Codes must come from the same encoder. Labels of FER2013-like sets are noisy and culture-bound.",
         "",
     ]

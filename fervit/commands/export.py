@@ -22,6 +22,12 @@ def parser() -> Parser:
     )
     flags.add_argument("--output_dir", type=Path, required=True, help="folder for the export")
     flags.add_argument(
+        "--evaluation",
+        type=Path,
+        help="what evaluate.py wrote for this model: the card gets its metrics by group; left out, evaluation/ beside "
+        "the model's folder, if it has some",
+    )
+    flags.add_argument(
         "--onnx", action="store_true", help="model.onnx too, checked with onnxruntime; needs pip install 'fervit[onnx]'"
     )
     flags.add_argument(
@@ -34,23 +40,15 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: the checkpoint is wrong, or the folder holds other files.
+        UserError: the checkpoint or the evaluation is wrong, or the folder holds other files.
     """
     args = parser().parse()
 
-    from fervit.checkpoints.card import HEADER, card_of_run
-    from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
-    from fervit.checkpoints.export import CARD_FILE, ONNX_FILE, check_free, export, export_onnx
-    from fervit.io.files import write_text
+    from fervit.api.export import export
 
-    checkpoint = load_checkpoint(args.checkpoint_path, heads=args.heads)
-    check_free(args.output_dir)
-    difference = export_onnx(checkpoint, args.output_dir / ONNX_FILE) if args.onnx else None
-    export(checkpoint, args.output_dir)
-    beside = checkpoint_in(args.checkpoint_path).parent / CARD_FILE  # the card of a sweep is more detailed
-    written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
-    card = written if written.startswith("\n".join(HEADER)) else card_of_run(checkpoint)
-    write_text(args.output_dir / CARD_FILE, card)
+    difference = export(
+        args.checkpoint_path, args.output_dir, evaluation=args.evaluation, onnx=args.onnx, heads=args.heads
+    )
     print(f"written: {', '.join(sorted(path.name for path in args.output_dir.iterdir()))}")
     if difference is not None:
         print(f"model.onnx: onnxruntime gives the model's logits to {difference:.0e}")

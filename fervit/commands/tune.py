@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from fervit.cli import Parser, add_exclude, add_fractions
+from fervit.cli import Parser, add_exclude, add_fractions, add_votes
 
 
 def parser() -> Parser:
@@ -48,6 +48,7 @@ def parser() -> Parser:
         "lists of faces to train and validate without, as of launch/audit.py; the test split is measured whole, "
         "and without them, too",
     )
+    add_votes(flags, "train and measure on the class of most votes, or on the share of each class")
     add_fractions(flags, "codes")
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
     flags.add_argument("--output_dir", default="experiments", help="folder in which the sweep gets its folder")
@@ -75,6 +76,8 @@ def main() -> None:
         "address": args.address,
         "output_dir": args.output_dir,
         "exclude": args.exclude,
+        "votes": args.votes,
+        "votes_as": args.votes_as,
         "no_faces": args.no_faces,
         "val_fraction": args.val_fraction,
         "test_fraction": args.test_fraction,

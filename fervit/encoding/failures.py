@@ -62,7 +62,8 @@ class FaceList:
 def read_faces(folder: str, name: str = ERRORS_FILE) -> dict[str, str]:
     """Reads a list of a split: image_id -> reason.
 
-    Lines that cannot be read are left out, so that faces that failed are tried again.
+    Lines that cannot be read are left out, so that faces that failed are tried again. Earlier versions of preprocess.py
+    called the reason "error".
     """
     filesystem, path = _file_in(folder, name)
     with naming(path, "cannot be read"):
@@ -71,7 +72,8 @@ def read_faces(folder: str, name: str = ERRORS_FILE) -> dict[str, str]:
         with filesystem.open_input_stream(path) as stream:
             content = stream.readall()
     rows = rows_of(content, path, damaged="skip")
-    return {str(row["image_id"]): str(row["reason"]) for row in rows if "image_id" in row and "reason" in row}
+    reasons = ((row.get("image_id"), row.get("reason", row.get("error"))) for row in rows)
+    return {str(name): str(reason) for name, reason in reasons if name is not None and reason is not None}
 
 
 def write_faces(folder: str, faces: dict[str, str], name: str = ERRORS_FILE) -> None:

@@ -18,7 +18,8 @@ import pyarrow.fs as pafs
 
 from fervit.encoders.fingerprint import UNKNOWN, EncoderFingerprint
 from fervit.encoding.arrays import SMALLEST, SUFFIXES, LabelOrder, labels_of, read_arrays
-from fervit.encoding.stages import Columns, names_of
+from fervit.encoding.ray_data import Columns
+from fervit.encoding.stages import names_of
 from fervit.errors import UserError
 from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.folders import readable

@@ -7,33 +7,25 @@ faces that no part file holds yet.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from fervit.cluster.nodes import Cluster, not_on
-from fervit.cluster.shared_folder import check_shared
+from fervit.cluster.nodes import not_on
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.runner import CALLS_AT_ONCE
 from fervit.encoding.failures import ERRORS_FILE, FLOAT32_FILE, FaceList, read_faces
 from fervit.encoding.import_pt import load_block
 from fervit.encoding.placement import HELPER_CPUS, Placement
 from fervit.encoding.plan import EncodePlan
+from fervit.encoding.ray_data import Job, Receipts, blocks_of, follow, rows_of, settle_data
 from fervit.encoding.stages import EncoderActor, decode_block, write_block
-from fervit.errors import JobError, UserError
-from fervit.io.disk import make_folder, remove
-from fervit.io.files import first_line
-from fervit.io.storage import absolute, cannot_write, is_uri
+from fervit.errors import JobError
+from fervit.io.disk import remove
 from fervit.latents.parts import drop_duplicates, float32_in
-from fervit.progress import Progress, Say, silent
+from fervit.progress import Say, silent
 from fervit.system.side_channels import SideChannel, ascii_tag
 
 if TYPE_CHECKING:
@@ -64,37 +56,6 @@ class EncodeSummary:
     """The number of faces that each machine encoded."""
 
 
-def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str]) -> None:
-    """Checks that every node sees the paths that it reads and writes. URIs are not checked.
-
-    Args:
-        cluster: the cluster that this process is connected to.
-        latent_out: the folder or URI of the codes.
-        inputs: the paths or URIs that tasks read.
-
-    Raises:
-        UserError: a node does not see one of the paths.
-    """
-    if len(cluster.nodes) == 1:
-        return
-    missing = partial(_missing, [absolute(path) for path in inputs if not is_uri(path)])
-    if is_uri(latent_out):
-        folder = None
-    else:
-        folder = Path(absolute(latent_out))
-        make_folder(folder)
-    way_out = "give a --latent_out that all nodes share under one path (NFS, EFS), or an object store (s3://, gs://)"
-    for address, path in check_shared(cluster.nodes, folder, missing, way_out).items():
-        raise UserError(
-            f"node {address}: {path} is not there; every node reads it, under that path or from s3://, gs://"
-        )
-
-
-def _missing(paths: Sequence[str]) -> str:
-    """The first path that does not exist on this machine, or ""."""
-    return next((path for path in paths if not Path(path).exists()), "")
-
-
 def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None = print) -> EncodeSummary:
     """Encodes or imports the faces of a plan on the Ray cluster that this process is connected to.
 
@@ -108,51 +69,39 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
             actor cannot load its encoder; or Ray has lost a part of the job. What was written stays, and the same call
             continues from there.
     """
-    started = time.monotonic()
     metrics = SideChannel("metrics", say or silent)
     meter = metrics(_Meter, plan.latent_out) if len(plan) else None
-    progress = Progress(total=len(plan), unit="images", label="encode" if placement else "import", say=say)
     failures = FaceList(plan.folders, plan.failures)
     in_float32 = FaceList(plan.folders, _unlisted_float32(plan), FLOAT32_FILE)
-    hosts: Counter[str] = Counter()
-    try:
-        for rows in _receipts(plan, placement) if len(plan) else ():
-            if rows[0]["fatal"]:
-                raise JobError(f"{rows[0]['fatal']}; what was written stays whole")
-            failed = _list_faces(rows, failures, in_float32)
-            hosts[rows[0]["host"]] += len(rows) - failed
-            progress.add(len(rows) - failed, failed=failed)
-            if meter is not None:
-                metrics(meter.add, len(rows) - failed, failed)
-        failures.write()
+
+    def taken_in(rows: Receipts, failed: int) -> None:
+        for row in rows:
+            if row["in_float32"]:
+                in_float32.add(row["split"], row["image_id"], BEYOND_FLOAT16)
+        if meter is not None:
+            metrics(meter.add, len(rows) - failed, failed)
+
+    def finish() -> None:
         in_float32.write()
         for folder in plan.folders.values():
             drop_duplicates(folder)
         for path in plan.leftovers:
             remove(Path(path))
-    except KeyboardInterrupt:
-        failures.write()
-        raise KeyboardInterrupt(
-            f"interrupted: {progress.done} images were encoded and stay; the same command goes on from there"
-        ) from None
-    except OSError as error:
-        raise JobError(cannot_write(plan.latent_out, error)) from None
-    except Exception as error:
-        if not _is_loss(error):
-            raise
-        raise JobError(_lost_in_words(error, progress.done)) from None
+
+    job = Job(folder=plan.latent_out, total=len(plan), label="encode" if placement else "import", verb="encoded")
+    try:
+        followed = follow(job, _receipts(plan, placement) if len(plan) else (), failures, taken_in, finish, say)
     finally:
-        progress.close()
         with suppress(OSError):
             in_float32.write()  # these faces have their codes and will not be encoded again
-    if progress.done == 0 and plan.present == 0:
+    if followed.done == 0 and plan.present == 0:
         _refuse_nothing(plan, failures)
     return EncodeSummary(
-        done=progress.done,
-        failed=progress.failed,
+        done=followed.done,
+        failed=followed.failed,
         in_float32=in_float32.added,
-        seconds=time.monotonic() - started,
-        hosts=dict(hosts),
+        seconds=followed.seconds,
+        hosts=followed.hosts,
     )
 
 
@@ -166,24 +115,6 @@ def _unlisted_float32(plan: EncodePlan) -> dict[str, dict[str, str]] | None:
         if not listed.keys() >= set(noted):
             found[split] = {**dict.fromkeys(noted, BEYOND_FLOAT16), **listed}
     return found
-
-
-def _lost_in_words(error: Exception, done: int) -> str:
-    return (
-        f"Ray lost a part of the job, such as its node ({first_line(error)}); {done} images were encoded and stay; the "
-        "same command goes on from there"
-    )
-
-
-def _list_faces(rows: list[dict[str, Any]], failures: FaceList, in_float32: FaceList) -> int:
-    """Adds the faces of a block to the lists to which they belong, and returns how many of them failed."""
-    failed = [row for row in rows if row["error"]]
-    for row in failed:
-        failures.add(row["split"], row["image_id"], row["error"])
-    for row in rows:
-        if row["in_float32"]:
-            in_float32.add(row["split"], row["image_id"], BEYOND_FLOAT16)
-    return len(failed)
 
 
 class _Meter:
@@ -215,26 +146,16 @@ def _refuse_nothing(plan: EncodePlan, failures: FaceList) -> None:
     raise JobError(f"none of the {len(plan)} images could be encoded; the first, {name}: {reason}; {listed}")
 
 
-def _is_loss(error: Exception) -> bool:
-    """Whether the error says that a process or a node died, rather than that a task raised an exception."""
-    from ray.exceptions import RayError, RayTaskError
-
-    return isinstance(error, RayError) and not isinstance(error, RayTaskError)
-
-
-def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[dict[str, Any]]]:
+def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[Receipts]:
     """Runs the job and yields the rows of each block as `write_block` returns them."""
     import ray
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
     # Wait until all encoders run, since the first one would otherwise get all blocks of a small job. Machines
     # that have yet to join and resources that have yet to be freed are not waited for.
-    context.wait_for_min_actors_s = START_S if placement is not None and _all_can_start(placement) else -1
+    settle_data(START_S if placement is not None and _all_can_start(placement) else -1)
     fingerprint, label_set = plan.fingerprint, plan.index.label_set
     if placement is None:
-        dataset = ray.data.from_arrow(_blocks(plan.index.table, IMPORT_ROWS)).map_batches(
+        dataset = ray.data.from_arrow(blocks_of(plan.index.table, IMPORT_ROWS)).map_batches(
             load_block, fn_kwargs={"fingerprint": fingerprint, "label_set": label_set}, batch_format="pyarrow", **WHOLE
         )
     else:
@@ -246,8 +167,7 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[list[di
         batch_format="numpy",
         **WHOLE,
     )
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield batch.to_pylist()
+    yield from rows_of(dataset)
 
 
 def _encoded(plan: EncodePlan, placement: Placement, fingerprint: EncoderFingerprint) -> ray.data.Dataset:
@@ -255,7 +175,7 @@ def _encoded(plan: EncodePlan, placement: Placement, fingerprint: EncoderFingerp
     import ray
 
     assert plan.encoder is not None
-    blocks = _blocks(plan.index.table, placement.part_rows)
+    blocks = blocks_of(plan.index.table, placement.part_rows)
     pixels = ray.data.from_arrow(blocks).map_batches(
         decode_block,
         fn_kwargs={"kind": plan.index.kind, "filesystem": plan.index.filesystem, "size": fingerprint.input_size},
@@ -294,12 +214,3 @@ def _all_can_start(placement: Placement) -> bool:
     free = ray.available_resources()
     needed = {"CPU": placement.actors * placement.cpus, "GPU": placement.actors * placement.gpus}
     return placement.all_there and all(free.get(name, 0) >= n for name, n in needed.items())
-
-
-def _blocks(rows: pa.Table, size: int) -> list[pa.Table]:
-    """Divides rows into tables of at most `size` rows, each of one split."""
-    blocks = []
-    for split in pc.unique(rows["split"]).to_pylist():
-        of_split = rows.filter(pc.equal(rows["split"], split))
-        blocks += [of_split.slice(i, size).combine_chunks() for i in range(0, len(of_split), size)]
-    return blocks

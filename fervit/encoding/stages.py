@@ -12,6 +12,7 @@ import pyarrow.fs as pafs
 
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.plan import EncoderChoice
+from fervit.encoding.ray_data import Columns
 from fervit.errors import UserError
 from fervit.images.face_index import SourceKind, read_source
 from fervit.images.pictures import pixels_sha256, reason_of, resize
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 RETRY_BATCH = 4
 """The number of faces that are encoded again at once in float32, which takes twice the memory."""
-
-Columns = dict[str, np.ndarray]
-"""A block of n rows: the name of each column -> its values [n, ...]."""
 
 
 def decode_block(block: pa.Table, kind: SourceKind, filesystem: pafs.FileSystem, size: int) -> Columns:

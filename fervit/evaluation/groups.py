@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
@@ -76,7 +77,13 @@ def read_groups(file: str) -> Groups:
 
 
 def by_group(
-    groups: Groups, image_ids: Sequence[str], labels: np.ndarray, predicted: np.ndarray, *, seed: int = 0
+    groups: Groups,
+    image_ids: Sequence[str],
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    classes: Sequence[str],
+    *,
+    seed: int = 0,
 ) -> list[ColumnScores]:
     """Computes the metrics of each group.
 
@@ -85,6 +92,7 @@ def by_group(
         image_ids: the image id of each row.
         labels: the true classes, int64 [n].
         predicted: the predicted classes, int64 [n].
+        classes: the names of the classes.
         seed: of the draws of the test.
 
     Raises:
@@ -93,8 +101,9 @@ def by_group(
     found: list[ColumnScores] = []
     for column, of_faces in groups.items():
         names = np.array([of_faces.get(image_id, "") for image_id in image_ids])
-        scores = [_scores(name, labels[names == name], predicted[names == name]) for name in sorted(set(names) - {""})]
-        hits = [int((labels == predicted)[names == one["group"]].sum()) for one in scores]
+        rows = {name: names == name for name in sorted(set(names) - {""})}
+        scores = [_scores(name, labels[of], predicted[of], classes) for name, of in rows.items()]
+        hits = [int((labels == predicted)[of].sum()) for of in rows.values()]
         p = _p_value(hits, [one["n"] for one in scores], seed) if len(scores) > 1 else None
         found.append(
             {"column": column, "unknown": int((names == "").sum()), "groups": scores, "p": p, "p_corrected": None}
@@ -121,14 +130,42 @@ def groups_in_words(found: Sequence[ColumnScores]) -> list[str]:
     return lines
 
 
+def groups_for_card(found: Sequence[ColumnScores], split: str, n: int) -> list[str]:
+    """The metrics of each group in Markdown, for a model card.
+
+    Args:
+        found: from `by_group`.
+        split: the name of the split that they are of.
+        n: the number of its faces.
+    """
+    lines = [f"On {n} faces of {split}, with 95 % intervals. Other shares of the classes alone change the accuracy."]
+    for one in found:
+        p = one["p_corrected"]
+        tested = "one group" if p is None else f"the same accuracy in all: {p_in_words(p)} (permutations, corrected)"
+        unknown = f"; {one['unknown']} faces without" if one["unknown"] else ""
+        lines += ["", f"By {_in_markdown(one['column'])}; {tested}{unknown}.", ""]
+        lines += ["| group | faces | accuracy | macro-F1 |", "|---|---|---|---|"]
+        for scores in one["groups"]:
+            cells = [
+                "{:.3f} ({:.3f} to {:.3f})".format(value, *scores["intervals_95"][metric])
+                for metric, value in (("accuracy", scores["accuracy"]), ("f1_macro", scores["f1_macro"]))
+            ]
+            lines.append(f"| {_in_markdown(scores['group'])} | {scores['n']} | {' | '.join(cells)} |")
+    return lines
+
+
+def _in_markdown(text: str) -> str:
+    return html.escape(text).replace("|", "/")
+
+
 def p_in_words(p: float) -> str:
     """A p-value for people, such as "p = 0.012", or "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _scores(name: str, labels: np.ndarray, predicted: np.ndarray) -> GroupScores:
-    counts = confusion(labels, predicted)
-    values, intervals = metrics_of_counts(counts), intervals_of(counts)
+def _scores(name: str, labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> GroupScores:
+    counts = confusion(labels, predicted, len(classes))
+    values, intervals = metrics_of_counts(counts), intervals_of(counts, classes)
     return {
         "group": name,
         "n": len(labels),

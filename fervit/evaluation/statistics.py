@@ -44,7 +44,7 @@ def describe(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str] =
     }
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int = len(SEVEN)) -> np.ndarray:
+def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """Counts the confusion matrix [C, C] of classes 0..C-1; rows are true classes, columns are predicted classes.
 
     Raises:

@@ -19,7 +19,13 @@ def take(latents: LatentSet, fractions: Fractions) -> dict[str, LatentSet]:
     Returns:
         "train" and the other splits; each has the path of the training split.
     """
-    persons = [person_of(name) for name in latents.image_ids]
-    groups = merged([digest or None for digest in latents.sha256], persons, latents.image_ids)
-    dealt = np.array(deal(groups, latents.labels.tolist(), fractions.shares, seed=fractions.seed))
+    dealt = np.array(deal(groups_of(latents), latents.labels.tolist(), fractions.shares, seed=fractions.seed))
     return {split: latents.take(np.flatnonzero(dealt == split)) for split in fractions.shares}
+
+
+def groups_of(*splits: LatentSet) -> list[str]:
+    """The group of each row of some splits, one after the other, that is dealt whole: copies, and persons of CK+."""
+    image_ids = [name for split in splits for name in split.image_ids]
+    digests = [digest or None for split in splits for digest in split.sha256]
+    rows = [f"{i} {name}" if i else name for i, split in enumerate(splits) for name in split.image_ids]
+    return merged(digests, [person_of(name) for name in image_ids], rows)

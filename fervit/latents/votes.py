@@ -13,6 +13,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -145,6 +146,32 @@ class Votes:
         if column in known:
             return ""
         return "no face" if name.lower() in NO_FACE else name
+
+
+def resumed(
+    began: JsonObject | None, given: tuple[Votes, VotesAs] | None, where: Path, anew: str
+) -> tuple[Votes, VotesAs] | None:
+    """Returns the votes of a resumed run or sweep: those with which it began, from where they lie now.
+
+    Args:
+        began: its record of them (`Votes.record`); None if it began without.
+        given: the votes if the user gave them now, since their file may have moved.
+        where: its folder, for the message.
+        anew: how to start a new one instead, for the message.
+
+    Raises:
+        UserError: the user gave other votes, or the file has changed or is gone.
+    """
+    if given is None:
+        if began is None:
+            return None
+        given = Votes.read(began["file"]), began["as"]
+    if began is None or (given[0].sha256, given[1]) != (began["sha256"], began["as"]):
+        raise UserError(
+            f"--votes {given[0].file}: {where} began with "
+            f"{'other votes or another --votes_as' if began else 'no votes'}; give those, or {anew}"
+        )
+    return given
 
 
 def _image_ids(file: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -17,6 +17,7 @@ from fervit.progress import clock
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import label
 from fervit.report.results import Results
+from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.sealed import SealedLook
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
@@ -40,7 +41,7 @@ def answer(results: Results) -> Section:
         section.cards += _evaluation_cards(results.evaluation, results.evaluated)
         section.cards += _seed_cards(results.look)
     if chosen is not None:
-        section.cards += _validation_cards(results, chosen)
+        section.cards += [*_validation_cards(results, chosen), *_fold_cards(results)]
         section.texts.append(_sentence(results, chosen))
         if against := results.against_baseline():
             section.texts.append(against)
@@ -50,7 +51,7 @@ def answer(results: Results) -> Section:
     section.notes += _not_compared(results)
     if results.kind == "sweep":
         section.tables.append(_baselines(results))
-        section.tables += _confirmation(results)
+        section.tables += [*_confirmation(results), *_folds(results)]
         if not any(results.is_guide(record) for record in results.records):
             section.notes.append(
                 "The guide's own configuration was not run in this sweep; a warm start in the space file runs it."
@@ -174,6 +175,16 @@ def _validation_cards(results: Results, chosen: TrialRecord) -> list[Card]:
     ]
 
 
+def _fold_cards(results: Results) -> list[Card]:
+    """The metric of the chosen configuration over folds of training and validation."""
+    folds = results.folds
+    if folds is None:
+        return []
+    half_width = f" ± {folds.half_width:.3f}" if folds.half_width is not None else ""
+    spread = f"mean, 95 %; standard deviation {folds.spread:.3f}; " if folds.spread is not None else ""
+    return [Card(f"{results.metric.name}, {folds.runs}", f"{folds.mean:.3f}{half_width}", f"{spread}{OPTIMISTIC}")]
+
+
 def _cost_cards(results: Results) -> list[Card]:
     """The size of the model, the duration of its training, and its latency."""
     if not results.model:
@@ -242,6 +253,26 @@ def _confirmation(results: Results) -> list[Table]:
             caption="Confirmation: the best of the search, trained again with fresh seeds; "
             f"the {highest} mean is chosen",
             headings=["", "in the search", "fresh seeds", "mean, 95 % interval of the seeds alone"],
+            rows=rows,
+        )
+    ]
+
+
+def _folds(results: Results) -> list[Table]:
+    """The value of the chosen configuration in each fold."""
+    if results.folds is None:
+        return []
+    runs = [run for run in results.fold_runs if (run.number, run.folds) == (results.folds.number, results.folds.folds)]
+    rows = []
+    for run in sorted(runs, key=lambda one: one.fold):
+        best = run.best(results.metric)
+        value, epoch = (f"{results.metric.value(best):.3f}", str(best.epoch)) if best is not None else ("", "")
+        rows.append([f"fold {run.fold}", value, epoch, run.state])
+    return [
+        Table(
+            caption=f"Folds: {label(results.chosen) if results.chosen else 'the best'} trained again on training and "
+            f"validation, of which each fold validates once; {results.folds.text}",
+            headings=["", results.metric.name, "epoch", "state"],
             rows=rows,
         )
     ]

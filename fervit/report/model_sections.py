@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import cast
 
 import yaml
 
 from fervit.evaluation.crossing import in_words
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import GroupScores, p_in_words
+from fervit.evaluation.results import EvaluationResults, excluded_in_words, votes_in_words
+from fervit.latents.changes import changes_in_words
 from fervit.report.faces import wrong_faces
 from fervit.report.html import Section, Table
 from fervit.report.plots import model as model_plots
@@ -27,6 +30,8 @@ def model(results: Results) -> Section | None:
         section.title = f"The model on {evaluation['split']}"
     if "across" in evaluation:
         section.texts += in_words(evaluation["across"])
+    metrics = cast(EvaluationResults, evaluation)
+    section.texts += [*votes_in_words(metrics), *excluded_in_words(metrics)]
     section.add(model_plots.confusion(evaluation["confusion_matrix"], results.classes, evaluation["split"]))
     section.add(
         model_plots.class_metrics(evaluation["classification_report"], evaluation["intervals_95"], results.classes),
@@ -153,6 +158,8 @@ def _data(results: Results) -> list[list[str]]:
             )
         rows.append(["model, sha256 of the weights", str(results.evaluation["checkpoint"]["fingerprint"])])
     known = ", ".join(f"{key} {value}" for key, value in results.encoder.items() if value not in ("", False))
+    changes = (results.environment.get(name) for name in ("exclude", "votes"))
+    rows += [["what was changed of them", line] for line in changes_in_words(*changes)]
     return [*rows, ["encoder", known]] if results.encoder else rows
 
 

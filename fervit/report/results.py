@@ -21,6 +21,7 @@ from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
 from fervit.search.outcome.baseline import baseline_name, is_guide
 from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain_over_baseline
+from fervit.search.outcome.folds import Folded, folded
 from fervit.search.outcome.sealed import SealedLook, read_looks
 from fervit.search.records.events import Event
 from fervit.search.records.history import History
@@ -49,6 +50,10 @@ class Results:
     """The trials of a search, sorted by their numbers. A training run is represented as a single trial."""
     reruns: list[TrialRecord] = field(default_factory=list)
     """The reruns of trials with fresh seeds."""
+    fold_runs: list[TrialRecord] = field(default_factory=list)
+    """The trainings of the chosen configuration over folds, whose faces to validate on are others."""
+    folds: Folded | None = None
+    """What came of them; None if the sweep has none that finished, or has not chosen yet."""
     events: Iterable[Event] = ()
     """The events of a sweep in order, which are read from the journal each time."""
     timing: Timing = field(default_factory=Timing)
@@ -190,7 +195,7 @@ def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results
     reading.update()
     everything = list(history.records.values())
     records = sorted((r for r in everything if r.purpose == "search"), key=lambda record: record.number)
-    reruns = [record for record in everything if record.purpose != "search"]
+    reruns = [record for record in everything if record.purpose not in ("search", "fold")]
     running = is_locked(folder) if running is None else running
     results = Results(
         folder=folder,
@@ -200,6 +205,7 @@ def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results
         metric=space.metric,
         records=records,
         reruns=reruns,
+        fold_runs=[record for record in everything if record.purpose == "fold"],
         events=reading.events,
         timing=reading.timing,
         ended_early=[end.why for end in history.ends.values()],
@@ -214,6 +220,7 @@ def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results
     results.confirmed = confirmations(candidates(ranking, reruns, space), reruns, space.metric)
     if results.state == "finished":
         _take_choice(results, history, files)
+        results.folds = folded(results.fold_runs, results.chosen.number, space.confirm.folds, space.metric)
     results.model = space.config(results.chosen.params).model() | {"seq_len": _seq_len(results.environment)}
     if results.state == "finished":
         _take_sealed(results, files)
@@ -266,7 +273,12 @@ def _run(folder: Path, running: bool | None) -> Results:
         state="finished" if run.finished else "running" if running else "interrupted",
         records=[trial],
         chosen=trial if rows else None,
-        environment={**_json(run.environment), "training": record.training.to_json()},
+        environment={
+            **_json(run.environment),
+            "training": record.training.to_json(),
+            "exclude": record.exclude,
+            "votes": record.votes,
+        },
         model=record.training.model(),
     )
 

@@ -76,7 +76,8 @@ def trials(results: Results) -> Section | None:
 
 def failures(results: Results) -> Section | None:
     """The failed trials by kind and one by one; None without a search."""
-    failed = [record for record in [*results.records, *results.reruns] if record.state == "failed"]
+    everything = [*results.records, *results.reruns, *results.fold_runs]
+    failed = [record for record in everything if record.state == "failed"]
     if results.kind != "sweep":
         return None
     section = Section(id="failures", title="Failures")
@@ -113,7 +114,7 @@ def time(results: Results) -> Section | None:
     if results.kind != "sweep":
         return None
     train_rows = results.environment.get("data", {}).get("train", {}).get("rows", 0)
-    records, space = [*results.records, *results.reruns], results.space
+    records, space = [*results.records, *results.reruns, *results.fold_runs], results.space
     fractions = {run.name: space.config(run.params).data_fraction for run in records} if space is not None else {}
     times = results.timing.account(records, train_rows, fractions)
     if times is None:

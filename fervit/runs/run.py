@@ -16,6 +16,7 @@ from fervit.latents.exclusion import Exclusion, in_words, leave_out, resumed
 from fervit.latents.fractions import take
 from fervit.latents.votes import Votes, VotesAs
 from fervit.latents.votes import in_words as votes_in_words
+from fervit.latents.votes import resumed as votes_resumed
 from fervit.parsing import build
 from fervit.progress import clock
 from fervit.runs.environment import environment
@@ -146,7 +147,7 @@ def prepare_resume(
     exclusion = resumed(began, exclusion, folder.path, "start a new run")
     whole = _splits(record.train, record.val, record.fractions)
     both = leave_out(exclusion, *whole)[0]
-    voted = _votes_of(folder, record, votes)
+    voted = votes_resumed(record.votes, votes, folder.path, "start a new run")
     both = both if voted is None else voted[0].splits(voted[1], *both)[0]
     splits = dict(zip(("train", "val"), both, strict=True))
     for name, split in splits.items():
@@ -165,26 +166,6 @@ def prepare_resume(
 
         load_state(folder.last)  # raises an error now if the state is damaged
     return Run(record=record, **splits, exclusion=exclusion)
-
-
-def _votes_of(
-    folder: RunFolder, record: RunRecord, given: tuple[Votes, VotesAs] | None
-) -> tuple[Votes, VotesAs] | None:
-    """The votes with which a run began, from where they lie now.
-
-    Raises:
-        UserError: the user gave other votes, or the file has changed.
-    """
-    if record.votes is None and given is None:
-        return None
-    began = record.votes or {"sha256": "", "as": ""}
-    found = given or (Votes.read(began["file"]), began["as"])
-    if (found[0].sha256, found[1]) != (began["sha256"], began["as"]):
-        raise UserError(
-            f"--votes {found[0].file}: {folder.path} began with "
-            f"{'other votes or another --votes_as' if record.votes else 'no votes'}; give those, or start a new run"
-        )
-    return found
 
 
 def _splits(train: str, val: str, fractions: Fractions | None) -> tuple[LatentSet, LatentSet]:

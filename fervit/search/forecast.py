@@ -116,6 +116,9 @@ def _epochs(space: SearchSpace, records: Sequence[TrialRecord]) -> tuple[int, Sp
     top, seeds = min(space.confirm.top, total), space.confirm.seeds
     done = sum(record.purpose == "confirm" and record.state != "running" for record in records)
     confirm = Span(max(0, top * seeds - done), max(0, (top + 1) * seeds - done) if top else 0)
+    dealt = [record for record in records if record.purpose == "fold" and record.folds == space.confirm.folds]
+    folds = max(0, space.confirm.folds - sum(record.state != "running" for record in dealt))
+    confirm = confirm + Span(folds, folds)
     return left, a_trial, epochs + Span(whole.low * confirm.low, whole.high * confirm.high)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from fervit.cluster.job import job_name
 from fervit.errors import UserError
 from fervit.io.files import first_line
+from fervit.latents.folds import Fold
 from fervit.search.policy.interfaces import Planned, StoppingRule, TrialSource
 from fervit.search.records.events import (
     FORMAT,
@@ -35,6 +36,7 @@ from fervit.search.records.events import (
     TrialStarted,
     TrialState,
     TrialWentOn,
+    part_of,
 )
 from fervit.search.records.history import History
 from fervit.search.records.journal import Journal
@@ -152,7 +154,7 @@ class Ledger:
     @property
     def part(self) -> Part:
         """The part of the sweep that the current source plans."""
-        return "confirm" if "confirm" in self.source.purposes else "search"
+        return part_of(self.source.purposes[0]) if self.source.purposes else "search"
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -236,6 +238,8 @@ class Ledger:
                 purpose=planned.purpose,
                 params=planned.params,
                 warmup_epochs=planned.config.warmup_epochs,
+                fold=planned.fold.number if planned.fold is not None else 0,
+                folds=planned.fold.of if planned.fold is not None else 0,
             )
             if self._models is not None:
                 self._models.started(self._history.records[planned.name])
@@ -254,7 +258,8 @@ class Ledger:
 
     def _planned_again(self, record: TrialRecord) -> Planned:
         config = self.space.config(record.params, record.seed)
-        return Planned(record.number, record.name, record.params, config, record.purpose)
+        fold = Fold(record.fold, record.folds, self.space.search.seed) if record.fold else None
+        return Planned(record.number, record.name, record.params, config, record.purpose, fold)
 
     def begin_again(self, name: str, why: str, *, alone: bool = False) -> None:
         """Records that the process of a trial has died, and plans the trial again.
@@ -506,7 +511,7 @@ class Ledger:
 
     def _may_resume(self, record: TrialRecord) -> bool:
         """Returns whether a trial that was cut goes on: its state is there, and what ended it no longer does."""
-        part: Part = "confirm" if record.purpose == "confirm" else "search"
+        part = part_of(record.purpose)
         end = self._history.ends.get(part)
         if (end is not None and end.by == "noise" and self.space.budget.until_noise) or self._models is None:
             return False

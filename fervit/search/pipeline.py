@@ -71,7 +71,7 @@ def run_sweep(
 
         def run_part() -> None:
             kind = trainable if ledger.part == "search" else LatentTrial
-            name = "trials" if ledger.part == "search" else "confirm"
+            name = "trials" if ledger.part == "search" else "folds" if "fold" in ledger.source.purposes else "confirm"
             run_trials(ledger, files, latents, resources, name=name, trainable=kind, gpu_nodes=gpu_nodes)
 
         return Sweep(ledger, files, splits, run_part, say).run(second_look=second_look)
@@ -88,6 +88,8 @@ def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonOb
         found["data"]["test"] = test
     # With the space, the defaults are the whole configuration of each trial; another version may have others.
     asked: JsonObject = {} if splits.left_out is None else {"exclude": splits.left_out}
+    if splits.voted is not None:
+        asked["votes"] = splits.voted
     if splits.no_faces:
         asked["no_faces"] = True
     return {**found, **asked, "copies": dict(splits.copies), "defaults": DEFAULTS}

@@ -1,4 +1,4 @@
-"""The steps of a sweep: search, confirmation with fresh seeds, choice, export, test split. Does not use Ray."""
+"""The steps of a sweep: search, confirmation with fresh seeds, choice, export, folds, test split. Does not use Ray."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from fervit.progress import Say
 from fervit.search.ledger import Ledger
 from fervit.search.opening import open_search
 from fervit.search.outcome.confirm import Confirmed, Gain, candidates, choose, confirmations, gain_over_baseline
+from fervit.search.outcome.folds import Folded, folded
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import Verdict, open_test
 from fervit.search.outcome.settle import agrees, settle
 from fervit.search.outcome.sweep_card import model_card
-from fervit.search.policy.sources import ConfirmSource
+from fervit.search.policy.sources import ConfirmSource, FoldSource
 from fervit.search.records.ranking import failures_by_kind, pareto_front, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
@@ -75,14 +76,20 @@ class Sweep:
         """
         choice = self.search_and_choose()
         checkpoint = self.export(choice)
+        folds = self._train_folds(choice.chosen)
         # The choice is final here, so the test split may be opened, once.
         verdict = _evaluate(self.files, self.splits, choice, self.fresh(choice), again=second_look)
         for remark in verdict.evaluation.remarks:
             self.say(remark)
-        result = self.result(choice, verdict)
-        write_text(self.files.best / CARD_FILE, model_card(result, checkpoint))
+        result = self.result(choice, verdict, folds)
+        write_text(self.files.best / CARD_FILE, model_card(result, checkpoint, self.splits.changes))
         self.ledger.done()
         return result
+
+    @property
+    def runs(self) -> list[TrialRecord]:
+        """The trials and reruns on the splits of the sweep. Those on folds have other faces to validate on."""
+        return [record for record in self.ledger.records if record.purpose != "fold"]
 
     def searched(self) -> list[TrialRecord]:
         """Returns the trials of the search, without the reruns of the confirmation."""
@@ -112,7 +119,7 @@ class Sweep:
             ties=[one.record.number for one in choice.ties],
             left_out=[record.number for record in choice.left_out],
         )
-        write_leaderboard(self.ledger.records, self.space, self.files.leaderboard, choice.confirmed, choice.chosen)
+        write_leaderboard(self.runs, self.space, self.files.leaderboard, choice.confirmed, choice.chosen)
         return choice
 
     def export(self, choice: _Choice) -> Checkpoint:
@@ -125,14 +132,14 @@ class Sweep:
         kept = {choice.chosen.name}
         kept |= {run.name for one in choice.confirmed if (run := self._best_on_disk(one.record.number)) is not None}
         confirmed = {one.record.number for one in choice.confirmed}
-        kept |= {run.name for run in self.ledger.records if run.number in confirmed and _is_fresh(run)}
+        kept |= {run.name for run in self.runs if run.number in confirmed and _is_fresh(run)}
         if choice.confirmed:
-            for record in self.ledger.records:
+            for record in self.runs:
                 if record.name not in kept and not record.cut:  # which goes on with a larger budget
                     remove_tree(self.files.trial(record.name).path)
         return choice.checkpoint
 
-    def result(self, choice: _Choice, verdict: Verdict) -> SweepResult:
+    def result(self, choice: _Choice, verdict: Verdict, folds: Folded | None = None) -> SweepResult:
         """Returns the result of the sweep."""
         records = self.searched()
         return SweepResult(
@@ -144,6 +151,7 @@ class Sweep:
             ties=choice.ties,
             left_out=choice.left_out,
             gain=choice.gain,
+            folds=folds,
             front=pareto_front(records, self.space.metric),
             ended_because=choice.ended_because,
             confirmation_ended_because=self.ledger.ended_because("confirm"),
@@ -153,8 +161,13 @@ class Sweep:
         )
 
     def fresh(self, choice: _Choice) -> list[TrialRecord]:
+<<<<<<< HEAD
         """Returns the finished runs of the chosen configuration with fresh seeds, whose models can be used."""
         return self._fresh(choice.chosen.number)
+=======
+        """Returns the finished runs of the chosen configuration with fresh seeds."""
+        return [run for run in self.runs if run.number == choice.chosen.number and _is_fresh(run)]
+>>>>>>> h20
 
     def _search(self) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
@@ -171,7 +184,7 @@ class Sweep:
 
     def _no_model(self) -> JobError:
         """Returns why there is no model of the best configuration."""
-        runs = [record for record in self.ledger.records if record.epochs and record.state != "failed"]
+        runs = [record for record in self.runs if record.epochs and record.state != "failed"]
         if all(run.cut and not run.saved for run in runs):
             why = self.ledger.ended_because() or "it was cut"
             return JobError(
@@ -185,7 +198,7 @@ class Sweep:
 
     def _write_standing(self) -> None:
         """Writes the leaderboard of a sweep that has not ended. The mark stays at the exported run, if there is one."""
-        records, last = self.ledger.records, self.ledger.choice
+        records, last = self.runs, self.ledger.choice
         exported = [r for r in records if last is not None and (r.number, r.seed) == (last.number, last.seed)]
         confirmed = confirmations(self.searched(), records, self.space.metric)
         write_leaderboard(records, self.space, self.files.leaderboard, confirmed, exported[0] if exported else None)
@@ -202,6 +215,20 @@ class Sweep:
         if not self.ledger.complete:
             self.say(f"confirming {len(best)} configurations with {self.space.confirm.seeds} fresh seeds each")
         self.run_trials()
+
+    def _train_folds(self, chosen: TrialRecord) -> Folded | None:
+        """Trains the chosen configuration again over the folds that the space asks for, and returns their results.
+
+        They decide nothing: the choice has been made on the splits of the sweep, and its model is exported.
+        """
+        folds = self.space.confirm.folds
+        if not folds:
+            return None
+        self.ledger.use(FoldSource(self.space, chosen, self.ledger.records))
+        if not self.ledger.complete:
+            self.say(f"training trial {chosen.number} again over {folds} folds of training and validation")
+        self.run_trials()
+        return folded(self.ledger.records, chosen.number, folds, self.space.metric)
 
     def _choose(self, ended_because: str) -> _Choice:
         """Chooses the run to export, and finds the configurations that tie with it.
@@ -247,7 +274,7 @@ class Sweep:
 
     def _best_on_disk(self, number: int | None = None) -> TrialRecord | None:
         """Returns the best run with a model, of one configuration or of the whole search; None if there is none."""
-        runs = [record for record in self.ledger.records if number is None or record.number == number]
+        runs = [record for record in self.runs if number is None or record.number == number]
         return next((run for run in ranked(runs, self.space.metric) if self._has_model(run)), None)
 
     def _has_model(self, run: TrialRecord) -> bool:
@@ -291,5 +318,6 @@ def _evaluate(
         split="val",
         training_sha256=splits.train.sha256,
         faces=None if splits.no_faces else find_faces(splits.val),
+        votes=splits.voted_val,
     )
     return Verdict(evaluation=evaluation, looks=0)

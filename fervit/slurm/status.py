@@ -69,6 +69,9 @@ def _sweep_lines(folder: SweepFolder) -> list[str]:
     again = [record for record in records if record.purpose == "confirm"]
     if again:
         lines.append(f"confirmed  {sum(record.state != 'running' for record in again)} of {len(again)} begun reruns")
+    folds = [record for record in records if record.purpose == "fold"]
+    if folds:
+        lines.append(f"folds      {sum(record.state != 'running' for record in folds)} of {len(folds)} begun")
     best = next(iter(ranked([r for r in records if r.purpose == "search"], space.metric)), None)
     epoch = best.best(space.metric) if best else None
     if best and epoch:

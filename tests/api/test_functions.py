@@ -22,7 +22,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.search.space.space_file import read_space
 from tests.conftest import ROOT, SMALL_SPACE
 
-FUNCTIONS = ("audit", "encode", "evaluate", "load", "train", "tune")
+FUNCTIONS = ("audit", "encode", "evaluate", "load", "preprocess", "train", "tune")
 TINY = {"search.trials": 2, "early_stopping.max_epochs": 2}
 MODEL: dict[str, Any] = {"seq_len": 0, "latent_dim": 16, "embed_dim": 8, "heads": 2, "depth": 1, "mlp_dim": 16}
 
@@ -163,7 +163,7 @@ def test_a_search_that_fails_raises_a_job_error(cluster: Cluster, latents_folder
         fervit.tune(space(), latents_folder, overrides=overrides, say=None)
 
 
-@pytest.mark.parametrize("name", ["audit", "encode", "evaluate", "train", "tune"])
+@pytest.mark.parametrize("name", ["audit", "encode", "evaluate", "preprocess", "train", "tune"])
 def test_arguments_are_named_as_the_flags(name: str) -> None:
     parser: Parser = importlib.import_module(f"fervit.commands.{name}").parser()
     flags = {action.dest for action in parser._actions} - {"help"}

@@ -36,6 +36,10 @@ def test_the_export_of_a_run_loads_back_without_a_pickle(command: Callable[..., 
     card = (exported / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: fervit")
     assert 'fervit.load("this/folder")' in card
+    for words in ("Art. 5(1)(f)", "at work and in education, except for medical or safety reasons", "--no_faces"):
+        assert words in card
+    suffixes = {path.suffix for path in (tmp_path / "exported").iterdir()}
+    assert suffixes == {".md", ".json", ".safetensors", ".onnx"}  # no pictures
     session = onnxruntime.InferenceSession(exported / "model.onnx")
     for n in (1, 21):
         (logits,) = session.run(None, {"codes": codes[:n]})

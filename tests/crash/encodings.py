@@ -15,6 +15,7 @@ from fervit.encoding import job
 from fervit.encoding.failures import FLOAT32_FILE, read_faces
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt, load_block
 from fervit.encoding.plan import EncodePlan, plan_encoding
+from fervit.encoding.ray_data import blocks_of
 from fervit.encoding.stages import write_block
 from fervit.images import passed_over
 from fervit.io.storage import child
@@ -57,7 +58,7 @@ def command(
     plan = plan_encoding(index, child(str(root), "latents"), None, fingerprint)
 
     def receipts(plan: EncodePlan, placement: None) -> Iterator[list[dict[str, Any]]]:
-        for block in job._blocks(plan.index.table, ROWS):
+        for block in blocks_of(plan.index.table, ROWS):
             rows = load_block(block, plan.fingerprint)
             beyond = [float16 and name.startswith(("train/angry", "train/happy")) for name in rows["image_id"]]
             rows["in_float32"] = np.array(beyond)  # as if their codes were not finite in float16

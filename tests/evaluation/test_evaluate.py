@@ -136,7 +136,7 @@ def test_metrics_equal_scikit_learns_on_random_label_sets() -> None:
         labels = rng.choice(classes, size=rng.integers(2, 60))
         probabilities = rng.integers(0, 4, (len(labels), 7)).astype(float)  # many ties
         predicted = probabilities.argmax(axis=1)
-        ours, counted = describe(labels, predicted), metrics_of_counts(confusion(labels, predicted))
+        ours, counted = describe(labels, predicted), metrics_of_counts(confusion(labels, predicted, 7))
         expected = {
             "accuracy": accuracy_score(labels, predicted),
             "f1_macro": f1_score(labels, predicted, average="macro", zero_division=0),
@@ -156,7 +156,7 @@ def test_intervals_are_about_those_of_rows_drawn_anew_where_there_are_many() -> 
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 7, 1400)
     predicted = np.where(rng.random(1400) < 0.6, labels, rng.integers(0, 7, 1400))
-    counts = confusion(labels, predicted)
+    counts = confusion(labels, predicted, 7)
     drawn = [metrics_of_counts(cells.reshape(7, 7)) for cells in rng.multinomial(1400, counts.ravel() / 1400, 2000)]
     for name, value in metrics_of_counts(counts).items():
         low, high = intervals_of(counts)[name]
@@ -166,14 +166,14 @@ def test_intervals_are_about_those_of_rows_drawn_anew_where_there_are_many() -> 
 
 def test_twenty_of_twenty_right_is_not_certain() -> None:
     labels = np.arange(20) % 7
-    found = intervals_of(confusion(labels, labels))
+    found = intervals_of(confusion(labels, labels, 7))
     assert found["accuracy"] == pytest.approx([0.8389, 1.0], abs=1e-4)  # binconf(20, 20, method="wilson") of R's Hmisc
     for name, (low, high) in found.items():
         assert 0.4 < low < 0.95, name
         assert high == 1, name
-    nothing_right = intervals_of(confusion(labels, (labels + 1) % 7))
+    nothing_right = intervals_of(confusion(labels, (labels + 1) % 7, 7))
     assert all(low == 0 < high < 1 for low, high in nothing_right.values())
-    one_class = intervals_of(confusion(np.zeros(9, int), np.zeros(9, int)))
+    one_class = intervals_of(confusion(np.zeros(9, int), np.zeros(9, int), 7))
     assert one_class["f1_disgust"] == [0, 1]  # no face of it, so nothing is known
     low, high = wilson(np.array([3, 0]), np.array([10, 0]))
     assert (low[0], high[0]) == pytest.approx((0.1078, 0.6032), abs=1e-4)

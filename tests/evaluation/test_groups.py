@@ -12,6 +12,7 @@ import pytest
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.errors import UserError
 from fervit.evaluation.groups import by_group, groups_in_words, read_groups
+from fervit.labels.label_set import SEVEN
 from fervit.latents import LatentSet
 from tests.conftest import CONFIG, Command, trained
 
@@ -24,7 +25,7 @@ def test_a_difference_is_told_from_chance() -> None:
     predicted = np.where(rng.random(400) < np.where(np.arange(400) < 200, 0.9, 0.6), labels, (labels + 1) % 7)
     age = {name: "old" if i < 200 else "young" for i, name in enumerate(IDS)}
     camera = {name: "ab"[i % 2] for i, name in enumerate(IDS[:380])}
-    by_age, by_camera = by_group({"age": age, "camera": camera}, IDS, labels, predicted)
+    by_age, by_camera = by_group({"age": age, "camera": camera}, IDS, labels, predicted, SEVEN.classes)
     assert [one["group"] for one in by_age["groups"]] == ["old", "young"]
     assert by_age["groups"][0]["accuracy"] == pytest.approx((labels == predicted)[:200].mean())
     low, high = by_age["groups"][0]["intervals_95"]["accuracy"]
@@ -45,7 +46,7 @@ def test_p_values_are_even_where_groups_do_not_matter() -> None:
         draw = np.random.default_rng(seed)
         predicted = np.where(draw.random(400) < 0.7, labels, (labels + 1) % 7)
         groups = {name: "abc"[i] for name, i in zip(IDS, draw.integers(0, 3, 400), strict=True)}
-        p = by_group({"g": groups}, IDS, labels, predicted)[0]["p"]
+        p = by_group({"g": groups}, IDS, labels, predicted, SEVEN.classes)[0]["p"]
         assert p is not None
         values.append(p)
     assert 0.35 < np.mean(values) < 0.65
@@ -82,3 +83,25 @@ def test_an_evaluation_and_its_report_show_groups(latents_folder: Path, tmp_path
     page = (tmp_path / "results/report.html").read_text()
     assert "By skin type" in page
     assert "&lt;dark&gt;" in page
+    ended = command("export", *given[:2], "--output_dir", tmp_path / "out", "--evaluation", tmp_path / "results")
+    assert ended.status == 0, ended.err
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"## By group\n\nOn {len(ids)} faces of test" in card
+    assert "By skin type; the same accuracy in all: p" in card
+    assert "| &lt;dark&gt; |" in card
+    assert f"| light | {column['groups'][1]['n']} | {column['groups'][1]['accuracy']:.3f} (" in card
+    assert card.index("## By group") < card.index("## Made from") < card.index("## Intended use")
+    save_checkpoint(trained(replace(CONFIG, epochs=1, seed=9)), tmp_path / "other.pt")
+    for checkpoint, folder, message in (
+        ("other.pt", "results", "is the evaluation of another model"),
+        ("best_model.pt", "out", "holds no evaluation_results.json with groups.json"),
+    ):
+        ended = command("export", "--checkpoint_path", checkpoint, "--output_dir", "new", "--evaluation", folder)
+        assert (ended.status, message in ended.err) == (2, True), ended.err
+        assert not (tmp_path / "new").exists()
+
+
+def test_groups_of_another_label_set_have_its_classes() -> None:
+    labels = np.arange(80) % 8
+    (column,) = by_group({"g": dict.fromkeys(IDS[:80], "all")}, IDS[:80], labels, labels, [*SEVEN.classes, "contempt"])
+    assert [one["f1_macro"] for one in column["groups"]] == [1.0]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fervit
+from fervit.api.export import export
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
@@ -95,6 +96,12 @@ def test_a_run_notes_what_it_leaves_out_and_goes_on_without_it(
     assert record.exclude["sha256"] == exclusion.sha256
     again = prepare_resume(folder, {}, None, {"train": None, "val": None})
     assert again.train.image_ids == run.train.image_ids
+    save_checkpoint(trained(replace(CONFIG, epochs=1)), folder.best)
+    export(folder.path, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"left out: 5 faces of train and 4 faces of val, by the lists {faces_out.name} (sha256 of the" in card
+    assert exclusion.sha256 in card
+    assert str(tmp_path) not in card
     other = tmp_path / "other.txt"
     other.write_text("00007")
     with pytest.raises(UserError, match="other lists"):
@@ -127,6 +134,9 @@ def test_a_sweep_chooses_without_them_and_seals_both_numbers(
 ) -> None:
     splits = open_splits(str(latents_folder), space(), Exclusion.read([str(faces_out)]))
     assert splits.rows == {"train": 275, "val": 101, "test": 105}
+    assert [line.partition(" (")[0] for line in splits.changes] == [
+        f"left out: 5 faces of train and 4 faces of val, by the lists {faces_out.name}"
+    ]
     chosen = trial(1, [0.1, 0.2])
     verdict = open_test(SweepFolder(tmp_path / "sweep"), trained(replace(CONFIG, epochs=1)), chosen, splits)
     excluded = verdict.evaluation.metrics["excluded"]

@@ -86,5 +86,5 @@ def test_a_sweep_takes_the_splits_that_are_missing(latents_folder: Path) -> None
     shutil.rmtree(latents_folder / "test")
     both = open_splits(str(latents_folder), given, fractions=Fractions(val=0.2, test=0.1))
     assert both.rows == {"train": 196, "val": 56, "test": 28}
-    assert both.read_test().fingerprint == both.test_fingerprint
+    assert both.read_test()[0].fingerprint == both.test_fingerprint
     assert both.copies == {"val in train": 0, "test in train": 0, "test in val": 0}

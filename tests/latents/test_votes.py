@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +16,20 @@ from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import fit_to_votes
+from fervit.io.files import write_json
 from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
-from fervit.latents.votes import Votes, in_words
+from fervit.latents.votes import Votes, in_words, resumed
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.run import prepare, prepare_resume
+from fervit.search.outcome.sealed import open_test, read_looks
+from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.splits import open_splits
 from fervit.training.data import DeviceLatents
 from fervit.training.trainer import Trainer
-from tests.conftest import CONFIG, Command, latent_set, trained
+from tests.conftest import CONFIG, SMALL_SPACE, Command, latent_set, trained, write_latents
+from tests.helpers.records import trial
+from tests.helpers.sweeps import space
 
 HEADING = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -150,6 +157,77 @@ def test_a_run_notes_the_votes_and_goes_on_with_them(latents_folder: Path, tmp_p
     assert again.train.fingerprint == run.train.fingerprint
     with pytest.raises(UserError, match="another --votes_as"):
         prepare_resume(folder, {}, None, {"train": None, "val": None}, votes=(votes, "majority"))
+
+
+def of_faces(path: Path, latents: Path, splits: tuple[str, ...]) -> Path:
+    """Writes votes for the faces of some splits: of every seventh, most taggers see another class than the label."""
+    rows = {}
+    for split in splits:
+        rows_of = LatentSet.read(str(latents / split))
+        for i, (name, label) in enumerate(zip(rows_of.image_ids, rows_of.labels, strict=True)):
+            counts = [0] * 8
+            counts[(label + (i % 7 == 0)) % 7], counts[(label + 2) % 7], counts[7] = 6, 3, 1
+            rows[name] = ",".join(map(str, [name, *counts]))
+    path.write_text("\n".join([",".join(["image_id", *EMOTIONS, "NF"]), *rows.values()]) + "\n")
+    return path
+
+
+@pytest.fixture
+def unlike(latents_folder: Path) -> Path:
+    """Latents whose three splits have image ids of their own."""
+    for seed, (split, per_class) in enumerate({"train": 40, "val": 15, "test": 15}.items()):
+        shutil.rmtree(latents_folder / split)
+        made = latent_set(per_class, seed)
+        write_latents(latents_folder / split, replace(made, image_ids=[f"{split}/{i}" for i in made.image_ids]))
+    return latents_folder
+
+
+def test_a_sweep_chooses_and_is_measured_by_votes(unlike: Path, tmp_path: Path) -> None:
+    votes = Votes.read(str(of_faces(tmp_path / "votes.csv", unlike, ("train", "val", "test"))))
+    splits = open_splits(str(unlike), space(confirm={"top": 1, "folds": 3}), votes=(votes, "distribution"))
+    whole = open_splits(str(unlike), space())
+    assert splits.train.targets is not None
+    assert (splits.train.labels != whole.train.labels).sum() == 40
+    assert splits.train.fingerprint != whole.train.fingerprint
+    assert splits.test_fingerprint == whole.test_fingerprint  # the split is the same; the votes are noted beside
+    (line,) = splits.changes
+    assert line.startswith(f"labels: the shares of the votes of taggers in votes.csv (sha256 {votes.sha256})")
+    assert "train 280 rows, 40 relabelled, 0 left out" in line
+    files = SweepFolder(tmp_path / "sweep")
+    verdict = open_test(files, trained(replace(CONFIG, epochs=1)), trial(1, [0.1, 0.2]), splits)
+    found = verdict.evaluation.metrics["votes"]
+    assert found is not None
+    assert found["record"]["splits"] == {"test": {"rows": 105, "relabelled": 15, "left_out": {}}}
+    assert found["expected_accuracy"] is not None
+    (look,) = read_looks(files)
+    assert look.votes == found["record"]
+
+
+def test_a_sweep_is_resumed_with_the_votes_it_began_with(unlike: Path, tmp_path: Path, command: Command) -> None:
+    file = of_faces(tmp_path / "votes.csv", unlike, ("train", "val", "test"))
+    other = of_faces(tmp_path / "other.csv", unlike, ("train", "val"))
+    (tmp_path / "small.yaml").write_text(SMALL_SPACE)
+    given = ("--space", tmp_path / "small.yaml", "--latents", unlike)
+    ended = command("tune", *given, "--votes", other)
+    assert ended.status == 2
+    assert f"--votes {other}: gives no row of {unlike / 'test'} a class" in ended.err
+    splits = open_splits(str(unlike), space(), votes=(Votes.read(str(file)), "majority"))
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.write_space(space())
+    data = {
+        name: {"path": "", "sha256": one.fingerprint} for name, one in (("train", splits.train), ("val", splits.val))
+    }
+    for began, flags, message in (
+        (splits.voted, ("--votes", other), "began with other votes or another --votes_as"),
+        (splits.voted, ("--votes", file, "--votes_as", "distribution"), "began with other votes or another --votes_as"),
+        (None, ("--votes", file), "began with no votes; give those, or start a new sweep"),
+        ({**(splits.voted or {}), "file": "/none.csv"}, (), "--votes /none.csv: "),
+    ):
+        folder.environment.unlink(missing_ok=True)
+        write_json(folder.environment, {"data": data, **({"votes": began} if began else {})})
+        ended = command("tune", *given, "--resume", folder.path, *flags)
+        assert (ended.status, message in ended.err) == (2, True), ended.err
+    assert resumed(splits.voted, None, folder.path, "") is not None
 
 
 def test_an_evaluation_counts_and_measures_votes(latents_folder: Path, tmp_path: Path, command: Command) -> None:

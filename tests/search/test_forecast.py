@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,10 @@ def test_what_is_left_of_a_resumed_sweep_is_forecast() -> None:
     assert 11 / 3 in left.epochs_a_trial
     fewer = forecast(space, 2, 100, [*ended, going, rerun])
     assert (fewer.epochs.low, fewer.epochs.high) == pytest.approx((left.epochs.low - 9, left.epochs.high - 9))
+    with_folds = replace(space, confirm=replace(space.confirm, folds=5))
+    done = replace(rerun, purpose="fold", fold=1, folds=5)
+    more = forecast(with_folds, 2, 100, [*ended, going, done])
+    assert (more.epochs.low, more.epochs.high) == pytest.approx((left.epochs.low + 4 * 9, left.epochs.high + 4 * 9))
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])

@@ -19,17 +19,24 @@ from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.cluster.nodes import Cluster
 from fervit.evaluation.evaluate import evaluate
 from fervit.latents import LatentSet
+from fervit.latents.folds import Fold
 from fervit.latents.looks import looks_at
+from fervit.report.plots.plot import label
+from fervit.report.results import read_results
+from fervit.report.sections import sections_of
 from fervit.search.console.after import summarise
 from fervit.search.ledger import Ledger, exceeded
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import read_looks
 from fervit.search.pipeline import run_sweep
+from fervit.search.policy.sources import FIRST_FOLD
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import Budget, Confirm
 from fervit.search.space.space_file import parse_space
 from fervit.search.splits import open_splits
+from fervit.training.data import DeviceLatents
+from fervit.training.trainer import Trainer
 from tests.conftest import write_splits
 from tests.helpers.processes import ancestors
 from tests.helpers.sweeps import leaderboard, space, study, sweep
@@ -39,7 +46,7 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
     lines: list[str] = []
-    given = space(search={"trials": 10}, confirm={"top": 2, "seeds": 2})
+    given = space(search={"trials": 10}, confirm={"top": 2, "seeds": 2, "folds": 2})
     result = sweep(given, latents_folder, tmp_path / "sweep", cluster, lines)
     folder = result.folder
 
@@ -113,7 +120,32 @@ def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     assert environment["copies"] == {"val in train": 0, "test in train": 0, "test in val": 0}
     assert environment["data"]["train"]["sha256"] == LatentSet.read(str(latents_folder / "train")).fingerprint
     assert parse_space(yaml.safe_load((folder / "sweep.yaml").read_text()), "sweep.yaml") == given
-    assert len(lines) == 10 + 1 + 4
+    assert len(lines) == 10 + 1 + 4 + 1 + 2
+    check_folds(result, latents_folder, card)
+
+
+def check_folds(result: SweepResult, latents: Path, card: str) -> None:
+    """The chosen configuration was trained on each of two folds, as by hand, and every record says what came of it."""
+    train, val = (LatentSet.read(str(latents / split)) for split in ("train", "val"))
+    expected = []
+    for k in (1, 2):
+        config = result.space.config(result.chosen.params, 1 + FIRST_FOLD + k)
+        trainer = Trainer(config, *(DeviceLatents(part) for part in Fold(k, 2, 1).split(train, val)))
+        while not trainer.finished:
+            trainer.run_epoch()
+        assert trainer.best is not None
+        expected.append(trainer.best.f1_macro)
+    assert result.folds is not None
+    assert result.folds.values == pytest.approx(expected, abs=1e-6)
+    text = f"f1_macro {sum(expected) / 2:.3f} ± "
+    assert f"Folds: {text}" in summarise(result, "")
+    assert f"| training and validation, 2 folds | {text}" in card
+    shown = read_results(result.folder)
+    assert shown.folds == result.folds
+    assert f"trial {result.chosen.number}, fold 2 of 2" in {label(run) for run in shown.fold_runs}
+    page = " ".join(str(section) for section in sections_of(shown))
+    assert "f1_macro, 2 folds" in page
+    assert "which each fold validates once" in page
 
 
 @pytest.mark.long

@@ -244,7 +244,22 @@ def check_end(world: World, space: SearchSpace, events: list[Event]) -> None:
             raise ViolationError(f"{record.name} has the epochs {epochs}")
     check_study(space, world.folder)
     if history.choice is not None and ranked(searched, space.metric):  # else a trial that went on has diverged since
-        check_choice(space, records, history.choice)
+        check_choice(space, [record for record in records if record.purpose != "fold"], history.choice)
+        check_folds(space, records, history)
+
+
+def check_folds(space: SearchSpace, records: list[TrialRecord], history: History) -> None:
+    """Checks that the chosen configuration has a run of each fold.
+
+    Raises:
+        ViolationError: one is missing, and nothing says why.
+    """
+    assert history.choice is not None
+    wanted = set(range(1, space.confirm.folds + 1))
+    mine = [record for record in records if record.purpose == "fold" and record.number == history.choice.number]
+    have = {record.fold for record in mine if record.folds == space.confirm.folds and not record.cut}
+    if have != wanted and "confirm" not in history.ends:
+        raise ViolationError(f"the folds {sorted(have)} have run, of {sorted(wanted)}")
 
 
 def check_study(space: SearchSpace, files: SweepFolder) -> None:

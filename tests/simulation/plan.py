@@ -62,6 +62,8 @@ class Plan:
         self.larger_budget = rng.random() < 0.5
         """Whether a later session has no budget any more."""
         self.raw = self._space(rng)
+        if self.raw["confirm"]["top"]:  # of a generator of its own, so that all else is as it was
+            self.raw["confirm"]["folds"] = random.Random(f"{seed} folds").choice([0, 0, 2, 3])
 
     def space(self, *, extended: bool = False) -> SearchSpace:
         """Returns the search space, at first or as a later session is given it."""

@@ -126,7 +126,13 @@ def run_session(world: World, space: SearchSpace, result: Simulated, watch: Look
             ledger = _Ledger(world, space, result)
             latents = SimpleNamespace(sha256=[], encoder=SimpleNamespace(to_json=dict))
             splits = SimpleNamespace(
-                test="test", train=latents, val=latents, exclusion=None, no_faces=False, read_test=lambda: None
+                test="test",
+                train=latents,
+                val=latents,
+                exclusion=None,
+                no_faces=False,
+                changes=[],
+                read_test=lambda: (None, None),
             )
             most = space.search.max_concurrent_trials
 

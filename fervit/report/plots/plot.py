@@ -38,5 +38,7 @@ def details(record: TrialRecord, results: Results) -> str:
 
 
 def label(record: TrialRecord) -> str:
-    """The name of a trial, such as "trial 3", or "trial 3, seed 43" for a rerun with a fresh seed."""
+    """The name of a trial, such as "trial 3", "trial 3, seed 43" for a rerun, or "trial 3, fold 2 of 5"."""
+    if record.purpose == "fold":
+        return f"trial {record.number}, fold {record.fold} of {record.folds}"
     return f"trial {record.number}" if record.purpose == "search" else f"trial {record.number}, seed {record.seed}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
-from fervit.evaluation.results import excluded_in_words
+from fervit.evaluation.results import excluded_in_words, votes_in_words
 from fervit.io.files import near
 from fervit.latents.looks import others_in_words
 from fervit.progress import clock
@@ -49,6 +49,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         f"  {params_text(result.chosen.params)}",
     ]
     lines += _confirmation(result)
+    lines += _folds(result)
     lines += failed_late(result)
     lines += _pareto(result)
     evaluation = result.verdict.evaluation
@@ -60,7 +61,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
             f"Test: macro-F1 {metrics['f1_macro']:.3f} (95 %: {low:.3f} to {high:.3f}), accuracy "
             f"{metrics['accuracy']:.3f} on {metrics['n']} faces, {when}"
         )
-        lines += [f"  {text}" for text in excluded_in_words(metrics)]
+        lines += [f"  {text}" for text in (*votes_in_words(metrics), *excluded_in_words(metrics))]
         if look is not None:
             lines += [f"  {text}" for text in (look.seeds_text, others_in_words(look.others or 0)) if text]
         if result.verdict.remark:
@@ -141,6 +142,17 @@ def _confirmation(result: SweepResult) -> list[str]:
         line += f"; a tie with {others}"
     early = [f"  ended early: {result.confirmation_ended_because}"] if result.confirmation_ended_because else []
     return [line, *early, *against_baseline(result), *not_compared(result)]
+
+
+def _folds(result: SweepResult) -> list[str]:
+    """Returns the line about the chosen configuration over folds; none if the space asks for none."""
+    folds, why = result.space.confirm.folds, result.confirmation_ended_because
+    if not folds:
+        return []
+    if result.folds is None:
+        return [f"NO FOLDS: none of {folds} finished" + (f" ({why})" if why else "")]
+    values = ", ".join(f"{value:.3f}" for value in result.folds.values)
+    return [f"Folds: {result.space.metric.name} {result.folds.text} over {result.folds.runs}: {values}"]
 
 
 def against_baseline(result: SweepResult) -> list[str]:

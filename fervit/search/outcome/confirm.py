@@ -105,7 +105,7 @@ def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], m
     values: dict[int, list[float]] = {record.number: [] for record in best}
     missing: Counter[int] = Counter()
     for rerun in records:
-        if rerun.purpose == "search" or rerun.number not in values:
+        if rerun.purpose in ("search", "fold") or rerun.number not in values:
             continue
         value = rerun.best_value(metric)
         if rerun.state == "finished" and value is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fervit.io.files import JsonObject
 from fervit.search.outcome.confirm import Confirmed, Gain
+from fervit.search.outcome.folds import Folded
 from fervit.search.outcome.sealed import Verdict
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.search.records.sweep_folder import SweepFolder
@@ -42,6 +43,8 @@ class SweepResult:
     """The seconds that all sessions took together."""
     confirmation_ended_because: str = ""
     """Why the confirmation ended early; "" if all its reruns ran."""
+    folds: Folded | None = None
+    """The chosen configuration over folds; None if the space asks for none, or none finished."""
 
     @property
     def best(self) -> TrialRecord:

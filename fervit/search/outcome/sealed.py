@@ -61,6 +61,8 @@ class SealedLook:
     """The number of earlier looks at the split by others; None in records of earlier versions."""
     exclude: JsonObject | None = None
     """The lists of faces without which it was measured as well (`Exclusion.record`); None without such lists."""
+    votes: JsonObject | None = None
+    """The votes of taggers in place of the labels (`Votes.record`); None for the labels."""
 
     @classmethod
     def from_json(cls, content: JsonObject) -> SealedLook:
@@ -182,7 +184,7 @@ def _look(
     fresh: Sequence[TrialRecord],
 ) -> Verdict:
     """Evaluates the chosen model and those of its configuration with fresh seeds, and seals the results."""
-    latents, output = splits.read_test(), folder.evaluation(number + 1)
+    (latents, voted), output = splits.read_test(), folder.evaluation(number + 1)
     models = [(run, folder.trial(run.name).best_model) for run in fresh]
     there = [(run, load_checkpoint(path)) for run, path in models if path.is_file()]
     fingerprints = [checkpoint.fingerprint, *(model.fingerprint for _, model in there)]
@@ -200,6 +202,7 @@ def _look(
         others=record.others,
         faces=None if splits.no_faces else find_faces(latents),
         exclusion=listed,
+        votes=voted,
     )
     metrics, seeds = evaluation.metrics, tuple(_score(run, model, latents) for run, model in there)
     seen = [Seen(checkpoint=checkpoint.fingerprint, f1_macro=metrics["f1_macro"], accuracy=metrics["accuracy"])]
@@ -213,6 +216,7 @@ def _look(
         seeds=seeds,
         others=record.others,
         exclude=lists,
+        votes=voted,
     )
     write_looks(folder, looks)
     remarks = [record.remark] if record.remark else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from fervit.checkpoints.card import card
@@ -9,14 +10,21 @@ from fervit.checkpoints.checkpoint import Checkpoint
 from fervit.evaluation.statistics import ece_in_words
 from fervit.latents.looks import others_in_words
 from fervit.search.outcome.baseline import baseline_name
+from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.result import SweepResult
 
 BRIEF: tuple[Literal["f1_macro", "accuracy"], ...] = ("f1_macro", "accuracy")
 """The metrics of the table."""
 
 
-def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
-    """Returns the model card in Markdown: the results of the sweep, and the sections of every model card."""
+def model_card(result: SweepResult, checkpoint: Checkpoint, changes: Sequence[str] = ()) -> str:
+    """Returns the model card in Markdown: the results of the sweep, and the sections of every model card.
+
+    Args:
+        result: the result of the sweep.
+        checkpoint: the exported model.
+        changes: what was changed of the latents (`fervit.checkpoints.card.card`).
+    """
     metric, chosen, test = result.space.metric, result.chosen, result.verdict.evaluation
     best = chosen.best(metric)
     assert best is not None
@@ -37,6 +45,10 @@ def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
         if result.gain is not None:
             name = baseline_name(result.space, result.gain.baseline.record)
             lines.append(f"| validation, against {name} | {metric.name} {result.gain.text} | | mean of fresh seeds |")
+    if result.folds is not None:
+        lines.append(
+            f"| training and validation, {result.folds.runs} | {metric.name} {result.folds.text} | | {OPTIMISTIC} |"
+        )
     of = (
         f"n = {test.metrics['n']}; opened {'once' if result.verdict.looks == 1 else f'{result.verdict.looks} times'}"
         if test.split == "test"
@@ -60,4 +72,4 @@ def model_card(result: SweepResult, checkpoint: Checkpoint) -> str:
     if result.verdict.remark:
         lines += ["", result.verdict.remark + "."]
     title = f"LatentViT, trial {chosen.number} of sweep {result.space.name}"
-    return card(checkpoint, title, lines, [f"{name} {value}" for name, value in chosen.params.items()])
+    return card(checkpoint, title, lines, [f"{name} {value}" for name, value in chosen.params.items()], changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from fervit.latents.folds import Fold
 from fervit.search.records.events import Purpose
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import Params
@@ -18,6 +19,8 @@ class Planned(NamedTuple):
     params: Params
     config: TrainConfig
     purpose: Purpose = "search"
+    fold: Fold | None = None
+    """The fold that validates it; None for the splits of the sweep."""
 
 
 class TrialSource(Protocol):

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from fervit.latents.folds import Fold
 from fervit.search.policy.expected_improvement import expected_improvement
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import SpaceSampler, outcome_of
@@ -21,6 +22,10 @@ GAIN_EVERY = 4
 """The number of ended trials between two computations of the expected improvement."""
 FIRST_REPETITION = 1001
 """The seed of the first repetition of a configuration, counted from the seed of the search: none of a rerun's."""
+
+
+FIRST_FOLD = 1_000_000
+"""The seeds of the folds come after this one, counted from the seed of the search: none of another run's."""
 
 
 class SearchSource:
@@ -99,7 +104,7 @@ class SearchSource:
         if record.purpose == "search":
             value = record.best_value(self._space.metric)
             self._sampler.tell(record.number, outcome_of(record), value, record.cost)
-        if record.purpose != "confirm" and self._space.budget.until_noise and not record.cut:
+        if record.purpose in self.purposes and self._space.budget.until_noise and not record.cut:
             self._weigh(record)
 
     def _weigh(self, ended: TrialRecord) -> None:
@@ -128,26 +133,25 @@ class SearchSource:
         self._noise_plan = [planned for planned in plan if planned.config.seed not in known]
 
 
-class ConfirmSource:
-    """The reruns of the confirmation: each of the best trials again with each of the fresh seeds.
+class RerunSource:
+    """Reruns that are planned when the source is made.
 
     Args:
-        space: the search space.
-        best: the trials to run again.
+        purpose: their purpose.
+        plan: the reruns, in order.
         known: the trials and reruns of the sweep's journal. A rerun that has finished or failed is not planned again.
             One that a budget stopped has no value to compare, and is run again from its beginning.
     """
 
-    purposes: tuple[Purpose, ...] = ("confirm",)
     enough = ""
 
-    def __init__(self, space: SearchSpace, best: Sequence[TrialRecord], known: Iterable[TrialRecord]) -> None:
+    def __init__(self, purpose: Purpose, plan: Iterable[Planned], known: Iterable[TrialRecord]) -> None:
+        self.purposes: tuple[Purpose, ...] = (purpose,)
         known = list(known)
         state = {record.name: record.state for record in known}
-        plan = [rerun(space, record, i, "confirm") for record in best for i in range(space.confirm.seeds)]
         self._plan = [planned for planned in plan if state.get(planned.name, "stopped") == "stopped"]
         planned = {one.name for one in self._plan}
-        kept = [record for record in known if record.purpose == "confirm" and record.name not in planned]
+        kept = [record for record in known if record.purpose == purpose and record.name not in planned]
         self.total = len(self._plan) + len(kept)
 
     def ask(self) -> Planned | None:
@@ -159,6 +163,41 @@ class ConfirmSource:
 
     def tell(self, record: TrialRecord) -> None:
         """Does nothing, since no sampler learns from reruns."""
+
+
+class ConfirmSource(RerunSource):
+    """The reruns of the confirmation: each of the best trials again with each of the fresh seeds.
+
+    Args:
+        space: the search space.
+        best: the trials to run again.
+        known: the trials and reruns of the sweep's journal.
+    """
+
+    def __init__(self, space: SearchSpace, best: Sequence[TrialRecord], known: Iterable[TrialRecord]) -> None:
+        plan = (rerun(space, record, i, "confirm") for record in best for i in range(space.confirm.seeds))
+        super().__init__("confirm", plan, known)
+
+
+class FoldSource(RerunSource):
+    """The chosen configuration again over each of `confirm.folds` folds, each with a seed of its own.
+
+    Args:
+        space: the search space.
+        chosen: the chosen run.
+        known: the trials and reruns of the sweep's journal.
+    """
+
+    def __init__(self, space: SearchSpace, chosen: TrialRecord, known: Iterable[TrialRecord]) -> None:
+        plan = (fold_run(space, chosen, k) for k in range(1, space.confirm.folds + 1))
+        super().__init__("fold", plan, known)
+
+
+def fold_run(space: SearchSpace, chosen: TrialRecord, k: int) -> Planned:
+    """Plans a training of the chosen configuration that fold k validates, counted from 1."""
+    seed, of = (space.search.seed + FIRST_FOLD + k) % 2**31, space.confirm.folds
+    name, config = f"{trial_name(chosen.number)}_fold{k}of{of}", space.config(chosen.params, seed)
+    return Planned(chosen.number, name, chosen.params, config, "fold", Fold(k, of, space.search.seed))
 
 
 def rerun(space: SearchSpace, record: TrialRecord, i: int, purpose: Purpose) -> Planned:

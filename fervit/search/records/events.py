@@ -6,6 +6,7 @@ seconds since its session began, by a clock that no one sets (versions before 0.
     {"event": "session", "time": ..., "at": 0.0, "format": 2, "session": "5f0c...", "version": "0.2.0", "job": ""}
                                                           a command began to work on the sweep, in a batch job or none
     {"event": "start", "time": ..., "name": "trial_0003", "number": 3, "seed": 42, "purpose": "search", "params": {...}}
+                                                          and "fold": 2, "folds": 5 where the purpose is "fold"
     {"event": "epoch", "time": ..., "name": "trial_0003", "row": {...}, "best_value": ..., "saved": ...}
     {"event": "placed", "time": ..., "name": "trial_0003", "gpus": 0.5}     it holds a place from now on
     {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it continues after this epoch
@@ -29,9 +30,9 @@ from fervit.training.epoch import EpochResult
 from fervit.training.failure import Failure
 
 TrialState = Literal["running", "finished", "stopped", "failed"]
-Purpose = Literal["search", "noise", "confirm"]
+Purpose = Literal["search", "noise", "confirm", "fold"]
 Part = Literal["search", "confirm"]
-"""A part of a sweep: the search, to which the measurement of the noise belongs, or the confirmation."""
+"""A part of a sweep: the search, to which the measurement of the noise belongs, or the confirmation with its folds."""
 EndedBy = Literal["hours", "gpu_hours", "noise"]
 """What ended a part of a sweep before its last trial: a budget, or the noise of the seed (`until_noise`)."""
 FORMAT = 2
@@ -70,6 +71,10 @@ class TrialStarted(_Event):
     purpose: Purpose = "search"
     params: Params
     warmup_epochs: float = 0.0
+    fold: int = 0
+    """The number of the fold that validates, from 1; 0 for a trial on the splits of the sweep."""
+    folds: int = 0
+    """The number of folds; 0 for a trial on the splits of the sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +174,11 @@ class SweepDone(_Event):
     """A session has completed all trials, the confirmation and the evaluation."""
 
 
+def part_of(purpose: Purpose) -> Part:
+    """Returns the part of the sweep that runs of a purpose belong to."""
+    return "confirm" if purpose in ("confirm", "fold") else "search"
+
+
 TrialEvent = TrialStarted | TrialPlaced | EpochEnded | TrialWentOn | ProcessLost | TrialEnded | TrialResumed
 Event = SessionBegan | TrialEvent | PartEnded | ModelChosen | SweepDone
 KINDS: dict[str, type[Any]] = {
@@ -196,7 +206,7 @@ def to_row(event: Event) -> Row:
     row: Row = {"event": NAMES[kind]}
     for name in _FIELDS[kind]:
         value = getattr(event, name)
-        if name == "at" and value is None:
+        if (name == "at" and value is None) or (name in ("fold", "folds") and not value):
             continue
         if name == "row":
             value = value.to_json()

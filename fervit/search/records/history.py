@@ -18,6 +18,7 @@ from fervit.search.records.events import (
     TrialResumed,
     TrialStarted,
     TrialWentOn,
+    part_of,
 )
 from fervit.search.records.record import TrialRecord
 
@@ -68,6 +69,8 @@ class History:
                 params=event.params,
                 purpose=event.purpose,
                 warmup_epochs=event.warmup_epochs,
+                fold=event.fold,
+                folds=event.folds,
             )
         record = self.records.get(event.name)
         if record is None:
@@ -87,7 +90,7 @@ class History:
         elif isinstance(event, TrialResumed):
             record.state, record.cut = "running", False
         if isinstance(event, TrialStarted | TrialResumed):  # the part has not ended after all
-            self.ends.pop("confirm" if record.purpose == "confirm" else "search", None)
+            self.ends.pop(part_of(record.purpose), None)
         return record
 
     def _apply_to_sweep(self, event: SessionBegan | PartEnded | ModelChosen | SweepDone) -> None:

@@ -1,4 +1,4 @@
-"""Removes the models of trials while a sweep runs, but for those of the best trials and of all reruns."""
+"""Removes the models of trials while a sweep runs, but for those of the best trials and of reruns with fresh seeds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ModelsKept:
         ended = [record for record in records if record.state != "running" and record.purpose == "search"]
         self._kept = distinct(ranked(ended, self._metric))[: self._keep]
         running = {record.name for record in records if record.state == "running" or record.cut}
-        wanted = {record.name for record in records if record.purpose != "search"}
+        wanted = {record.name for record in records if record.purpose not in ("search", "fold")}
         wanted |= {record.name for record in ended if record.state != "failed" and self._always(record)}
         wanted |= running | {record.name for record in self._kept}
         for path in self._folder.checkpoints.glob("*"):
@@ -61,6 +61,8 @@ class ModelsKept:
         """
         if not record.cut:
             remove(self._folder.trial(record.name).last)
+        if record.purpose == "fold" and not record.cut:  # its value is all that is wanted of it
+            remove_tree(self._folder.trial(record.name).path)
         if record.purpose != "search":
             return
         candidates = [*self._kept, record]

@@ -27,7 +27,12 @@ class TrialRecord:
     """The values of the hyperparameters that are searched."""
     purpose: Purpose = "search"
     """Why the trial runs. "search": a new configuration. "noise": the best configuration so far with a fresh seed, to
-    measure the noise of the seed. "confirm": one of the best configurations with a fresh seed, after the search."""
+    measure the noise of the seed. "confirm": one of the best configurations with a fresh seed, after the search.
+    "fold": the chosen configuration on other rows, after the confirmation."""
+    fold: int = 0
+    """The number of the fold that validates, from 1; 0 for a run on the splits of the sweep."""
+    folds: int = 0
+    """The number of folds; 0 for a run on the splits of the sweep."""
     warmup_epochs: float = 0.0
     state: TrialState = "running"
     epochs: MutableSequence[EpochResult] = field(default_factory=Epochs)

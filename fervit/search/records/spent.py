@@ -19,6 +19,7 @@ from fervit.search.records.events import (
     TrialEnded,
     TrialPlaced,
     TrialStarted,
+    part_of,
 )
 
 PLAUSIBLE_S = 3600.0
@@ -59,7 +60,7 @@ class Spent:
             self._last = event.time if event.at is None else event.at
             return
         if isinstance(event, TrialStarted):
-            self._parts[event.name] = "confirm" if event.purpose == "confirm" else "search"
+            self._parts[event.name] = part_of(event.purpose)
         if event.at is not None:
             self._advance(event.at)
         else:

@@ -98,12 +98,20 @@ class Confirm:
 
     top: int = 0
     seeds: int = 3
+    folds: int = 0
+    """The number of folds over which the chosen configuration is trained again, for small sets: the rows of training
+    and validation together, of which each fold validates once. 0 for none."""
     hours: float | None = None
-    """The hours after which the confirmation ends; null for no limit. The hours of `budget` are the search's."""
+    """The hours after which the confirmation ends, its folds included; null for no limit. The hours of `budget` are the
+    search's."""
 
     def __post_init__(self) -> None:
         if self.top < 0 or self.seeds < 1:
             raise ValueError(f"`top >= 0` and `seeds >= 1` must hold, but got top={self.top}, seeds={self.seeds}")
+        if self.folds < 0 or self.folds == 1:
+            raise ValueError(f"`folds >= 2`, or 0 for none, must hold, but got folds={self.folds}")
+        if self.folds and not self.top:
+            raise ValueError(f"`top >= 1` must hold with folds, but got top=0, folds={self.folds}")
         if self.hours is not None and self.hours <= 0:
             raise ValueError(f"`hours > 0` must hold, but got hours={self.hours}")
 

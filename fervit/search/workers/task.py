@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fervit.latents.folds import Fold
 from fervit.parsing import build
 from fervit.search.records.sweep_folder import TrialFolder
 from fervit.search.space.settings import TrialResources
@@ -30,6 +31,8 @@ class TrialTask:
     """The epochs after which the driver may stop the trial; None for any epoch."""
     mps: bool = False
     """Whether the trial shares its GPU through NVIDIA's MPS."""
+    fold: Fold | None = None
+    """The fold that validates it; None for the splits of the sweep."""
     avoid: tuple[str, ...] = ()
     """Ray's ids of the nodes whose GPUs cannot be used."""
 
@@ -43,6 +46,7 @@ class TrialTask:
             "workers": self.workers,
             "decided_after": self.decided_after,
             "mps": self.mps,
+            "fold": list(self.fold) if self.fold is not None else None,
             "avoid": list(self.avoid),
         }
 
@@ -57,6 +61,7 @@ class TrialTask:
             resources=config["resources"],
             decided_after=config["decided_after"],
             mps=config["mps"],
+            fold=Fold(*config["fold"]) if config["fold"] is not None else None,
             avoid=tuple(config["avoid"]),
         )
 

@@ -146,9 +146,9 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)
         if task.workers > 1 and self._group is None:
             self._group = WorkerGroup(self._worker, self._setup, task.workers, task.resources)
-        others = self._group.begin(task.train, files) if self._group else []
+        others = self._group.begin(task.train, files, task.fold) if self._group else []
         with self._group.together(others) if self._group else nullcontext():
-            self._unreported = self._worker.start(task.train, files, task.decided_after)
+            self._unreported = self._worker.start(task.train, files, task.decided_after, task.fold)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
         elif self._metric.against == "latency_ms":

@@ -199,6 +199,7 @@ class _DriverSearcher(Searcher):  # type: ignore[misc]
             resources=resources_of(self._resources),
             decided_after=decision_epochs(ledger.space.early_stopping, planned.config.warmup_epochs),
             mps=shares_by_mps(self._resources),
+            fold=planned.fold,
             avoid=tuple(sorted(self._gpu_nodes.unusable)),
         ).to_tune()
 

@@ -21,9 +21,11 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from fervit.io.files import first_line
 from fervit.latents import LatentSet
+from fervit.latents.folds import Fold
 from fervit.runs.session import TRIAL, Session, SessionFiles, prepare_process
 from fervit.runs.state import Unreported
 from fervit.training.config import TrainConfig
+from fervit.training.data import DeviceLatents
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import DIVERGED, OUT_OF_MEMORY, FailedError, Failure, failure_of, is_out_of_memory
 from fervit.training.objective import Metric
@@ -67,13 +69,20 @@ class Worker:
     """One rank of a trial, with the latents on its device and the session of the current trial."""
 
     def __init__(self, setup: Setup) -> None:
-        train, val = (ray.get(latents) for latents in setup.latents)
-        self.train, self.val = prepare_process(
-            train, val, device=setup.device, threads=setup.threads, memory_share=setup.memory_share
-        )
+        self._setup = setup
+        self._fold: Fold | None = None
+        self.train, self.val = self._prepare(None)
         self.metric = setup.metric
         self.ranks = Ranks()
         self.session: Session | None = None
+
+    def _prepare(self, fold: Fold | None) -> tuple[DeviceLatents, DeviceLatents]:
+        """Returns the splits of the sweep on the device, or those of a fold."""
+        setup = self._setup
+        train, val = (ray.get(latents) for latents in setup.latents)
+        if fold is not None:
+            train, val = fold.split(train, val)
+        return prepare_process(train, val, device=setup.device, threads=setup.threads, memory_share=setup.memory_share)
 
     def join(self, address: str, rank: int, world: int) -> None:
         """Joins the process group of all ranks.
@@ -90,9 +99,17 @@ class Worker:
         self.ranks = Ranks(rank, world)
 
     def start(
-        self, config: TrainConfig, files: SessionFiles, decided_after: tuple[int, ...] | None = None
+        self,
+        config: TrainConfig,
+        files: SessionFiles,
+        decided_after: tuple[int, ...] | None = None,
+        fold: Fold | None = None,
     ) -> list[Unreported]:
         """Begins a trial. Returns the epochs that an earlier process saved and may not have reported."""
+        if fold != self._fold:
+            self.session = None
+            self.train, self.val = self._prepare(fold)
+            self._fold = fold
         trainer = Trainer(config, self.train, self.val, ranks=self.ranks, metric=self.metric)
         self.session = Session(trainer, files, TRIAL, decided_after)
         last = self.session.restore()
@@ -113,8 +130,8 @@ class _GroupMember(Worker):
     def ready(self) -> None:
         """Does nothing; the call returns once the actor has started."""
 
-    def begin(self, config: TrainConfig, files: SessionFiles) -> Failure | None:
-        return self._guarded(lambda: self.start(config, files), config)
+    def begin(self, config: TrainConfig, files: SessionFiles, fold: Fold | None = None) -> Failure | None:
+        return self._guarded(lambda: self.start(config, files, fold=fold), config)
 
     def epoch(self) -> Failure | None:
         assert self.session is not None
@@ -166,9 +183,9 @@ class WorkerGroup:
                 raise WorkerLostError(f"a worker of the trial could not start ({first_line(error)})") from None
             raise
 
-    def begin(self, config: TrainConfig, files: SessionFiles) -> list[Any]:
+    def begin(self, config: TrainConfig, files: SessionFiles, fold: Fold | None = None) -> list[Any]:
         """Makes the other ranks begin a trial. Returns their pending results, for which `together` waits."""
-        return [member.begin.remote(config, files) for member in self._members]
+        return [member.begin.remote(config, files, fold) for member in self._members]
 
     def epoch(self) -> list[Any]:
         """Makes the other ranks train an epoch. Returns their pending results, for which `together` waits."""

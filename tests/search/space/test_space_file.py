@@ -99,6 +99,9 @@ def lr(**values: Any) -> dict[str, Any]:
         ({"search": {"seed": 2**31 - 8}, "confirm": {"seeds": 9}}, "search.seed: `seed + 9 < 2**31` must hold"),
         ({"search": {"max_concurrent_trials": 0}}, "search: `max_concurrent_trials >= 1` must hold"),
         ({"confirm": {"hours": 0}}, "confirm: `hours > 0` must hold, but got hours=0.0"),
+        ({"confirm": {"top": 1, "folds": 1}}, "confirm: `folds >= 2`, or 0 for none, must hold, but got folds=1"),
+        ({"confirm": {"folds": 5}}, "confirm: `top >= 1` must hold with folds, but got top=0, folds=5"),
+        ({"confirm": {"top": 1, "folds": 2.5}}, "confirm.folds: must be a whole number, but got 2.5"),
         ({"search": {"trials": 0}}, "s.yaml: search: `trials >= 1` must hold, but got trials=0"),
         ({"parameters": {}}, "s.yaml: the key 'parameters' is missing or empty"),
         (
