@@ -6,6 +6,7 @@ Each command of launch/ is also a function, whose arguments have the names of th
     run = fervit.train("latents/train", "latents/val", recipe="strong")
     result = fervit.tune("search_spaces/vit.yaml", "latents")
     evaluation = fervit.evaluate(result.model, "latents/test")
+    fervit.verify(result.folder)
 
 A trained model is used as follows:
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fervit.api.preprocess import preprocess as preprocess
     from fervit.api.train import train as train
     from fervit.api.tune import tune as tune
+    from fervit.api.verify import verify as verify
     from fervit.evaluation.predictor import load as load
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "preprocess",
     "train",
     "tune",
+    "verify",
 ]
 
 HOMES = {
@@ -61,6 +64,7 @@ HOMES = {
     "preprocess": "fervit.api.preprocess",
     "train": "fervit.api.train",
     "tune": "fervit.api.tune",
+    "verify": "fervit.api.verify",
 }
 """The module of each function. No function may have the name of a subpackage, which would replace it when imported."""
 

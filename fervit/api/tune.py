@@ -32,6 +32,7 @@ from fervit.runs.folder import new_folder
 from fervit.search.console.after import summarise, summarise_interrupted
 from fervit.search.console.live import PlainScreen, screen
 from fervit.search.ledger import Observer
+from fervit.search.outcome.fingerprints import write_fingerprints
 from fervit.search.outcome.result import SweepResult
 from fervit.search.pipeline import run_sweep
 from fervit.search.preflight import describe_space
@@ -147,6 +148,7 @@ def tune(
                 _report(sweep.folder)
             raise SweepInterrupted(sweep.space, sweep.folder.path) from None
         report = _report(sweep.folder)
+        SideChannel(sweep.folder.fingerprints.name, tell)(write_fingerprints, sweep.folder)
     for text in ("", summarise(result, dashboard), report):
         tell(text)
     return result

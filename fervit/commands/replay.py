@@ -20,7 +20,11 @@ def parser() -> Parser:
         The parser of the flags.
     """
     flags = Parser(description=__doc__)
-    flags.add_argument("sweep", type=Path, help="folder of a sweep; best one with early_stopping.scheduler=none")
+    flags.add_argument(
+        "sweep",
+        type=Path,
+        help="folder of a sweep, best one with early_stopping.scheduler=none; or a recording, *.json.xz",
+    )
     flags.add_argument("--sampler", nargs="+", choices=SAMPLERS, default=["tpe"], help="samplers to compare")
     flags.add_argument("--scheduler", nargs="+", choices=SCHEDULERS, default=["asha"], help="schedulers to compare")
     flags.add_argument(

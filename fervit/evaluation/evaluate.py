@@ -170,11 +170,52 @@ def evaluate(
     Raises:
         UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
     """
+    results, predictions, latents = measure(
+        checkpoint,
+        latents,
+        split=split,
+        batch_size=batch_size,
+        training_sha256=training_sha256,
+        validation_sha256=validation_sha256,
+        others=others,
+        checkpoint_path=checkpoint_path,
+        crossing=crossing,
+        exclusion=exclusion,
+        votes=votes,
+    )
+    predictions.write(output_dir / PREDICTIONS_FILE)
+    model = checkpoint.model().to(device_at_hand())
+    drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
+    remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
+    write_json(output_dir / RESULTS_FILE, results)
+    return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
+
+
+def measure(
+    checkpoint: Checkpoint,
+    latents: LatentSet,
+    *,
+    split: str,
+    batch_size: int = 32,
+    training_sha256: Collection[str] | None = None,
+    validation_sha256: Collection[str] | None = None,
+    others: int | None = None,
+    checkpoint_path: str | None = None,
+    crossing: Crossing | None = None,
+    exclusion: Exclusion | None = None,
+    votes: JsonObject | None = None,
+) -> tuple[EvaluationResults, Predictions, LatentSet]:
+    """Evaluates a model without writing anything; the arguments are those of `evaluate`.
+
+    Returns:
+        The content of evaluation_results.json, the predictions, and the rows that took part.
+
+    Raises:
+        UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
+    """
     seen = next((name for name, known in checkpoint.data.items() if known == latents.origin), None)
     latents, predictions, across = _predicted(checkpoint, latents, split, batch_size, crossing)
     classes = latents.label_set.classes
-    predictions.write(output_dir / PREDICTIONS_FILE)
-    model = checkpoint.model().to(device_at_hand())
     results: EvaluationResults = {
         "split": split,
         "seen": seen,
@@ -187,15 +228,12 @@ def evaluate(
         "copies_of_training": _copies(latents, predictions.predicted, training_sha256),
         "copies_of_validation": _copies(latents, predictions.predicted, validation_sha256),
         "looks_of_others": others,
-        "attention": _mean_attention(model, latents, batch_size),
+        "attention": _mean_attention(checkpoint.model().to(device_at_hand()), latents, batch_size),
         "excluded": _excluded(latents, predictions.predicted, split, exclusion),
         "votes": fit_to_votes(latents, predictions.probabilities, votes),
         **_provenance(checkpoint, predictions, latents, checkpoint_path),
     }
-    drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
-    remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
-    write_json(output_dir / RESULTS_FILE, results)
-    return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
+    return results, predictions, latents
 
 
 def _provenance(

@@ -14,6 +14,8 @@ from fervit.io.files import JsonObject, write_text
 from fervit.report.html import Section
 from fervit.report.results import Results, SweepReading, read_results
 from fervit.report.sections import sections_of, subtitle_of, title_of, warnings_of
+from fervit.search.outcome.fingerprints import renew_fingerprint
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.version import __version__
 
 FILE = "report.html"
@@ -46,6 +48,8 @@ def write_report(
     results = read_results(folder, evaluation=evaluation, running=running, reading=reading)
     path = folder / FILE
     write_text(path, render(results, sections_of(results, data_root, no_faces=no_faces)))
+    if results.kind == "sweep" and results.state == "finished":
+        renew_fingerprint(SweepFolder(results.folder), results.folder / FILE)
     return path
 
 

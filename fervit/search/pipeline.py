@@ -6,11 +6,13 @@ What a sweep does stands in `steps.py`; this module gives it the cluster, and wr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ray import tune
 
 from fervit.cluster.nodes import Cluster
+from fervit.io.disk import remove
 from fervit.io.files import JsonObject
 from fervit.io.storage import absolute
 from fervit.progress import Say
@@ -60,6 +62,7 @@ def run_sweep(
         KeyboardInterrupt: the user pressed Ctrl-C. The same command continues the sweep.
     """
     files = SweepFolder(folder)
+    remove(files.fingerprints)  # until it has ended again
     if splits.exclusion is not None:
         splits.exclusion.write(files.excluded)
     files.write_environment(_environment(space, splits, cluster))
@@ -92,4 +95,6 @@ def _environment(space: SearchSpace, splits: Splits, cluster: Cluster) -> JsonOb
         asked["votes"] = splits.voted
     if splits.no_faces:
         asked["no_faces"] = True
+    if splits.fractions is not None:
+        asked["fractions"] = asdict(splits.fractions)
     return {**found, **asked, "copies": dict(splits.copies), "defaults": DEFAULTS}

@@ -7,7 +7,7 @@ would give in a real sweep. The replay ends when its budget is spent or no curve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from fervit.errors import UserError
 from fervit.search.ledger import Ledger, Observer
+from fervit.search.packed import SUFFIX, read_packed
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import Outcome, SpaceSampler
 from fervit.search.policy.sources import SearchSource
@@ -66,15 +67,32 @@ class Recording:
 
 
 def read_recording(folder: Path) -> Recording:
-    """Reads the recorded learning curves from the folder of a sweep.
+    """Reads the recorded learning curves from the folder of a sweep, or from a packed file (`packed.py`).
 
     Raises:
-        UserError: the folder is no sweep's, or fewer than two of its trials trained all their epochs.
+        UserError: the folder is no sweep's, the file is damaged, or fewer than two of the trials trained all their
+            epochs.
     """
+    if folder.name.endswith(SUFFIX):
+        packed = read_packed(folder)
+        return recording_of(packed.space, [one.record() for one in packed.trainings if one.group == "sweep"], folder)
     files = SweepFolder(folder)
     if not (files.space.is_file() and files.journal.is_file()):
         raise UserError(f"{folder}: holds no {files.space.name} and {files.journal.name}; give the folder of a sweep")
-    space, records = files.read_space(), History(JournalReader(files.journal)).records.values()
+    return recording_of(files.read_space(), History(JournalReader(files.journal)).records.values(), folder)
+
+
+def recording_of(space: SearchSpace, records: Iterable[TrialRecord], folder: Path) -> Recording:
+    """Returns the learning curves of the trials of a search that trained all their epochs.
+
+    Args:
+        space: the search space.
+        records: the trials and reruns of the sweep.
+        folder: where they were read from, for the message.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
     searched = [record for record in records if record.purpose == "search"]
     whole = [record for record in searched if record.state == "finished"]
     if len(whole) < 2:

@@ -161,13 +161,8 @@ class Sweep:
         )
 
     def fresh(self, choice: _Choice) -> list[TrialRecord]:
-<<<<<<< HEAD
         """Returns the finished runs of the chosen configuration with fresh seeds, whose models can be used."""
         return self._fresh(choice.chosen.number)
-=======
-        """Returns the finished runs of the chosen configuration with fresh seeds."""
-        return [run for run in self.runs if run.number == choice.chosen.number and _is_fresh(run)]
->>>>>>> h20
 
     def _search(self) -> str:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
@@ -269,7 +264,7 @@ class Sweep:
                 )
 
     def _fresh(self, number: int) -> list[TrialRecord]:
-        runs = [run for run in self.ledger.records if run.number == number and _is_fresh(run)]
+        runs = [run for run in self.runs if run.number == number and _is_fresh(run)]
         return [run for run in runs if run.name not in self.unusable]
 
     def _best_on_disk(self, number: int | None = None) -> TrialRecord | None:

@@ -22,7 +22,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.search.space.space_file import read_space
 from tests.conftest import ROOT, SMALL_SPACE
 
-FUNCTIONS = ("audit", "encode", "evaluate", "load", "preprocess", "train", "tune")
+FUNCTIONS = ("audit", "encode", "evaluate", "load", "preprocess", "train", "tune", "verify")
 TINY = {"search.trials": 2, "early_stopping.max_epochs": 2}
 MODEL: dict[str, Any] = {"seq_len": 0, "latent_dim": 16, "embed_dim": 8, "heads": 2, "depth": 1, "mlp_dim": 16}
 

@@ -104,6 +104,11 @@ class SweepFolder:
         return self.path / "sealed_test.json"
 
     @property
+    def fingerprints(self) -> Path:
+        """The SHA-256 of each file, written when the sweep has ended."""
+        return self.path / "fingerprints.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder that holds one folder for each trial that runs or whose model is kept."""
         return self.path / "checkpoints"
