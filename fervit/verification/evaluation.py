@@ -98,7 +98,7 @@ def _check_folder(
     of_file = Evaluation(split=split, metrics=stated, output_dir=folder)  # type: ignore[arg-type]
     if not again:
         return of_file
-    latents = splits.val if splits.test is None else splits.read_test()
+    latents = splits.val if splits.test is None else splits.read_test()[0]
     tolerance = _check_predictions(sweep, latents, predictions, folder, compare)
     computed, *_ = measure(
         sweep.model,
@@ -142,7 +142,7 @@ def _check_seeds(sweep: EndedSweep, splits: Splits, look: SealedLook, compare: C
             continue
         model, where = load_checkpoint(path), f"{sweep.files.sealed_test.name}, seed {score.seed}"
         compare.same(f"{where}: model", score.checkpoint, model.fingerprint)
-        counts, doubtful = _counts(model, splits.read_test(), _rounding(sweep), batch_size=32)
+        counts, doubtful = _counts(model, splits.read_test()[0], _rounding(sweep), batch_size=32)
         values = metrics_of_counts(counts)
         for name in ("f1_macro", "accuracy"):
             compare.same(f"{where}: {name}", getattr(score, name), values[name], 1e-9 + _swing(counts, doubtful))

@@ -15,6 +15,7 @@ from fervit.io.storage import child
 from fervit.labels.dealing import Fractions
 from fervit.latents.exclusion import Exclusion
 from fervit.latents.parts import about_in
+from fervit.latents.votes import resumed
 from fervit.runs.environment import describe
 from fervit.search.records.history import History
 from fervit.search.records.journal import JournalReader
@@ -36,8 +37,9 @@ class EndedSweep:
 
     @property
     def records(self) -> list[TrialRecord]:
-        """All trials and reruns, in the order in which they started."""
-        return list(self.history.records.values())
+        """The trials and reruns on the splits of the sweep, in the order in which they started; those on folds decide
+        nothing."""
+        return [record for record in self.history.records.values() if record.purpose != "fold"]
 
     @property
     def searched(self) -> list[TrialRecord]:
@@ -148,4 +150,5 @@ def read_latents(sweep: EndedSweep, latents: str | None) -> Splits:
     fractions = Fractions(**dealt) if dealt else None
     excluded = sweep.files.excluded
     exclusion = Exclusion.read([str(excluded)]) if excluded.is_file() else None
-    return open_splits(where, sweep.space, exclusion, fractions)
+    votes = resumed(sweep.environment.get("votes"), None, sweep.files.path, "copy their file back")
+    return open_splits(where, sweep.space, exclusion, fractions, votes)
