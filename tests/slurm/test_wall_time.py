@@ -101,7 +101,7 @@ def test_a_sweep_goes_on_after_each_time_limit(
     raw = space_of("cut", epochs=10 if len(cuts) == 2 else 40)
     if not (slurm.share / "latents").is_dir():
         write_splits(slurm.share / "latents")
-    (slurm.share / "cut.yaml").write_text(yaml.safe_dump(raw))
+    (slurm.share / "cut.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     job, folder = slurm.launch(
         f"tune --space cut.yaml --latents latents --nodes {nodes} --cpus_per_node 1 --time 2 --save_before 60"
     )

@@ -63,6 +63,23 @@ def test_ties_of_equal_configurations_are_found_together_in_95_of_100_sweeps(com
     assert 0.02 < denied / 1000 < 0.07
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.02])
+def test_seeds_that_shift_all_configurations_alike_are_paired(shift: float) -> None:
+    """True ties are found in 95 of 100 sweeps with and without such shifts, and with them more differences are seen."""
+    rng = np.random.default_rng(1)
+    denied, seen = 0, 0
+    for _ in range(1000):
+        values = rng.normal(0.5, 0.01, (4, 4)) + shift * rng.normal(size=4)
+        alike = [
+            Confirmed(record=trial(i, [0.5]), values=tuple(row), seeds=(3, 4, 5, 6)) for i, row in enumerate(values)
+        ]
+        denied += len(choose(alike, F1)[1]) < 3
+        better = [replace(alike[0], values=tuple(value + 0.04 for value in alike[0].values)), *alike[1:]]
+        seen += not choose(better, F1)[1]
+    assert denied < 70
+    assert seen > 700
+
+
 def test_configurations_are_confirmed_once_with_the_baseline_and_what_was_confirmed_before() -> None:
     search = {"sampler": "random", "trials": 20, "seed": 3, "warm_start": [{"depth": 1}]}
     given = parse_space({**SPACE, "search": search, "parameters": {"depth": {"values": [1, 2, 3, 4, 5]}}}, "s.yaml")
