@@ -245,3 +245,5 @@ def test_an_evaluation_counts_and_measures_votes(latents_folder: Path, tmp_path:
     assert 0 <= metrics["votes"]["expected_accuracy"] <= 0.6
     assert "1 no face" in ended.out
     assert "KL" in ended.out
+    assert command("report", tmp_path / "results").status == 0
+    assert "the share of the taggers who agree with the prediction" in (tmp_path / "results/report.html").read_text()
