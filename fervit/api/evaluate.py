@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.evaluation.crossing import Crossing, cross, in_words
@@ -15,6 +17,7 @@ from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, c
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import Groups, by_group, groups_in_words, read_groups
+from fervit.evaluation.paired.layers import drop_text, mean_of, strongest
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import EvaluationResults, excluded_in_words, votes_in_words
@@ -27,6 +30,7 @@ from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion
 from fervit.latents.latent_set import read_sha256
 from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_look
+from fervit.latents.parts import about_in
 from fervit.latents.source import find_faces
 from fervit.latents.votes import Votes, VotesAs
 from fervit.progress import Say, silent
@@ -90,6 +94,7 @@ def evaluate(
     listed = exclusion_in(exclude)
     evaluating = partial(evaluate_rows, split=name_of(split), checkpoint_path=absolute(str(model)), crossing=crossing)
     evaluating = partial(evaluating, batch_size=batch_size, samples=visualize_samples, exclusion=listed, votes=voted)
+    evaluating = partial(evaluating, training_mean=_training_mean(checkpoint, split, as_text(latent_train_dir)))
     evaluating = partial(evaluating, faces=None if no_faces else find_faces(latents, as_text(data_root)))
     out, training = Path(from_home(str(output_dir))), as_text(latent_train_dir)
     grouping = partial(_by_group, None if groups is None else read_groups(from_home(str(groups))))
@@ -162,6 +167,24 @@ def _about_device(device: str | None) -> list[str]:
     return [f"--device {device}: is left out; an evaluation takes seconds, and ran on {why}"]
 
 
+def _training_mean(checkpoint: Checkpoint, split: str, training: str | None) -> np.ndarray | None:
+    """The mean of the codes that the model was trained on, [seq_len, latent_dim]; None if they are not at hand.
+
+    A model that standardises codes holds it. Without a folder that the user gave, only codes that the checkpoint was
+    trained on count.
+    """
+    if checkpoint.config.standardise:
+        return checkpoint.model_state_dict["code_mean"].cpu().numpy()
+    where = training or sibling(split, "train")
+    if training is None and about_in(where) is None:
+        return None
+    codes = LatentSet.read(where)
+    if training is None and codes.origin not in checkpoint.data.values():
+        return None
+    fits = codes.codes.shape[1:] == (checkpoint.config.seq_len, checkpoint.config.latent_dim)
+    return mean_of(codes.codes) if fits else None
+
+
 def _pictures(split: str, training: str | None) -> tuple[list[str] | None, list[str] | None]:
     """The hashes of the pictures that the model was trained on and chosen by; None for those that are not at hand."""
     trained_on = read_sha256(training or sibling(split, "train"), required=training is not None)
@@ -215,6 +238,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
         lines += groups_in_words(json.loads(by_groups.read_text(encoding="utf-8"))["columns"])
     lines += votes_in_words(metrics)
     lines += [*excluded_in_words(metrics), _copies(metrics), *_copies_of_validation(metrics)]
+    lines += layers_in_words(metrics)
     others = others_in_words(metrics.get("looks_of_others") or 0)
     if others:
         lines.append(others)
@@ -223,6 +247,24 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     folder = evaluation.output_dir
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     return [*lines, *evaluation.remarks, f"written: {', '.join(files)}", f"to       {folder}"]
+
+
+def layers_in_words(metrics: EvaluationResults) -> list[str]:
+    """The lines about what the model loses without groups of layers; none if that was not measured.
+
+    Args:
+        metrics: the content of evaluation_results.json.
+
+    Returns:
+        A line on the groups, and one on the group that carries each class most.
+    """
+    drops = metrics.get("layers")
+    if drops is None:
+        return []
+    groups = {name: one for name, one in drops["without"].items() if not name.isdigit()}
+    said = ", ".join(f"{name} {drop_text(one)}" for name, one in groups.items())
+    carried = ", ".join(f"{emotion} {text.partition(' ')[0]}" for emotion, text in strongest(drops).items())
+    return [f"drop of macro-F1 without layers: {said}", f"  carried most by: {carried}"]
 
 
 BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")

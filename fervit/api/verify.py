@@ -11,7 +11,7 @@ from fervit.io.files import from_home
 from fervit.progress import Say, silent
 from fervit.search.splits import Splits
 from fervit.verification.comparison import Comparison, DifferenceError
-from fervit.verification.evaluation import check_data, check_evaluation, check_validation
+from fervit.verification.evaluation import check_data, check_evaluation, check_simple_models, check_validation
 from fervit.verification.files import check_files
 from fervit.verification.record import check_card, check_choice, check_journal, check_leaderboard, check_model
 from fervit.verification.retrain import retrain as train_again
@@ -89,6 +89,7 @@ def _check(sweep: EndedSweep, splits: Splits, compare: Comparison) -> None:
         check_data(sweep, splits, compare)
         check_validation(sweep, splits, compare)
         stated = check_evaluation(sweep, splits, compare)
+        check_simple_models(sweep, splits, stated[0], compare)
         check_card(sweep, *stated)
         check_files(sweep.files, compare)
     except UserError as error:  # a file of the sweep is missing or damaged

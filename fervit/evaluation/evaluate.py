@@ -20,6 +20,10 @@ from fervit.evaluation import figures
 from fervit.evaluation.attention import FLAT, attend
 from fervit.evaluation.crossing import Crossing
 from fervit.evaluation.intervals import intervals_of
+from fervit.evaluation.paired.layers import PICTURE_FILE as LAYERS_FILE
+from fervit.evaluation.paired.layers import TABLE_FILE as LAYERS_TABLE_FILE
+from fervit.evaluation.paired.layers import draw as draw_layers
+from fervit.evaluation.paired.layers import layer_drops, write_table
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import (
@@ -28,6 +32,7 @@ from fervit.evaluation.results import (
     EvaluatedCheckpoint,
     EvaluationResults,
     Excluded,
+    LayerDrops,
     MeanAttention,
     Provenance,
     Scores,
@@ -148,6 +153,7 @@ def evaluate(
     crossing: Crossing | None = None,
     exclusion: Exclusion | None = None,
     votes: JsonObject | None = None,
+    training_mean: np.ndarray | None = None,
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
 
@@ -166,6 +172,8 @@ def evaluate(
         crossing: how the model's classes are mapped onto those of the rows; None if they are the same.
         exclusion: faces without which the metrics are computed as well; None for none.
         votes: what the votes of taggers changed of the rows (`Votes.record`); None for nothing.
+        training_mean: the mean of the training codes, float [seq_len, latent_dim], by which layers are replaced to see
+            what the model loses; None if it is not at hand.
 
     Raises:
         UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
@@ -182,6 +190,7 @@ def evaluate(
         crossing=crossing,
         exclusion=exclusion,
         votes=votes,
+        training_mean=training_mean,
     )
     predictions.write(output_dir / PREDICTIONS_FILE)
     model = checkpoint.model().to(device_at_hand())
@@ -204,6 +213,7 @@ def measure(
     crossing: Crossing | None = None,
     exclusion: Exclusion | None = None,
     votes: JsonObject | None = None,
+    training_mean: np.ndarray | None = None,
 ) -> tuple[EvaluationResults, Predictions, LatentSet]:
     """Evaluates a model without writing anything; the arguments are those of `evaluate`.
 
@@ -215,7 +225,7 @@ def measure(
     """
     seen = next((name for name, known in checkpoint.data.items() if known == latents.origin), None)
     latents, predictions, across = _predicted(checkpoint, latents, split, batch_size, crossing)
-    classes = latents.label_set.classes
+    classes, model = latents.label_set.classes, checkpoint.model().to(device_at_hand())
     results: EvaluationResults = {
         "split": split,
         "seen": seen,
@@ -228,7 +238,8 @@ def measure(
         "copies_of_training": _copies(latents, predictions.predicted, training_sha256),
         "copies_of_validation": _copies(latents, predictions.predicted, validation_sha256),
         "looks_of_others": others,
-        "attention": _mean_attention(checkpoint.model().to(device_at_hand()), latents, batch_size),
+        "attention": _mean_attention(model, latents, batch_size),
+        "layers": _layers(model, latents, training_mean, batch_size, crossing),
         "excluded": _excluded(latents, predictions.predicted, split, exclusion),
         "votes": fit_to_votes(latents, predictions.probabilities, votes),
         **_provenance(checkpoint, predictions, latents, checkpoint_path),
@@ -285,6 +296,7 @@ def _draw_pictures(
         CLASSES_FILE: lambda path: figures.draw_class_metrics(report, intervals, classes, title, path),
         CONFIDENCE_FILE: lambda path: figures.draw_confidence(predictions, calibration, by_chance, title, path),
         MEAN_ATTENTION_FILE: lambda path: _draw_mean_attention(attention, results["split"], path),
+        LAYERS_FILE: lambda path: _draw_layers(results["layers"], classes, results["split"], path.parent),
         SAMPLE_FILE.format("*"): lambda path: draw_samples(path.parent),
     }
     for name, draw in pictures.items():
@@ -386,6 +398,33 @@ def _mean_attention(model: LatentViT, latents: LatentSet, batch_size: int) -> Me
     peak = float(np.concatenate(peaks).mean())
     shares = {emotion: [round(float(share), 6) for share in rollout] for emotion, rollout in classes.items()}
     return {"flat": peak < FLAT, "peak": round(peak, 4), "rollout": shares}
+
+
+def _layers(
+    model: LatentViT, latents: LatentSet, mean: np.ndarray | None, batch_size: int, crossing: Crossing | None
+) -> LayerDrops | None:
+    """Measures what the model loses without layers of the codes; None if their mean is not at hand."""
+    if mean is None:
+        return None
+
+    def predicted(codes: np.ndarray) -> np.ndarray:
+        probabilities = probabilities_of(model, codes, batch_size)
+        return probabilities if crossing is None else crossing.probabilities(probabilities)
+
+    return layer_drops(predicted, latents, mean, sum(weight.numel() for weight in model.parameters()))
+
+
+def _draw_layers(drops: LayerDrops | None, classes: Sequence[str], split: str, folder: Path) -> None:
+    """Writes the table and the picture of the layers, or removes those of an earlier evaluation."""
+    if drops is None:
+        remove(folder / LAYERS_FILE)
+        remove(folder / LAYERS_TABLE_FILE)
+        return
+    write_table(drops, classes, folder / LAYERS_TABLE_FILE)
+    title = (
+        f"{split}: what the model loses when W+ layers are replaced by the training mean; the lines are 95 % intervals"
+    )
+    draw_layers(drops, classes, f"{title}; {drops['n']} faces", folder / LAYERS_FILE)
 
 
 def _draw_mean_attention(attention: MeanAttention, split: str, path: Path) -> None:

@@ -81,6 +81,32 @@ class MeanAttention(TypedDict):
     """The mean attention rollout [seq_len] of each class."""
 
 
+class Drop(TypedDict):
+    """The drop of F1 without some layers, with its 95 % interval [low, high]."""
+
+    drop: float
+    interval_95: list[float]
+
+
+class LayersDrop(Drop):
+    """The drop of the macro-F1 without some layers, and of the F1 of each class."""
+
+    layers: list[int]
+    """The layers that were replaced, counted from 0."""
+    classes: dict[str, Drop]
+
+
+class LayerDrops(TypedDict):
+    """What the model loses without layers of the codes."""
+
+    n: int
+    """The number of faces that it was measured on."""
+    f1_macro: float
+    """The macro-F1 on these with whole codes."""
+    without: dict[str, LayersDrop]
+    """By "coarse", "middle", "fine", and "0", "1", ... for the single layers."""
+
+
 class EvaluatedCheckpoint(TypedDict):
     """The model that was evaluated."""
 
@@ -161,6 +187,9 @@ class EvaluationResults(DetailedScores, Provenance):
     """The number of earlier looks at the split in which other models were evaluated; None if it was not a look at a
     split that the model has not seen. Earlier versions have not written it."""
     attention: MeanAttention
+    layers: NotRequired[LayerDrops | None]
+    """What the model loses without layers of the codes; None if the training codes were not at hand. Earlier versions
+    have not written it."""
 
 
 def excluded_in_words(metrics: EvaluationResults) -> list[str]:

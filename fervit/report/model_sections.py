@@ -11,7 +11,9 @@ import yaml
 from fervit.evaluation.crossing import in_words
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import GroupScores, p_in_words
-from fervit.evaluation.results import EvaluationResults, excluded_in_words, votes_in_words
+from fervit.evaluation.paired.layers import drop_text, strongest
+from fervit.evaluation.paired.simple_models import ahead_text, read_simple_models
+from fervit.evaluation.results import EvaluationResults, LayerDrops, excluded_in_words, votes_in_words
 from fervit.latents.changes import changes_in_words
 from fervit.report.faces import wrong_faces
 from fervit.report.html import Section, Table
@@ -70,6 +72,60 @@ def attention(results: Results) -> Section | None:
     section.add(
         model_plots.attention(attention["rollout"]),
         "Attention rollout from what the head reads to each style, mean of up to 100 faces a class.",
+    )
+    return section
+
+
+def layers(results: Results) -> Section | None:
+    """What the model loses without layers of the codes; None if the evaluation does not say."""
+    drops: LayerDrops | None = (results.evaluation or {}).get("layers")
+    if drops is None:
+        return None
+    section = Section(id="layers", title="Which layers it needs")
+    of = "coarse: layers 0 to 3 (up to 8 pixels), middle: 4 to 7 (16 and 32 pixels), fine: 8 and above"
+    section.texts.append(
+        f"The drop of F1 on {drops['n']} faces when W+ layers are replaced by the mean of the training codes ({of}). "
+        "What several layers say alike drops little when only one of them is replaced."
+    )
+    section.tables.append(
+        Table(
+            caption="Drop of macro-F1",
+            headings=["replaced", "drop of macro-F1 (95 %, for the choice of faces)"],
+            rows=[[name, drop_text(one)] for name, one in drops["without"].items()],
+        )
+    )
+    section.tables.append(
+        Table(
+            caption="The group that carries each class most",
+            headings=["class", "group, and drop of the class's F1 (95 %)"],
+            rows=[[emotion, text] for emotion, text in strongest(drops).items()],
+        )
+    )
+    return section
+
+
+def simple(results: Results) -> Section | None:
+    """What simple models reach on the same codes; None if they were not measured."""
+    scores = read_simple_models(results.evaluation_dir) if results.evaluation_dir is not None else []
+    if not scores or results.evaluation is None:
+        return None
+    section = Section(id="simple", title="What the Vision Transformer buys")
+    rows = [
+        [
+            one["name"],
+            one["what"],
+            "{:.3f} ({:.3f} to {:.3f})".format(one["f1_macro"], *one["intervals_95"]["f1_macro"]),
+            ahead_text(one),
+        ]
+        for one in scores
+    ]
+    headings = ["model", "what", "macro-F1 (95 %)", "lead of the chosen model (95 %, paired)"]
+    section.tables.append(
+        Table(caption=f"On the same codes, {results.evaluation['split']}", headings=headings, rows=rows)
+    )
+    section.notes.append(
+        "Trained on the same training codes, regularised by validation. The intervals cover the choice of the faces, "
+        "not other seeds of the training."
     )
     return section
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, export
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
+from fervit.evaluation.paired.layers import mean_of
 from fervit.io.disk import remove_tree
 from fervit.io.files import write_text
 from fervit.latents.source import find_faces
@@ -21,6 +22,7 @@ from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import Verdict, open_test
 from fervit.search.outcome.settle import agrees, settle
+from fervit.search.outcome.simple import simple_models
 from fervit.search.outcome.sweep_card import model_card
 from fervit.search.policy.sources import ConfirmSource, FoldSource
 from fervit.search.records.ranking import failures_by_kind, pareto_front, ranked
@@ -28,6 +30,7 @@ from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.splits import Splits
+from fervit.system.side_channels import SideChannel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,8 @@ class Sweep:
         verdict = _evaluate(self.files, self.splits, choice, self.fresh(choice), again=second_look)
         for remark in verdict.evaluation.remarks:
             self.say(remark)
-        result = self.result(choice, verdict, folds)
+        simple = SideChannel("simple models beside it", self.say)(simple_models, self.splits, checkpoint, verdict)
+        result = replace(self.result(choice, verdict, folds), simple=simple or [])
         write_text(self.files.best / CARD_FILE, model_card(result, checkpoint, self.splits.changes))
         self.ledger.done()
         return result
@@ -312,6 +316,7 @@ def _evaluate(
         files.evaluation(),
         split="val",
         training_sha256=splits.train.sha256,
+        training_mean=mean_of(splits.train.codes),
         faces=None if splits.no_faces else find_faces(splits.val),
         votes=splits.voted_val,
     )

@@ -12,6 +12,9 @@ import numpy as np
 
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, measure, probabilities_of
+from fervit.evaluation.paired.layers import mean_of
+from fervit.evaluation.paired.simple_models import FILE as SIMPLE_FILE
+from fervit.evaluation.paired.simple_models import compare_simple_models, fit_simple_models, read_simple_models
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.statistics import confusion
@@ -28,6 +31,8 @@ ROUNDING, ROUNDING_ELSEWHERE = 1e-6, 1e-4
 """How far the probabilities of a model may be apart on the same processor, and on another."""
 SHOWN = ("split", "seen", "n", "accuracy", "f1_macro", "intervals_95", "ece", "confusion_matrix")
 """The results without which there is nothing to compare or to show."""
+SIMPLE_ELSEWHERE = 0.01
+"""How far the results of simple models may be apart on another machine, whose rounding leads their training astray."""
 ELSEWHERE = ("checkpoint_path", "latents", "looks_of_others")
 """The results that are of the place and the time of the evaluation."""
 
@@ -107,6 +112,7 @@ def _check_folder(
         training_sha256=splits.train.sha256,
         validation_sha256=None if splits.test is None else splits.val.sha256,
         exclusion=None if splits.test is None else splits.exclusion,
+        training_mean=mean_of(splits.train.codes),
     )
     for key, value in json.loads(json.dumps(computed)).items():
         if key in stated and key not in ELSEWHERE:
@@ -179,3 +185,18 @@ def _read(path: Path, sweep: EndedSweep) -> JsonObject:
     if missing:
         raise DifferenceError(f"{where} lacks {missing[0]}")
     return content
+
+
+def check_simple_models(sweep: EndedSweep, splits: Splits, evaluation: Evaluation, compare: Comparison) -> None:
+    """Trains the simple models beside the chosen one again, if there are any, which takes up to a minute."""
+    stated = read_simple_models(evaluation.output_dir)
+    if not stated:
+        return
+    latents = splits.val if splits.test is None else splits.read_test()[0]
+    predictions = Predictions.read(evaluation.output_dir / PREDICTIONS_FILE)
+    models = fit_simple_models(splits.train, splits.val)
+    computed = compare_simple_models(models, latents, predictions.predicted)
+    where = f"{evaluation.output_dir.name}/{SIMPLE_FILE}"
+    for one, again in zip(stated, computed, strict=True):
+        known = {key: value for key, value in again.items() if key != "seconds"}
+        compare.same(f"{where}: {one['name']}", one, known, 1e-6 if sweep.same_kind else SIMPLE_ELSEWHERE)

@@ -10,6 +10,7 @@ from fervit.checkpoints.checkpoint import MODEL_CONFIG, WEIGHTS, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import Evaluation
+from fervit.evaluation.paired.simple_models import read_simple_models
 from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain_over_baseline
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
@@ -129,6 +130,7 @@ def check_card(sweep: EndedSweep, evaluation: Evaluation, look: SealedLook | Non
         verdict=Verdict(evaluation=evaluation, looks=looks, look=look),
         encoder=sweep.environment["encoder"],
         seconds=0.0,
+        simple=read_simple_models(evaluation.output_dir),
     )
     path = sweep.files.best / CARD_FILE
     stated = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -125,8 +125,8 @@ def _environment(files: SweepFolder) -> JsonObject:
     try:
         found: Any = json.loads(files.environment.read_text(encoding="utf-8"))
         for session in [found, *found.get("sessions", [])]:
-            for data in session["data"].values():
-                str(data["path"]), str(data["sha256"])
+            for name in {"train", "val", *session["data"]}:
+                str(session["data"][name]["path"]), str(session["data"][name]["sha256"])
         return {**found, "encoder": found["encoder"]}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DifferenceError(f"{files.environment.name} is damaged") from None

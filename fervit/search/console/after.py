@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fervit.evaluation.evaluate import CONFUSION_FILE
+from fervit.evaluation.paired.simple_models import ahead_text
 from fervit.evaluation.results import excluded_in_words, votes_in_words
 from fervit.io.files import near
 from fervit.latents.looks import others_in_words
@@ -73,6 +74,10 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         )
     faces = np.array(metrics["confusion_matrix"]).sum(axis=1)
     lines.append(f"Always answering the largest class would reach macro-F1 {majority_f1_macro(faces):.3f}")
+    lines += [
+        f"A {one['name']} on the same codes: macro-F1 {one['f1_macro']:.3f}; the model's lead is {ahead_text(one)}"
+        for one in result.simple
+    ]
     if result.encoder.get("untrained"):
         lines.append(f"Encoder: {result.encoder['encoder']}, UNTRAINED random weights: shows the way, not a result")
     lines += [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from fervit.evaluation.paired.simple_models import SimpleScores
 from fervit.io.files import JsonObject
 from fervit.search.outcome.confirm import Confirmed, Gain
 from fervit.search.outcome.folds import Folded
@@ -41,6 +42,8 @@ class SweepResult:
     encoder: JsonObject
     seconds: float
     """The seconds that all sessions took together."""
+    simple: list[SimpleScores] = field(default_factory=list)
+    """What simple models reach on the same codes and faces; empty if they could not be measured."""
     confirmation_ended_because: str = ""
     """Why the confirmation ended early; "" if all its reruns ran."""
     folds: Folded | None = None

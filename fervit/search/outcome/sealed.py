@@ -16,6 +16,7 @@ from pathlib import Path
 from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, evaluate, predictions_of
+from fervit.evaluation.paired.layers import mean_of
 from fervit.io.files import JsonObject, write_json
 from fervit.latents import LatentSet
 from fervit.latents.looks import Seen, record_look
@@ -203,6 +204,7 @@ def _look(
         faces=None if splits.no_faces else find_faces(latents),
         exclusion=listed,
         votes=voted,
+        training_mean=mean_of(splits.train.codes),
     )
     metrics, seeds = evaluation.metrics, tuple(_score(run, model, latents) for run, model in there)
     seen = [Seen(checkpoint=checkpoint.fingerprint, f1_macro=metrics["f1_macro"], accuracy=metrics["accuracy"])]

@@ -7,6 +7,7 @@ from typing import Literal
 
 from fervit.checkpoints.card import card
 from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.evaluation.paired.simple_models import SimpleScores, ahead_text
 from fervit.evaluation.statistics import ece_in_words
 from fervit.latents.looks import others_in_words
 from fervit.search.outcome.baseline import baseline_name
@@ -59,6 +60,7 @@ def model_card(result: SweepResult, checkpoint: Checkpoint, changes: Sequence[st
     )
     of = f"{of}; in brackets 95 % for the choice of faces; {ece_in_words(test.metrics)}"
     lines.append(f"| {test.split} | {f1_macro} | {accuracy} | {of} |")
+    lines += [_simple_row(test.split, one) for one in result.simple]
     look = result.verdict.look
     if look is not None and look.seeds_text:
         spread = f"{look.over_seeds('f1_macro')} | {look.over_seeds('accuracy')}"
@@ -73,3 +75,10 @@ def model_card(result: SweepResult, checkpoint: Checkpoint, changes: Sequence[st
         lines += ["", result.verdict.remark + "."]
     title = f"LatentViT, trial {chosen.number} of sweep {result.space.name}"
     return card(checkpoint, title, lines, [f"{name} {value}" for name, value in chosen.params.items()], changes)
+
+
+def _simple_row(split: str, one: SimpleScores) -> str:
+    """The row of a simple model on the same codes."""
+    f1_macro, accuracy = ("{:.3f} ({:.3f} to {:.3f})".format(one[name], *one["intervals_95"][name]) for name in BRIEF)
+    lead = f"the model's lead in macro-F1 is {ahead_text(one)}, 95 % for the choice of faces, paired"
+    return f"| {split}, {one['name']} on the same codes | {f1_macro} | {accuracy} | {one['what']}; {lead} |"

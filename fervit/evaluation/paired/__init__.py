@@ -1,0 +1,1 @@
+"""Comparisons on the same rows: what a model loses without a part of the codes, and what simpler models reach."""
