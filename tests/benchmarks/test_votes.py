@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 def test_the_benchmark_of_votes_compares_paired_seeds(shared: Path) -> None:
     faces, votes = shared / "data/fer2013_train_val.csv.gz", shared / "data/ferplus/fer2013new_train_val.csv"
     command = [sys.executable, "-m", "benchmarks.votes", "--data_root", faces, "--votes", votes]
-    command += ["--limit", "600", "--seeds", "0", "1", "--epochs", "1"]
+    command += ["--limit", "200", "--seeds", "0", "1", "--epochs", "1"]
     ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     rows = [line for line in ended.stdout.splitlines() if line.startswith("| ")]
