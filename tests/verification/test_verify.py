@@ -93,6 +93,13 @@ def test_a_file_that_is_missing_or_came_later_is_found(sweep: Path) -> None:
     assert "evaluation/more.json came later" in difference(sweep)
 
 
+def test_what_ray_and_slurm_write_after_the_end_changes_nothing(sweep: Path) -> None:
+    for name in ("ray.log", "slurm/out.log", "trials/searcher.json", ".lock"):
+        (sweep / name).parent.mkdir(exist_ok=True)
+        (sweep / name).write_text("later")
+    assert not difference(sweep)
+
+
 def in_json(path: str, *keys: Any, to: Any = 0.123) -> Callable[[Path], None]:
     """Makes an edit of one value of a JSON file."""
 

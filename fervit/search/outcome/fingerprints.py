@@ -10,13 +10,14 @@ import hashlib
 import json
 from pathlib import Path
 
+from fervit.cluster.job import JOB_FOLDER
 from fervit.errors import UserError
 from fervit.io.files import write_json
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.version import __version__
 
-LEFT_OUT = ("ray.log", "trials", "confirm")
-"""What Ray writes into the folder, some of it after the sweep has ended. It holds no result of its own."""
+LEFT_OUT = ("ray.log", "trials", "confirm", JOB_FOLDER)
+"""What Ray and Slurm write into the folder, some of it after the sweep has ended. It holds no result of its own."""
 
 
 def write_fingerprints(folder: SweepFolder) -> None:
@@ -49,7 +50,7 @@ def read_fingerprints(folder: SweepFolder) -> dict[str, str]:
 
 
 def files_of(folder: SweepFolder) -> list[str]:
-    """Returns the files of a sweep by their paths below its folder, without Ray's own, hidden ones and fingerprints."""
+    """Returns the paths of a sweep's files below its folder, without fingerprints, hidden files, Ray's and Slurm's."""
     paths = (path for path in folder.path.rglob("*") if path.is_file() and path != folder.fingerprints)
     names = (path.relative_to(folder.path) for path in paths)
     return sorted(
