@@ -91,7 +91,7 @@ def in_place_of_checkpoints(point: Callable[[str], None]) -> Iterator[None]:
     there = {
         (steps, "load_checkpoint"): read_model,
         (steps, "export"): export,
-        (steps, "model_card"): lambda result, model: "a card\n",
+        (steps, "model_card"): lambda result, model, changes: "a card\n",
         (settle, "load_checkpoint"): read_model,
         (sealed, "load_checkpoint"): read_model,
         (sealed, "evaluate"): evaluate,
