@@ -90,7 +90,7 @@ def _check(sweep: EndedSweep, splits: Splits, compare: Comparison) -> None:
         check_validation(sweep, splits, compare)
         stated = check_evaluation(sweep, splits, compare)
         check_simple_models(sweep, splits, stated[0], compare)
-        check_card(sweep, *stated)
+        check_card(sweep, splits, *stated)
         check_files(sweep.files, compare)
     except UserError as error:  # a file of the sweep is missing or damaged
         raise DifferenceError(str(error)) from None

@@ -12,6 +12,7 @@ from fervit.errors import UserError
 from fervit.evaluation.evaluate import Evaluation
 from fervit.evaluation.paired.simple_models import read_simple_models
 from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain_over_baseline
+from fervit.search.outcome.folds import folded
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import SealedLook, Verdict
@@ -21,6 +22,7 @@ from fervit.search.records.history import History
 from fervit.search.records.journal import JournalReader
 from fervit.search.records.ranking import pareto_front, ranked
 from fervit.search.records.record import TrialRecord
+from fervit.search.splits import Splits
 from fervit.verification.comparison import Comparison, DifferenceError
 from fervit.verification.sweep import EndedSweep
 
@@ -110,7 +112,7 @@ def check_model(sweep: EndedSweep, compare: Comparison) -> None:
             compare.same(where, session["data"][split]["sha256"], digest)
 
 
-def check_card(sweep: EndedSweep, evaluation: Evaluation, look: SealedLook | None, looks: int) -> None:
+def check_card(sweep: EndedSweep, splits: Splits, evaluation: Evaluation, look: SealedLook | None, looks: int) -> None:
     """Writes the model card again, and looks for each of its lines in the one that is there."""
     metric, confirmed = sweep.space.metric, confirmed_in(sweep)
     numbers = [one.record.number for one in confirmed]
@@ -131,10 +133,11 @@ def check_card(sweep: EndedSweep, evaluation: Evaluation, look: SealedLook | Non
         encoder=sweep.environment["encoder"],
         seconds=0.0,
         simple=read_simple_models(evaluation.output_dir),
+        folds=folded(sweep.history.records.values(), sweep.chosen.number, sweep.space.confirm.folds, metric),
     )
     path = sweep.files.best / CARD_FILE
     stated = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for line in model_card(result, sweep.model).splitlines():
+    for line in model_card(result, sweep.model, splits.changes).splitlines():
         if line not in stated:
             raise DifferenceError(f"best/{CARD_FILE} lacks the line that was computed again: {line}")
 

@@ -107,12 +107,16 @@ class OwnRay:
         self.address = ""
 
     def processes(self) -> list[int]:
-        """Returns the processes that carry the mark and have not ended."""
+        """Returns the processes that carry the mark, or print into a log of this Ray, and have not ended.
+
+        Those that have given themselves a title, such as trials, have written it over their environment.
+        """
         needle, found = f"{MARK}={self._mark}".encode(), []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-                if state != "Z" and needle in (folder / "environ").read_bytes().split(b"\0"):
+                marked = needle in (folder / "environ").read_bytes().split(b"\0")
+                if state != "Z" and (marked or str(self._folder) in (folder / "fd" / "1").readlink().as_posix()):
                     found.append(int(folder.name))
         return found
 
