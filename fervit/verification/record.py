@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import tempfile
-from pathlib import Path
+import io
 
 from fervit.checkpoints.checkpoint import MODEL_CONFIG, WEIGHTS, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
@@ -13,7 +12,7 @@ from fervit.evaluation.evaluate import Evaluation
 from fervit.evaluation.paired.simple_models import read_simple_models
 from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain_over_baseline
 from fervit.search.outcome.folds import folded
-from fervit.search.outcome.leaderboard import write_leaderboard
+from fervit.search.outcome.leaderboard import leaderboard_text
 from fervit.search.outcome.result import SweepResult
 from fervit.search.outcome.sealed import SealedLook, Verdict
 from fervit.search.outcome.sweep_card import model_card
@@ -46,13 +45,11 @@ def check_journal(sweep: EndedSweep, compare: Comparison) -> None:
 
 def check_leaderboard(sweep: EndedSweep, compare: Comparison) -> None:
     """Writes the leaderboard again from the journal, and compares each cell."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / sweep.files.leaderboard.name
-        write_leaderboard(sweep.records, sweep.space, path, confirmed_in(sweep), sweep.chosen)
-        computed = _rows(path)
-    if not sweep.files.leaderboard.is_file():
+    path = sweep.files.leaderboard
+    if not path.is_file():
         raise DifferenceError(f"{path.name} is missing")
-    stated = _rows(sweep.files.leaderboard)
+    computed = _rows(leaderboard_text(sweep.records, sweep.space, confirmed_in(sweep), sweep.chosen))
+    stated = _rows(path.read_text(encoding="utf-8"))
     compare.same(f"{path.name}: rows", len(stated), len(computed))
     for place, (row, again) in enumerate(zip(stated, computed, strict=True), start=1):
         for column, value in again.items():
@@ -142,6 +139,5 @@ def check_card(sweep: EndedSweep, splits: Splits, evaluation: Evaluation, look: 
             raise DifferenceError(f"best/{CARD_FILE} lacks the line that was computed again: {line}")
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def _rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,35 +35,48 @@ def write_leaderboard(
         confirmed: the trials that were confirmed.
         chosen: the run whose model is exported; None for no mark.
     """
+    text = leaderboard_text(records, space, confirmed, chosen)
+    with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        file.write(text)
+
+
+def leaderboard_text(
+    records: Sequence[TrialRecord],
+    space: SearchSpace,
+    confirmed: Sequence[Confirmed] = (),
+    chosen: TrialRecord | None = None,
+) -> str:
+    """Returns the content of the file; the arguments are those of `write_leaderboard`."""
     ranking = ranked(records, space.metric)
     in_ranking = {id(record) for record in ranking}
     rest = [record for record in records if id(record) not in in_ranking]
     metrics = list(dict.fromkeys((space.metric.name, *METRICS)))
     cost = [space.metric.against] if space.metric.against else []
     means = {c.record.name: c for c in confirmed}
-    with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file,
-            [
-                *("rank", "trial", "seed", "state", "epoch", *metrics, "epochs", "seconds", *cost, *space.parameters),
-                *("confirmed_mean", "confirmed_runs", "chosen", "failure"),
-            ],
-            restval="",
-        )
-        writer.writeheader()
-        for rank, record in enumerate([*ranking, *rest], start=1):
-            row = {"trial": record.number, "seed": record.seed, "state": record.state, **record.params}
-            row |= {"epochs": len(record.epochs), "seconds": f"{record.seconds:.2f}"}
-            row["failure"] = str(record.failure) if record.failure else ""
-            best = record.best(space.metric)
-            row |= {name: record.cost for name in cost if record.cost is not None}
-            if best is not None:
-                row |= {"epoch": best.epoch, **{name: f"{getattr(best, name):.6f}" for name in metrics}}
-            if rank <= len(ranking):
-                row["rank"] = rank
-            if record.name in means:
-                again = means[record.name]
-                row |= {"confirmed_mean": f"{again.mean:.6f}", "confirmed_runs": len(again.values)}
-            if record is chosen:
-                row["chosen"] = "yes"
-            writer.writerow(row)
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(
+        file,
+        [
+            *("rank", "trial", "seed", "state", "epoch", *metrics, "epochs", "seconds", *cost, *space.parameters),
+            *("confirmed_mean", "confirmed_runs", "chosen", "failure"),
+        ],
+        restval="",
+    )
+    writer.writeheader()
+    for rank, record in enumerate([*ranking, *rest], start=1):
+        row = {"trial": record.number, "seed": record.seed, "state": record.state, **record.params}
+        row |= {"epochs": len(record.epochs), "seconds": f"{record.seconds:.2f}"}
+        row["failure"] = str(record.failure) if record.failure else ""
+        best = record.best(space.metric)
+        row |= {name: record.cost for name in cost if record.cost is not None}
+        if best is not None:
+            row |= {"epoch": best.epoch, **{name: f"{getattr(best, name):.6f}" for name in metrics}}
+        if rank <= len(ranking):
+            row["rank"] = rank
+        if record.name in means:
+            again = means[record.name]
+            row |= {"confirmed_mean": f"{again.mean:.6f}", "confirmed_runs": len(again.values)}
+        if record is chosen:
+            row["chosen"] = "yes"
+        writer.writerow(row)
+    return file.getvalue()
