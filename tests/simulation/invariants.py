@@ -128,10 +128,11 @@ class Watch:
         for path in self._world.folder.checkpoints.glob("*/*"):
             size += MODEL if path.name == "best_model.pt" else STATE
         # The forecast knows neither of trials that have begun and wait for a place (until they can run alone, or since
-        # places were lost), nor of those that a budget cut.
+        # places were lost), nor of those that a budget cut, nor of what an earlier session confirmed.
         ledger = driver.ledger
         begun = sum(record.state == "running" for record in ledger.records)
         unknown = max(0, begun - self._world.most_places) + sum(record.cut for record in ledger.records)
+        unknown += len({record.number for record in ledger.records if record.purpose == "confirm"})  # when it goes on
         most = disk_forecast(ledger.space, self._world.most_places) + (MODEL + STATE) * unknown
         if size > most:
             raise ViolationError(f"the checkpoints take {size} units, where the forecast is {most}")

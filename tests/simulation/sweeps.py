@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
+import numpy as np
+
 from fervit.errors import JobError
 from fervit.search.console.failure_log import FailureLog
 from fervit.search.driver import Driver, Room
@@ -124,7 +126,8 @@ def run_session(world: World, space: SearchSpace, result: Simulated, watch: Look
     try:
         with in_place_of_checkpoints(world.point):
             ledger = _Ledger(world, space, result)
-            latents = SimpleNamespace(sha256=[], encoder=SimpleNamespace(to_json=dict))
+            codes = np.zeros((1, 2, 2), np.float16)
+            latents = SimpleNamespace(sha256=[], encoder=SimpleNamespace(to_json=dict), codes=codes)
             splits = SimpleNamespace(
                 test="test",
                 train=latents,

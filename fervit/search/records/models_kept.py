@@ -19,7 +19,8 @@ class ModelsKept:
         metric: the metric by which trials are ranked.
         keep: the number of best configurations of the search whose models are kept.
         always: returns whether the model of a trial is kept however good it is, such as that of the baseline, which is
-            confirmed with the best.
+            confirmed with the best. The models of a configuration that has been confirmed are kept, too, since it stays
+            a candidate when trials are added.
     """
 
     def __init__(
@@ -29,8 +30,10 @@ class ModelsKept:
         keep: int,
         always: Callable[[TrialRecord], bool] = lambda record: False,
     ) -> None:
-        self._folder, self._metric, self._keep, self._always = folder, metric, keep, always
+        self._folder, self._metric, self._keep, self._is_always_kept = folder, metric, keep, always
         self._kept: list[TrialRecord] = []
+        self._confirmed: set[int] = set()
+        """The numbers of the trials that have been confirmed."""
 
     def take_up(self, records: Sequence[TrialRecord]) -> None:
         """Removes files of earlier sessions that are no longer needed.
@@ -39,6 +42,7 @@ class ModelsKept:
             records: all trials and reruns of the sweep.
         """
         ended = [record for record in records if record.state != "running" and record.purpose == "search"]
+        self._confirmed = {record.number for record in records if _confirms(record)}
         self._kept = distinct(ranked(ended, self._metric))[: self._keep]
         running = {record.name for record in records if record.state == "running" or record.cut}
         wanted = {record.name for record in records if record.purpose not in ("search", "fold")}
@@ -63,6 +67,8 @@ class ModelsKept:
             remove(self._folder.trial(record.name).last)
         if record.purpose == "fold" and not record.cut:  # its value is all that is wanted of it
             remove_tree(self._folder.trial(record.name).path)
+        if _confirms(record):
+            self._confirmed.add(record.number)
         if record.purpose != "search":
             return
         candidates = [*self._kept, record]
@@ -72,6 +78,13 @@ class ModelsKept:
             if not candidate.cut and not kept and (candidate.state == "failed" or not self._always(candidate)):
                 remove_tree(self._folder.trial(candidate.name).path)
 
+    def _always(self, record: TrialRecord) -> bool:
+        return record.number in self._confirmed or self._is_always_kept(record)
+
     def can_resume(self, record: TrialRecord) -> bool:
         """Returns whether the saved state of a trial is there, from which it can go on."""
         return self._folder.trial(record.name).last.is_file()
+
+
+def _confirms(record: TrialRecord) -> bool:
+    return record.purpose == "confirm" and record.state == "finished"
