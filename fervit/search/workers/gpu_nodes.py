@@ -64,7 +64,7 @@ class GpuNodes:
             _, found, problem = error.rpartition(_beginning(node.address))
             if node.gpus and found and any(other.gpus for other in nodes if other.node_id != node.node_id):
                 self.unusable.add(node.node_id)
-                self.say(f"{_beginning(node.address)}{problem.splitlines()[0][0]}; that GPU is left out")
+                self.say(f"{_beginning(node.address)}{problem.splitlines()[0]}; that GPU is left out")
 
 
 def _beginning(address: str) -> str:
