@@ -35,7 +35,7 @@ from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
 from fervit.images.passed_over import PassedOver
 from fervit.io.files import from_home
-from fervit.io.storage import absolute, child, is_uri, name_of
+from fervit.io.storage import absolute, is_uri, name_of
 from fervit.labels.dealing import Fractions
 from fervit.labels.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
 from fervit.latents.exclusion import Exclusion, in_words
@@ -321,11 +321,8 @@ def _account(
         SideChannel("the note of where the faces lie", tell)(write_source, plan.latent_out, source, index.label_set)
     SideChannel(passed_over.FILE, tell)(passed_over.write, plan.latent_out, index.passed_over)
     with_codes, failed = plan.present + summary.done, plan.failed_before + summary.failed
-    parts = [f"{with_codes} with codes", f"{failed} failed", passed_over.brief(index.passed_over)]
-    parts += [f"{index.left_out} left out by --limit"] if index.left_out else []
-    files = with_codes + failed + len(index.passed_over) + index.left_out
-    where = f"; in full in {child(out, passed_over.FILE)}" if index.passed_over else ""
-    tell(f"all {files} {'rows' if index.kind == 'kaggle' else 'files'}: {', '.join(parts)}{where}")
+    unit = "rows" if index.kind == "kaggle" else "files"
+    tell(passed_over.account(index.passed_over, index.left_out, with_codes, "with codes", failed, out, unit))
 
 
 def _result(summary: EncodeSummary, plan: EncodePlan, out: str, sheet: str | None) -> EncodeResult:

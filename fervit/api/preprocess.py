@@ -145,12 +145,7 @@ def _summary(index: FaceIndex, plan: PreprocessPlan, job: Preprocessed, out: str
     rate = f" in {job.seconds:.0f} s ({job.done / job.seconds:.3g} images/s)" if job.done else ""
     lines = [f"aligned {job.done} faces{rate}, {plan.present} were there before; faces in {out}"]
     found, failed = job.done + plan.present, job.failed + plan.failed_before
-    limited = f", {index.left_out} left out by --limit" if index.left_out else ""
-    where = f"; in full in {child(out, passed_over.FILE)}" if index.passed_over else ""
-    lines.append(
-        f"all {found + failed + len(index.passed_over) + index.left_out} files: {found} with faces, {failed} failed, "
-        f"{passed_over.brief(index.passed_over)}{limited}{where}"
-    )
+    lines.append(passed_over.account(index.passed_over, index.left_out, found, "with faces", failed, out))
     of_class = found_by_class(index, plan.out).items()
     lines.append("found: " + ", ".join(f"{name} {n} of {whole} ({n / whole:.1%})" for name, (n, whole) in of_class))
     if job.several:

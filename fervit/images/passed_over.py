@@ -59,6 +59,32 @@ def brief(passed_over: Sequence[PassedOver]) -> str:
     return f"{len(passed_over)} passed over" + (f" ({parts})" if parts else "")
 
 
+def account(
+    passed_over: Sequence[PassedOver],
+    left_out: int,
+    good: int,
+    what: str,
+    failed: int,
+    folder: str,
+    unit: str = "files",
+) -> str:
+    """Says in a line what became of every file below a data root.
+
+    Args:
+        passed_over: the files that were passed over.
+        left_out: the number of those that `--limit` left out.
+        good: the number of those that went well.
+        what: what these are, such as "with codes".
+        failed: the number of those that failed.
+        folder: the folder or URI that has the list of those that were passed over.
+        unit: what is counted.
+    """
+    parts = [f"{good} {what}", f"{failed} failed", brief(passed_over)]
+    parts += [f"{left_out} left out by --limit"] if left_out else []
+    where = f"; in full in {child(folder, FILE)}" if passed_over else ""
+    return f"all {good + failed + len(passed_over) + left_out} {unit}: {', '.join(parts)}{where}"
+
+
 def write(folder: str, passed_over: Sequence[PassedOver]) -> None:
     """Writes all files with their reasons as lines of JSON into a folder or URI; an empty list removes the file."""
     filesystem, path = locate(child(folder, FILE))

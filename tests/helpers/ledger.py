@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Observer
 from fervit.search.opening import open_ledger
@@ -15,6 +17,7 @@ from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import parse_space
+from tests.conftest import CONFIG, trained
 from tests.helpers.epochs import epoch_result
 
 SPACE = {
@@ -36,6 +39,15 @@ def report(epoch: int, value: float, saved: int = 0, best: float | None = None, 
         started=1.0,
         pid=1,
     )
+
+
+def write_model(files: SweepFolder, name: str, epoch: int, value: float, seed: int = CONFIG.seed) -> None:
+    """Writes a best model of this epoch, as a trial does."""
+    row = epoch_result(epoch, f1_macro=value, seconds=1.0).to_json()
+    row.pop("epoch")
+    path = files.trial(name).best_model
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(replace(trained(replace(CONFIG, seed=seed, epochs=1)), epoch=epoch, metrics=row), path)
 
 
 class Sweep:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fervit.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.search import steps
 from fervit.search.policy.sources import ConfirmSource
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.splits import open_splits
-from tests.conftest import CONFIG, trained
-from tests.helpers.epochs import epoch_result
-from tests.helpers.ledger import Sweep, report
+from tests.helpers.ledger import Sweep, report, write_model
 
 
 def train(sweep: Sweep, files: SweepFolder, seed: int, values: list[float]) -> str:
@@ -23,16 +20,8 @@ def train(sweep: Sweep, files: SweepFolder, seed: int, values: list[float]) -> s
     for epoch, value in enumerate(values, 1):
         sweep.ledger.report(planned.name, report(epoch, value, best=max(values[:epoch])))
     sweep.ledger.end(planned.name)
-    write_model(files, planned.name, seed, values.index(max(values)) + 1, max(values))
+    write_model(files, planned.name, values.index(max(values)) + 1, max(values), seed)
     return planned.name
-
-
-def write_model(files: SweepFolder, name: str, seed: int, epoch: int, value: float) -> None:
-    row = epoch_result(epoch, f1_macro=value, seconds=2.0).to_json()
-    row.pop("epoch")
-    path = files.trial(name).best_model
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(replace(trained(replace(CONFIG, seed=seed, epochs=1)), epoch=epoch, metrics=row), path)
 
 
 def test_the_models_that_are_evaluated_are_of_the_epochs_that_the_record_names(
@@ -46,7 +35,7 @@ def test_the_models_that_are_evaluated_are_of_the_epochs_that_the_record_names(
     train(sweep, files, 0, curve)
     sweep.ledger.use(ConfirmSource(sweep.space, sweep.ledger.records, sweep.ledger.records))
     names = [train(sweep, files, seed, [value - 0.01 * seed for value in curve]) for seed in (1, 2, 3)]
-    write_model(files, names[1], 2, epoch=1, value=0.08)
+    write_model(files, names[1], 1, 0.08, seed=2)
     files.trial(names[2]).best_model.write_bytes(b"cut off")
     said: list[str] = []
     splits = open_splits(str(latents_folder), sweep.space)
@@ -56,7 +45,5 @@ def test_the_models_that_are_evaluated_are_of_the_epochs_that_the_record_names(
     assert [one.values for one in result.confirmed] == [pytest.approx((0.69, 0.08, 0.67))]
     assert (result.chosen.name, load_checkpoint(files.best).epoch) == ("trial_0000", 7)
     assert any(names[2] in line and "not used" in line for line in said)
-    (resumed,) = {
-        tuple(e.epoch for e in r.epochs) for r in Sweep(tmp_path, **again).ledger.records if r.name == names[1]
-    }
-    assert resumed == (1,)
+    resumed = {record.name: record for record in Sweep(tmp_path, **again).ledger.records}
+    assert [epoch.epoch for epoch in resumed[names[1]].epochs] == [1]

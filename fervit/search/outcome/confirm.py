@@ -136,8 +136,7 @@ def choose(confirmed: Sequence[Confirmed], metric: Metric) -> tuple[Confirmed, l
     well. A trial ties with the winner if the difference of their means is within the 95 % confidence interval of a zero
     difference by Tukey's range test (Tukey-Kramer; the variance over seeds is pooled over all trials, without what each
     seed does to all trials alike where that is clear), so that all true ties are found together in 95 of 100 sweeps,
-    however many trials are compared. If every trial has a single
-    rerun, the variance is unknown and all trials tie.
+    however many trials are compared. If every trial has a single rerun, the variance is unknown and all trials tie.
     """
     complete = [one for one in confirmed if not one.missing] or list(confirmed)
     winner = max(complete, key=lambda c: (metric.sign * c.mean, -c.missing, -c.record.number))
@@ -215,7 +214,7 @@ def _paired(compared: Sequence[Confirmed]) -> tuple[float, int] | None:
     k, n = len(compared), len(seeds)
     if k < 2 or n < 2 or any(sorted(one.seeds) != seeds for one in compared):
         return None
-    values = np.array([[dict(zip(one.seeds, one.values, strict=True))[seed] for seed in seeds] for one in compared])
+    values = np.array([[value for _, value in sorted(zip(one.seeds, one.values, strict=True))] for one in compared])
     shifts = values.mean(axis=0) - values.mean()
     left = values - values.mean(axis=1, keepdims=True) - shifts
     freedom = (k - 1) * (n - 1)

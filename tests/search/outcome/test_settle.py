@@ -6,23 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.search.outcome.settle import settle, settle_running
 from fervit.search.records.sweep_folder import SweepFolder
-from tests.conftest import CONFIG, trained
-from tests.helpers.epochs import epoch_result
-from tests.helpers.ledger import Sweep, report
-
-
-def write_model(folder: Path, name: str, epoch: int, value: float) -> None:
-    """Writes a best model of this epoch, as a trial does."""
-    from dataclasses import replace
-
-    row = epoch_result(epoch, f1_macro=value, seconds=1.0).to_json()
-    row.pop("epoch")
-    path = SweepFolder(folder).trial(name).best_model
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(replace(trained(replace(CONFIG, epochs=1)), epoch=epoch, metrics=row), path)
+from tests.helpers.ledger import Sweep, report, write_model
 
 
 @pytest.mark.parametrize(("epoch", "value"), [(3, 0.8), (1, 0.5)])
@@ -32,7 +18,7 @@ def test_the_best_epoch_becomes_that_of_the_model_on_disk(tmp_path: Path, epoch:
     name = sweep.begin().name
     sweep.ledger.report(name, report(1, 0.5))
     sweep.ledger.report(name, report(2, 0.7))
-    write_model(tmp_path, name, epoch, value)
+    write_model(SweepFolder(tmp_path), name, epoch, value)
     settle_running(sweep.ledger, SweepFolder(tmp_path))
     sweep.ledger.end_all()
     assert sweep.sampler.trials[0].intermediate_values[epoch] == value
@@ -49,7 +35,7 @@ def test_a_model_of_the_reported_epoch_changes_nothing_and_a_damaged_one_is_none
     sweep.ledger.report(name, report(1, 0.5))
     (record,) = sweep.ledger.records
     assert settle(sweep.ledger, files, record) is None  # no model
-    write_model(tmp_path, name, 1, 0.5)
+    write_model(SweepFolder(tmp_path), name, 1, 0.5)
     events = len(list(sweep.ledger.events))
     checkpoint = settle(sweep.ledger, files, record)
     assert checkpoint is not None
