@@ -146,7 +146,7 @@ def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tup
 
 def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
     from fervit.api.tune import resolve_space
-    from fervit.commands.tune import parser as of_tune
+    from fervit.commands.sweeps.tune import parser as of_tune
     from fervit.search.records.sweep_folder import earlier_sweep
     from fervit.slurm.submit import check_shared
 
@@ -165,7 +165,7 @@ def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]
 
 
 def _check_encode(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
-    from fervit.commands.encode import parser as of_encode
+    from fervit.commands.data.encode import parser as of_encode
     from fervit.slurm.submit import check_shared
 
     given = of_encode().parse(rest)
@@ -176,7 +176,7 @@ def _check_encode(rest: list[str]) -> tuple[Namespace, str, TrialResources | Non
 
 
 def _check_train(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
-    from fervit.commands.train import parser as of_train
+    from fervit.commands.models.train import parser as of_train
     from fervit.slurm.submit import check_shared
 
     given = of_train().parse(rest)
