@@ -19,6 +19,7 @@ from fervit.report.plots.plot import label
 from fervit.report.results import Results
 from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.sealed import SealedLook
+from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
 
@@ -42,7 +43,7 @@ def answer(results: Results) -> Section:
         section.cards += _seed_cards(results.look)
     if chosen is not None:
         section.cards += [*_validation_cards(results, chosen), *_fold_cards(results)]
-        section.texts.append(_sentence(results, chosen))
+        section.texts += [_sentence(results, chosen), *_not_first(results, chosen)]
         if against := results.against_baseline():
             section.texts.append(against)
     section.cards += _cost_cards(results)
@@ -113,6 +114,18 @@ def _sentence(results: Results, chosen: TrialRecord) -> str:
     return f"The best so far: {what} ({params})." if results.state != "finished" else f"The best: {what} ({params})."
 
 
+def _not_first(results: Results, chosen: TrialRecord) -> list[str]:
+    """Why the best model is not of the trial that leads the leaderboard."""
+    first = next(iter(ranked([one for one in results.records if one.purpose == "search"], results.metric)), None)
+    if results.state != "finished" or first is None or first.number == chosen.number or not results.confirmed:
+        return []
+    highest = "highest" if results.metric.goal == "maximize" else "lowest"
+    return [
+        f"{label(first).capitalize()} has the {highest} value of a single run ({first.best_value(results.metric):.3f}) "
+        f"and so rank 1; what is chosen has the {highest} mean over fresh seeds."
+    ]
+
+
 def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
     """The metrics of an evaluation.
 
@@ -124,7 +137,8 @@ def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
     split = results["split"] + (f", of {evaluated}" if evaluated else "")
     for name, words in (("f1_macro", "macro-F1"), ("accuracy", "accuracy")):
         low, high = intervals[name]
-        cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", f"95 %: {low:.3f} to {high:.3f}"))
+        note = f"95 %: {low:.3f} to {high:.3f}" + ("; optimistic" if results["seen"] is not None else "")
+        cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", note))
     by_chance = results.get("ece_if_calibrated")
     note = "ECE" if by_chance is None else f"ECE; a calibrated model of these confidences: {by_chance['mean']:.3f}"
     cards.append(Card(f"calibration error, {split}", f"{results['ece']:.3f}", note))
@@ -162,11 +176,14 @@ def _validation_cards(results: Results, chosen: TrialRecord) -> list[Card]:
     name = results.metric.name
     value = Card(f"{name}, validation", f"{results.metric.value(best):.3f}", f"epoch {best.epoch}")
     again = results.confirmation_of(chosen)
+    of_it = results.evaluation is not None and results.evaluation["split"] == "val" and not results.evaluated
+    if again is None and of_it and name in ("f1_macro", "accuracy"):  # the evaluation's card has the same number
+        return []
     if again is None:
         return [value._replace(note=f"{value.note}; the best of {len(results.records)}, so optimistic")]
     value = value._replace(note=f"{value.note}; the best of its runs, so optimistic")
     return [
-        value,
+        *([] if of_it and name in ("f1_macro", "accuracy") else [value]),
         Card(
             f"{name}, {len(again.values)} fresh seeds",
             again.text,

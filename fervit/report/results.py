@@ -82,8 +82,13 @@ class Results:
     @property
     def no_faces(self) -> bool:
         """Whether a session of the sweep was asked to show no pictures of faces."""
-        sessions = [self.environment, *self.environment.get("sessions", [])]
-        return any(session.get("no_faces") for session in sessions)
+        return any(session.get("no_faces") for session in self.sessions)
+
+    @property
+    def sessions(self) -> list[JsonObject]:
+        """The environment of each command that worked in the folder, the first one first."""
+        earlier, later = (self.environment.get(name, []) for name in ("earlier", "sessions"))
+        return [*earlier, self.environment, *later]
 
     @property
     def parameters(self) -> list[str]:
