@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fervit.cluster.job import JOB_FOLDER
 
-CLUSTER_SCRIPT = Path(__file__).resolve().parents[2] / "clusters" / "slurm.sh"
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER_SCRIPT, LAUNCH = ROOT / "clusters" / "slurm.sh", ROOT / "launch"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
 from tests.conftest import SMALL_SPACE, write_splits
 from tests.helpers.host_sweeps import Standstill
-from tests.helpers.hosts import wait_until
+from tests.helpers.hosts import address, wait_until
 from tests.helpers.slurm import Slurm, events, log_of
 from tests.helpers.sweeps import leaderboard
 
@@ -34,6 +34,10 @@ def begin(slurm: Slurm, name: str, nodes: int) -> tuple[str, Path, Standstill]:
     return job, folder, trials
 
 
+def trained(folder: Path) -> list[EpochEnded]:
+    return [event for event in read_journal(SweepFolder(folder).journal) if isinstance(event, EpochEnded)]
+
+
 def assert_whole(slurm: Slurm, job: str, folder: Path) -> None:
     assert slurm.ended(job) == "COMPLETED", log_of(folder)[-3000:]
     rows = leaderboard(folder)
@@ -52,6 +56,25 @@ def test_a_node_dies(slurm: Slurm) -> None:
         slurm.hosts.up()
         slurm.join(3)
         assert wait_until(lambda: slurm.run("sinfo -h -n fer3 -o %T").strip() == "idle"), slurm.run("sinfo -N -l")
+
+
+def test_the_first_node_dies(slurm: Slurm) -> None:
+    """The batch script and the command die with it. Slurm notices after its own time-out, and starts the job again."""
+    job, folder, trials = begin(slurm, "first_node_dies", 2)
+    assert "fer1" in slurm.run(f"squeue -h -o %B -j {job}")
+    saved = {event.name: event.row.epoch for event in trained(folder)}
+    slurm.hosts.kill(1)
+    trials.release()
+    try:
+        assert_whole(slurm, job, folder)
+        assert events(folder) == ["began", "began", "ended"]
+        epochs = [(event.name, event.row.epoch) for event in trained(folder)]
+        assert len(epochs) - len(set(epochs)) <= len(saved)  # what had been reported and not saved is trained again
+        assert {event.node for event in trained(folder)[-len(saved) :]} <= {address(2), address(3)}
+    finally:
+        slurm.hosts.up()
+        slurm.join(1)
+        assert wait_until(lambda: slurm.run("sinfo -h -n fer1 -o %T").strip() == "idle"), slurm.run("sinfo -N -l")
 
 
 def test_slurmd_is_killed(slurm: Slurm) -> None:
@@ -75,5 +98,4 @@ def test_a_node_is_drained(slurm: Slurm) -> None:
         assert_whole(slurm, job, folder)
     finally:
         slurm.run("scontrol update nodename=fer1 state=resume")
-    told = read_journal(SweepFolder(folder).journal)
-    assert len({event.node for event in told if isinstance(event, EpochEnded)}) == 2
+    assert len({event.node for event in trained(folder)}) == 2

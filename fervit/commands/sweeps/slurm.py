@@ -80,7 +80,7 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     """Checks the command and the job, writes the batch script, and submits it."""
     from fervit.io.disk import make_folder
     from fervit.io.files import write_text
-    from fervit.slurm.script import JobFiles, batch_script
+    from fervit.slurm.script import LAUNCH, JobFiles, batch_script
     from fervit.slurm.submit import check_shared, submit
     from fervit.slurm.times import checked_limit
 
@@ -91,7 +91,7 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     make_folder(files.path)
     if args.what == "tune":
         rest = _with_own_space(rest, files)
-    words = [str(Path(__file__).resolve().parents[2] / "launch" / f"{args.what}.py"), *_without_resume(rest)]
+    words = [str(LAUNCH / f"{args.what}.py"), *_without_resume(rest)]
     if args.what != "encode":
         words += ["--resume", str(files.folder)]
     command = [sys.executable, *words]
