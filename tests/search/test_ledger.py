@@ -147,7 +147,7 @@ def play(sweep: Sweep, n: int) -> list[dict[str, Any]]:
     return params
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", pytest.param("gp", marks=pytest.mark.long)])
 def test_a_study_that_was_lost_is_made_again_from_the_journal(sampler: str, tmp_path: Path) -> None:
     given = {
         "search": {"sampler": sampler, "trials": 40, "seed": 3},
