@@ -48,6 +48,7 @@ from fervit.latents.exclusion import Exclusion
 from fervit.model import LatentViT
 from fervit.plotting import draw_confusion_matrix
 from fervit.system.gpu import device_at_hand, exact_arithmetic
+from fervit.system.program import called
 from fervit.system.side_channels import SideChannel
 
 RESULTS_FILE = "evaluation_results.json"
@@ -476,5 +477,5 @@ def check_fit(checkpoint: Checkpoint, latents: LatentSet, crossing: Crossing | N
     if crossing is None and latents.label_set != checkpoint.label_set:
         raise UserError(
             f"{latents.path}: its labels are {latents.label_set}, but the model names {checkpoint.label_set}; "
-            "label sets never mix: launch/evaluate.py maps one onto another (by name, or by --label_map FILE)"
+            f"label sets never mix: {called('evaluate')} maps one onto another (by name, or by --label_map FILE)"
         )

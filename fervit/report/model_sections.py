@@ -20,6 +20,7 @@ from fervit.report.faces import wrong_faces
 from fervit.report.html import Section, Table
 from fervit.report.plots import model as model_plots
 from fervit.report.results import Results
+from fervit.system.program import in_words as command_in_words
 
 
 def model(results: Results) -> Section | None:
@@ -204,7 +205,7 @@ def _commands(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
     commands: list[str] = []
     for session in sessions:
         if session.get("command"):
-            command = shlex.join(["python", *map(str, session["command"])])
+            command = command_in_words(session["command"])
             where = f"cd {shlex.quote(session['directory'])}\n" if "directory" in session else ""
             commands += [where + command] if commands[-1:] != [where + command] else []
     return commands

@@ -30,6 +30,7 @@ from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
+from fervit.system.program import called
 from fervit.training.objective import Metric
 
 RESULTS_KEYS = {"split", "seen", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
@@ -332,7 +333,7 @@ def _take_evaluation(results: Results, folder: Path, *, required: bool = False) 
         return
     content = _json(path)
     if not content.keys() >= RESULTS_KEYS:
-        message = f"{path}: was written by an earlier version; run launch/evaluate.py again"
+        message = f"{path}: was written by an earlier version; run {called('evaluate')} again"
         if required:
             raise UserError(message)
         results.remarks.append(message)
