@@ -261,6 +261,10 @@ class Ledger:
         fold = Fold(record.fold, record.folds, self.space.search.seed) if record.fold else None
         return Planned(record.number, record.name, record.params, config, record.purpose, fold)
 
+    def lost(self, name: str, why: str) -> None:
+        """Records that the process of a trial has died, whose place is free again. Nothing is planned for the trial."""
+        self._record(ProcessLost, name=name, why=why)
+
     def begin_again(self, name: str, why: str, *, alone: bool = False) -> None:
         """Records that the process of a trial has died, and plans the trial again.
 
@@ -271,7 +275,7 @@ class Ledger:
                 its neighbours.
         """
         record = self._history.records[name]
-        self._record(ProcessLost, name=name, why=why)
+        self.lost(name, why)
         (self._alone if alone else self._waiting).append(record)
         self._notify(lambda observer: observer.lost(self, record, why))
 
@@ -402,6 +406,7 @@ class Ledger:
         confirmed: Sequence[int] = (),
         ties: Sequence[int] = (),
         left_out: Sequence[int] = (),
+        without_model: Sequence[str] = (),
     ) -> None:
         """Records the run whose model is exported, unless the same choice is already recorded.
 
@@ -410,12 +415,14 @@ class Ledger:
             confirmed: the numbers of the trials that were confirmed with fresh seeds.
             ties: the numbers of the trials that are not significantly worse than the chosen one.
             left_out: the numbers of the trials of which no rerun with a fresh seed finished.
+            without_model: the names of the better runs without a model that can be exported.
         """
         best = record.best(self.space.metric)
         if best is None:
             raise ValueError(f"{record.name} has no epoch")
-        choice: dict[str, int | tuple[int, ...]] = {"number": record.number, "seed": record.seed, "epoch": best.epoch}
+        choice: dict[str, object] = {"number": record.number, "seed": record.seed, "epoch": best.epoch}
         choice |= {"confirmed": tuple(confirmed), "ties": tuple(ties), "left_out": tuple(left_out)}
+        choice |= {"without_model": tuple(without_model)}
         if self.choice is None or any(getattr(self.choice, name) != value for name, value in choice.items()):
             self._record(ModelChosen, **choice)
 
