@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from fervit.cluster.job import job_name
@@ -321,7 +320,7 @@ class Ledger:
 
     def _tell_gap(self, record: TrialRecord, epoch: int) -> None:
         """Says if the journal lacks epochs of a trial, whose saved state is later than what a power cut left here."""
-        first = record.epochs[-1].epoch + 1 if record.epochs else 1
+        first = record.last_epoch + 1
         if epoch > first:
             which = f"epoch {first} is" if epoch == first + 1 else f"epochs {first} to {epoch - 1} are"
             self._remark(
@@ -502,7 +501,7 @@ class Ledger:
         if record.purpose != "search" or row.epoch <= self._judged.get(record.name, 0):
             return record.name in self._decided
         self._judged[record.name] = row.epoch
-        return self._rule.stops(replace(record, epochs=[row]), best_value, self.space.metric.value(row))
+        return self._rule.stops(record.judged_by(row), best_value, self.space.metric.value(row))
 
     def _take_up(self) -> None:
         """Ends the trials that an earlier session had finished or stopped without recording their end."""
@@ -529,7 +528,10 @@ class Ledger:
 
     def _exceeded(self, part: Part) -> EndedBy | None:
         """Returns which limit a part of the sweep has exceeded, if any."""
-        return exceeded(self._limits(part), self.held_seconds(part), self.gpu_seconds(part))
+        limits = self._limits(part)
+        if limits.hours is None and (isinstance(limits, Confirm) or limits.gpu_hours is None):
+            return None
+        return exceeded(limits, self.held_seconds(part), self.gpu_seconds(part))
 
     def _notify(self, call: Callable[[Observer], None]) -> None:
         for observer in list(self._observers):

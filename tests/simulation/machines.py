@@ -28,7 +28,7 @@ from fervit.search.records.sweep_folder import SweepFolder, TrialFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
-from tests.simulation.models import write_model
+from tests.simulation.models import write, write_model
 from tests.simulation.plan import FAULTS, Plan
 
 DECLARED_DEAD_S = 60.0
@@ -344,8 +344,7 @@ class Machines:
             self._write_best(training)
             assert training.best is not None
             state = {"epoch": training.epoch, "last": row.to_json(), "best": training.best.to_json()}
-            self.world.write(lambda: training.files.last.parent.mkdir(parents=True, exist_ok=True))
-            self.world.write(lambda: training.files.last.write_text(json.dumps(state)))
+            self.world.write(lambda: write(training.files.last, state))
             training.saved = training.epoch
         elif last or decided is None or training.epoch in decided or self.world.rng.random() < 0.2:
             self._write_best(training)

@@ -152,7 +152,7 @@ class Plan:
         value = values[epoch - 1]
         if self.wobbles:
             value += random.Random(f"{planned.name} {epoch} {pid}").gauss(0, 0.01)
-        return EpochResult.from_json({**dict.fromkeys(FIELDS, value), "epoch": epoch, "seconds": self.seconds(planned)})
+        return EpochResult(**{**dict.fromkeys(FIELDS, value), "epoch": epoch, "seconds": self.seconds(planned)})
 
     @cached_property
     def _curves(self) -> dict[str, list[float]]:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from fervit.io.json_lines import Row
@@ -201,14 +202,14 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 _FIELDS = {kind: tuple(one.name for one in dataclasses.fields(kind)) for kind in KINDS.values()}
+_values_of = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
 
 
 def to_row(event: Event) -> Row:
     """Returns an event as the fields of a journal line."""
     kind = type(event)
     row: Row = {"event": NAMES[kind]}
-    for name in _FIELDS[kind]:
-        value = getattr(event, name)
+    for name, value in zip(_FIELDS[kind], _values_of[kind](event), strict=True):
         if (name == "at" and value is None) or (name in ("fold", "folds", "without_model") and not value):
             continue
         if name == "row":
