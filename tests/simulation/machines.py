@@ -33,7 +33,6 @@ from tests.simulation.plan import FAULTS, Plan
 
 DECLARED_DEAD_S = 60.0
 """The seconds of silence after which the cluster gives a node up."""
-MOST_STEPS = 100_000
 
 
 class Killed(BaseException):
@@ -198,8 +197,8 @@ class Machines:
         else:
             self._advance(tick, driver.ledger)
         world.steps += 1
-        if world.steps > MOST_STEPS:
-            raise RuntimeError(f"the sweep does not end within {MOST_STEPS} steps")
+        if world.steps > world.plan.most_steps:
+            raise RuntimeError(f"the sweep does not end within {world.plan.most_steps} steps")
         self._watch(self, driver)
         return True
 
