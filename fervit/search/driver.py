@@ -201,6 +201,7 @@ class Driver:
             of_device: whether its GPU failed.
         """
         if self.interrupted:
+            self.ledger.lost(name, str(failure))
             self._note(name)
             return
         if name in self._told:

@@ -25,7 +25,7 @@ from fervit.search.space.space_file import parse_space
 from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.failure import Failure
-from tests.helpers.ledger import SPACE, Sweep, report
+from tests.helpers.ledger import SPACE, Sweep, report, write_model
 
 
 def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> None:
@@ -497,3 +497,19 @@ def test_a_second_command_at_the_same_sweep_ends_the_first(tmp_path: Path) -> No
     second.ledger.report(name, report(1, 0.6))
     third = Sweep(tmp_path)
     assert [row.f1_macro for row in third.ledger.records[0].epochs] == [0.6]
+
+
+def test_a_trial_that_was_cut_before_it_wrote_a_model_takes_no_other_model_away(tmp_path: Path) -> None:
+    files = SweepFolder(tmp_path)
+    sweep = Sweep(tmp_path)
+    models = ModelsKept(files, sweep.space.metric, 1)
+    with_model, without = sweep.begin().name, sweep.begin().name
+    for name, value in ((with_model, 0.5), (without, 0.9)):
+        sweep.ledger.report(name, report(1, value))
+    write_model(files, with_model, 1, 0.5)
+    first, second = sweep.ledger.records
+    first.state, second.state, second.cut = "stopped", "stopped", True
+    models.ended(first)
+    models.ended(second)
+    models.take_up([first, second])
+    assert files.trial(with_model).best_model.is_file()

@@ -105,6 +105,8 @@ class History:
 
 def _forget_from(record: TrialRecord, epoch: int) -> None:
     """Removes the epochs from `epoch` on, which are trained again."""
+    if record.last_epoch < epoch:
+        return
     epochs, kept = record.epochs, len(record.epochs)
     while kept and (epochs.number(kept - 1) if isinstance(epochs, Epochs) else epochs[kept - 1].epoch) >= epoch:
         kept -= 1
