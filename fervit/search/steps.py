@@ -16,7 +16,15 @@ from fervit.latents.source import find_faces
 from fervit.progress import Say
 from fervit.search.ledger import Ledger
 from fervit.search.opening import open_search
-from fervit.search.outcome.confirm import Confirmed, Gain, candidates, choose, confirmations, gain_over_baseline
+from fervit.search.outcome.confirm import (
+    Confirmed,
+    Gain,
+    baseline_among,
+    candidates,
+    choose,
+    confirmations,
+    gain_over_baseline,
+)
 from fervit.search.outcome.folds import Folded, folded
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
@@ -240,11 +248,11 @@ class Sweep:
         """
         metric = self.space.metric
         while True:
-            best = self._candidates()
+            ranking, best = ranked(self.searched(), metric), self._candidates()
             confirmed = confirmations(best, self.ledger.records, metric)
             left_out = [record for record in best if all(one.record is not record for one in confirmed)]
             if confirmed:
-                winner, ties = choose(confirmed, metric)
+                winner, ties = choose(confirmed, metric, baseline_among(self.space, ranking, confirmed))
                 run = self._best_on_disk(winner.record.number)
             else:
                 ties = []
