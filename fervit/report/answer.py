@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fervit.evaluation.intervals import OF_FACES
 from fervit.evaluation.results import Copies
 from fervit.latents.looks import others_in_words
 from fervit.model import count_weights
@@ -17,6 +18,7 @@ from fervit.progress import clock
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import label
 from fervit.report.results import Results
+from fervit.search.outcome.confirm import OF_SEEDS, why_it_stays
 from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.sealed import SealedLook
 from fervit.search.records.ranking import ranked
@@ -58,7 +60,7 @@ def answer(results: Results) -> Section:
                 "The guide's own configuration was not run in this sweep; a warm start in the space file runs it."
             )
     section.notes.append(f"To compare with: {GUIDE}. Only the same split and encoder make it comparable.")
-    section.notes += _looks(results)
+    section.notes += [*_looks(results), *_intervals(results)]
     return section
 
 
@@ -68,7 +70,10 @@ def _ties(results: Results) -> list[str]:
         return []
     if results.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in results.ties)
-        return [f"A tie within the noise of the seeds: {others}. Each may as well be the best."]
+        chosen = results.confirmation_of(results.chosen) if results.chosen is not None else None
+        stays = why_it_stays(chosen, results.ties, results.metric) if chosen is not None else ""
+        tie = f"A tie within the noise of the seeds: {others}. Each may as well be the best."
+        return [tie, *([f"{stays}."] if stays else [])]
     return ["No other confirmed trial comes within the noise of the seeds."] if len(results.confirmed) > 1 else []
 
 
@@ -93,6 +98,12 @@ def _looks(results: Results) -> list[str]:
     looks = "once, after the choice was frozen" if len(results.looks) == 1 else f"{len(results.looks)} times"
     others = others_in_words((results.look.others if results.look is not None else None) or 0)
     return [f"The test split was opened {looks}.", *([f"On the test split: {others}."] if others else [])]
+
+
+def _intervals(results: Results) -> list[str]:
+    """What the intervals hold and what not."""
+    seeds = [OF_SEEDS] if results.confirmed else []
+    return seeds + ([OF_FACES.format(split=results.evaluation["split"])] if results.evaluation is not None else [])
 
 
 def _nothing(results: Results) -> str:
@@ -268,7 +279,7 @@ def _confirmation(results: Results) -> list[Table]:
     return [
         Table(
             caption="Confirmation: the best of the search, trained again with fresh seeds; "
-            f"the {highest} mean is chosen",
+            f"the {highest} mean is chosen, or the baseline if that ties with it",
             headings=["", "in the search", "fresh seeds", "mean, 95 % interval of the seeds alone"],
             rows=rows,
         )

@@ -17,7 +17,15 @@ from fervit.latents.source import find_faces
 from fervit.progress import Say
 from fervit.search.ledger import Ledger
 from fervit.search.opening import open_search
-from fervit.search.outcome.confirm import Confirmed, Gain, candidates, choose, confirmations, gain_over_baseline
+from fervit.search.outcome.confirm import (
+    Confirmed,
+    Gain,
+    baseline_among,
+    candidates,
+    choose,
+    confirmations,
+    gain_over_baseline,
+)
 from fervit.search.outcome.folds import Folded, folded
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
@@ -248,10 +256,11 @@ class Sweep:
         """
         metric = self.space.metric
         while True:
-            best = self._candidates()
+            ranking, best = ranked(self.searched(), metric), self._candidates()
             confirmed = confirmations(best, self.ledger.records, metric)
             left_out = [record for record in best if all(one.record is not record for one in confirmed)]
-            winner, ties = choose(confirmed, metric) if confirmed else (None, [])
+            baseline = baseline_among(self.space, ranking, confirmed)
+            winner, ties = choose(confirmed, metric, baseline) if confirmed else (None, [])
             number = None if winner is None else winner.record.number
             run = self._best_on_disk(number)
             if run is None:

@@ -13,6 +13,7 @@ from fervit.io.files import near
 from fervit.latents.looks import others_in_words
 from fervit.progress import clock
 from fervit.search.outcome.baseline import baseline_name
+from fervit.search.outcome.confirm import why_it_stays
 from fervit.search.outcome.result import SweepResult
 from fervit.search.records.history import History
 from fervit.search.records.journal import JournalReader
@@ -152,7 +153,8 @@ def _confirmation(result: SweepResult) -> list[str]:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
         line += f"; a tie with {others}"
     early = [f"  ended early: {result.confirmation_ended_because}"] if result.confirmation_ended_because else []
-    return [line, *early, *against_baseline(result), *not_compared(result)]
+    stays = why_it_stays(chosen, result.ties, result.space.metric)
+    return [line, *([stays] if stays else []), *early, *against_baseline(result), *not_compared(result)]
 
 
 def _folds(result: SweepResult) -> list[str]:
