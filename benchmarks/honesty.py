@@ -29,8 +29,8 @@ from benchmarks.predictions import SUFFIX, Answers
 from benchmarks.recordings import HERE
 from fervit.cli import Parser, positive_int, run
 from fervit.errors import UserError
-from fervit.evaluation.compare import compare
-from fervit.evaluation.comparison import Contender
+from fervit.evaluation.comparison.compare import compare
+from fervit.evaluation.comparison.contenders import Contender
 from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.paired.resampling import differences
 from fervit.evaluation.predictions import Predictions

@@ -54,17 +54,19 @@ def trials(results: Results) -> Section | None:
     in_ranking = {id(record) for record in ranking}
     rest = [record for record in everything if id(record) not in in_ranking]
     names = list(dict.fromkeys((results.metric.name, "f1_macro", "accuracy", "val_loss")))
-    rows = []
+    rows, pauses = [], any(record.why for record in everything)
     for rank, record in enumerate([*ranking, *rest][:SHOWN_TRIALS], start=1):
         best = record.best(results.metric)
         name = f"{label(record)} (chosen)" if record is results.chosen else label(record)
         row = [name, str(rank) if rank <= len(ranking) else "", record.state]
         row += [str(best.epoch) if best else "", *(f"{getattr(best, name):.4f}" if best else "" for name in names)]
         row += [str(len(record.epochs)), f"{record.seconds:.1f}"]
+        row += [record.why if not record.finished else ""] if pauses else []
         rows.append([*row, *(short(record.params.get(name, "")) for name in results.parameters)])
+    why = ["why"] if pauses else []
     table = Table(
         caption="All trials, best first; a heading sorts",
-        headings=["trial", "rank", "state", "best epoch", *names, "epochs", "seconds", *results.parameters],
+        headings=["trial", "rank", "state", "best epoch", *names, "epochs", "seconds", *why, *results.parameters],
         rows=rows,
         sortable=True,
     )

@@ -86,10 +86,17 @@ class Session:
         saving: when the files are written.
         decided_after: the epochs after which others may end the training, so that its best model must then be on disk;
             None for any epoch.
+        pauses: whether the training may pause after these epochs, so that its state must then be on disk, too.
     """
 
     def __init__(
-        self, trainer: Trainer, files: SessionFiles, saving: Saving, decided_after: Collection[int] | None = None
+        self,
+        trainer: Trainer,
+        files: SessionFiles,
+        saving: Saving,
+        decided_after: Collection[int] | None = None,
+        *,
+        pauses: bool = False,
     ) -> None:
         self.trainer = trainer
         self.on_epoch: Callable[[EpochResult], None] | None = None
@@ -109,7 +116,7 @@ class Session:
         self.best_on_disk = 0
         """The epoch whose weights the file of the best model holds; 0 before it is written. Only the first process
         knows it. It may be of an earlier epoch than the best one, except after an epoch that may be the last."""
-        self._files, self._saving, self._decided_after = files, saving, decided_after
+        self._files, self._saving, self._decided_after, self._pauses = files, saving, decided_after, pauses
         self._writes = trainer.ranks.rank == 0
         self._name = f"process {os.getpid()} on {socket.gethostname()}, {secrets.token_hex(8)}\n"
         self._best_weights: Weights = {}
@@ -186,7 +193,8 @@ class Session:
         if trainer.improved:
             self._best_weights = copy_weights(trainer)
         started = time.monotonic()
-        due = asked or (not in_group and started - self._saved_at > self._seconds / self._saving.share)
+        pauses = self._pauses and (self._decided_after is None or trainer.epoch in self._decided_after)
+        due = asked or pauses or (not in_group and started - self._saved_at > self._seconds / self._saving.share)
         if self._saving.at_end if trainer.finished else due:
             if self.before_saving:
                 self.before_saving()

@@ -158,7 +158,10 @@ class Driver:
 
     def next(self) -> Planned | None:
         """Returns the next trial to start or to continue; None if there is none now."""
-        if self.room.is_full(self.ledger.n_begun, self.ledger.n_placed) or self.ending:
+        begun = self.ledger.n_begun
+        if self.room.is_full(begun, self.ledger.n_placed) or self.ending:
+            return None
+        if self.ledger.pauses and begun >= self.room.trials:  # what is worth most is known when a place is free
             return None
         return self.ledger.begin()
 
@@ -180,11 +183,16 @@ class Driver:
                 return self.ledger.was_stopped(name)
             self._told[name] = process, report.epoch.epoch
         stops = self.ledger.report(name, report)
+        if self.ledger.is_paused(name):
+            self._gone.add((name, process))
+            self._told.pop(name, None)
         self._note(name, report)
         return stops
 
     def completed(self, name: str) -> None:
-        """Records that a trial has ended by itself or was stopped."""
+        """Records that a trial has ended by itself or was stopped. One that pauses goes on later."""
+        if self.ledger.is_paused(name):
+            return
         if not self.interrupted or self.ledger.is_over(name):
             self.ledger.end(name)
 
@@ -200,6 +208,8 @@ class Driver:
             failure: why the process has ended.
             of_device: whether its GPU failed.
         """
+        if self.ledger.is_paused(name):  # the process of an earlier part of it
+            return
         if self.interrupted:
             self.ledger.lost(name, str(failure))
             self._note(name)

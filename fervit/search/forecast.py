@@ -54,8 +54,8 @@ class Forecast:
     parameters: int
     """The number of weights of the largest model of the space."""
     checkpoint_bytes: int
-    """The most bytes on disk at once: the best models, their export, and the saved states of the running trials, two of
-    each while one replaces the other."""
+    """The most bytes on disk at once: the best models, their export, the saved states of the running trials, two of
+    each while one replaces the other, and those of paused trials with their models."""
     trials: int
     """The largest number of trials of the search that are left."""
     epochs_a_trial: Span
@@ -83,16 +83,22 @@ def forecast(space: SearchSpace, running: int, rows: int, records: Sequence[Tria
     confirm = space.confirm
     kept = confirm.top + 1 + ((confirm.top + 1) * confirm.seeds if confirm.top else 0)  # the baseline is the one more
     kept += NOISE_SEEDS if space.budget.until_noise else 0
-    exported = 2
+    exported, paused = 2, most_paused(space)
     trials, a_trial, epochs = _epochs(space, records)
     return Forecast(
         parameters=weights,
-        checkpoint_bytes=model * (kept + exported) + 2 * (model + state) * running,
+        checkpoint_bytes=model * (kept + exported) + (model + state) * (2 * running + paused),
         trials=trials,
         epochs_a_trial=a_trial,
         epochs=epochs,
         flops=6.0 * weights * ((whole["seq_len"] or 18) + 1) * rows * epochs.high,
     )
+
+
+def most_paused(space: SearchSpace) -> int:
+    """Returns how many trials may be paused with a saved state and a model at once."""
+    stopping = space.early_stopping
+    return min(stopping.max_paused, space.search.trials) if stopping.scheduler == "thaw" else 0
 
 
 def _epochs(space: SearchSpace, records: Sequence[TrialRecord]) -> tuple[int, Span, Span]:
@@ -105,6 +111,8 @@ def _epochs(space: SearchSpace, records: Sequence[TrialRecord]) -> tuple[int, Sp
     a_trial = _narrowed(prior, [len(record.epochs) for record in searched if _counts(record)], left)
     later = [max(0, space.early_stopping.max_epochs - len(record.epochs)) for record in unfinished]
     fewest = max(a_trial.low * left - _luck(space, left), min(a_trial.low, space.early_stopping.grace_epochs) * left)
+    if space.early_stopping.scheduler == "thaw" and not searched:  # the first trial trains to its end
+        fewest = max(fewest, _of_whole_runs(space).low)
     epochs = Span(fewest, a_trial.high * left + sum(later))
     whole = _of_whole_runs(space)
     if space.budget.until_noise:
@@ -159,6 +167,8 @@ def epochs_a_trial(space: SearchSpace) -> Span:
     if stopping.scheduler == "none":
         return whole
     warmup = math.ceil(min(_smallest(space, "warmup_epochs"), stopping.max_epochs))
+    if stopping.scheduler == "thaw":
+        return Span(0.0, whole.high)
     if stopping.scheduler == "median":
         return Span(min(whole.low, stopping.grace_epochs + warmup), whole.high)
     low = sum(share * epochs for epochs, share in _lasting(space, warmup))
@@ -180,7 +190,7 @@ def _lasting(space: SearchSpace, warmup: int) -> list[tuple[float, float]]:
 def _luck(space: SearchSpace, trials: int) -> float:
     """Returns by how much the epochs of some trials together may be fewer than expected, by chance alone."""
     stopping = space.early_stopping
-    if stopping.scheduler in ("none", "median") or not trials:
+    if stopping.scheduler in ("none", "median", "thaw") or not trials:
         return 0.0
     lasting = _lasting(space, 0)
     mean = sum(share * epochs for epochs, share in lasting)

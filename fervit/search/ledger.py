@@ -16,7 +16,8 @@ from fervit.cluster.job import job_name
 from fervit.errors import UserError
 from fervit.io.files import first_line
 from fervit.latents.folds import Fold
-from fervit.search.policy.interfaces import Planned, StoppingRule, TrialSource
+from fervit.search.policy.interfaces import Pausing, Planned, StoppingRule, TrialSource
+from fervit.search.policy.thaw import Thaw
 from fervit.search.records.events import (
     FORMAT,
     EndedBy,
@@ -30,8 +31,10 @@ from fervit.search.records.events import (
     SessionBegan,
     SweepDone,
     TrialEnded,
+    TrialPaused,
     TrialPlaced,
     TrialResumed,
+    TrialReturned,
     TrialStarted,
     TrialState,
     TrialWentOn,
@@ -67,6 +70,9 @@ class Observer:
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         """Is called when a trial has ended."""
 
+    def moved(self, ledger: Ledger, record: TrialRecord) -> None:
+        """Is called when a trial has paused or goes on; `record.why` says why."""
+
     def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
         """Is called when the process of a trial has died. The trial continues in another process."""
 
@@ -86,6 +92,8 @@ class Ledger:
         rule: the rule that stops trials early. It must be new, since the ledger applies the journal's events to it.
         observers: the observers of the sweep.
         models: decides which models stay on disk; None where trials write no models.
+        pausing: decides which trials pause and which go on. It must be new, too. None for what the space says: with
+            `scheduler: thaw` trials pause as `Thaw` says, with others none does.
         clock: returns seconds, to measure how long the sweep takes.
     """
 
@@ -97,6 +105,7 @@ class Ledger:
         observers: Sequence[Observer] = (),
         *,
         models: ModelsKept | None = None,
+        pausing: Pausing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.space = space
@@ -108,6 +117,10 @@ class Ledger:
         self._waiting: list[TrialRecord] = []
         self._alone: list[TrialRecord] = []
         """The trials that wait until no other trial runs."""
+        self._thaw = Thaw(space) if pausing is None and space.early_stopping.scheduler == "thaw" else pausing
+        """Decides which trials pause and which go on; None if trials do not pause."""
+        self._none_is_worth = False
+        """Whether no paused trial was worth a place when one was asked for, and nothing has happened since."""
         self._leading: TrialRecord | None = None
         """The best trial of the search among those that have ended."""
         self._judged: dict[str, int] = {}
@@ -157,18 +170,44 @@ class Ledger:
 
     @property
     def running(self) -> list[TrialRecord]:
-        """The trials of the current source that have not ended, in the order in which they started."""
+        """The trials of the current source that have not ended and are not paused, in the order of their starts."""
+        return [record for record in self._unended if not record.paused]
+
+    @property
+    def paused(self) -> list[TrialRecord]:
+        """The trials of the current source that are paused or have not begun, in the order in which they were drawn."""
+        return [record for record in self._unended if record.paused]
+
+    @property
+    def _unended(self) -> list[TrialRecord]:
         return [record for record in list(self._running.values()) if record.purpose in self.source.purposes]
 
     @property
     def n_running(self) -> int:
-        """How many trials of the current source have not ended."""
+        """How many trials of the current source have not ended, those that are paused among them."""
         return sum(self._n_running[purpose] for purpose in self.source.purposes)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether trials of the current source may pause."""
+        return self._thaw is not None and "search" in self.source.purposes
+
+    @property
+    def wants_place(self) -> bool:
+        """Whether a trial that is paused or has not begun is worth a free place."""
+        if self._thaw is None or not self.pauses or self._none_is_worth:
+            return False
+        return self._thaw.choose([record.name for record in self.paused], self._busy()) is not None
+
+    @property
+    def n_paused(self) -> int:
+        """How many trials of the current source are paused or have not begun."""
+        return len(self.paused) if self._thaw is not None else 0
 
     @property
     def n_begun(self) -> int:
         """How many of the running trials this session has started."""
-        return self.n_running - len(self._waiting) - len(self._alone)
+        return self.n_running - self.n_paused - len(self._waiting) - len(self._alone)
 
     @property
     def n_waiting(self) -> int:
@@ -225,25 +264,74 @@ class Ledger:
         """Returns the next trial to start or to continue; None if there is none at the moment."""
         if self._waiting:
             return self._planned_again(self._waiting.pop(0))
-        planned = self.source.ask()
+        if self._thaw is not None and self.pauses:
+            planned = self._return_one(self._thaw)
+        else:
+            planned = self.source.ask()
+            if planned is not None:
+                self._start(planned)
         if planned is None and self._alone and not self.n_begun:
             return self._planned_again(self._alone.pop(0))
         if planned is not None:
-            self._record(
-                TrialStarted,
-                name=planned.name,
-                number=planned.number,
-                seed=planned.config.seed,
-                purpose=planned.purpose,
-                params=planned.params,
-                warmup_epochs=planned.config.warmup_epochs,
-                fold=planned.fold.number if planned.fold is not None else 0,
-                folds=planned.fold.of if planned.fold is not None else 0,
-            )
-            if self._models is not None:
-                self._models.started(self._history.records[planned.name])
             self._notify(lambda observer: observer.changed(self))
         return planned
+
+    def _start(self, planned: Planned) -> None:
+        self._record(
+            TrialStarted,
+            name=planned.name,
+            number=planned.number,
+            seed=planned.config.seed,
+            purpose=planned.purpose,
+            params=planned.params,
+            warmup_epochs=planned.config.warmup_epochs,
+            fold=planned.fold.number if planned.fold is not None else 0,
+            folds=planned.fold.of if planned.fold is not None else 0,
+        )
+        if self._models is not None:
+            self._models.started(self._history.records[planned.name])
+
+    def _return_one(self, thaw: Pausing) -> Planned | None:
+        """Draws what the source still has, and plans the paused trial that is worth a place most; None if none is.
+
+        When none is and nothing trains any more, the search has ended: what is paused is stopped.
+        """
+        while (drawn := self.source.ask()) is not None:
+            self._start(drawn)
+            self._record(TrialPaused, name=drawn.name)
+        if self._none_is_worth:
+            return None
+        paused = {record.name: record for record in self.paused}
+        name = thaw.choose(paused, self._busy())
+        if name is None:
+            if paused and not self.running:
+                for record in paused.values():
+                    self.end(record.name, why=thaw.reason(record.name))
+            self._none_is_worth = True
+            return None
+        record = paused[name]
+        if record.epochs and self._models is not None and not self._models.can_resume(record):
+            self._remark(f"{name}: its saved state is gone, so it begins again")
+        epoch = record.epochs[-1].epoch if record.epochs else 0
+        self._record(TrialReturned, name=name, epoch=epoch, why=thaw.reason(name))
+        self._notify(lambda observer: observer.moved(self, record))
+        return self._planned_again(record)
+
+    def _pause(self, thaw: Pausing, record: TrialRecord) -> None:
+        """Records that a trial pauses. Of more than may pause, the one with the least to gain is stopped."""
+        self._record(TrialPaused, name=record.name, epoch=record.epochs[-1].epoch, why=thaw.reason(record.name))
+        self._notify(lambda observer: observer.moved(self, record))
+        surplus = thaw.surplus([one.name for one in self.paused])
+        if surplus is not None:
+            self.end(surplus, why=thaw.reason(surplus))
+
+    def _busy(self, but: str = "") -> list[str]:
+        """Returns the names of the trials of the search that train or wait for a process."""
+        return [one.name for one in self.running if one.purpose == "search" and one.name != but]
+
+    def is_paused(self, name: str) -> bool:
+        """Returns whether a trial is paused, so that what its process still does is of no trial."""
+        return self._history.records[name].paused
 
     def placed(self, name: str, gpus: float = 0.0) -> None:
         """Records that a process is up which works on a trial. From now on the trial holds its place.
@@ -252,7 +340,8 @@ class Ledger:
             name: the name of the trial.
             gpus: the GPUs that all its workers hold together.
         """
-        if self._history.records[name].state == "running":
+        record = self._history.records[name]
+        if record.state == "running" and not record.paused:
             self._record(TrialPlaced, name=name, gpus=gpus)
 
     def _planned_again(self, record: TrialRecord) -> Planned:
@@ -285,7 +374,7 @@ class Ledger:
     def _report(self, name: str, report: TrialReport, *, last: bool = True) -> bool:
         """Records one report of a group. `last` says whether it is the group's last one."""
         record = self._history.records[name]
-        if record.state != "running":
+        if record.state != "running" or record.paused:
             return True
         if report.epoch is None:
             record.failure = report.failure
@@ -313,7 +402,11 @@ class Ledger:
             self.source.report(record.number, report.epoch.epoch, report.best_value)
         self._notify(lambda observer: observer.epoch(self, record))
         if name in self._decided and not record.finished:
-            self.end(name)
+            if self._thaw is not None and record.purpose == "search":
+                self._pause(self._thaw, record)
+                self._notify(lambda observer: observer.changed(self))
+            else:
+                self.end(name)
             return True
         self._notify(lambda observer: observer.changed(self))
         return False
@@ -353,7 +446,7 @@ class Ledger:
             self.source.report(record.number, row.epoch, self.space.metric.value(row))
         self._notify(lambda observer: observer.epoch(self, record))
 
-    def end(self, name: str, failure: Failure | None = None, *, cut: bool = False) -> None:
+    def end(self, name: str, failure: Failure | None = None, *, cut: bool = False, why: str = "") -> None:
         """Records that a trial has ended.
 
         Args:
@@ -361,6 +454,7 @@ class Ledger:
             failure: the failure of its process; None if the trial finished, was stopped or reported its failure.
             cut: whether the end of the search or its budget ends the trial, unless it has an end of its own. The
                 sampler is then told nothing about it, and its saved state is kept.
+            why: why a paused trial is stopped, for the user.
         """
         record = self._history.records[name]
         if record.state != "running":
@@ -368,7 +462,7 @@ class Ledger:
         failure = failure or record.failure
         state: TrialState = "failed" if failure else "finished" if record.finished else "stopped"
         cut = cut and state == "stopped" and name not in self._decided
-        self._record(TrialEnded, name=name, state=state, failure=failure, cut=cut)
+        self._record(TrialEnded, name=name, state=state, failure=failure, cut=cut, why=why)
         self.source.tell(record)
         if self._models is not None:
             self._models.ended(record)
@@ -385,7 +479,7 @@ class Ledger:
 
     def end_all(self) -> None:
         """Records the end of all running trials of the current source, which could have gone on."""
-        for record in self.running:
+        for record in self._unended:
             self.end(record.name, cut=True)
 
     def end_part(self, by: EndedBy, why: str) -> None:
@@ -471,19 +565,27 @@ class Ledger:
     def _apply(self, event: Event) -> None:
         """Updates the records with an event of this session or an earlier one."""
         self._spent.apply(event)
+        self._none_is_worth = False
         earlier = self._history.records.get(event.name) if isinstance(event, TrialStarted) else None
         if earlier is not None and earlier.state != "running":  # a rerun that was stopped runs again from its beginning
             self._ended[earlier.purpose] -= 1
         record = self._history.apply(event)
         if record is None:
             return
+        if self._thaw is not None and record.purpose == "search":
+            if isinstance(event, TrialStarted):
+                self._thaw.drawn(record)
+            elif isinstance(event, TrialEnded) and event.state == "failed":
+                self._thaw.failed(record.name)
         if isinstance(event, TrialStarted | TrialResumed):
             self._n_running[record.purpose] += record.name not in self._running
             self._running[record.name] = record
             self._ended[record.purpose] -= isinstance(event, TrialResumed)
+        elif isinstance(event, TrialReturned):
+            self._decided.discard(record.name)
         elif isinstance(event, EpochEnded):
             # The journal's decisions stand, even if the rule of this version would decide otherwise.
-            decided = self._judge(record, event.row, event.best_value)
+            decided = self._judge(record, event.row, event.best_value, event.stops)
             if decided if event.stops is None else event.stops:
                 self._decided.add(record.name)
             else:
@@ -496,17 +598,33 @@ class Ledger:
                 known = [record] if self._leading is None else [self._leading, record]
                 self._leading = next(iter(ranked(known, self.space.metric)), None)
 
-    def _judge(self, record: TrialRecord, row: EpochResult, best_value: float) -> bool:
-        """Returns whether the rule stops a trial after an epoch, which it judges only once."""
+    def _judge(self, record: TrialRecord, row: EpochResult, best_value: float, told: bool | None = None) -> bool:
+        """Returns whether the rule stops or pauses a trial after an epoch, which it judges only once.
+
+        Args:
+            record: the trial.
+            row: the epoch.
+            best_value: the best value of the metric that the trial has reached so far.
+            told: what the journal says of it; None if it is to be decided.
+        """
         if record.purpose != "search" or row.epoch <= self._judged.get(record.name, 0):
             return record.name in self._decided
         self._judged[record.name] = row.epoch
+        if self._thaw is not None:
+            self._thaw.learn(record.name, row.epoch, best_value)
+            if told is not None:
+                return told
+            others = [one.name for one in self.paused]
+            return self._thaw.pauses(record.name, row.epoch, others, self._busy(record.name))
         return self._rule.stops(record.judged_by(row), best_value, self.space.metric.value(row))
 
     def _take_up(self) -> None:
         """Ends the trials that an earlier session had finished or stopped without recording their end."""
         for record in list(self._running.values()):
-            if record.finished or record.name in self._decided:
+            if self._thaw is not None and record.name in self._decided and not record.finished:
+                if not record.paused:
+                    self._pause(self._thaw, record)
+            elif record.finished or record.name in self._decided:
                 state: TrialState = "finished" if record.finished else "stopped"
                 self._record(TrialEnded, name=record.name, state=state)
         for record in list(self._history.records.values()):
@@ -521,7 +639,8 @@ class Ledger:
         end = self._history.ends.get(part)
         if (end is not None and end.by == "noise" and self.space.budget.until_noise) or self._models is None:
             return False
-        return self._exceeded(part) is None and self._models.can_resume(record)
+        can = self._models.can_resume(record) or (record.paused and not record.epochs)
+        return self._exceeded(part) is None and can
 
     def _limits(self, part: Part) -> Budget | Confirm:
         return self.space.confirm if part == "confirm" else self.space.budget

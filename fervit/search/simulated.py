@@ -104,6 +104,8 @@ class RecordedCurves:
         self._pending: list[Planned] = []
         self._running: list[_Running] = []
         self._started = 0
+        self._left: dict[str, _Running] = {}
+        """The trials that were stopped before their end: those that pause go on from there."""
 
     def submit(self, planned: Planned) -> None:
         """Takes a trial, which starts when there is a slot for it."""
@@ -116,10 +118,11 @@ class RecordedCurves:
         now = self._clock.now
         while self._pending and len(self._running) < self._slots:
             planned = self._pending.pop(0)
-            curve = self._curve_of(planned)
+            begins = _Running(now, self._started, planned.name, (), 0, float("nan"))
+            left = self._left.pop(planned.name, None) or begins._replace(curve=self._curve_of(planned))
             driver.placed(planned.name)
-            first = _Running(now + curve[0].seconds, self._started, planned.name, curve, 0, float("nan"))
-            heapq.heappush(self._running, first)
+            due = now + left.curve[left.done].seconds
+            heapq.heappush(self._running, left._replace(due=due, order=self._started))
             self._started += 1
         if not self._running:
             return False
@@ -130,9 +133,12 @@ class RecordedCurves:
         value = metric.value(epoch)
         best = value if trial.done == 0 or metric.better(value, trial.best_value) else trial.best_value
         finished = done == len(trial.curve)
-        stops = driver.reported(trial.name, TrialReport(epoch=epoch, best_value=best, finished=finished))
+        report = TrialReport(epoch=epoch, best_value=best, finished=finished, started=float(trial.order))
+        stops = driver.reported(trial.name, report)
         if finished or stops:
             driver.completed(trial.name)
+            if not finished:
+                self._left[trial.name] = trial._replace(done=done, best_value=best)
         else:
             due = trial.due + trial.curve[done].seconds
             heapq.heappush(self._running, trial._replace(due=due, done=done, best_value=best))

@@ -17,7 +17,9 @@ from fervit.search.records.events import (
     ProcessLost,
     SessionBegan,
     TrialEnded,
+    TrialPaused,
     TrialResumed,
+    TrialReturned,
     TrialStarted,
     TrialWentOn,
 )
@@ -139,7 +141,7 @@ class Watch:
         # The forecast knows neither of trials that have begun and wait for a place (until they can run alone, or since
         # places were lost), nor of those that a budget cut, nor of what an earlier session confirmed.
         ledger = driver.ledger
-        begun = sum(record.state == "running" for record in ledger.records)
+        begun = sum(record.state == "running" and not record.paused for record in ledger.records)
         unknown = max(0, begun - self._world.most_places) + sum(record.cut for record in ledger.records)
         unknown += len({record.number for record in ledger.records if record.purpose == "confirm"})  # when it goes on
         most = disk_forecast(ledger.space, self._world.most_places) + (MODEL + STATE) * unknown
@@ -152,7 +154,10 @@ def disk_forecast(space: SearchSpace, at_once: int) -> int:
     kept = space.confirm.top + 1
     kept += (space.confirm.top + 1) * space.confirm.seeds if space.confirm.top else 0
     kept += NOISE_SEEDS if space.budget.until_noise else 0
-    return MODEL * (kept + 2) + 2 * (MODEL + STATE) * at_once
+    paused = (
+        min(space.early_stopping.max_paused, space.search.trials) if space.early_stopping.scheduler == "thaw" else 0
+    )
+    return MODEL * (kept + 2) + (MODEL + STATE) * (2 * at_once + paused)
 
 
 def check_session(ledger: Ledger, events: list[Event]) -> None:
@@ -188,6 +193,7 @@ def check_journal(events: list[Event], settled: list[tuple[str, int]]) -> None:
         ViolationError: the order is broken.
     """
     running: set[str] = set()
+    paused: set[str] = set()
     ended: dict[str, TrialEnded] = {}
     last: dict[str, int] = {}
     may_repeat: set[str] = set()
@@ -205,6 +211,15 @@ def check_journal(events: list[Event], settled: list[tuple[str, int]]) -> None:
                 raise ViolationError(f"{event.name} is resumed, but was not cut")
             running.add(event.name)
             may_repeat.add(event.name)
+        elif isinstance(event, TrialPaused):
+            if event.name not in running or event.name in paused or event.epoch != last.get(event.name, 0):
+                raise ViolationError(f"{event.name} pauses after epoch {event.epoch}")
+            paused.add(event.name)
+        elif isinstance(event, TrialReturned):
+            if event.name not in paused:
+                raise ViolationError(f"{event.name} goes on, but was not paused")
+            paused.discard(event.name)
+            may_repeat.add(event.name)
         elif isinstance(event, ProcessLost):
             may_repeat.add(event.name)
         elif isinstance(event, TrialWentOn):
@@ -216,8 +231,8 @@ def check_journal(events: list[Event], settled: list[tuple[str, int]]) -> None:
             epoch = event.row.epoch
             if left[(event.name, epoch)] and (event.name not in running or epoch <= last.get(event.name, 0)):
                 left[(event.name, epoch)] -= 1
-            elif event.name not in running:
-                raise ViolationError(f"{event.name} reports epoch {epoch} after its end")
+            elif event.name not in running or event.name in paused:
+                raise ViolationError(f"{event.name} reports epoch {epoch} after its end or in a pause")
             elif epoch <= last.get(event.name, 0) and event.name not in may_repeat:
                 raise ViolationError(f"{event.name} is told epoch {epoch} after epoch {last[event.name]}")
             elif epoch > last.get(event.name, 0) + 1 and event.name not in may_repeat:
@@ -228,6 +243,7 @@ def check_journal(events: list[Event], settled: list[tuple[str, int]]) -> None:
             if event.name not in running:
                 raise ViolationError(f"{event.name} ends twice")
             running.discard(event.name)
+            paused -= set() if event.cut else {event.name}
             ended[event.name] = event
 
 

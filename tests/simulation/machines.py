@@ -337,8 +337,9 @@ class Machines:
 
     def _keep(self, driver: Driver, process: Process, training: Training, row: EpochResult) -> None:
         """Writes the state or the best model if that is due; see `Session._keep`."""
-        asked = process.node.leaving or driver.interrupted  # of which the file `.stop` tells the process
         decided, last = training.decided_after, training.epoch == training.planned.config.epochs
+        pauses = driver.ledger.pauses and decided is not None and training.epoch in decided
+        asked = process.node.leaving or driver.interrupted or pauses  # of which the file `.stop` tells the process
         if not last and (asked or training.epoch % self.world.plan.save_every == 0):
             self._write_best(training)
             assert training.best is not None
@@ -548,7 +549,7 @@ class Machines:
 def could_begin(ledger: Ledger) -> bool:
     """Returns whether the ledger has a trial that could start now."""
     left = ledger.source.total - ledger.n_ended - ledger.n_running
-    return bool(ledger.n_waiting) or (left > 0 and not ledger.source.enough)
+    return bool(ledger.n_waiting) or (left > 0 and not ledger.source.enough) or ledger.wants_place
 
 
 def between_sessions(world: World) -> None:

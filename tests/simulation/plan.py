@@ -66,6 +66,9 @@ class Plan:
         self.raw = self._space(rng)
         if self.raw["confirm"]["top"]:  # of a generator of its own, so that all else is as it was
             self.raw["confirm"]["folds"] = random.Random(f"{seed} folds").choice([0, 0, 2, 3])
+        pauses = random.Random(f"{seed} trials")
+        if pauses.random() < 0.2 and "until_noise" not in self.raw["budget"]:
+            self.raw["early_stopping"] |= {"scheduler": "thaw", "max_paused": pauses.choice([1, 2, 24])}
 
     def space(self, *, extended: bool = False) -> SearchSpace:
         """Returns the search space, at first or as a later session is given it."""

@@ -33,6 +33,8 @@ def details(record: TrialRecord, results: Results) -> str:
     if best is not None:
         lines.append(f"{results.metric.name} {results.metric.value(best):.4f} at epoch {best.epoch}")
         lines.append(f"{len(record.epochs)} epochs, {clock(record.seconds)}")
+    if record.why and not record.finished:
+        lines.append(record.why)
     lines += [f"{name} {short(value)}" for name, value in record.params.items()]
     return "<br>".join(lines)
 

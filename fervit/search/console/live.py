@@ -22,13 +22,15 @@ STYLES = {"running": "bold", "finished": "green", "stopped": "dim", "failed": "r
 
 
 class PlainScreen(Observer):
-    """Prints a line for each trial that ends."""
+    """Prints a line for each trial that ends, pauses or goes on."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         """Prints a line with the result of the trial, the best trial so far, the elapsed time and the time left."""
+        if record.why and not record.epochs and record.state == "stopped":
+            return  # it was drawn, and never begun
         metric, done, total = ledger.space.metric, ledger.n_ended, ledger.source.total
         line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
@@ -36,7 +38,14 @@ class PlainScreen(Observer):
             line += f"{len(record.epochs):>3} epochs  {metric.name} {metric.value(best):.3f} (epoch {best.epoch})"
         if record.failure:
             line += f"  {str(record.failure)[:80]}"
+        if record.why and record.state == "stopped":
+            line += f"  {record.why}"
         self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
+
+    def moved(self, ledger: Ledger, record: TrialRecord) -> None:
+        """Prints why the trial pauses or goes on."""
+        if record.epochs:
+            self._say(f"           {record.name:<16} {record.why}")
 
     def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
         """Prints that the trial continues in another process."""
@@ -117,6 +126,9 @@ def status_line(ledger: Ledger) -> str:
     """Returns the status line: the progress, the best trial, the spent budget and the time left."""
     failures = failures_by_kind(ledger.records)
     line = f"{ledger.n_ended}/{ledger.source.total} trials{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone"
+    if ledger.n_paused:
+        begun = sum(bool(record.epochs) for record in ledger.paused)
+        line += f"  {begun} paused, {ledger.n_paused - begun} not begun"
     line += _of_budget(ledger) + _left(ledger)
     if failures:
         line += "  failed: " + ", ".join(f"{n} x {kind}" for kind, n in failures.items())
@@ -161,7 +173,7 @@ def _hours(ledger: Ledger) -> float | None:
 
 def _left(ledger: Ledger) -> str:
     done = ledger.n_ended_here
-    if not done:
+    if not done or ledger.pauses:  # nobody knows how many trials will be worth their epochs
         return ""
     left = ledger.session_seconds() / done * (ledger.source.total - ledger.n_ended)
     hours = _hours(ledger)

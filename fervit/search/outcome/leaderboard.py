@@ -26,7 +26,8 @@ def write_leaderboard(
     """Writes a row for each trial and each rerun, best first. Failed ones come last and have no rank.
 
     The metrics of a row are those of the best epoch, which the column `epoch` names. `confirmed_mean` is the mean over
-    the reruns with fresh seeds. `chosen` marks the run whose model is exported.
+    the reruns with fresh seeds. `chosen` marks the run whose model is exported. Where trials pause, `why` says what the
+    model of curves last said of one that did not finish.
 
     Args:
         records: the trials and reruns of the sweep.
@@ -59,6 +60,7 @@ def leaderboard_text(
         [
             *("rank", "trial", "seed", "state", "epoch", *metrics, "epochs", "seconds", *cost, *space.parameters),
             *("confirmed_mean", "confirmed_runs", "chosen", "failure"),
+            *(("why",) if any(record.why for record in records) else ()),  # where trials pause
         ],
         restval="",
     )
@@ -67,6 +69,8 @@ def leaderboard_text(
         row = {"trial": record.number, "seed": record.seed, "state": record.state, **record.params}
         row |= {"epochs": len(record.epochs), "seconds": f"{record.seconds:.2f}"}
         row["failure"] = str(record.failure) if record.failure else ""
+        if record.why and not record.finished:
+            row["why"] = record.why
         best = record.best(space.metric)
         row |= {name: record.cost for name in cost if record.cost is not None}
         if best is not None:

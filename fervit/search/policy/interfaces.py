@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from fervit.latents.folds import Fold
@@ -71,4 +72,51 @@ class StoppingRule(Protocol):
             best_value: the best value of the metric that the trial has reached so far.
             value: the value of the metric in the last epoch.
         """
+        ...
+
+
+class Pausing(Protocol):
+    """Decides which trials of the search pause, and which of those that are paused or have not begun train next.
+
+    It must depend on nothing but the order of the calls, which is that of the journal's events.
+    """
+
+    def drawn(self, record: TrialRecord) -> None:
+        """Notes a trial of the search, before its first epoch."""
+        ...
+
+    def learn(self, name: str, epoch: int, best_value: float) -> None:
+        """Notes the best value that a trial has reached by an epoch, which may have been trained before."""
+        ...
+
+    def failed(self, name: str) -> None:
+        """Notes that a trial has failed."""
+        ...
+
+    def pauses(self, name: str, epoch: int, paused: Collection[str], busy: Collection[str]) -> bool:
+        """Returns whether a trial pauses after an epoch, which `learn` has noted.
+
+        Args:
+            name: the name of the trial.
+            epoch: the epoch that it has reported.
+            paused: the names of the trials that could train in its place.
+            busy: the names of the other trials that are training.
+        """
+        ...
+
+    def choose(self, paused: Collection[str], busy: Collection[str]) -> str | None:
+        """Returns the name of the trial that trains next; None if none is worth its epochs.
+
+        Args:
+            paused: the names of the trials that are paused or have not begun.
+            busy: the names of those that are training.
+        """
+        ...
+
+    def surplus(self, paused: Sequence[str]) -> str | None:
+        """Returns the name of the trial that is stopped, if more are paused than may be; None if not."""
+        ...
+
+    def reason(self, name: str) -> str:
+        """Returns why a trial has just paused or is chosen, for the user, such as "4 % to reach 0.41"."""
         ...

@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 from fervit.search.policy.interfaces import StoppingRule
+from fervit.search.policy.thaw import looks
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.settings import EarlyStopping
 from fervit.training.objective import Metric
@@ -29,8 +30,8 @@ class NeverStops:
 
 
 def stopping_rule(settings: EarlyStopping, metric: Metric) -> StoppingRule:
-    """Returns the stopping rule for the settings of a space file."""
-    if settings.scheduler == "none":
+    """Returns the stopping rule for the settings of a space file. With thaw, trials pause in its place (`thaw.py`)."""
+    if settings.scheduler in ("none", "thaw"):
         return NeverStops()
     return MedianRule(settings, metric) if settings.scheduler == "median" else _RaysRule(settings, metric)
 
@@ -71,7 +72,7 @@ class MedianRule:
 
 
 def decision_epochs(settings: EarlyStopping, warmup_epochs: float) -> tuple[int, ...] | None:
-    """Returns the epochs after which the rule may stop a trial: the rungs of all brackets; None for any epoch.
+    """Returns the epochs after which the rule may stop or pause a trial: the rungs of all brackets; None for any epoch.
 
     Args:
         settings: the settings of the space file.
@@ -79,6 +80,8 @@ def decision_epochs(settings: EarlyStopping, warmup_epochs: float) -> tuple[int,
     """
     if settings.scheduler == "none":
         return ()
+    if settings.scheduler == "thaw":
+        return looks(settings.max_epochs)
     if settings.scheduler == "median":
         return None
     rungs = set()

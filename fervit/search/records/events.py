@@ -11,6 +11,8 @@ seconds since its session began, by a clock that no one sets (versions before 0.
     {"event": "placed", "time": ..., "name": "trial_0003", "gpus": 0.5}     it holds a place from now on
     {"event": "again", "time": ..., "name": "trial_0003", "epoch": 4}    its process died; it continues after this epoch
     {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": "", "cut": false}
+    {"event": "paused", "time": ..., "name": "trial_0003", "epoch": 3, "why": "4 % to reach 0.41"}   its place is free
+    {"event": "returned", "time": ..., "name": "trial_0003", "epoch": 3, "why": "22 % to reach 0.41"}   it goes on
     {"event": "over", "time": ..., "part": "search", "by": "hours", "why": "the budget of 1 hours is spent ..."}
     {"event": "resumed", "time": ..., "name": "trial_0003"}     the budget had cut it; a larger one lets it go on
     {"event": "chosen", "time": ..., "number": 3, "seed": 44, "epoch": 17, "confirmed": [3, 8], "ties": [8]}
@@ -126,6 +128,28 @@ class ProcessLost(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialPaused(_Event):
+    """A trial pauses with its saved state, or has been drawn and waits to begin. Its place is free for another one."""
+
+    name: str
+    epoch: int = 0
+    """The epoch after which it pauses; 0 if it has not begun."""
+    why: str = ""
+    """What the model of curves says of it, for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialReturned(_Event):
+    """A paused trial waits for a process in which it goes on, or begins."""
+
+    name: str
+    epoch: int = 0
+    """The epoch after which it goes on; 0 if it begins."""
+    why: str = ""
+    """What the model of curves says of it, for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialEnded(_Event):
     """A trial ended."""
 
@@ -135,6 +159,8 @@ class TrialEnded(_Event):
     """Why the trial failed, without the traceback; None if it did not fail."""
     cut: bool = False
     """Whether the search or its budget ended, and the trial with it, which could have gone on."""
+    why: str = ""
+    """What the model of curves says of a paused trial that is stopped, for the user; "" for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +209,17 @@ def part_of(purpose: Purpose) -> Part:
     return "confirm" if purpose in ("confirm", "fold") else "search"
 
 
-TrialEvent = TrialStarted | TrialPlaced | EpochEnded | TrialWentOn | ProcessLost | TrialEnded | TrialResumed
+TrialEvent = (
+    TrialStarted
+    | TrialPlaced
+    | EpochEnded
+    | TrialWentOn
+    | TrialPaused
+    | TrialReturned
+    | ProcessLost
+    | TrialEnded
+    | TrialResumed
+)
 Event = SessionBegan | TrialEvent | PartEnded | ModelChosen | SweepDone
 KINDS: dict[str, type[Any]] = {
     "session": SessionBegan,
@@ -192,6 +228,8 @@ KINDS: dict[str, type[Any]] = {
     "epoch": EpochEnded,
     "again": TrialWentOn,
     "lost": ProcessLost,
+    "paused": TrialPaused,
+    "returned": TrialReturned,
     "end": TrialEnded,
     "resumed": TrialResumed,
     "over": PartEnded,
@@ -210,7 +248,7 @@ def to_row(event: Event) -> Row:
     kind = type(event)
     row: Row = {"event": NAMES[kind]}
     for name, value in zip(_FIELDS[kind], _values_of[kind](event), strict=True):
-        if (name == "at" and value is None) or (name in ("fold", "folds", "without_model") and not value):
+        if (name == "at" and value is None) or (name in ("fold", "folds", "without_model", "why") and not value):
             continue
         if name == "row":
             value = value.to_json()

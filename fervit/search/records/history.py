@@ -15,7 +15,9 @@ from fervit.search.records.events import (
     SessionBegan,
     SweepDone,
     TrialEnded,
+    TrialPaused,
     TrialResumed,
+    TrialReturned,
     TrialStarted,
     TrialWentOn,
     part_of,
@@ -85,8 +87,15 @@ class History:
             record.started, record.ended, record.pid = event.started, event.time, event.pid
         elif isinstance(event, TrialWentOn):
             _forget_from(record, event.epoch + 1)
+        elif isinstance(event, TrialPaused):
+            record.paused, record.why = True, paused_because(event.epoch, event.why)
+        elif isinstance(event, TrialReturned):
+            record.paused, record.why = False, returned_because(event.epoch, event.why)
         elif isinstance(event, TrialEnded):
             record.state, record.failure, record.cut = event.state, event.failure, event.cut
+            record.paused = record.paused and event.cut  # which pauses still when it is resumed
+            if event.why:
+                record.why = stopped_because(record.epochs[-1].epoch if record.epochs else 0, event.why)
         elif isinstance(event, TrialResumed):
             record.state, record.cut = "running", False
         if isinstance(event, TrialStarted | TrialResumed):  # the part has not ended after all
@@ -101,6 +110,21 @@ class History:
         self.sessions += isinstance(event, SessionBegan)
         self.done = isinstance(event, SweepDone)
         self.was_done = self.was_done or self.done
+
+
+def paused_because(epoch: int, why: str) -> str:
+    """Returns why a trial paused, in a line."""
+    return f"paused at epoch {epoch}: {why}" if epoch else f"has not begun: {why}" if why else "has not begun"
+
+
+def stopped_because(epoch: int, why: str) -> str:
+    """Returns why a paused trial was stopped, in a line."""
+    return f"stopped at epoch {epoch}: {why}" if epoch else f"never begun: {why}"
+
+
+def returned_because(epoch: int, why: str) -> str:
+    """Returns why a trial went on, in a line."""
+    return f"went on after epoch {epoch}: {why}" if epoch else f"began: {why}"
 
 
 def _forget_from(record: TrialRecord, epoch: int) -> None:

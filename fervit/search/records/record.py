@@ -44,6 +44,11 @@ class TrialRecord:
     cut: bool = False
     """Whether the end of the search or of its budget ended the trial, rather than its own results. Its state is then
     "stopped"; the sampler does not learn from it, and with a larger budget it goes on."""
+    paused: bool = False
+    """Whether the trial waits with its saved state, or to begin, until it is worth a place (`scheduler: thaw`). Its
+    state is then "running", unless the end of the search or of its budget cut it."""
+    why: str = ""
+    """Why the trial paused or went on last, such as "paused at epoch 3: 4 % to reach 0.41"; "" if it never did."""
     seconds: float = 0.0
     """The seconds of training and validation."""
     cost: float | None = None

@@ -17,6 +17,7 @@ from fervit.search.records.events import (
     ProcessLost,
     SessionBegan,
     TrialEnded,
+    TrialPaused,
     TrialPlaced,
     TrialStarted,
     part_of,
@@ -68,7 +69,9 @@ class Spent:
         if isinstance(event, TrialPlaced):
             self._placed[event.name] = (self._parts.get(event.name, "search"), event.gpus)
             self._count()
-        elif isinstance(event, TrialEnded | ProcessLost) and self._placed.pop(event.name, None) is not None:
+        elif (
+            isinstance(event, TrialEnded | TrialPaused | ProcessLost) and self._placed.pop(event.name, None) is not None
+        ):
             self._count()
 
     def elapsed_until(self, at: float) -> float:

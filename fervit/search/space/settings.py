@@ -39,13 +39,17 @@ class EarlyStopping:
 
     asha (Li et al., 2020) compares trials at rungs. hyperband (Li et al., 2018) also has brackets whose first rung
     comes later. median (Golovin et al., 2017) stops trials that are worse than the median of the earlier ones.
-    `grace_epochs`, the epochs before the first comparison, count after the warm-up of the learning rate.
+    `grace_epochs`, the epochs before the first comparison, count after the warm-up of the learning rate. thaw (after
+    Swersky et al., 2014) draws all configurations first; trials pause and go on as a model of all curves says, and the
+    search ends when no other one is worth its epochs. It has no grace and no reduction factor.
     """
 
-    scheduler: Literal["asha", "hyperband", "median", "none"] = "asha"
+    scheduler: Literal["asha", "hyperband", "median", "thaw", "none"] = "asha"
     max_epochs: int = 60
     grace_epochs: int = 6
     reduction_factor: int = 3
+    max_paused: int = 24
+    """The most trials that pause with a saved state (thaw). Of more, the one with the least to gain is stopped."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.grace_epochs <= self.max_epochs:
@@ -55,6 +59,8 @@ class EarlyStopping:
             )
         if self.reduction_factor < 2:
             raise ValueError(f"`reduction_factor >= 2` must hold, but got reduction_factor={self.reduction_factor}")
+        if self.max_paused < 1:
+            raise ValueError(f"`max_paused >= 1` must hold, but got max_paused={self.max_paused}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -360,6 +360,11 @@ def check_search(space: SearchSpace, where: str) -> None:
             f"{where}: early_stopping.scheduler: `scheduler: none` must hold with metric.against, but got "
             f"{space.early_stopping.scheduler}: it would stop small models for being worse than large ones"
         )
+    if space.budget.until_noise and space.early_stopping.scheduler == "thaw":
+        raise UserError(
+            f"{where}: budget.until_noise: thaw ends the search by itself, when no trial is worth its epochs; leave "
+            "until_noise out, or take another early_stopping.scheduler"
+        )
     if space.metric.against is not None and space.search.sampler == "cmaes":
         raise UserError(
             f"{where}: search.sampler: cmaes has one objective, but metric.against asks for two; take tpe or gp"

@@ -56,7 +56,7 @@ class Metrics(Observer):
         running = ledger.running
         for state in STATES:
             self._trials.set(len(running) if state == "running" else self._counts[state], {"state": state})
-        epochs = self._ended_epochs + sum(len(record.epochs) for record in running)
+        epochs = self._ended_epochs + sum(len(record.epochs) for record in [*running, *ledger.paused])
         if epochs > self._counted:
             self._epochs.inc(epochs - self._counted)
             self._counted = epochs

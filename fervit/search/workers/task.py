@@ -29,6 +29,8 @@ class TrialTask:
     """The resources of each worker, under Ray's names "CPU" and "GPU"."""
     decided_after: tuple[int, ...] | None = None
     """The epochs after which the driver may stop the trial; None for any epoch."""
+    pauses: bool = False
+    """Whether the trial may pause after these epochs, so that its state must then be on disk."""
     mps: bool = False
     """Whether the trial shares its GPU through NVIDIA's MPS."""
     fold: Fold | None = None
@@ -45,6 +47,7 @@ class TrialTask:
             "resources": dict(self.resources),
             "workers": self.workers,
             "decided_after": self.decided_after,
+            "pauses": self.pauses,
             "mps": self.mps,
             "fold": list(self.fold) if self.fold is not None else None,
             "avoid": list(self.avoid),
@@ -60,6 +63,7 @@ class TrialTask:
             workers=config["workers"],
             resources=config["resources"],
             decided_after=config["decided_after"],
+            pauses=config["pauses"],
             mps=config["mps"],
             fold=Fold(*config["fold"]) if config["fold"] is not None else None,
             avoid=tuple(config["avoid"]),

@@ -148,7 +148,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
             self._group = WorkerGroup(self._worker, self._setup, task.workers, task.resources)
         others = self._group.begin(task.train, files, task.fold) if self._group else []
         with self._group.together(others) if self._group else nullcontext():
-            self._unreported = self._worker.start(task.train, files, task.decided_after, task.fold)
+            self._unreported = self._worker.start(task.train, files, task.decided_after, task.fold, pauses=task.pauses)
         if self._metric.against == "parameters":
             self._cost = float(sum(weight.numel() for weight in self._trainer.model.parameters()))
         elif self._metric.against == "latency_ms":

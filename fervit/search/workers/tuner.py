@@ -198,6 +198,7 @@ class _DriverSearcher(Searcher):  # type: ignore[misc]
             workers=self._resources.workers,
             resources=resources_of(self._resources),
             decided_after=decision_epochs(ledger.space.early_stopping, planned.config.warmup_epochs),
+            pauses=ledger.pauses and planned.purpose == "search",
             mps=shares_by_mps(self._resources),
             fold=planned.fold,
             avoid=tuple(sorted(self._gpu_nodes.unusable)),

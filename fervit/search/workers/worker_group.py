@@ -104,6 +104,8 @@ class Worker:
         files: SessionFiles,
         decided_after: tuple[int, ...] | None = None,
         fold: Fold | None = None,
+        *,
+        pauses: bool = False,
     ) -> list[Unreported]:
         """Begins a trial. Returns the epochs that an earlier process saved and may not have reported."""
         if fold != self._fold:
@@ -111,7 +113,7 @@ class Worker:
             self.train, self.val = self._prepare(fold)
             self._fold = fold
         trainer = Trainer(config, self.train, self.val, ranks=self.ranks, metric=self.metric)
-        self.session = Session(trainer, files, TRIAL, decided_after)
+        self.session = Session(trainer, files, TRIAL, decided_after, pauses=pauses)
         last = self.session.restore()
         if last is None or self.session.unreported:
             return self.session.unreported

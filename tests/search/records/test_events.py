@@ -71,7 +71,7 @@ def test_a_journal_of_version_0_1_is_read() -> None:
 
 
 def test_an_event_that_only_a_later_version_knows_is_passed_over() -> None:
-    assert from_row({"event": "paused", "time": 1.0, "name": "trial_0000"}) is None
+    assert from_row({"event": "dreamt", "time": 1.0, "name": "trial_0000"}) is None
 
 
 def test_the_last_choice_counts_and_a_new_session_is_not_done() -> None:

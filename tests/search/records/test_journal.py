@@ -38,7 +38,7 @@ def test_a_line_that_was_cut_off_is_removed_and_a_damaged_one_named(tmp_path: Pa
 def test_a_journal_of_a_later_version_is_read_as_far_as_this_one_knows_it(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     session = {"event": "session", "time": 1.0, "format": 99, "version": "9.0", "mood": "fine"}
-    lines = [session, {"event": "paused", "time": 2.0}, {"event": "done", "time": 3.0, "by": "x"}, {"event": "end"}]
+    lines = [session, {"event": "dreamt", "time": 2.0}, {"event": "done", "time": 3.0, "by": "x"}, {"event": "end"}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     reader = JournalReader(path)
     assert [type(event) for event in reader] == [SessionBegan, SweepDone]

@@ -1,0 +1,209 @@
+"""A model of learning curves: a Gaussian process over configuration and epoch, fitted to all curves of a sweep so far.
+
+The freeze-thaw idea of Swersky, Snoek and Adams (2014), "Freeze-thaw Bayesian optimization": a curve is what all
+trainings have in common, what its configuration adds to that, and what is its own. Each part is smooth over the
+logarithm of the epoch; the second is a Matern kernel over the space with a length scale for each hyperparameter. How
+far an early epoch tells of the last one is thus learned: where it tells nothing, the model relies on configurations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
+
+COMMON, COMMON_SCALE = 1.5, 1.2
+"""The standard deviation and the length scale (in logarithms of the epoch) of what all curves have in common."""
+MOST_POINTS = 300
+"""The process is fitted to at most so many values, since its time grows with their number cubed."""
+JITTER = 1e-8
+TYPICAL = (math.log(0.7), math.log(0.3), math.log(0.08), math.log(1.5), 0.0, 0.7)
+"""The prior means of the parameters: logarithms of the standard deviations of what the configuration adds, of what is a
+trial's own, and of the noise of an epoch, in units of all values' deviation; logarithms of the length scales of the
+first two over epochs; and the logarithm of the growth of these two from epoch 1 to the last."""
+SPREAD = (0.7, 0.7, 0.7, 0.5, 0.5, 0.7)
+"""The prior standard deviations of these."""
+SPREAD_OF_SCALES = 0.8
+"""The prior standard deviation of the logarithm of a hyperparameter's length scale, whose prior mean is 0."""
+
+Curves = Mapping[int, Sequence[float]]
+"""The index of a trial -> its best value so far after each epoch, from epoch 1. A higher one is always better."""
+
+
+class _Points(NamedTuple):
+    """Values of curves: the index of the trial, the logarithm of the epoch, and the value."""
+
+    trials: np.ndarray
+    times: np.ndarray
+    values: np.ndarray
+
+
+class CurveModel:
+    """Predicts the value at the last epoch for each configuration, from the curves so far.
+
+    Args:
+        groups: for each coordinate of a configuration, the number of its hyperparameter, from 0.
+        epochs: the last epoch.
+        looks: the epochs at which curves are read, in order.
+    """
+
+    def __init__(self, groups: Sequence[int], epochs: int, looks: Sequence[int]) -> None:
+        self._groups, self._epochs, self._looks = np.array(groups, dtype=np.int64), epochs, looks
+        self._last = max(math.log(epochs), 1e-9)
+        scales = 1 + int(self._groups.max()) if len(groups) else 0
+        self._typical = np.array([*TYPICAL, *[0.0] * scales])
+        self._spread = np.array([*SPREAD, *[SPREAD_OF_SCALES] * scales])
+        self._parameters = self._typical.copy()
+        self.luck = 0.0
+        """The standard deviation of what is a trial's own at the last epoch, its seed's part among it, by the last
+        prediction."""
+
+    def fit(self, points: np.ndarray, curves: Curves) -> None:
+        """Fits the parameters to the curves: the maximum a posteriori, searched from the parameters so far.
+
+        Args:
+            points: float64 [trials, coordinates], the configurations.
+            curves: the curves of those that have any.
+        """
+        seen = self._seen(curves)
+        if len(set(seen.trials.tolist())) < 3:
+            return
+        likelihood = _Likelihood(seen, points, self._groups, self._last, (self._typical, self._spread))
+        self._parameters = minimize(
+            likelihood, self._parameters, jac=True, method="L-BFGS-B", options={"maxiter": 15}
+        ).x
+
+    def predict(self, points: np.ndarray, curves: Curves, pending: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the mean and the standard deviation of each configuration's value at the last epoch, [trials] each.
+
+        Args:
+            points: float64 [trials, coordinates], the configurations.
+            curves: the curves of those that have any, at least one.
+            pending: the trials that are training: what they will tell is taken for known, so that those chosen beside
+                them are of other regions.
+        """
+        seen = self._seen(curves)
+        everyone = np.arange(len(points))
+        mean, deviation = self._predict(points, seen, everyone)
+        if pending:
+            ends = np.full(len(pending), self._last)
+            more = _Points(np.array(pending), ends, mean[list(pending)])
+            joined = _Points(*(np.concatenate(pair) for pair in zip(seen, more, strict=True)))
+            _, narrowed = self._predict(points, joined, everyone)
+            others = np.setdiff1d(everyone, pending)
+            deviation[others] = narrowed[others]
+        return mean, deviation
+
+    def _predict(self, points: np.ndarray, seen: _Points, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        centre, scale = float(seen.values.mean()), max(float(seen.values.std()), 1e-9)
+        covariance = self._covariance(points, seen.trials, seen.times, seen.trials, seen.times)
+        covariance[np.diag_indices(len(seen.values))] += math.exp(2 * self._parameters[2]) + JITTER
+        lower = np.linalg.cholesky(covariance)
+        ends = np.full(len(asked), self._last)
+        cross = self._covariance(points, seen.trials, seen.times, asked, ends)
+        white = solve_triangular(lower, cross, lower=True)
+        mean = white.T @ solve_triangular(lower, (seen.values - centre) / scale, lower=True)
+        self.luck = scale * math.exp(self._parameters[1])
+        prior = COMMON**2 + float(np.exp(2 * self._parameters[:2]).sum())
+        variance = np.maximum(prior - (white * white).sum(0), 1e-10)
+        return centre + scale * mean, scale * np.sqrt(variance)
+
+    def _covariance(
+        self, points: np.ndarray, a: np.ndarray, a_times: np.ndarray, b: np.ndarray, b_times: np.ndarray
+    ) -> np.ndarray:
+        p = self._parameters
+        scales = np.exp(p[6:])[self._groups]
+        left, right = points[a] / scales, points[b] / scales
+        squares = (left * left).sum(1)[:, None] + (right * right).sum(1)[None, :] - 2 * left @ right.T
+        near = _matern52(np.sqrt(5 * np.maximum(squares, 0.0)))
+        apart = np.abs(a_times[:, None] - b_times[None, :])
+        growth = np.exp(p[5] * (a_times / self._last - 1))[:, None] * np.exp(p[5] * (b_times / self._last - 1))[None, :]
+        of_configuration = math.exp(2 * p[0]) * near * _matern32(math.sqrt(3) * apart / math.exp(p[3]))
+        own = math.exp(2 * p[1]) * (a[:, None] == b[None, :]) * _matern32(math.sqrt(3) * apart / math.exp(p[4]))
+        return np.asarray(_common(apart) + growth * (of_configuration + own))
+
+    def _seen(self, curves: Curves) -> _Points:
+        """Returns the values that stand for the curves: of each its last one, and some looks before.
+
+        Where that would be too many, the worst curves are only read at their ends.
+        """
+        rows: list[tuple[int, float, float]] = []
+        best_first = sorted((index for index in curves if len(curves[index])), key=lambda i: (-curves[i][-1], i))
+        for index in best_first[:MOST_POINTS]:
+            curve = curves[index]
+            looks = [look for look in self._looks if look < len(curve)]
+            several = len(rows) + len(best_first) < MOST_POINTS
+            read = [len(curve), *looks[::-1][1::2][:3]] if several else [len(curve)]
+            rows += [(index, math.log(epoch), curve[epoch - 1]) for epoch in read]
+        rows = sorted(rows[:MOST_POINTS])
+        columns = [np.array(column) for column in zip(*rows, strict=True)]
+        return _Points(columns[0].astype(np.int64), columns[1].astype(np.float64), columns[2].astype(np.float64))
+
+
+class _Likelihood:
+    """The negative logarithm of the posterior of the parameters, and its gradient."""
+
+    def __init__(
+        self,
+        seen: _Points,
+        points: np.ndarray,
+        groups: np.ndarray,
+        last: float,
+        prior: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        self._values = (seen.values - seen.values.mean()) / max(float(seen.values.std()), 1e-9)
+        self._typical, self._spread = prior
+        n, scales = len(seen.values), len(self._typical) - len(TYPICAL)
+        squares = (points[seen.trials][:, None, :] - points[seen.trials][None, :, :]) ** 2
+        self._squares = np.zeros((scales, n, n))
+        for group in range(scales):
+            self._squares[group] = squares[:, :, groups == group].sum(-1)
+        self._apart = np.abs(seen.times[:, None] - seen.times[None, :])
+        self._same = (seen.trials[:, None] == seen.trials[None, :]).astype(np.float64)
+        growth = seen.times / last - 1
+        self._growth = growth[:, None] + growth[None, :]
+
+    def __call__(self, p: np.ndarray) -> tuple[float, np.ndarray]:
+        scales = np.exp(p[6:])
+        r = np.sqrt(5 * np.tensordot(1 / scales**2, self._squares, 1) + 1e-12)
+        r1, r2 = math.sqrt(3) * self._apart / math.exp(p[3]), math.sqrt(3) * self._apart / math.exp(p[4])
+        amplitude, near = np.exp(p[5] * self._growth), _matern52(r)
+        first = amplitude * math.exp(2 * p[0])
+        second = amplitude * math.exp(2 * p[1]) * self._same
+        of_configuration, own = first * near * _matern32(r1), second * _matern32(r2)
+        noise = math.exp(2 * p[2])
+        covariance = _common(self._apart) + of_configuration + own + (noise + JITTER) * np.eye(len(self._values))
+        try:
+            lower = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            return 1e9, np.zeros_like(p)
+        inverse = np.linalg.inv(covariance)
+        weights = inverse @ self._values
+        w = inverse - np.outer(weights, weights)
+        gradient = np.empty_like(p)
+        gradient[0], gradient[1] = (w * of_configuration).sum(), (w * own).sum()
+        gradient[2] = np.trace(w) * noise
+        gradient[3] = 0.5 * (w * first * near * r1 * r1 * np.exp(-r1)).sum()
+        gradient[4] = 0.5 * (w * second * r2 * r2 * np.exp(-r2)).sum()
+        gradient[5] = 0.5 * (w * (of_configuration + own) * self._growth).sum()
+        falls = w * first * _matern32(r1) * (5 / 3) * (1 + r) * np.exp(-r)
+        gradient[6:] = 0.5 * np.tensordot(self._squares, falls, ([1, 2], [0, 1])) / scales**2
+        z = (p - self._typical) / self._spread
+        value = 0.5 * self._values @ weights + np.log(np.diag(lower)).sum() + 0.5 * (z @ z)
+        return float(value), gradient + z / self._spread
+
+
+def _common(apart: np.ndarray) -> np.ndarray:
+    return np.asarray(COMMON**2 * np.exp(-0.5 * (apart / COMMON_SCALE) ** 2))
+
+
+def _matern32(r: np.ndarray) -> np.ndarray:
+    return np.asarray((1 + r) * np.exp(-r))
+
+
+def _matern52(r: np.ndarray) -> np.ndarray:
+    return np.asarray((1 + r + r * r / 3) * np.exp(-r))
