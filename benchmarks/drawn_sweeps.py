@@ -233,7 +233,7 @@ def drawn_sweep(world: World, seed: int, *, trials: int) -> Drawn:
     best = candidates(ranking, ledger.records, space)
     ledger.use(ConfirmSource(space, best, ledger.records))
     run_simulated(ledger, curves, clock, slots=SLOTS)
-    confirmed = confirmations(best, ledger.records, space.metric)
+    confirmed = confirmations(best, ledger.records, space)
     first = baseline_among(space, ranking, confirmed)
     assert first is not None
     chosen, ties = choose(confirmed, space.metric, first)

@@ -223,9 +223,12 @@ def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results
     if not ranking:
         return results
     results.chosen = ranking[0]
-    results.confirmed = confirmations(candidates(ranking, reruns, space), reruns, space.metric)
+    results.confirmed = confirmations(candidates(ranking, reruns, space), reruns, space)
     if results.state == "finished":
-        _take_choice(results, history, files)
+        results.chosen = _take_choice(results, history, files, space)
+    if results.chosen is None:
+        return results
+    if results.state == "finished":
         results.folds = folded(results.fold_runs, results.chosen.number, space.confirm.folds, space.metric)
     results.model = space.config(results.chosen.params).model() | {"seq_len": _seq_len(results.environment)}
     if results.state == "finished":
@@ -233,22 +236,25 @@ def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results
     return results
 
 
-def _take_choice(results: Results, history: History, files: SweepFolder) -> None:
-    """Reads the chosen run, the confirmed trials and the ties from the journal."""
+def _take_choice(results: Results, history: History, files: SweepFolder, space: SearchSpace) -> TrialRecord | None:
+    """Reads the confirmed trials and the ties from the journal, and returns the chosen run; None if it is lost."""
     runs = list(history.records.values())
     choice = history.choice
     if choice is None:  # a version before 0.2, which marked the choice only in the leaderboard
         marked = _marked(files.leaderboard)
-        results.chosen = next((run for run in runs if (run.number, run.seed) == marked), results.chosen)
         if len(results.confirmed) > 1:
             results.ties = choose(results.confirmed, results.metric)[1]
-        return
-    results.chosen = next(run for run in runs if (run.number, run.seed) == (choice.number, choice.seed))
+        return next((run for run in runs if (run.number, run.seed) == marked), results.chosen)
+    chosen = next((run for run in runs if (run.number, run.seed) == (choice.number, choice.seed)), None)
+    if chosen is None:
+        results.remarks.append(f"The line of the journal that began the chosen run, trial {choice.number}, is lost.")
+        return None
     of_number = {record.number: record for record in results.records}
-    best = [of_number[number] for number in choice.confirmed]
-    results.confirmed = confirmations(best, results.reruns, results.metric)
+    best = [of_number[number] for number in choice.confirmed if number in of_number]
+    results.confirmed = confirmations(best, results.reruns, space)
     results.ties = [one for one in results.confirmed if one.record.number in choice.ties]
-    results.left_out = [of_number[number] for number in choice.left_out]
+    results.left_out = [of_number[number] for number in choice.left_out if number in of_number]
+    return chosen
 
 
 def _run(folder: Path, running: bool | None) -> Results:

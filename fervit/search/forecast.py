@@ -12,8 +12,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fervit.search.policy.sources import NOISE_AFTER
+from fervit.search.outcome.baseline import baseline_of
+from fervit.search.outcome.confirm import candidates
+from fervit.search.policy.sources import NOISE_AFTER, rerun
 from fervit.search.policy.stopping import brackets
+from fervit.search.records.ranking import distinct, ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.settings import NOISE_SEEDS
@@ -121,13 +124,40 @@ def _epochs(space: SearchSpace, records: Sequence[TrialRecord]) -> tuple[int, Sp
         measured = total - NOISE_AFTER > NOISE_SEEDS or noise
         runs = max(0, NOISE_SEEDS - noise) if measured else 0
         epochs = Span(min(fewest, a_trial.low * least), epochs.high) + whole * runs
-    top, seeds = min(space.confirm.top, total), space.confirm.seeds
-    done = sum(record.purpose == "confirm" and record.state != "running" for record in records)
-    confirm = Span(max(0, top * seeds - done), max(0, (top + 1) * seeds - done) if top else 0)
+    confirm = _reruns(space, records, total, open_=left > 0 or bool(unfinished))
     dealt = [record for record in records if record.purpose == "fold" and record.folds == space.confirm.folds]
     folds = max(0, space.confirm.folds - sum(record.state != "running" for record in dealt))
     confirm = confirm + Span(folds, folds)
     return left, a_trial, epochs + Span(whole.low * confirm.low, whole.high * confirm.high)
+
+
+def _reruns(space: SearchSpace, records: Sequence[TrialRecord], total: int, *, open_: bool) -> Span:
+    """Returns how many reruns of the confirmation are left.
+
+    Args:
+        space: the search space.
+        records: the trials and reruns so far.
+        total: the number of trials of the search.
+        open_: whether trials are left that may be among the best.
+    """
+    top, seeds = min(space.confirm.top, total), space.confirm.seeds
+    if not top:
+        return Span(0, 0)
+    ranking = ranked([record for record in records if record.purpose == "search"], space.metric)
+    ended = {record.name for record in records if record.purpose == "confirm" and record.state != "running"}
+    again = {record.number for record in records if record.purpose == "confirm" and record.state == "finished"}
+    baseline = baseline_of(space, ranking)
+
+    def lacking(trials: Sequence[TrialRecord]) -> int:
+        planned = (rerun(space, trial, i, "confirm").name for trial in trials for i in range(seeds))
+        return sum(name not in ended for name in planned)
+
+    now = lacking(candidates(ranking, records, space))
+    if not open_:
+        return Span(now, now)
+    stay = [record for record in ranking if record.number in again or record is baseline]
+    short = max(0, top - len(distinct(ranking)[:top])) * seeds
+    return Span(now + short, max(now + short, top * seeds + lacking(stay) + (0 if baseline is not None else seeds)))
 
 
 def _size(space: SearchSpace) -> float:

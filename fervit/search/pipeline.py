@@ -21,7 +21,7 @@ from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Observer
 from fervit.search.opening import open_ledger
 from fervit.search.outcome.result import SweepResult
-from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.records.sweep_folder import PARTS, SweepFolder
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
@@ -74,8 +74,8 @@ def run_sweep(
 
         def run_part() -> None:
             kind = trainable if ledger.part == "search" else LatentTrial
-            name = "trials" if ledger.part == "search" else "folds" if "fold" in ledger.source.purposes else "confirm"
-            run_trials(ledger, files, latents, resources, name=name, trainable=kind, gpu_nodes=gpu_nodes)
+            part = "fold" if "fold" in ledger.source.purposes else ledger.part
+            run_trials(ledger, files, latents, resources, name=PARTS[part], trainable=kind, gpu_nodes=gpu_nodes)
 
         return Sweep(ledger, files, splits, run_part, say).run(second_look=second_look)
     finally:

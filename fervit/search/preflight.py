@@ -91,6 +91,10 @@ def check_budget(budget: Budget, resources: TrialResources) -> None:
         )
 
 
+RAYS_UNITS = 10_000
+"""Ray counts resources in so many parts of one, without the rounding of floating-point numbers."""
+
+
 def slots(trial: TrialResources, nodes: Sequence[Node]) -> int:
     """Returns how many trials run at once. Each worker of a trial has to fit on one node."""
 
@@ -100,7 +104,8 @@ def slots(trial: TrialResources, nodes: Sequence[Node]) -> int:
             by_gpu = node.gpus // trial.gpus_each
         elif trial.gpus_each:
             by_gpu = int(node.gpus) * per_gpu(trial.gpus_each)  # a share of a GPU cannot be spread over two GPUs
-        return int(min(node.cpus // trial.cpus, by_gpu))
+        by_cpu = round(node.cpus * RAYS_UNITS) // max(1, round(trial.cpus * RAYS_UNITS))
+        return int(min(by_cpu, by_gpu))
 
     return sum(fit(node) for node in nodes) // trial.workers
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -143,8 +142,8 @@ def replay(
     clock, curves, meter = VirtualClock(), Curves(recording), _Meter(epochs)
     rule = stopping_rule(space.early_stopping, space.metric)
     ledger = Ledger(space, JournalInMemory(clock), rule, [meter], clock=clock)
-    source_of = SearchSource if told == "fervit" else partial(_AsOptunaSearch, curves)
-    ledger.use(source_of(space, SpaceSampler(space)))
+    source_of = _Search if told == "fervit" else _AsOptunaSearch
+    ledger.use(source_of(curves, space, SpaceSampler(space)))
     run_simulated(ledger, curves, clock, slots=slots, is_over=meter.is_over)
     begun = [record for record in ledger.records if record.epochs]
     values = [space.metric.sign * value for record in begun if (value := record.best_value(space.metric)) is not None]
@@ -200,19 +199,32 @@ class Curves:
         self.of_number: dict[int, Curve] = {}
         """The curve of each trial, by its number."""
 
-    def __call__(self, planned: Planned) -> Curve:
+    def assigned(self, planned: Planned) -> Planned:
+        """Assigns a curve to a trial, and returns the trial with the warm-up of that curve, by which it is judged."""
         index = self._recording.nearest(planned.params, list(self.given.values()))
         self.given[planned.number] = index
-        self.of_number[planned.number] = list(self._recording.trials[index].epochs)
+        recorded = self._recording.trials[index]
+        self.of_number[planned.number] = list(recorded.epochs)
+        return planned._replace(config=replace(planned.config, warmup_epochs=recorded.warmup_epochs))
+
+    def __call__(self, planned: Planned) -> Curve:
         return self.of_number[planned.number]
 
 
-class _AsOptunaSearch(SearchSource):
-    """Reports to the sampler as Ray's OptunaSearch does: see "optunasearch" in `Told`."""
+class _Search(SearchSource):
+    """The trials that the sampler suggests, each with the curve of a recorded configuration."""
 
     def __init__(self, curves: Curves, space: SearchSpace, sampler: SpaceSampler) -> None:
         super().__init__(space, sampler)
         self._curves = curves
+
+    def ask(self) -> Planned | None:
+        planned = super().ask()
+        return None if planned is None else self._curves.assigned(planned)
+
+
+class _AsOptunaSearch(_Search):
+    """Reports to the sampler as Ray's OptunaSearch does: see "optunasearch" in `Told`."""
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Reports the value of the previous epoch, since OptunaSearch never gets the report that ends a trial."""

@@ -215,7 +215,9 @@ class Sweep:
         """Writes the leaderboard of a sweep that has not ended. The mark stays at the exported run, if there is one."""
         records, last = self.runs, self.ledger.choice
         exported = [r for r in records if last is not None and (r.number, r.seed) == (last.number, last.seed)]
-        confirmed = confirmations(self.searched(), records, self.space.metric)
+        # A run that has gone on since is better by now than the model in best/.
+        exported = [r for r in exported if (best := r.best(self.space.metric)) and last and best.epoch == last.epoch]
+        confirmed = confirmations(self.searched(), records, self.space)
         write_leaderboard(records, self.space, self.files.leaderboard, confirmed, exported[0] if exported else None)
 
     def _candidates(self) -> list[TrialRecord]:
@@ -257,7 +259,7 @@ class Sweep:
         metric = self.space.metric
         while True:
             ranking, best = ranked(self.searched(), metric), self._candidates()
-            confirmed = confirmations(best, self.ledger.records, metric)
+            confirmed = confirmations(best, self.ledger.records, self.space)
             left_out = [record for record in best if all(one.record is not record for one in confirmed)]
             baseline = baseline_among(self.space, ranking, confirmed)
             winner, ties = choose(confirmed, metric, baseline) if confirmed else (None, [])

@@ -37,7 +37,7 @@ def confirmed_in(sweep: EndedSweep) -> list[Confirmed]:
     """Returns the confirmed trials with their values over fresh seeds, best of the search first."""
     metric = sweep.space.metric
     best = candidates(ranked(sweep.searched, metric), sweep.records, sweep.space)
-    return confirmations(best, sweep.records, metric)
+    return confirmations(best, sweep.records, sweep.space)
 
 
 def check_journal(sweep: EndedSweep, compare: Comparison) -> None:

@@ -201,7 +201,7 @@ def test_launch_holds_no_code() -> None:
 def test_every_public_function_of_the_face_has_a_docstring() -> None:
     for room in ("api", "commands"):
         package = importlib.import_module(f"fervit.{room}")
-        for module in pkgutil.iter_modules(package.__path__, f"fervit.{room}."):
+        for module in pkgutil.walk_packages(package.__path__, f"fervit.{room}."):
             found = importlib.import_module(module.name)
             for name, value in inspect.getmembers(found, inspect.isroutine):
                 if value.__module__ == module.name and not name.startswith("_"):

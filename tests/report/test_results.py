@@ -244,6 +244,14 @@ def test_trials_that_were_added_are_told_with_their_command_and_the_choice_with_
     assert "The commands that made it, in their order" in page
     assert page.count("--set search.trials=40") == 1
     value = first.best_value(read_results(folder).metric)
+    lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
+    damaged = ["{\n" if '"start"' in line and f'"name": "{second.name}_seed4"' in line else line for line in lines]
+    assert damaged != lines
+    write_text(folder / "trials.jsonl", "".join(damaged))
+    without = read_results(folder)
+    assert without.chosen is None
+    assert any(f"the chosen run, trial {second.number}, is lost" in remark for remark in without.remarks)
+    assert "is lost" in write_report(folder).read_text()
     assert f"Trial {first.number} has the highest value of a single run ({value:.3f}) and so rank 1" in page
 
 
@@ -314,7 +322,7 @@ def test_an_evaluation_of_an_earlier_version_is_passed_over(sweep: Path, tmp_pat
     shutil.copytree(sweep, folder)
     write_json(folder / "evaluation" / "evaluation_results.json", {"accuracy": 0.5})
     page = write_report(folder).read_text()
-    assert "was written by an earlier version; run launch/evaluate.py again" in page
+    assert "was written by an earlier version; run python launch/evaluate.py again" in page
     assert 'id="curves"' in page
     with pytest.raises(UserError, match="earlier version"):
         write_report(folder, evaluation=folder / "evaluation")

@@ -10,12 +10,14 @@ import pytest
 from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.opening import open_ledger
+from fervit.search.outcome.confirm import confirmations
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import ConfirmSource, SearchSource
 from fervit.search.policy.stopping import NeverStops, stopping_rule
 from fervit.search.records.events import EpochEnded, ModelChosen
 from fervit.search.records.journal import JournalFile
 from fervit.search.records.models_kept import ModelsKept
+from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
@@ -483,6 +485,36 @@ def test_the_noise_is_measured_only_where_trials_are_left_that_it_could_save(
     assert sweep.source.total == trials + runs
     planned = [sweep.begin().purpose for _ in range(3)]
     assert planned == (["noise"] * 3 if runs else ["search"] * 3)
+
+
+def test_what_was_confirmed_measures_the_noise_of_added_trials_and_keeps_its_values_and_models(tmp_path: Path) -> None:
+    def begun(trials: int) -> Sweep:
+        search = {"sampler": "random", "trials": trials, "seed": 3}
+        confirm, parameters = {"top": 1, "seeds": 2}, {"dropout": {"distribution": "uniform", "min": 0, "max": 0.5}}
+        return Sweep(tmp_path, search=search, budget={"until_noise": True}, confirm=confirm, parameters=parameters)
+
+    def finish(sweep: Sweep, name: str, value: float) -> None:
+        for epoch in range(1, 10):
+            sweep.ledger.report(name, report(epoch, value * epoch / 9))
+        sweep.ledger.end(name)
+
+    first = begun(12)
+    for number in range(12):
+        finish(first, first.begin().name, 0.9 if number == 2 else 0.5)
+    best = ranked([one for one in first.ledger.records if one.purpose == "search"], first.space.metric)[:1]
+    first.ledger.use(ConfirmSource(first.space, best, first.ledger.records))
+    for value in (0.88, 0.89):
+        planned = first.begin()
+        finish(first, planned.name, value)
+        write_model(SweepFolder(tmp_path), planned.name, 9, value)
+    first.ledger.done()
+    first.ledger.close()
+    again = begun(40)
+    assert [again.begin().purpose for _ in range(2)] == ["noise", "search"]  # two of three runs are there already
+    runs = [one for one in again.ledger.records if one.purpose == "confirm"]
+    assert [one.state for one in runs] == ["finished"] * 2
+    assert all(SweepFolder(tmp_path).trial(one.name).best_model.is_file() for one in runs)
+    assert confirmations(best, again.ledger.records, again.space)[0].values == pytest.approx((0.88, 0.89))
 
 
 def test_a_second_command_at_the_same_sweep_ends_the_first(tmp_path: Path) -> None:

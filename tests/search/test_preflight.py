@@ -63,3 +63,9 @@ def test_a_gpu_is_shared_as_ray_counts_shares() -> None:
     node = [Node(address="a", cpus=64, gpus=2)]
     for share, each in ((1.0, 1), (0.5, 2), (0.3, 3), (0.25, 4), (0.2, 5), (0.1, 10), (0.05, 20)):
         assert slots(TrialResources(gpus=share), node) == 2 * each
+
+
+def test_a_cpu_is_shared_as_ray_counts_shares() -> None:
+    node = [Node(address="a", cpus=8, gpus=0)]
+    for share, each in ((0.05, 160), (0.1, 80), (0.2, 40), (0.3, 26), (1.0, 8), (3.0, 2)):
+        assert slots(TrialResources(cpus=share, gpus=0), node) == each

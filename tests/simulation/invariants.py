@@ -314,7 +314,7 @@ def check_choice(space: SearchSpace, records: list[TrialRecord], choice: ModelCh
     searched = [record for record in records if record.purpose == "search"]
     ranking = ranked(searched, space.metric)
     best = candidates(ranking, records, space)
-    confirmed = confirmations(best, records, space.metric)
+    confirmed = confirmations(best, records, space)
     baseline = baseline_among(space, ranking, confirmed)
     number = choose(confirmed, space.metric, baseline)[0].record.number if confirmed else None
     able = [record for record in records if record.name not in choice.without_model]

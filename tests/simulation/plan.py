@@ -157,7 +157,8 @@ class Plan:
         value = values[epoch - 1]
         if self.wobbles:
             value += random.Random(f"{planned.name} {epoch} {pid}").gauss(0, 0.01)
-        return EpochResult(**{**dict.fromkeys(FIELDS, value), "epoch": epoch, "seconds": self.seconds(planned)})
+        values_of = dict.fromkeys((name for name in FIELDS if name not in ("epoch", "seconds")), value)
+        return EpochResult(epoch=epoch, seconds=self.seconds(planned), **values_of)
 
     @cached_property
     def _curves(self) -> dict[str, list[float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from fervit.search.outcome.baseline import baseline_of
+from fervit.search.policy.sources import fresh_seeds
 from fervit.search.records.ranking import configuration, distinct
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
@@ -104,30 +104,34 @@ def candidates(ranking: Sequence[TrialRecord], records: Iterable[TrialRecord], s
     return [record for record in ranking if record.number in numbers]
 
 
-def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], metric: Metric) -> list[Confirmed]:
+def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], space: SearchSpace) -> list[Confirmed]:
     """Collects the values of the finished reruns. A trial without a finished rerun is left out.
+
+    A rerun is missing that the confirmation plans and that did not finish, or that failed by itself. A rerun beyond the
+    planned ones that a budget cut, such as one that was to measure the noise of the seed, says nothing of its trial.
 
     Args:
         best: the trials that were confirmed.
         records: the trials and reruns of the sweep.
-        metric: the metric of the sweep.
+        space: the search space.
     """
     found: dict[int, list[tuple[int, float]]] = {record.number: [] for record in best}
-    missing: Counter[int] = Counter()
+    lacking = {record.number: set(fresh_seeds(space)) for record in best}
     for rerun in records:
         if rerun.purpose in ("search", "fold") or rerun.number not in found:
             continue
-        value = rerun.best_value(metric)
+        value = rerun.best_value(space.metric)
         if rerun.state == "finished" and value is not None:
             found[rerun.number].append((rerun.seed, value))
-        else:
-            missing[rerun.number] += 1
+            lacking[rerun.number].discard(rerun.seed)
+        elif rerun.state == "failed":
+            lacking[rerun.number].add(rerun.seed)
     return [
         Confirmed(
             record=record,
             values=tuple(value for _, value in found[record.number]),
             seeds=tuple(seed for seed, _ in found[record.number]),
-            missing=missing[record.number],
+            missing=len(lacking[record.number]),
         )
         for record in best
         if found[record.number]
@@ -143,19 +147,20 @@ def choose(
     search among configurations that differ less than their seeds would otherwise often end with one that is worse than
     what the user had before (overtuning; benchmarks/README.md has how often).
 
-    A trial of which a rerun is missing comes after all trials without one, since its mean is of the seeds that went
-    well. A trial ties with the winner if the difference of their means is within the 95 % confidence interval of a zero
-    difference by Tukey's range test (Tukey-Kramer; the variance over seeds is pooled over all trials, without what each
-    seed does to all trials alike where that is clear), so that all true ties are found together in 95 of 100 sweeps,
-    however many trials are compared. If every trial has a single rerun, the variance is unknown and all trials tie; the
-    best one is then chosen whether the baseline is among them or not.
+    A trial of which more reruns are missing comes after those of which fewer are, since its mean is of the seeds that
+    went well. A trial ties with the winner if the difference of their means is within the 95 % confidence interval of a
+    zero difference by Tukey's range test (Tukey-Kramer; the variance over seeds is pooled over all trials, without what
+    each seed does to all trials alike where that is clear), so that all true ties are found together in 95 of 100
+    sweeps, however many trials are compared. If every trial has a single rerun, the variance is unknown and all trials
+    tie; the best one is then chosen whether the baseline is among them or not.
 
     Args:
         confirmed: the confirmed trials.
         metric: the metric of the sweep.
         baseline: the one among them that the search started from (`baseline_among`); None if there is none.
     """
-    complete = [one for one in confirmed if not one.missing] or list(confirmed)
+    fewest = min(one.missing for one in confirmed)
+    complete = [one for one in confirmed if one.missing == fewest]
     winner = max(complete, key=lambda c: (metric.sign * c.mean, -c.missing, -c.record.number))
     others = [one for one in complete if one is not winner]
 

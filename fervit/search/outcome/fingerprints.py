@@ -13,10 +13,10 @@ from pathlib import Path
 from fervit.cluster.job import JOB_FOLDER
 from fervit.errors import UserError
 from fervit.io.files import write_json
-from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.records.sweep_folder import PARTS, SweepFolder
 from fervit.version import __version__
 
-LEFT_OUT = ("ray.log", "trials", "confirm", JOB_FOLDER)
+LEFT_OUT = ("ray.log", *PARTS.values(), JOB_FOLDER)
 """What Ray and Slurm write into the folder, some of it after the sweep has ended. It holds no result of its own."""
 
 

@@ -106,7 +106,8 @@ class SamplerView(Study):
         super().__init__(space.name, storage)
         one_objective = space.metric.against is None
         self._bounded = space.search.sampler in ("tpe", "gp") and one_objective
-        self._completes = space.search.sampler in ("gp", "cmaes") and one_objective
+        self._completes = space.search.sampler in ("gp", "cmaes")
+        self._one_objective = one_objective
         self._ordinals = Ordinal.of(space)
         self._sign = 1 if space.metric.goal == "maximize" else -1
         self._shown: dict[int, FrozenTrial] = {}
@@ -147,7 +148,8 @@ class SamplerView(Study):
         shown.distributions = {n: self._distribution(n, d) for n, d in trial.distributions.items()}
         shown.params = {n: self._ordinals[n].index(v) if n in self._ordinals else v for n, v in trial.params.items()}
         reported = trial.intermediate_values
-        if self._completes and trial.state == TrialState.PRUNED and not _is_infeasible(trial) and reported:
+        stopped = trial.state == TrialState.PRUNED and not _is_infeasible(trial)
+        if self._completes and self._one_objective and stopped and reported:
             shown.state, shown.values = TrialState.COMPLETE, [reported[max(reported)]]
         if trial.state.is_finished():
             self._shown[trial.number] = shown
@@ -157,11 +159,12 @@ class SamplerView(Study):
         return self._ordinals[name].distribution if name in self._ordinals else distribution
 
     def _with_worst(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Gives the trials that can never run the worst value of the others."""
-        values = [self._sign * trial.values[0] for trial in trials if trial.state == TrialState.COMPLETE]
+        """Gives the trials that can never run the worst value of the others, in each objective."""
+        values = [trial.values for trial in trials if trial.state == TrialState.COMPLETE]
         if not values:
             return trials
-        worst = self._sign * min(values)
+        metric, *costs = zip(*values, strict=True)
+        worst = [self._sign * min(self._sign * value for value in metric), *map(max, costs)]
         return [_completed(trial, worst) if _is_infeasible(trial) else trial for trial in trials]
 
 
@@ -169,9 +172,9 @@ def _is_infeasible(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.PRUNED and bool(trial.constraints)
 
 
-def _completed(trial: FrozenTrial, value: float) -> FrozenTrial:
-    """Returns a trial as complete with this value, and without constraints."""
+def _completed(trial: FrozenTrial, values: list[float]) -> FrozenTrial:
+    """Returns a trial as complete with these values, and without constraints."""
     completed = copy.copy(trial)
-    completed.state, completed.values = TrialState.COMPLETE, [value]
+    completed.state, completed.values = TrialState.COMPLETE, values
     completed.system_attrs = {k: v for k, v in trial.system_attrs.items() if not k.startswith("constraints")}
     return completed

@@ -50,12 +50,13 @@ class SearchSource:
         self._configurations = Counter(configuration(record.params) for record in searched)
         self._ended: list[TrialRecord] = []
         self._noise_runs = [record for record in known if record.purpose == "noise"]
+        self._confirmed = [record for record in known if record.purpose == "confirm" and record.state == "finished"]
         self._noise_plan: list[Planned] = []
         self._n_noise = 0
-        if self._noise_runs:
-            self._plan_noise(self._noise_runs[0])
         self.noise: float | None = None
         """The standard deviation of the metric over fresh seeds; None until it has been measured."""
+        if self._noise_runs:
+            self._plan_noise(self._noise_runs[0])
         self.expected_improvement: float | None = None
         """The expected improvement of the next trial; None until the noise of the seed has been measured."""
 
@@ -112,10 +113,7 @@ class SearchSource:
         metric = self._space.metric
         if ended.purpose == "noise":
             self._noise_runs = [run for run in self._noise_runs if run is not ended] + [ended]
-            done = [run for run in self._noise_runs if run.state != "running"]
-            values = [run.best_value(metric) for run in done if run.state == "finished"]
-            if len(done) == self._n_noise and len(values) > 1:
-                self.noise = statistics.stdev(value for value in values if value is not None)
+            self._measure_noise()
         else:
             self._ended.append(ended)
             # With hardly a trial left, to know the noise could save less than it takes.
@@ -127,10 +125,22 @@ class SearchSource:
             self.expected_improvement = expected_improvement(self._space, self._ended, self.noise)
 
     def _plan_noise(self, leading: TrialRecord) -> None:
+        """Plans the runs that measure the noise; what an earlier confirmation has run of them is not run again."""
         self._n_noise = NOISE_SEEDS
-        known = {run.seed for run in self._noise_runs}
         plan = [rerun(self._space, leading, i, "noise") for i in range(NOISE_SEEDS)]
-        self._noise_plan = [planned for planned in plan if planned.config.seed not in known]
+        names = {planned.name for planned in plan}
+        self._noise_runs += [run for run in self._confirmed if run.name in names]
+        known = {run.name for run in self._noise_runs}
+        self._noise_plan = [planned for planned in plan if planned.name not in known]
+        if not self._noise_plan:
+            self._measure_noise()
+
+    def _measure_noise(self) -> None:
+        """Computes the noise of the seed once all of its runs have ended."""
+        done = [run for run in self._noise_runs if run.state != "running"]
+        values = [run.best_value(self._space.metric) for run in done if run.state == "finished"]
+        if len(done) == self._n_noise and len(values) > 1:
+            self.noise = statistics.stdev(value for value in values if value is not None)
 
 
 class RerunSource:
@@ -198,6 +208,11 @@ def fold_run(space: SearchSpace, chosen: TrialRecord, k: int) -> Planned:
     seed, of = (space.search.seed + FIRST_FOLD + k) % 2**31, space.confirm.folds
     name, config = f"{trial_name(chosen.number)}_fold{k}of{of}", space.config(chosen.params, seed)
     return Planned(chosen.number, name, chosen.params, config, "fold", Fold(k, of, space.search.seed))
+
+
+def fresh_seeds(space: SearchSpace) -> list[int]:
+    """Returns the seeds of the confirmation."""
+    return [space.search.seed + 1 + i for i in range(space.confirm.seeds)]
 
 
 def rerun(space: SearchSpace, record: TrialRecord, i: int, purpose: Purpose) -> Planned:

@@ -52,6 +52,10 @@ class TrialFolder:
         return SweepFolder(self.path.parent.parent)
 
 
+PARTS = {"search": "trials", "confirm": "confirm", "fold": "folds"}
+"""The folder in which Ray Tune works on each part of a sweep. It holds no result of its own."""
+
+
 @dataclass(frozen=True)
 class SweepFolder:
     """The files in `experiments/<space>_<time>/`. `path` is absolute, since workers have other working directories."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,9 @@ from fervit.training.failure import Failure
 from tests.helpers.ledger import SPACE
 from tests.helpers.records import F1, LOSS, trial
 
+THREE = parse_space({**SPACE, "confirm": {"top": 2, "seeds": 3}}, "three.yaml")
+"""A space whose confirmation has three fresh seeds."""
+
 
 def confirmed(number: int, *values: float, missing: int = 0) -> Confirmed:
     return Confirmed(record=trial(number, [0.5]), values=values, missing=missing)
@@ -21,6 +25,16 @@ def rerun(record: TrialRecord, value: float, state: str = "finished") -> TrialRe
     failure = Failure("diverged", "the loss became nan") if state == "failed" else None
     again = trial(record.number, [value], state, purpose="confirm", failure=failure)  # type: ignore[arg-type]
     return replace(again, params=record.params)
+
+
+def with_seeds(runs: list[TrialRecord]) -> list[TrialRecord]:
+    """Gives the reruns of each trial the fresh seeds in their order."""
+    n: Counter[int] = Counter()
+    seeded = []
+    for run in runs:
+        n[run.number] += 1
+        seeded.append(replace(run, seed=THREE.search.seed + n[run.number]))
+    return seeded
 
 
 def test_the_best_mean_of_fresh_seeds_wins_and_what_noise_explains_ties() -> None:
@@ -45,12 +59,29 @@ def test_a_rerun_that_failed_puts_its_configuration_after_complete_ones() -> Non
     runs = [rerun(steady, 0.600), rerun(steady, 0.605), rerun(steady, 0.610)]
     runs += [rerun(lucky, 0.612), rerun(lucky, 0.0, "failed"), rerun(lucky, 0.0, "failed")]
     runs += [rerun(lost, 0.0, "failed")]
-    found = confirmations([steady, lucky, lost], runs, F1)
+    found = confirmations([steady, lucky, lost], with_seeds(runs), THREE)
     assert [(one.record.number, len(one.values), one.missing) for one in found] == [(0, 3, 0), (1, 1, 2)]
     winner, ties = choose(found, F1)
     assert winner.record is steady
     assert ties == []
     assert choose(found[1:], F1)[0].record is lucky  # where there is nothing else
+
+
+def test_a_run_beyond_the_planned_seeds_that_a_budget_cut_counts_nothing() -> None:
+    best, other = trial(0, [0.9]), trial(1, [0.6])
+    runs = [rerun(best, 0.9), rerun(best, 0.91), rerun(best, 0.92), rerun(best, 0.3, "stopped")]
+    runs += [rerun(other, 0.58), rerun(other, 0.59), rerun(other, 0.6)]
+    found = confirmations([best, other], with_seeds(runs), THREE)
+    assert [one.missing for one in found] == [0, 0]
+    assert choose(found, F1)[0].record is best
+
+
+def test_where_no_set_is_complete_the_one_that_lacks_fewest_leads() -> None:
+    steady, lucky = trial(0, [0.6]), trial(1, [0.62])
+    runs = [rerun(steady, 0.605), rerun(steady, 0.610), rerun(lucky, 0.612)]
+    found = confirmations([steady, lucky], with_seeds(runs), THREE)
+    assert [one.missing for one in found] == [1, 2]  # the budget of the confirmation ended before the others began
+    assert choose(found, F1)[0].record is steady
 
 
 @pytest.mark.parametrize(("compared", "seeds"), [(3, 3), (10, 3), (10, 5)])

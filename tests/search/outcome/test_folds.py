@@ -42,7 +42,7 @@ def test_folds_are_no_reruns_of_the_confirmation_and_are_planned_once() -> None:
     runs = [fold(0, 1, 0.99)]
     best = candidates([chosen, *others], runs, space)
     assert [record.number for record in best] == [0]
-    assert confirmations(best, runs, F1) == []
+    assert confirmations(best, runs, space) == []
     assert ConfirmSource(space, best, [chosen, *others, *runs]).total == 1
     source = FoldSource(space, chosen, [chosen, *others])
     planned = [source.ask() for _ in range(4)]
