@@ -59,7 +59,7 @@ class Sweep(Plan):
         super().__init__(0)
         self.nodes = [A_NODE] * (slots // A_NODE) + ([slots % A_NODE] if slots % A_NODE else [])
         self.epoch_s, self.fault_every_s, self.kill_every, self.failing = epoch_s, fault_every_s, 0, 0.01
-        self.most_steps = 100_000 + 10 * trials * epochs
+        self.most_steps, self.late_s = 100_000 + 10 * trials * epochs, min(60.0, epoch_s)
         self.wobbles, self.save_every, self.added_trials = False, 5, 0
         self.raw = {
             "name": "simulated",
@@ -79,7 +79,7 @@ def simulated(plan: Sweep, folder: Path, *, rack: bool) -> tuple[int, float, flo
     """Runs the sweep to its end, and returns its reports, the CPU seconds and the simulated trial-hours."""
     files, result = SweepFolder(folder), Simulated(0)
     world = World(plan, files)
-    looks = Idle(world, rack=rack)
+    looks = Idle(world, result, rack=rack)
     started = time.process_time()
     while True:
         outcome, ledger = run_session(world, plan.space(), result, looks)
@@ -95,17 +95,24 @@ def simulated(plan: Sweep, folder: Path, *, rack: bool) -> tuple[int, float, flo
         f"{world.now / 3600:.1f} simulated hours",
         flush=True,
     )
-    print(f"    idle while trials waited: {looks.idle:.2%} of the places' time; driver busy: {looks.load(cpu):.1%}")
+    rate = looks.reports / max(1e-9, looks.waiting_s)
+    print(
+        f"    while there were trials to begin ({looks.waiting_s:,.0f} s): {looks.idle:.2%} of the places' time idle, "
+        f"{rate:,.0f} reports a second, driver and machines busy: {looks.load:.1%}"
+    )
     if rack:
-        print(f"    {looks.lost} places were lost; all others were busy again {looks.recovered_s:.0f} s later")
+        print(f"    {looks.lost} places were lost; all others were busy {looks.recovered_s:.0f} s later")
     return result.reports, cpu, ledger.gpu_seconds() / 3600
 
 
 class Idle:
     """Measures how much of the places' time is idle while trials wait, and what happens when a rack is lost."""
 
-    def __init__(self, world: World, *, rack: bool) -> None:
-        self._world, self._rack = world, rack
+    def __init__(self, world: World, result: Simulated, *, rack: bool) -> None:
+        self._world, self._result, self._rack = world, result, rack
+        self._cpu = time.process_time()
+        self.waiting_s = self._busy = 0.0
+        self.reports = self._reports = 0
         self._before = world.now
         self._began = world.now
         self._lost_at: float | None = None
@@ -115,24 +122,29 @@ class Idle:
 
     def begins(self, ledger: Any) -> None:
         """Notes that a session begins."""
-        self._before = self._world.now
+        self._before, self._cpu = self._world.now, time.process_time()
 
     def __call__(self, machines: Machines, driver: Driver) -> None:
         """Counts the time since the last step."""
         world = self._world
         seconds, self._before = world.now - self._before, world.now
         places = sum(node.places for node in world.nodes if node.alive)
+        cpu, reports = time.process_time(), self._result.reports
         if driver.ledger.source.total > driver.ledger.n_ended + driver.ledger.n_running:
             self._all += seconds * places
             self._idle += seconds * max(0, places - machines.n_busy)
+            self.waiting_s += seconds
+            self._busy += cpu - self._cpu
+            self.reports += reports - self._reports
+        self._cpu, self._reports = cpu, reports
         if self._rack and self._lost_at is None and world.now - self._began > 6 * world.plan.epoch_s:
             self._lost_at = world.now
             for node in world.nodes[: max(1, len(world.nodes) // 4)]:
                 self.lost += node.places
                 machines.node_dies(node)
-        elif self._lost_at is not None and self.recovered_s != self.recovered_s and world.now > self._lost_at + 61:
-            left = sum(node.places for node in world.nodes if node.alive and node.listed)
-            if machines.n_busy >= left:
+        elif self._lost_at is not None and self.recovered_s != self.recovered_s:
+            known = not any(node.listed for node in world.nodes if not node.alive)  # the cluster has given them up
+            if known and machines.n_busy >= places:
                 self.recovered_s = world.now - self._lost_at
 
     @property
@@ -140,9 +152,10 @@ class Idle:
         """The share of the places' time that was idle while the sampler had trials."""
         return self._idle / self._all if self._all else 0.0
 
-    def load(self, cpu: float) -> float:
-        """Returns the share of the simulated time that the driver would have been busy."""
-        return cpu / (self._world.now - self._began)
+    @property
+    def load(self) -> float:
+        """The share of that time that one core was busy with the driver and the simulated machines."""
+        return self._busy / self.waiting_s if self.waiting_s else 0.0
 
 
 def optuna_alone(path: Path, trials: int, reports: int) -> float:

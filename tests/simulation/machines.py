@@ -377,7 +377,7 @@ class Machines:
         if drawn < 0.9:
             self._deliver(driver, process, training, report)
             return
-        late = 10 * (drawn - 0.9) * 60
+        late = 10 * (drawn - 0.9) * self.world.plan.late_s
         self._at(late, lambda driver: self._deliver(driver, process, training, report))
 
     def _deliver(self, driver: Driver, process: Process, training: Training, report: TrialReport) -> None:

@@ -52,6 +52,8 @@ class Plan:
         """After how many points the driver is killed, on average; 0 for never."""
         self.most_sessions = 12
         """After so many sessions, nothing fails any more."""
+        self.late_s = 60.0
+        """The most seconds by which a report is late; one in ten is."""
         self.most_steps = 100_000
         """After so many steps, the sweep is held to be endless."""
         self.wobbles = rng.random() < 0.2
