@@ -252,7 +252,8 @@ class Sweep:
             confirmed = confirmations(best, self.ledger.records, metric)
             left_out = [record for record in best if all(one.record is not record for one in confirmed)]
             if confirmed:
-                winner, ties = choose(confirmed, metric, baseline_among(self.space, ranking, confirmed))
+                baseline = baseline_among(self.space, ranking, confirmed)
+                winner, ties = choose(confirmed, metric, baseline, len(self.splits.val.codes))
                 run = self._best_on_disk(winner.record.number)
             else:
                 ties = []

@@ -29,6 +29,7 @@ from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import NOISE_SEEDS
 from tests.simulation.machines import Machines, World, could_begin
+from tests.simulation.plan import FACES
 
 IDLE_S = 3 * (LOOK_S + 1) + 20
 """The seconds for which a place may be free while a trial waits: a look at the cluster, and the start of a process."""
@@ -289,7 +290,7 @@ def check_choice(space: SearchSpace, records: list[TrialRecord], choice: ModelCh
     best = candidates(ranking, records, space)
     confirmed = confirmations(best, records, space.metric)
     baseline = baseline_among(space, ranking, confirmed)
-    number = choose(confirmed, space.metric, baseline)[0].record.number if confirmed else None
+    number = choose(confirmed, space.metric, baseline, FACES)[0].record.number if confirmed else None
     run = ranked([r for r in records if number is None or r.number == number], space.metric)[0]
     row = run.best(space.metric)
     assert row is not None
