@@ -14,8 +14,10 @@ from benchmarks.drawn_sweeps import World, drawn_sweep
 from benchmarks.honesty import any_worse, equal_models, main
 from benchmarks.predictions import Answers
 from benchmarks.recordings import NARROW, Plan
+from fervit.search.outcome.confirm import noise_of_faces
 from fervit.search.packed import Packed, Training, write_packed
 from tests.helpers.epochs import epoch_result
+from tests.helpers.records import F1
 
 N, SEEDS, EPOCHS = 30, 6, 4
 
@@ -48,10 +50,11 @@ def test_without_noise_the_best_is_chosen_and_all_statements_are_true() -> None:
     for seed in range(5):
         drawn = drawn_sweep(world, seed, trials=12)
         best = max(drawn.trainings, key=drawn.truth)
-        assert drawn.chosen.record.number == best
-        assert drawn.chosen.mean == pytest.approx(drawn.truth(best), abs=1e-4)
-        assert drawn.fresh(best) == pytest.approx(drawn.truth(best) - 0.05, abs=1e-4)
-        assert drawn.fresh(best) >= drawn.fresh(drawn.first)
+        clear = drawn.truth(best) - drawn.truth(drawn.first) > noise_of_faces(F1, 400)
+        chosen = drawn.chosen.record.number
+        assert chosen == (best if clear else drawn.first)
+        assert drawn.chosen.mean == pytest.approx(drawn.truth(chosen), abs=1e-4)
+        assert drawn.fresh(chosen) == pytest.approx(drawn.truth(chosen) - 0.05, abs=1e-4)
         assert drawn.forecasts[0]
 
 
