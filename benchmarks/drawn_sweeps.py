@@ -2,10 +2,11 @@
 
 A recording (`benchmarks/recordings.py`) has a curve of each of its configurations, and residuals: what each of 20 seeds
 adds to the mean of 10 configurations, in each epoch, on the validation faces and on fresh ones. In a drawn sweep the
-recorded curve of a configuration is its mean, and each training adds a residual that is drawn anew: in the search of
-any configuration and seed; in the confirmation each configuration has residuals of one recorded configuration, another
-for each, and the same fresh seed of a sweep is the same recorded seed for all of them, so that what a seed does to all
-alike stays. All else is a real sweep's: sampler, stopping rule, ledger and loop, candidates, confirmation and choice.
+recorded curve of a configuration is its mean, and each training adds a residual that is drawn anew. All trials of a
+search have one seed: what it does to all configurations alike is drawn once, and the rest of any configuration and seed
+for each trial. In the confirmation each configuration has residuals of one recorded configuration, another for each,
+and the same fresh seed of a sweep is the same recorded seed for all of them. All else is a real sweep's: sampler,
+stopping rule, ledger and loop, candidates, confirmation and choice.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ class World:
         """The standard deviation over configurations of their best value, in units of `spread`."""
         return float(self.values.max(axis=1).std(ddof=1)) / self.spread
 
-    def curve(self, index: int, residual: int, seed: int) -> Curve:
-        """Returns a training of a configuration with a drawn seed."""
-        values = self.values[index] + self.moves[residual, seed]
+    def curve(self, index: int, moves: np.ndarray) -> Curve:
+        """Returns a training of a recorded configuration that a seed moves by `moves`, float [epochs]."""
+        values = self.values[index] + moves
         rows = self.recording.trials[index].epochs
         return [replace(row, f1_macro=float(value)) for row, value in zip(rows, values, strict=True)]
 
@@ -120,18 +121,26 @@ def _fresh(trainings: list[Training]) -> np.ndarray:
 
 
 def _residuals(values: np.ndarray) -> np.ndarray:
-    """What each seed adds to the mean, with the variance that is estimated for all seeds: of [seeds, epochs]."""
-    n = len(values)
-    return np.asarray((values - values.mean(axis=0)) * (n / (n - 1)) ** 0.5)
+    """What each seed adds to the mean, of [seeds, epochs]."""
+    return np.asarray(values - values.mean(axis=0))
 
 
 class DrawnCurves(Curves):
-    """Gives each trial the recorded curve of the nearest configuration with a residual drawn onto it."""
+    """Gives each trial the recorded curve of the nearest configuration with a residual drawn onto it.
+
+    The fresh seeds of a sweep are different recorded seeds, so that two of them never give the same value. Then their
+    mean would be too near that of all 20; so what separates the mean of 20 seeds from that of all seeds is drawn for
+    each sweep, too, with the variance that the seeds say. Both together vary as a mean of fresh seeds does.
+    """
 
     def __init__(self, world: World, rng: np.random.Generator) -> None:
         super().__init__(world.recording)
         self._world, self._rng = world, rng
-        n, self._seeds = world.moves.shape[:2]
+        n, seeds = world.moves.shape[:2]
+        self._seeds, self._of_search = rng.permutation(seeds), int(rng.integers(seeds))
+        self._alike = world.moves.mean(axis=0)
+        self._alone = (world.moves - self._alike) * (n / max(1, n - 1)) ** 0.5
+        self._off = rng.normal(size=seeds) / (seeds * (seeds - 1)) ** 0.5
         self._order = rng.permutation(n)
         self.residual: dict[int, int] = {}
         """The number of a confirmed trial -> whose residuals its reruns have."""
@@ -141,18 +150,16 @@ class DrawnCurves(Curves):
         """Returns the epochs that a trial or rerun will report."""
         if planned.purpose == "search":
             super().__call__(planned)
-            residual, seed = int(self._rng.integers(len(self._world.moves))), self._another_seed()
+            residual, seed = (int(self._rng.integers(size)) for size in self._alone.shape[:2])
+            moves = self._alike[self._of_search] + self._alone[residual, seed]
         else:
             if planned.number not in self.residual:
                 self.residual[planned.number] = int(self._order[len(self.residual) % len(self._order)])
             if planned.config.seed not in self._seed:
-                self._seed[planned.config.seed] = self._another_seed()
-            residual, seed = self.residual[planned.number], self._seed[planned.config.seed]
-        return self._world.curve(self.given[planned.number], residual, seed)
-
-    def _another_seed(self) -> int:
-        """Draws a recorded seed."""
-        return int(self._rng.integers(self._seeds))
+                self._seed[planned.config.seed] = int(self._seeds[len(self._seed) % len(self._seeds)])
+            of_seeds = self._world.moves[self.residual[planned.number]]
+            moves = of_seeds[self._seed[planned.config.seed]] - self._off @ of_seeds
+        return self._world.curve(self.given[planned.number], moves)
 
 
 class Forecasts(Observer):
@@ -236,7 +243,7 @@ def drawn_sweep(world: World, seed: int, *, trials: int) -> Drawn:
     confirmed = confirmations(best, ledger.records, space)
     first = baseline_among(space, ranking, confirmed)
     assert first is not None
-    chosen, ties = choose(confirmed, space.metric, first)
+    chosen, ties = choose(confirmed, space.metric, first, int(world.packed.data["val"]["rows"]))
     known = {number: world.trainings(curves.given[number], residual) for number, residual in curves.residual.items()}
     return Drawn(
         confirmed=confirmed,

@@ -72,7 +72,8 @@ def _ties(results: Results) -> list[str]:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in results.ties)
         chosen = results.confirmation_of(results.chosen) if results.chosen is not None else None
         stays = why_it_stays(chosen, results.ties, results.metric) if chosen is not None else ""
-        tie = f"A tie within the noise of the seeds: {others}. Each may as well be the best."
+        noise = "seeds and the faces" if stays else "seeds"
+        tie = f"A tie within the noise of the {noise}: {others}. Each may as well be the best."
         return [tie, *([f"{stays}."] if stays else [])]
     return ["No other confirmed trial comes within the noise of the seeds."] if len(results.confirmed) > 1 else []
 

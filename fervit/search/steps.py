@@ -261,8 +261,8 @@ class Sweep:
             ranking, best = ranked(self.searched(), metric), self._candidates()
             confirmed = confirmations(best, self.ledger.records, self.space)
             left_out = [record for record in best if all(one.record is not record for one in confirmed)]
-            baseline = baseline_among(self.space, ranking, confirmed)
-            winner, ties = choose(confirmed, metric, baseline) if confirmed else (None, [])
+            baseline, faces = baseline_among(self.space, ranking, confirmed), len(self.splits.val.codes)
+            winner, ties = choose(confirmed, metric, baseline, faces) if confirmed else (None, [])
             number = None if winner is None else winner.record.number
             run = self._best_on_disk(number)
             if run is None:

@@ -71,7 +71,8 @@ def check_choice(sweep: EndedSweep, compare: Comparison) -> None:
     confirmed, where = confirmed_in(sweep), sweep.files.journal.name
     runs = sweep.records
     if confirmed:
-        winner, ties = choose(confirmed, metric, baseline_among(sweep.space, ranked(sweep.searched, metric), confirmed))
+        baseline = baseline_among(sweep.space, ranked(sweep.searched, metric), confirmed)
+        winner, ties = choose(confirmed, metric, baseline, int(sweep.environment["data"]["val"]["rows"]))
         compare.same(f"{where}: number of the chosen trial", choice.number, winner.record.number)
         compare.same(f"{where}: ties", choice.ties, tuple(one.record.number for one in ties))
         compare.same(f"{where}: confirmed trials", choice.confirmed, tuple(one.record.number for one in confirmed))

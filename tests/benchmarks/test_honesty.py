@@ -14,8 +14,10 @@ from benchmarks.drawn_sweeps import World, drawn_sweep
 from benchmarks.honesty import any_worse, equal_models, main
 from benchmarks.predictions import Answers
 from benchmarks.recordings import NARROW, Plan
+from fervit.search.outcome.confirm import noise_of_faces
 from fervit.search.packed import Packed, Training, write_packed
 from tests.helpers.epochs import epoch_result
+from tests.helpers.records import F1
 
 N, SEEDS, EPOCHS = 30, 6, 4
 
@@ -39,7 +41,7 @@ def recording(*, spread: float, noise: float) -> Packed:
     trainings += [training("residuals", number, 43 + i) for number in range(0, N, 5) for i in range(SEEDS)]
     trainings += [training("check", 7, 43 + i) for i in range(SEEDS)]
     space = replace(space, early_stopping=replace(space.early_stopping, max_epochs=EPOCHS, grace_epochs=1))
-    data = {"train": {"rows": 9}}
+    data = {"train": {"rows": 9}, "val": {"rows": 400}}
     return Packed(name="made_up", about="", headroom=False, space=space, data=data, trainings=trainings)
 
 
@@ -48,10 +50,11 @@ def test_without_noise_the_best_is_chosen_and_all_statements_are_true() -> None:
     for seed in range(5):
         drawn = drawn_sweep(world, seed, trials=12)
         best = max(drawn.trainings, key=drawn.truth)
-        assert drawn.chosen.record.number == best
-        assert drawn.chosen.mean == pytest.approx(drawn.truth(best), abs=1e-4)
-        assert drawn.fresh(best) == pytest.approx(drawn.truth(best) - 0.05, abs=1e-4)
-        assert drawn.fresh(best) >= drawn.fresh(drawn.first)
+        clear = drawn.truth(best) - drawn.truth(drawn.first) > noise_of_faces(F1, 400)
+        chosen = drawn.chosen.record.number
+        assert chosen == (best if clear else drawn.first)
+        assert drawn.chosen.mean == pytest.approx(drawn.truth(chosen), abs=1e-4)
+        assert drawn.fresh(chosen) == pytest.approx(drawn.truth(chosen) - 0.05, abs=1e-4)
         assert drawn.forecasts[0]
 
 
@@ -89,5 +92,5 @@ def test_the_command_writes_each_statement_with_its_counts(
     found = {one["name"]: one["recordings"] for one in json.loads((tmp_path / "found.json").read_text())["statements"]}
     assert found["mean of the chosen configuration, in its interval"]["made_up, shrunk"]["of"] == 3
     assert found["compare.py: one of 5 equal models called worse"]["made_up"]["of"] == 4
-    assert found["check: four equal configurations all tie"]["made_up"]["of"] == 4
+    assert found["check: equal configurations all tie"]["made_up"]["of"] == 4
     assert "compare.py: one of 10 equal models called worse" not in found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -224,7 +225,8 @@ def checkpoint_of(config: TrainConfig, row: EpochResult) -> Checkpoint:
 def _to_the_end(ledger: Ledger, files: SweepFolder, slots: int, promise: Promise, remarks: list[str]) -> Outcome:
     # The trials are made up; all else is the sweep's own.
     trials = partial(run_trials, ledger, files, slots, whole=True)
-    sweep = Sweep(ledger, files, None, trials, remarks.append)  # type: ignore[arg-type]
+    splits = SimpleNamespace(val=SimpleNamespace(codes=[]))
+    sweep = Sweep(ledger, files, splits, trials, remarks.append)  # type: ignore[arg-type]
     choice = sweep.search_and_choose()
     promise(("chosen", choice.chosen.name))
     checkpoint = sweep.export(choice)

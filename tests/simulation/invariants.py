@@ -31,6 +31,7 @@ from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import NOISE_SEEDS
 from tests.simulation.machines import Machines, World, could_begin
+from tests.simulation.plan import FACES
 
 IDLE_S = 3 * (LOOK_S + 1) + 20
 """The seconds for which a place may be free while a trial waits.
@@ -316,7 +317,7 @@ def check_choice(space: SearchSpace, records: list[TrialRecord], choice: ModelCh
     best = candidates(ranking, records, space)
     confirmed = confirmations(best, records, space)
     baseline = baseline_among(space, ranking, confirmed)
-    number = choose(confirmed, space.metric, baseline)[0].record.number if confirmed else None
+    number = choose(confirmed, space.metric, baseline, FACES)[0].record.number if confirmed else None
     able = [record for record in records if record.name not in choice.without_model]
     run = ranked([r for r in able if number is None or r.number == number], space.metric)[0]
     row = run.best(space.metric)

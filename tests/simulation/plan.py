@@ -18,6 +18,8 @@ PARAMETERS: dict[str, Any] = {
     "lr": {"distribution": "log_uniform", "min": 1e-5, "max": 1e-1},
     "depth": {"values": [1, 2, 4]},
 }
+FACES = 400
+"""The number of validation faces of a simulated sweep."""
 FAULTS = (
     *("process dies", "process dies", "memory", "node dies", "silence", "notice", "wall clock", "others"),
     *("ctrl-c", "stale report", "disk full"),

@@ -30,7 +30,7 @@ from fervit.training.epoch import EpochResult
 from tests.simulation.invariants import ViolationError, Watch, check_end, check_journal, check_session
 from tests.simulation.machines import Killed, Machines, World, between_sessions
 from tests.simulation.models import in_place_of_checkpoints
-from tests.simulation.plan import Plan
+from tests.simulation.plan import FACES, Plan
 
 
 @dataclass
@@ -126,7 +126,7 @@ def run_session(world: World, space: SearchSpace, result: Simulated, watch: Look
     try:
         with in_place_of_checkpoints(world.point):
             ledger = _Ledger(world, space, result)
-            codes = np.zeros((1, 2, 2), np.float16)
+            codes = np.zeros((FACES, 2, 2), np.float16)
             latents = SimpleNamespace(sha256=[], encoder=SimpleNamespace(to_json=dict), codes=codes)
             splits = SimpleNamespace(
                 test="test",

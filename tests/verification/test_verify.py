@@ -13,7 +13,9 @@ import pytest
 
 import fervit
 from fervit.errors import UserError
+from fervit.evaluation.intervals import OF_FACES
 from fervit.report.write import write_report
+from fervit.search.outcome.confirm import OF_SEEDS
 from fervit.search.outcome.fingerprints import files_of, write_fingerprints
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.verification.comparison import Comparison, DifferenceError
@@ -60,6 +62,9 @@ def test_a_sweep_shows_what_it_buys_and_which_layers_it_needs(sweep: Path) -> No
     page = (sweep / "report.html").read_text()
     for text in ("What the Vision Transformer buys", "small MLP", "Which layers it needs", "coarse"):
         assert text in page
+    for text in (OF_SEEDS, OF_FACES.format(split="test")):  # what the intervals hold and what not
+        assert text in card
+        assert text.replace("'", "&#39;") in page
 
 
 @pytest.mark.long

@@ -139,13 +139,15 @@ def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], s
 
 
 def choose(
-    confirmed: Sequence[Confirmed], metric: Metric, baseline: Confirmed | None = None
+    confirmed: Sequence[Confirmed], metric: Metric, baseline: Confirmed | None = None, faces: int = 0
 ) -> tuple[Confirmed, list[Confirmed]]:
     """Returns the trial that is chosen and the trials that tie with it, each of which may as well be the best.
 
-    That is the trial with the best mean over its reruns, unless the baseline ties with it: then the baseline stays. A
-    search among configurations that differ less than their seeds would otherwise often end with one that is worse than
-    what the user had before (overtuning; benchmarks/README.md has how often).
+    That is the trial with the best mean over its reruns, unless a baseline is given that it does not clearly beat: then
+    the baseline stays. A search among configurations that hardly differ would otherwise end with one that is worse than
+    what the user had before in almost half of the cases ("overtuning": Schneider, Bischl and Feurer, 2025;
+    benchmarks/README.md has how often). Clear is what exceeds the noise of the seeds, as for ties, and that of the
+    faces together: another choice of validation faces would have changed the difference, too.
 
     A trial of which more reruns are missing comes after those of which fewer are, since its mean is of the seeds that
     went well. A trial ties with the winner if the difference of their means is within the 95 % confidence interval of a
@@ -157,22 +159,38 @@ def choose(
     Args:
         confirmed: the confirmed trials.
         metric: the metric of the sweep.
-        baseline: the one among them that the search started from (`baseline_among`); None if there is none.
+        baseline: the one among them that the search started from (`baseline_among`); None for none.
+        faces: the number of validation faces; 0 for the noise of the seeds alone.
     """
     fewest = min(one.missing for one in confirmed)
     complete = [one for one in confirmed if one.missing == fewest]
     winner = max(complete, key=lambda c: (metric.sign * c.mean, -c.missing, -c.record.number))
     others = [one for one in complete if one is not winner]
 
-    def within_noise(other: Confirmed) -> bool:
+    def within_noise(other: Confirmed, of_faces: float = 0.0) -> bool:
         half_width = _simultaneous(winner, other, complete)
-        return half_width is None or abs(winner.mean - other.mean) <= half_width
+        return half_width is None or abs(winner.mean - other.mean) <= math.hypot(half_width, of_faces)
 
     ties = [one for one in others if within_noise(one)]
-    stays = baseline is not None and any(one is baseline for one in ties)
-    if baseline is None or not stays or _simultaneous(winner, baseline, complete) is None:
+    baseline = next((one for one in others if one is baseline), None)
+    if (
+        baseline is None
+        or _simultaneous(winner, baseline, complete) is None
+        or not within_noise(baseline, noise_of_faces(metric, faces))
+    ):
         return winner, ties
     return baseline, [one for one in complete if one is winner or (one is not baseline and one in ties)]
+
+
+def noise_of_faces(metric: Metric, faces: int) -> float:
+    """Returns half the width of a 95 % interval for what the choice of faces does to a difference of two models.
+
+    It is 1.96 / (2 sqrt(faces)): the most for two accuracies whose rights and wrongs correlate by 0.5. It is 0 for a
+    loss, of which nothing is known but its mean.
+    """
+    if metric.name == "val_loss" or not faces:
+        return 0.0
+    return float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) / (2 * math.sqrt(faces))
 
 
 def baseline_among(
@@ -196,7 +214,8 @@ def why_it_stays(chosen: Confirmed, ties: Sequence[Confirmed], metric: Metric) -
     if not better:
         return ""
     others = ", ".join(f"trial {one.record.number}" for one in better)
-    return f"The baseline (trial {chosen.record.number}) stays: {others} is not better beyond the noise of the seeds"
+    noise = "the noise of the seeds and the faces"
+    return f"The baseline (trial {chosen.record.number}) stays: {others} is not better beyond {noise}"
 
 
 def gain_over_baseline(

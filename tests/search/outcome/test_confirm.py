@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain
+from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain, why_it_stays
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.space_file import parse_space
 from fervit.training.failure import Failure
@@ -109,6 +109,36 @@ def test_seeds_that_shift_all_configurations_alike_are_paired(shift: float) -> N
         seen += not choose(better, F1)[1]
     assert denied < 70
     assert seen > 700
+
+
+def test_the_baseline_stays_unless_another_is_better_beyond_the_noise_of_seeds_and_faces() -> None:
+    baseline, better, worse = (
+        confirmed(0, 0.79, 0.80, 0.81),
+        confirmed(1, 0.84, 0.85, 0.86),
+        confirmed(2, 0.7, 0.7, 0.7),
+    )
+    found = [baseline, better, worse]
+    assert choose(found, F1, baseline)[0] is better  # beyond the noise of the seeds
+    chosen, ties = choose(found, F1, baseline, faces=300)  # but another 300 faces might say otherwise
+    assert (chosen, ties) == (baseline, [better])
+    assert why_it_stays(chosen, ties, F1).startswith("The baseline (trial 0) stays: trial 1 is not better beyond")
+    assert choose(found, F1, baseline, faces=30_000)[0] is better
+    assert choose(found, F1, worse, faces=300)[0] is better
+    assert choose(found, LOSS, baseline, faces=300)[0] is worse  # what faces do to a loss is not known
+    chosen, ties = choose(found, F1, better, faces=300)
+    assert chosen is better
+    assert why_it_stays(chosen, ties, F1) == ""
+    one, two = confirmed(0, 0.8), confirmed(1, 0.9)
+    assert choose([one, two], F1, one, faces=300)[0] is two  # a seed each: nothing is known
+
+
+def test_equal_configurations_leave_the_baseline_in_98_of_100_sweeps() -> None:
+    rng = np.random.default_rng(5)
+    changed = 0
+    for values in rng.normal(0.5, 0.01, (500, 4, 3)):
+        equal = [confirmed(i, *row) for i, row in enumerate(values)]
+        changed += choose(equal, F1, equal[0])[0] is not equal[0]
+    assert changed <= 15
 
 
 def test_configurations_are_confirmed_once_with_the_baseline_and_what_was_confirmed_before() -> None:
