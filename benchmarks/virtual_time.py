@@ -59,6 +59,7 @@ class Sweep(Plan):
         super().__init__(0)
         self.nodes = [A_NODE] * (slots // A_NODE) + ([slots % A_NODE] if slots % A_NODE else [])
         self.epoch_s, self.fault_every_s, self.kill_every, self.failing = epoch_s, fault_every_s, 0, 0.01
+        self.most_steps = 100_000 + 10 * trials * epochs
         self.wobbles, self.save_every, self.added_trials = False, 5, 0
         self.raw = {
             "name": "simulated",

@@ -49,11 +49,13 @@ say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on ${SLURM_JOB
 
 # A process on each node starts Ray there, and ends it when this pipe to its input is closed, also by our death.
 coproc NODES {
+	read -r  # until the pipes have names of their own: bash forgets NODES as soon as this process ends
 	exec srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap --no-kill \
 		--kill-on-bad-exit=0 --wait=0 "$python" -m fervit.slurm.node
 }
 exec {from}<&"${NODES[0]}" {to}>&"${NODES[1]}" {NODES[0]}<&- {NODES[1]}>&-
 nodes=$NODES_PID
+echo >&"$to"
 lost=0 up=0 head= line=
 while ((up + lost < SLURM_JOB_NUM_NODES && SECONDS < 300)); do  # what has not come by then is not waited for
 	read -r -t 1 -u "$from" part; got=$?
@@ -61,7 +63,7 @@ while ((up + lost < SLURM_JOB_NUM_NODES && SECONDS < 300)); do  # what has not c
 	((got == 0)) || { ((got > 128)) && [[ -z $paused$ended ]] && continue; break; }
 	read -r what node rest <<<"$line"; line=
 	case $what in
-		head) read -r RAY_ADDRESS head <<<"$rest"; echo "$RAY_ADDRESS" >&"$to" ;;
+		head) read -r RAY_ADDRESS head <<<"$rest"; echo "$RAY_ADDRESS $node" >&"$to" ;;
 		up) ((up += 1)) ;;
 		failed) ((lost += 1)); say "node $node: $rest" ;;
 	esac

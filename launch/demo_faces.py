@@ -1,7 +1,7 @@
 """Draws the demo's faces: seven emotions, nobody's picture."""
 
 from fervit.cli import run
-from fervit.commands.demo_faces import main
+from fervit.commands.data.demo_faces import main
 
 if __name__ == "__main__":
     run(main)

@@ -1,7 +1,7 @@
 """Encodes faces into W+ codes (Parquet) with a StyleGAN encoder, on Ray Data."""
 
 from fervit.cli import run
-from fervit.commands.encode import main
+from fervit.commands.data.encode import main
 
 if __name__ == "__main__":
     run(main)

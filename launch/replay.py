@@ -2,7 +2,7 @@
 training."""
 
 from fervit.cli import run
-from fervit.commands.replay import main
+from fervit.commands.sweeps.replay import main
 
 if __name__ == "__main__":
     run(main)

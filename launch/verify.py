@@ -2,7 +2,7 @@
 differs."""
 
 from fervit.cli import run
-from fervit.commands.verify import main
+from fervit.commands.sweeps.verify import main
 
 if __name__ == "__main__":
     run(main)

@@ -15,6 +15,7 @@ from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import groups_for_card
 from fervit.io.files import JsonObject, write_text
 from fervit.latents.changes import changes_in_words
+from fervit.system.program import called
 
 GROUPS_TITLE = "By group"
 
@@ -80,8 +81,8 @@ def _groups_section(model: Path, fingerprint: str, given: Path | None = None) ->
             raise UserError(f"--evaluation {given}: is the evaluation of another model; evaluate this one")
     if given is not None:
         raise UserError(
-            f"--evaluation {given}: holds no {RESULTS_FILE} with {GROUPS_FILE}; launch/evaluate.py --groups CSV writes "
-            "both"
+            f"--evaluation {given}: holds no {RESULTS_FILE} with {GROUPS_FILE}; {called('evaluate')} --groups CSV "
+            "writes both"
         )
     return []
 

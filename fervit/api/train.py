@@ -20,6 +20,7 @@ from fervit.io.files import JsonObject
 from fervit.labels.dealing import Fractions
 from fervit.labels.label_set import SEVEN
 from fervit.progress import Say, silent
+from fervit.system.program import called
 
 # The functions import slow modules themselves, so that the process that trains is started before these imports.
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _warm_process(
     for split in latents if begins else ():
         if latents[split] is None:
             raise UserError(
-                f"--latent_{split}_dir: is missing; give the folder that launch/encode.py wrote, or --resume RUN"
+                f"--latent_{split}_dir: is missing; give the folder that {called('encode')} wrote, or --resume RUN"
             )
     if (workers or 1) > 1 or address or os.environ.get("RAY_ADDRESS"):
         return None

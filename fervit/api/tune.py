@@ -45,6 +45,7 @@ from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.search.splits import Splits, copies_in_words, open_splits
 from fervit.search.startup import check_cluster, expectations, what_is_left
 from fervit.search.workers.prometheus import Metrics
+from fervit.system.program import called
 from fervit.system.side_channels import SideChannel
 from fervit.training.compatibility import missing_classes
 
@@ -408,5 +409,5 @@ def _report(folder: SweepFolder) -> str:
     try:
         path = write_report(folder.path, running=False)
     except Exception as error:
-        return f"Report       could not be written ({first_line(error)}); launch/report.py {folder.path} tries again"
+        return f"Report       could not be written ({first_line(error)}); {called('report')} {folder.path} tries again"
     return f"Report       {near(path)}"

@@ -11,6 +11,7 @@ from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.io.storage import child, name_of
 from fervit.latents.parts import read_split
+from fervit.system.program import called
 
 FAR = 6.0
 """A code is far outside if the logarithm of its distance to the mean code is this many robust standard deviations
@@ -55,7 +56,7 @@ def read_codes(latents: str, splits: tuple[str, ...]) -> Codes:
     if not found:
         about, table = read_split(latents, COLUMNS)
         if about is None or not len(table):
-            raise UserError(f"--latents {latents}: no latents here; give the folder that launch/encode.py wrote")
+            raise UserError(f"--latents {latents}: no latents here; give the folder that {called('encode')} wrote")
         found = [(latents, about, table)]
     first = found[0][1]
     for path, about, _ in found:

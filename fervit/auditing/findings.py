@@ -18,6 +18,7 @@ from fervit.auditing.copies import (
     surplus,
 )
 from fervit.auditing.pictures import Pictures, Rows
+from fervit.system.program import called
 
 BLANK = 1.0
 """The contrast, in grey values, below which a picture counts as blank."""
@@ -99,7 +100,7 @@ def of_pictures(pictures: Pictures) -> list[Finding]:
         Finding(
             key="unreadable",
             title="Unreadable pictures",
-            text="Pictures that cannot be read; launch/encode.py would list them in _errors.jsonl.",
+            text=f"Pictures that cannot be read; {called('encode')} would list them in _errors.jsonl.",
             reasons=dict(pictures.unreadable),
             certain=True,
         ),

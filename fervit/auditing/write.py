@@ -21,6 +21,7 @@ from fervit.report.faces import data_uri
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import Plot
 from fervit.report.write import render_page
+from fervit.system.program import called
 from fervit.version import __version__
 
 PAGE, RESULTS, TABLE, LISTS, SHEETS = "audit.html", "audit.json", "labels.csv", "exclude", "sheets"
@@ -155,8 +156,7 @@ def _answer(content: JsonObject) -> Section:
             (
                 f"{certain['rows']:,} rows are wrong beyond doubt (copies, conflicts, blank, unreadable). To train "
                 "without them:",
-                f"python launch/train.py ... --exclude {certain['list']}\n"
-                f"python launch/tune.py ... --exclude {certain['list']}",
+                f"{called('train')} ... --exclude {certain['list']}\n{called('tune')} ... --exclude {certain['list']}",
             )
         )
     section.notes.append(

@@ -12,6 +12,7 @@ from torch import Tensor
 from fervit.errors import UserError
 from fervit.io.torch_files import StateDict
 from fervit.labels.label_set import SEVEN, LabelSet, canonical
+from fervit.system.program import called
 
 WRAPPERS = ("module", "_orig_mod")
 """What DistributedDataParallel and torch.compile put into the names of weights, in any order."""
@@ -109,7 +110,7 @@ def _check_network(weights: Mapping[str, Any], path: Path) -> None:
     if foreign:
         raise UserError(
             f"{path}: is a LatentViT with parts of its own ({', '.join(foreign)}), which fervit does not have; train "
-            "it again with launch/train.py, or use the script that made it"
+            f"it again with {called('train')}, or use the script that made it"
         )
 
 

@@ -17,6 +17,7 @@ from fervit.errors import UserError
 from fervit.io.files import first_line
 from fervit.io.storage import child, is_uri, locate
 from fervit.latents.parts import about_in
+from fervit.system.program import called
 
 LITTLE_SPACE = GIB
 """The free space of a disk below which a job may not be able to write its results."""
@@ -80,7 +81,7 @@ def examine_latents(path: str) -> Finding:
         return Finding(topic="latents", text=path, problem=first_line(error))
     text = ", ".join(f"{split} of {encoder.encoder}" for split, encoder in splits.items()) or "no split"
     missing = [split for split in ("train", "val") if split not in splits]
-    lacking = f"no {' and '.join(missing)} there; make them with launch/encode.py, or give the folder that holds them"
+    lacking = f"no {' and '.join(missing)} there; make them with {called('encode')}, or give the folder that holds them"
     return Finding(topic="latents", text=f"{path}: {text}", problem=lacking if missing else "")
 
 

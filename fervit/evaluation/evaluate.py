@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ from fervit.latents.exclusion import Exclusion
 from fervit.model import LatentViT
 from fervit.plotting import draw_confusion_matrix
 from fervit.system.gpu import device_at_hand, exact_arithmetic
+from fervit.system.program import called
 from fervit.system.side_channels import SideChannel
 
 RESULTS_FILE = "evaluation_results.json"
@@ -137,23 +138,39 @@ def predictions_of(
     )
 
 
+class About(TypedDict, total=False):
+    """What is known about the rows of an evaluation and about the model; all of it may be left out."""
+
+    batch_size: int
+    """The number of rows in a forward pass; 32."""
+    training_sha256: Collection[str] | None
+    """The hashes of the pictures that the model was trained on, to find copies; None if not at hand."""
+    validation_sha256: Collection[str] | None
+    """The same of the pictures that chose it."""
+    others: int | None
+    """The number of earlier looks at the split by others (`fervit.latents.looks`); None for no look."""
+    checkpoint_path: str | None
+    """The path of the model, for the results; None if it has none."""
+    crossing: Crossing | None
+    """How the model's classes are mapped onto those of the rows; None if they are the same."""
+    exclusion: Exclusion | None
+    """Faces without which the metrics are computed as well; None for none."""
+    votes: JsonObject | None
+    """What the votes of taggers changed of the rows (`Votes.record`); None for nothing."""
+    training_mean: np.ndarray | None
+    """The mean of the training codes, float [seq_len, latent_dim], by which layers are replaced to see what the model
+    loses; None if it is not at hand."""
+
+
 def evaluate(
     checkpoint: Checkpoint,
     latents: LatentSet,
     output_dir: Path,
     *,
     split: str = "test",
-    batch_size: int = 32,
     samples: int = SAMPLES,
-    training_sha256: Collection[str] | None = None,
-    validation_sha256: Collection[str] | None = None,
-    others: int | None = None,
     faces: FaceFinder | None = None,
-    checkpoint_path: str | None = None,
-    crossing: Crossing | None = None,
-    exclusion: Exclusion | None = None,
-    votes: JsonObject | None = None,
-    training_mean: np.ndarray | None = None,
+    **about: Unpack[About],
 ) -> Evaluation:
     """Evaluates a model and writes predictions, pictures and, last, evaluation_results.json.
 
@@ -162,36 +179,14 @@ def evaluate(
         latents: the rows to evaluate on.
         output_dir: the folder for the files, which is made if it does not exist.
         split: the name of the rows in results and pictures.
-        batch_size: the number of rows in a forward pass.
         samples: the number of faces whose attention is drawn, spread over the classes.
-        training_sha256: the hashes of the pictures that it was trained on, to find copies; None if not at hand.
-        validation_sha256: the same of the pictures that chose it.
-        others: the number of earlier looks at the split by others (`fervit.latents.looks`); None for no look.
         faces: finds the pictures of the rows; None if they are not at hand.
-        checkpoint_path: the path of the model, for the results; None if it has none.
-        crossing: how the model's classes are mapped onto those of the rows; None if they are the same.
-        exclusion: faces without which the metrics are computed as well; None for none.
-        votes: what the votes of taggers changed of the rows (`Votes.record`); None for nothing.
-        training_mean: the mean of the training codes, float [seq_len, latent_dim], by which layers are replaced to see
-            what the model loses; None if it is not at hand.
+        about: what is known about the rows and the model.
 
     Raises:
         UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
     """
-    results, predictions, latents = measure(
-        checkpoint,
-        latents,
-        split=split,
-        batch_size=batch_size,
-        training_sha256=training_sha256,
-        validation_sha256=validation_sha256,
-        others=others,
-        checkpoint_path=checkpoint_path,
-        crossing=crossing,
-        exclusion=exclusion,
-        votes=votes,
-        training_mean=training_mean,
-    )
+    results, predictions, latents = measure(checkpoint, latents, split=split, **about)
     predictions.write(output_dir / PREDICTIONS_FILE)
     model = checkpoint.model().to(device_at_hand())
     drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
@@ -201,19 +196,7 @@ def evaluate(
 
 
 def measure(
-    checkpoint: Checkpoint,
-    latents: LatentSet,
-    *,
-    split: str,
-    batch_size: int = 32,
-    training_sha256: Collection[str] | None = None,
-    validation_sha256: Collection[str] | None = None,
-    others: int | None = None,
-    checkpoint_path: str | None = None,
-    crossing: Crossing | None = None,
-    exclusion: Exclusion | None = None,
-    votes: JsonObject | None = None,
-    training_mean: np.ndarray | None = None,
+    checkpoint: Checkpoint, latents: LatentSet, *, split: str, **about: Unpack[About]
 ) -> tuple[EvaluationResults, Predictions, LatentSet]:
     """Evaluates a model without writing anything; the arguments are those of `evaluate`.
 
@@ -223,6 +206,7 @@ def measure(
     Raises:
         UserError: the codes have another shape than the model's, come from another encoder, or have other classes.
     """
+    batch_size, crossing = about.get("batch_size", 32), about.get("crossing")
     seen = next((name for name, known in checkpoint.data.items() if known == latents.origin), None)
     latents, predictions, across = _predicted(checkpoint, latents, split, batch_size, crossing)
     classes, model = latents.label_set.classes, checkpoint.model().to(device_at_hand())
@@ -235,14 +219,14 @@ def measure(
         "ece": calibrate(predictions.labels, predictions.probabilities).ece,
         "ece_if_calibrated": ece_if_calibrated(predictions.probabilities),
         "intervals_95": intervals_of(predictions.confusion, classes),
-        "copies_of_training": _copies(latents, predictions.predicted, training_sha256),
-        "copies_of_validation": _copies(latents, predictions.predicted, validation_sha256),
-        "looks_of_others": others,
+        "copies_of_training": _copies(latents, predictions.predicted, about.get("training_sha256")),
+        "copies_of_validation": _copies(latents, predictions.predicted, about.get("validation_sha256")),
+        "looks_of_others": about.get("others"),
         "attention": _mean_attention(model, latents, batch_size),
-        "layers": _layers(model, latents, training_mean, batch_size, crossing),
-        "excluded": _excluded(latents, predictions.predicted, split, exclusion),
-        "votes": fit_to_votes(latents, predictions.probabilities, votes),
-        **_provenance(checkpoint, predictions, latents, checkpoint_path),
+        "layers": _layers(model, latents, about.get("training_mean"), batch_size, crossing),
+        "excluded": _excluded(latents, predictions.predicted, split, about.get("exclusion")),
+        "votes": fit_to_votes(latents, predictions.probabilities, about.get("votes")),
+        **_provenance(checkpoint, predictions, latents, about.get("checkpoint_path")),
     }
     return results, predictions, latents
 
@@ -493,5 +477,5 @@ def check_fit(checkpoint: Checkpoint, latents: LatentSet, crossing: Crossing | N
     if crossing is None and latents.label_set != checkpoint.label_set:
         raise UserError(
             f"{latents.path}: its labels are {latents.label_set}, but the model names {checkpoint.label_set}; "
-            "label sets never mix: launch/evaluate.py maps one onto another (by name, or by --label_map FILE)"
+            f"label sets never mix: {called('evaluate')} maps one onto another (by name, or by --label_map FILE)"
         )

@@ -1,4 +1,4 @@
-"""Draws the pictures of an evaluation: class metrics, confidence, attention, and comparisons of models."""
+"""Draws the pictures of an evaluation: class metrics, confidence, and attention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fervit.evaluation.comparison import Compared
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import CalibratedError
 from fervit.evaluation.statistics import Calibration
@@ -186,34 +185,3 @@ def _bars(axes: Axes, values: np.ndarray, name: str, color: str) -> None:
     axes.set_title(f"{name} of each W+ layer", fontsize=10)
     if values.min() < 0:
         axes.axhline(0, color="black", linewidth=0.8)
-
-
-def draw_comparison(rows: Sequence[Compared], path: Path) -> None:
-    """Draws the accuracy and the macro-F1 of each model with their intervals, in the colour of its standing.
-
-    Args:
-        rows: the models that were evaluated, the best first.
-        path: the path of the PNG.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 1.4 + 0.42 * len(rows)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    colors = {
-        "best": "#1f5f8b",
-        "tie": "#5c9fcb",
-        "worse": "#d1603d",
-        "other rows": "#8a8a8a",
-    }
-    places = np.arange(len(rows))
-    for axes, name in ((left, "accuracy"), (right, "f1_macro")):
-        for place, row in zip(places, rows, strict=True):
-            value, interval = getattr(row, name), getattr(row, f"{name}_95")
-            axes.plot(interval, [place, place], color=colors[row.standing], linewidth=2)
-            axes.plot([value], [place], "o", color=colors[row.standing])
-            axes.annotate(f"{value:.3f}", (value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-        axes.set_xlabel(f"{'macro-F1' if name == 'f1_macro' else name}, with 95 % interval")
-        axes.grid(axis="x", alpha=0.3)
-        axes.set_ylim(len(rows) - 0.4, -0.7)
-    left.set_yticks(places, [plain(f"{row.name}\n{row.standing}, {row.split} {row.n}") for row in rows], fontsize=8)
-    save(figure, path)

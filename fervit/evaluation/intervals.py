@@ -22,6 +22,11 @@ from fervit.labels.label_set import SEVEN
 from fervit.training.metrics import f1_of_classes, metrics_of_counts
 
 CONFIDENCE = 0.95
+OF_FACES = (
+    "The interval of a result on {split} holds what this one model reaches on ever more faces of the same kind, and "
+    "not what another seed of its training, another camera or other annotators would change."
+)
+"""What these intervals hold and do not hold, for the reader of a report."""
 
 
 def wilson(hits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

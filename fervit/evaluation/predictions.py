@@ -15,6 +15,7 @@ from fervit.evaluation.statistics import confusion
 from fervit.io.files import JsonObject, whole_file
 from fervit.io.storage import naming
 from fervit.labels.label_set import SEVEN, LabelSet, label_set_of
+from fervit.system.program import called
 
 FILE = "predictions.parquet"
 
@@ -75,7 +76,7 @@ class Predictions:
             UserError: there is no such file, or `write` has not written it.
         """
         if not path.is_file():
-            raise UserError(f"{path}: there are no predictions; `python launch/evaluate.py` writes them")
+            raise UserError(f"{path}: there are no predictions; `{called('evaluate')}` writes them")
         with naming(str(path), "holds no predictions that can be read"):
             table = pq.read_table(path)
             probabilities = table["probabilities"].combine_chunks().flatten().to_numpy()
@@ -91,5 +92,5 @@ class Predictions:
                 )
             except (TypeError, ValueError, KeyError):
                 raise UserError(
-                    f"{path}: is Parquet but no predictions of fervit; `python launch/evaluate.py` writes them"
+                    f"{path}: is Parquet but no predictions of fervit; `{called('evaluate')}` writes them"
                 ) from None

@@ -20,6 +20,7 @@ from fervit.io.json_lines import rows_of, text_of
 from fervit.io.storage import absolute, locate, name_of, naming
 from fervit.labels.emotions import SPLITS
 from fervit.latents.latent_set import LatentSet
+from fervit.system.program import called
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,9 @@ class Exclusion:
         for file in files:
             of_file = _faces_in(file)
             if not of_file:
-                raise UserError(f"--exclude {file}: names no face; give a list that launch/audit.py wrote, or leave it")
+                raise UserError(
+                    f"--exclude {file}: names no face; give a list that {called('audit')} wrote, or leave it"
+                )
             faces |= of_file
         return cls(files=tuple(absolute(file) for file in files), faces=frozenset(faces))
 

@@ -16,6 +16,7 @@ from fervit.io.storage import is_uri
 from fervit.labels.emotions import SPLITS
 from fervit.labels.label_set import SEVEN, LabelSet
 from fervit.latents.parts import read_split
+from fervit.system.program import called
 
 COLUMNS = ["image_id", "label", "sha256", "latent"]
 
@@ -150,7 +151,7 @@ def _way_to_latents(path: str) -> str:
         old = next(folder.rglob("*.pt"), None) if folder.is_dir() else None
         if old is not None:
             return (
-                f"it holds .pt files of earlier scripts ({old.name}): import them with `python launch/encode.py "
+                f"it holds .pt files of earlier scripts ({old.name}): import them with `{called('encode')} "
                 f"--from_pt {folder} --latent_out NEW`, then give NEW"
             )
         below = [split for split in SPLITS if any(folder.glob(f"{split}/*.parquet"))]
@@ -163,7 +164,7 @@ def _way_to_latents(path: str) -> str:
                 f"into another folder with --{folder.name}_fraction 0.1, which takes it out of train"
             )
     return (
-        f"make them with `python launch/encode.py --data_root FACES --latent_out {parent or 'latents'}`, or run `make "
+        f"make them with `{called('encode')} --data_root FACES --latent_out {parent or 'latents'}`, or run `make "
         "demo` for the built-in faces"
     )
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
 from fervit.labels.label_set import SEVEN, LabelSet, label_set_of
+from fervit.system.program import called
 
 VERSION = 1
 METADATA_KEY = b"fervit"
@@ -95,7 +96,7 @@ def about(file_schema: pa.Schema, where: str) -> About:
         expected = schema(encoder, label_set)
     except (KeyError, TypeError, ValueError):
         raise UserError(
-            f"{where}: is Parquet but no latents of fervit (no 'fervit' metadata); encode with launch/encode.py"
+            f"{where}: is Parquet but no latents of fervit (no 'fervit' metadata); encode with {called('encode')}"
         ) from None
     if version != VERSION:
         raise UserError(f"{where}: was written by another version of fervit's format; this one reads version {VERSION}")

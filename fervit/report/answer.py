@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fervit.evaluation.intervals import OF_FACES
 from fervit.evaluation.results import Copies
 from fervit.latents.looks import others_in_words
 from fervit.model import count_weights
@@ -17,8 +18,10 @@ from fervit.progress import clock
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import label
 from fervit.report.results import Results
+from fervit.search.outcome.confirm import OF_SEEDS, why_it_stays
 from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.sealed import SealedLook
+from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
 
@@ -42,7 +45,7 @@ def answer(results: Results) -> Section:
         section.cards += _seed_cards(results.look)
     if chosen is not None:
         section.cards += [*_validation_cards(results, chosen), *_fold_cards(results)]
-        section.texts.append(_sentence(results, chosen))
+        section.texts += [_sentence(results, chosen), *_not_first(results, chosen)]
         if against := results.against_baseline():
             section.texts.append(against)
     section.cards += _cost_cards(results)
@@ -57,7 +60,7 @@ def answer(results: Results) -> Section:
                 "The guide's own configuration was not run in this sweep; a warm start in the space file runs it."
             )
     section.notes.append(f"To compare with: {GUIDE}. Only the same split and encoder make it comparable.")
-    section.notes += _looks(results)
+    section.notes += [*_looks(results), *_intervals(results)]
     return section
 
 
@@ -67,7 +70,10 @@ def _ties(results: Results) -> list[str]:
         return []
     if results.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in results.ties)
-        return [f"A tie within the noise of the seeds: {others}. Each may as well be the best."]
+        chosen = results.confirmation_of(results.chosen) if results.chosen is not None else None
+        stays = why_it_stays(chosen, results.ties, results.metric) if chosen is not None else ""
+        tie = f"A tie within the noise of the seeds: {others}. Each may as well be the best."
+        return [tie, *([f"{stays}."] if stays else [])]
     return ["No other confirmed trial comes within the noise of the seeds."] if len(results.confirmed) > 1 else []
 
 
@@ -94,6 +100,12 @@ def _looks(results: Results) -> list[str]:
     return [f"The test split was opened {looks}.", *([f"On the test split: {others}."] if others else [])]
 
 
+def _intervals(results: Results) -> list[str]:
+    """What the intervals hold and what not."""
+    seeds = [OF_SEEDS] if results.confirmed else []
+    return seeds + ([OF_FACES.format(split=results.evaluation["split"])] if results.evaluation is not None else [])
+
+
 def _nothing(results: Results) -> str:
     """Why there is no best model."""
     if any(record.epochs for record in results.records):
@@ -113,6 +125,18 @@ def _sentence(results: Results, chosen: TrialRecord) -> str:
     return f"The best so far: {what} ({params})." if results.state != "finished" else f"The best: {what} ({params})."
 
 
+def _not_first(results: Results, chosen: TrialRecord) -> list[str]:
+    """Why the best model is not of the trial that leads the leaderboard."""
+    first = next(iter(ranked([one for one in results.records if one.purpose == "search"], results.metric)), None)
+    if results.state != "finished" or first is None or first.number == chosen.number or not results.confirmed:
+        return []
+    highest = "highest" if results.metric.goal == "maximize" else "lowest"
+    return [
+        f"{label(first).capitalize()} has the {highest} value of a single run ({first.best_value(results.metric):.3f}) "
+        f"and so rank 1; what is chosen has the {highest} mean over fresh seeds."
+    ]
+
+
 def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
     """The metrics of an evaluation.
 
@@ -124,7 +148,8 @@ def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
     split = results["split"] + (f", of {evaluated}" if evaluated else "")
     for name, words in (("f1_macro", "macro-F1"), ("accuracy", "accuracy")):
         low, high = intervals[name]
-        cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", f"95 %: {low:.3f} to {high:.3f}"))
+        note = f"95 %: {low:.3f} to {high:.3f}" + ("; optimistic" if results["seen"] is not None else "")
+        cards.append(Card(f"{words}, {split}", f"{results[name]:.3f}", note))
     by_chance = results.get("ece_if_calibrated")
     note = "ECE" if by_chance is None else f"ECE; a calibrated model of these confidences: {by_chance['mean']:.3f}"
     cards.append(Card(f"calibration error, {split}", f"{results['ece']:.3f}", note))
@@ -162,11 +187,14 @@ def _validation_cards(results: Results, chosen: TrialRecord) -> list[Card]:
     name = results.metric.name
     value = Card(f"{name}, validation", f"{results.metric.value(best):.3f}", f"epoch {best.epoch}")
     again = results.confirmation_of(chosen)
+    of_it = results.evaluation is not None and results.evaluation["split"] == "val" and not results.evaluated
+    if again is None and of_it and name in ("f1_macro", "accuracy"):  # the evaluation's card has the same number
+        return []
     if again is None:
         return [value._replace(note=f"{value.note}; the best of {len(results.records)}, so optimistic")]
     value = value._replace(note=f"{value.note}; the best of its runs, so optimistic")
     return [
-        value,
+        *([] if of_it and name in ("f1_macro", "accuracy") else [value]),
         Card(
             f"{name}, {len(again.values)} fresh seeds",
             again.text,
@@ -251,7 +279,7 @@ def _confirmation(results: Results) -> list[Table]:
     return [
         Table(
             caption="Confirmation: the best of the search, trained again with fresh seeds; "
-            f"the {highest} mean is chosen",
+            f"the {highest} mean is chosen, or the baseline if that ties with it",
             headings=["", "in the search", "fresh seeds", "mean, 95 % interval of the seeds alone"],
             rows=rows,
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import yaml
 
@@ -19,6 +20,7 @@ from fervit.report.faces import wrong_faces
 from fervit.report.html import Section, Table
 from fervit.report.plots import model as model_plots
 from fervit.report.results import Results
+from fervit.system.program import in_words as command_in_words
 
 
 def model(results: Results) -> Section | None:
@@ -184,19 +186,29 @@ def wrong(results: Results, data_root: str | None, *, no_faces: bool = False) ->
 
 def provenance(results: Results) -> Section:
     """The data, the encoder, the versions, the hardware and the command that the results come from."""
-    section, environment = Section(id="provenance", title="Made from"), results.environment
+    section = Section(id="provenance", title="Made from")
     rows = [*_data(results), *_machine(results)]
     for i, look in enumerate(results.looks, start=1):
         rows.append([f"look {i} at the test split", f"{look.opened}, trial {look.trial}, epoch {look.epoch}"])
     section.tables.append(Table(caption="Versions, data, hardware", headings=["", ""], rows=rows))
-    if environment.get("command"):
-        command = shlex.join(["python", *map(str, environment["command"])])
-        where = f"cd {shlex.quote(environment['directory'])}\n" if "directory" in environment else ""
-        section.blocks.append(("The command that made it", where + command))
+    if commands := _commands(results.sessions):
+        caption = "The command that made it" if len(commands) == 1 else "The commands that made it, in their order"
+        section.blocks.append((caption, "\n".join(commands)))
     if results.space is not None:
         written = yaml.safe_dump(results.space.to_json(), sort_keys=False, default_flow_style=None, width=110)
         section.blocks.append(("The space file, as it was resolved", written))
     return section
+
+
+def _commands(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The command of each session, with its folder; of equal ones that follow each other, one."""
+    commands: list[str] = []
+    for session in sessions:
+        if session.get("command"):
+            command = command_in_words(session["command"])
+            where = f"cd {shlex.quote(session['directory'])}\n" if "directory" in session else ""
+            commands += [where + command] if commands[-1:] != [where + command] else []
+    return commands
 
 
 def _data(results: Results) -> list[list[str]]:

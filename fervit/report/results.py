@@ -30,6 +30,7 @@ from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
+from fervit.system.program import called
 from fervit.training.objective import Metric
 
 RESULTS_KEYS = {"split", "seen", "n", "intervals_95", "copies_of_training", "attention", "classification_report"}
@@ -82,8 +83,13 @@ class Results:
     @property
     def no_faces(self) -> bool:
         """Whether a session of the sweep was asked to show no pictures of faces."""
-        sessions = [self.environment, *self.environment.get("sessions", [])]
-        return any(session.get("no_faces") for session in sessions)
+        return any(session.get("no_faces") for session in self.sessions)
+
+    @property
+    def sessions(self) -> list[JsonObject]:
+        """The environment of each command that worked in the folder, the first one first."""
+        earlier, later = (self.environment.get(name, []) for name in ("earlier", "sessions"))
+        return [*earlier, self.environment, *later]
 
     @property
     def parameters(self) -> list[str]:
@@ -327,7 +333,7 @@ def _take_evaluation(results: Results, folder: Path, *, required: bool = False) 
         return
     content = _json(path)
     if not content.keys() >= RESULTS_KEYS:
-        message = f"{path}: was written by an earlier version; run launch/evaluate.py again"
+        message = f"{path}: was written by an earlier version; run {called('evaluate')} again"
         if required:
             raise UserError(message)
         results.remarks.append(message)

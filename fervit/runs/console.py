@@ -13,6 +13,7 @@ from fervit.io.disk import append_text, touch
 from fervit.io.json_lines import Row, read_new_rows
 from fervit.progress import clock
 from fervit.runs.folder import RunFolder
+from fervit.system.program import called
 
 POLL_S = 0.1
 """The seconds between two reads of the events."""
@@ -197,7 +198,7 @@ class Follower:
         return f"epoch {self._saved} of {self.epochs} is saved"
 
     def _go_on(self) -> str:
-        return f"`python launch/train.py --resume {self.folder.path}` goes on from there; see {self.folder.ray_log}"
+        return f"`{called('train')} --resume {self.folder.path}` goes on from there; see {self.folder.ray_log}"
 
     def _reason(self, error: BaseException | None) -> str:
         if error is None:

@@ -49,7 +49,10 @@ def _processor() -> str:
 
 
 def _git() -> JsonObject | None:
-    """Returns the commit of fervit's checkout, and whether it has uncommitted changes; None outside a checkout."""
+    """Returns the commit of fervit's code, and whether it has uncommitted changes; None for an installed fervit.
+
+    An environment often lies in the folder of another project, whose commit says nothing about fervit.
+    """
     here = Path(__file__).resolve().parent
 
     def git(*args: str) -> str:
@@ -58,7 +61,7 @@ def _git() -> JsonObject | None:
 
     try:
         return {
-            "commit": git("rev-parse", "HEAD"),
+            "commit": git("ls-files", "--error-unmatch", Path(__file__).name) and git("rev-parse", "HEAD"),
             "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
         }
     except (OSError, subprocess.SubprocessError):

@@ -21,6 +21,7 @@ from fervit.parsing import build
 from fervit.progress import clock
 from fervit.runs.environment import environment
 from fervit.runs.folder import RunFolder, RunRecord, differences
+from fervit.system.program import called
 from fervit.training.compatibility import check_splits, fit_to_data, missing_classes
 from fervit.training.config import TrainConfig
 from fervit.training.metrics import majority_f1_macro
@@ -195,7 +196,7 @@ def summary_lines(folder: RunFolder, run: Run) -> list[str]:
     test = f"{run.record.val.rstrip('/').rpartition('/')[0]}/test"
     if Path(test).is_dir():
         lines.insert(
-            3, f"Evaluate: python launch/evaluate.py --checkpoint_path {_short(folder.best)} --latent_test_dir {test}"
+            3, f"Evaluate: {called('evaluate')} --checkpoint_path {_short(folder.best)} --latent_test_dir {test}"
         )
     if run.record.encoder.get("untrained"):
         lines.append("Encoder: demo, UNTRAINED random weights, for trying fervit out only")

@@ -211,6 +211,7 @@ class Driver:
         if self.ledger.is_paused(name):  # the process of an earlier part of it
             return
         if self.interrupted:
+            self.ledger.lost(name, str(failure))
             self._note(name)
             return
         if name in self._told:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from fervit.cluster.job import job_name
@@ -350,6 +349,10 @@ class Ledger:
         fold = Fold(record.fold, record.folds, self.space.search.seed) if record.fold else None
         return Planned(record.number, record.name, record.params, config, record.purpose, fold)
 
+    def lost(self, name: str, why: str) -> None:
+        """Records that the process of a trial has died, whose place is free again. Nothing is planned for the trial."""
+        self._record(ProcessLost, name=name, why=why)
+
     def begin_again(self, name: str, why: str, *, alone: bool = False) -> None:
         """Records that the process of a trial has died, and plans the trial again.
 
@@ -360,7 +363,7 @@ class Ledger:
                 its neighbours.
         """
         record = self._history.records[name]
-        self._record(ProcessLost, name=name, why=why)
+        self.lost(name, why)
         (self._alone if alone else self._waiting).append(record)
         self._notify(lambda observer: observer.lost(self, record, why))
 
@@ -410,7 +413,7 @@ class Ledger:
 
     def _tell_gap(self, record: TrialRecord, epoch: int) -> None:
         """Says if the journal lacks epochs of a trial, whose saved state is later than what a power cut left here."""
-        first = record.epochs[-1].epoch + 1 if record.epochs else 1
+        first = record.last_epoch + 1
         if epoch > first:
             which = f"epoch {first} is" if epoch == first + 1 else f"epochs {first} to {epoch - 1} are"
             self._remark(
@@ -496,6 +499,7 @@ class Ledger:
         confirmed: Sequence[int] = (),
         ties: Sequence[int] = (),
         left_out: Sequence[int] = (),
+        without_model: Sequence[str] = (),
     ) -> None:
         """Records the run whose model is exported, unless the same choice is already recorded.
 
@@ -504,12 +508,14 @@ class Ledger:
             confirmed: the numbers of the trials that were confirmed with fresh seeds.
             ties: the numbers of the trials that are not significantly worse than the chosen one.
             left_out: the numbers of the trials of which no rerun with a fresh seed finished.
+            without_model: the names of the better runs without a model that can be exported.
         """
         best = record.best(self.space.metric)
         if best is None:
             raise ValueError(f"{record.name} has no epoch")
-        choice: dict[str, int | tuple[int, ...]] = {"number": record.number, "seed": record.seed, "epoch": best.epoch}
+        choice: dict[str, object] = {"number": record.number, "seed": record.seed, "epoch": best.epoch}
         choice |= {"confirmed": tuple(confirmed), "ties": tuple(ties), "left_out": tuple(left_out)}
+        choice |= {"without_model": tuple(without_model)}
         if self.choice is None or any(getattr(self.choice, name) != value for name, value in choice.items()):
             self._record(ModelChosen, **choice)
 
@@ -610,7 +616,7 @@ class Ledger:
                 return told
             others = [one.name for one in self.paused]
             return self._thaw.pauses(record.name, row.epoch, others, self._busy(record.name))
-        return self._rule.stops(replace(record, epochs=[row]), best_value, self.space.metric.value(row))
+        return self._rule.stops(record.judged_by(row), best_value, self.space.metric.value(row))
 
     def _take_up(self) -> None:
         """Ends the trials that an earlier session had finished or stopped without recording their end."""
@@ -641,7 +647,10 @@ class Ledger:
 
     def _exceeded(self, part: Part) -> EndedBy | None:
         """Returns which limit a part of the sweep has exceeded, if any."""
-        return exceeded(self._limits(part), self.held_seconds(part), self.gpu_seconds(part))
+        limits = self._limits(part)
+        if limits.hours is None and (isinstance(limits, Confirm) or limits.gpu_hours is None):
+            return None
+        return exceeded(limits, self.held_seconds(part), self.gpu_seconds(part))
 
     def _notify(self, call: Callable[[Observer], None]) -> None:
         for observer in list(self._observers):

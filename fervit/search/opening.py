@@ -53,6 +53,6 @@ def models_kept(space: SearchSpace, folder: SweepFolder) -> ModelsKept:
 
 def open_search(space: SearchSpace, folder: SweepFolder, ledger: Ledger) -> SearchSource:
     """Makes the sampler of the space the ledger's source. It continues after the trials of the journal."""
-    source = SearchSource(space, SpaceSampler(space, folder.study, ledger.events), ledger.records)
+    source = SearchSource(space, SpaceSampler(space, folder.study, ledger.events, ledger.records), ledger.records)
     ledger.use(source)
     return source

@@ -139,8 +139,8 @@ def replay(
     Raises:
         UserError: the sampler cannot search this space.
     """
-    space = _space_of_replay(recording, sampler, scheduler, seed)
-    clock, curves, meter = VirtualClock(), _Curves(recording), _Meter(epochs)
+    space = space_of_replay(recording, sampler, scheduler, seed)
+    clock, curves, meter = VirtualClock(), Curves(recording), _Meter(epochs)
     rule = stopping_rule(space.early_stopping, space.metric)
     ledger = Ledger(space, JournalInMemory(clock), rule, [meter], clock=clock)
     source_of = SearchSource if told == "fervit" else partial(_AsOptunaSearch, curves)
@@ -169,8 +169,12 @@ class _Meter(Observer):
         return self.epochs >= self._budget
 
 
-def _space_of_replay(recording: Recording, sampler: str, scheduler: str, seed: int) -> SearchSpace:
-    """Returns the recording's space with another sampler and scheduler, one trial for each curve, and no budget."""
+def space_of_replay(recording: Recording, sampler: str, scheduler: str, seed: int) -> SearchSpace:
+    """Returns the recording's space with another sampler and scheduler, one trial for each curve, and no budget.
+
+    Raises:
+        UserError: the sampler cannot search this space.
+    """
     given = recording.space
     search = replace(
         given.search,
@@ -186,25 +190,27 @@ def _space_of_replay(recording: Recording, sampler: str, scheduler: str, seed: i
     return space
 
 
-class _Curves:
+class Curves:
     """Assigns to each trial the curve of the nearest recorded configuration that no other trial has."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self._given: list[int] = []
+        self.given: dict[int, int] = {}
+        """The index of the recorded trial that each trial got, by its number."""
         self.of_number: dict[int, Curve] = {}
         """The curve of each trial, by its number."""
 
     def __call__(self, planned: Planned) -> Curve:
-        self._given.append(self._recording.nearest(planned.params, self._given))
-        self.of_number[planned.number] = list(self._recording.trials[self._given[-1]].epochs)
+        index = self._recording.nearest(planned.params, list(self.given.values()))
+        self.given[planned.number] = index
+        self.of_number[planned.number] = list(self._recording.trials[index].epochs)
         return self.of_number[planned.number]
 
 
 class _AsOptunaSearch(SearchSource):
     """Reports to the sampler as Ray's OptunaSearch does: see "optunasearch" in `Told`."""
 
-    def __init__(self, curves: _Curves, space: SearchSpace, sampler: SpaceSampler) -> None:
+    def __init__(self, curves: Curves, space: SearchSpace, sampler: SpaceSampler) -> None:
         super().__init__(space, sampler)
         self._curves = curves
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, export
@@ -16,7 +17,15 @@ from fervit.latents.source import find_faces
 from fervit.progress import Say
 from fervit.search.ledger import Ledger
 from fervit.search.opening import open_search
-from fervit.search.outcome.confirm import Confirmed, Gain, candidates, choose, confirmations, gain_over_baseline
+from fervit.search.outcome.confirm import (
+    Confirmed,
+    Gain,
+    baseline_among,
+    candidates,
+    choose,
+    confirmations,
+    gain_over_baseline,
+)
 from fervit.search.outcome.folds import Folded, folded
 from fervit.search.outcome.leaderboard import write_leaderboard
 from fervit.search.outcome.result import SweepResult
@@ -45,6 +54,8 @@ class _Choice:
     ties: list[Confirmed]
     left_out: list[TrialRecord]
     """The trials that were to be confirmed but have no finished rerun."""
+    without_model: list[str]
+    """The names of the better runs without a model that can be exported."""
     gain: Gain | None
     """The comparison with the baseline; None if the baseline is chosen itself or was not confirmed."""
     ended_because: str
@@ -117,11 +128,16 @@ class Sweep:
             if isinstance(error, JobError):
                 self.ledger.done()
             raise
+        if missing := [name for name in choice.without_model if name not in self.unusable]:
+            self.say(
+                f"{', '.join(missing)}: better, but ended before a model was written; {choice.chosen.name} is chosen"
+            )
         self.ledger.choose(
             choice.chosen,
             confirmed=[one.record.number for one in choice.confirmed],
             ties=[one.record.number for one in choice.ties],
             left_out=[record.number for record in choice.left_out],
+            without_model=choice.without_model,
         )
         write_leaderboard(self.runs, self.space, self.files.leaderboard, choice.confirmed, choice.chosen)
         return choice
@@ -240,15 +256,13 @@ class Sweep:
         """
         metric = self.space.metric
         while True:
-            best = self._candidates()
+            ranking, best = ranked(self.searched(), metric), self._candidates()
             confirmed = confirmations(best, self.ledger.records, metric)
             left_out = [record for record in best if all(one.record is not record for one in confirmed)]
-            if confirmed:
-                winner, ties = choose(confirmed, metric)
-                run = self._best_on_disk(winner.record.number)
-            else:
-                ties = []
-                run = self._best_on_disk()
+            baseline = baseline_among(self.space, ranking, confirmed)
+            winner, ties = choose(confirmed, metric, baseline) if confirmed else (None, [])
+            number = None if winner is None else winner.record.number
+            run = self._best_on_disk(number)
             if run is None:
                 raise self._no_model()
             before = [one.best(metric) for one in self.ledger.records]
@@ -263,6 +277,7 @@ class Sweep:
                     confirmed=confirmed,
                     ties=ties,
                     left_out=left_out,
+                    without_model=self._better_than(run, number),
                     gain=gain_over_baseline(self.space, ranked(self.searched(), metric), run.number, confirmed),
                     ended_because=ended_because,
                 )
@@ -273,8 +288,16 @@ class Sweep:
 
     def _best_on_disk(self, number: int | None = None) -> TrialRecord | None:
         """Returns the best run with a model, of one configuration or of the whole search; None if there is none."""
-        runs = [record for record in self.runs if number is None or record.number == number]
-        return next((run for run in ranked(runs, self.space.metric) if self._has_model(run)), None)
+        return next((run for run in ranked(self._runs_of(number), self.space.metric) if self._has_model(run)), None)
+
+    def _better_than(self, run: TrialRecord, number: int | None) -> list[str]:
+        """Returns the names of the runs that are better than a run, of one configuration or of the whole search."""
+        better = takewhile(lambda one: one is not run, ranked(self._runs_of(number), self.space.metric))
+        return [one.name for one in better]
+
+    def _runs_of(self, number: int | None) -> list[TrialRecord]:
+        """Returns the runs of one configuration, or all of them, on the splits of the sweep."""
+        return [record for record in self.runs if number is None or record.number == number]
 
     def _has_model(self, run: TrialRecord) -> bool:
         return run.name not in self.unusable and (

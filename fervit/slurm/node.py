@@ -2,8 +2,8 @@
 
 It starts Ray in a short folder of its own on the node's disk, with free ports only and with what Slurm gave the job. It
 tells the script on standard output `head NODE ADDRESS FOLDER`, `up NODE` or `failed NODE WHY`, and lives until its
-standard input ends. The script writes the address of the head there. However it ends, its processes end with it, and
-its folder is removed.
+standard input ends. The script writes the address and the name of the first node there. However it ends, its processes
+end with it, and its folder is removed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any
 
 from fervit.errors import JobError
+from fervit.slurm.first_node import go_on_without
 from fervit.slurm.share import MIB, free_bytes, share_of_job
 
 LONGEST = 40
@@ -70,7 +71,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _run(name: str, folder: Path) -> None:
     is_head = os.environ.get("SLURM_NODEID", "0") == "0"
-    address = "" if is_head else sys.stdin.readline().strip()
+    address, _, first = ("" if is_head else sys.stdin.readline().strip()).partition(" ")
     if not is_head and not address:
         return  # the job ended before it had a head
     for left in reversed(range(TRIES)):
@@ -87,7 +88,10 @@ def _run(name: str, folder: Path) -> None:
     while not _input_ended():
         _reap()
         if not any("raylet/raylet" in command for _, command in _descendants()):
-            print(f"node {name}: Ray has ended here; its trials go on elsewhere", file=sys.stderr)  # noqa: T201
+            _say(f"node {name}: Ray has ended here; its trials go on elsewhere")
+            if first:
+                _end_descendants()
+                go_on_without(first, _say)
             return
 
 
@@ -211,6 +215,11 @@ def _descendants() -> list[tuple[int, str]]:
             with suppress(OSError):
                 found.append((pid, Path(f"/proc/{pid}/cmdline").read_text(errors="replace")))
     return found
+
+
+def _say(line: str) -> None:
+    """Prints a line into the job's log."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _tell(line: str) -> None:

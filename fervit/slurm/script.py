@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fervit.cluster.job import JOB_FOLDER
+from fervit.system.program import called, shipped
 
-CLUSTER_SCRIPT = Path(__file__).resolve().parents[2] / "clusters" / "slurm.sh"
+CLUSTER_SCRIPT = shipped("clusters") / "slurm.sh"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def batch_script(request: Request, files: JobFiles, command: Sequence[str], work
     }
     lines = [
         "#!/usr/bin/env bash",
-        "# Written by launch/slurm.py, and yours to change: `sbatch` of this file does what that did.",
+        f"# Written by {called('slurm')}, and yours to change: `sbatch` of this file does what that did.",
         *(f"#SBATCH {_quoted(flag)}" for flag in flags),
         "",
         "# What your cluster wants loaded goes here, such as: module load cuda",

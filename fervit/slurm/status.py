@@ -15,6 +15,7 @@ from fervit.search.records.ranking import ranked
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.slurm.jobs import gpu_hours, queued, starts_of
 from fervit.slurm.script import JobFiles
+from fervit.system.program import called
 
 
 def status_lines(folder: Path) -> list[str]:
@@ -28,7 +29,7 @@ def status_lines(folder: Path) -> list[str]:
     """
     files = JobFiles(folder.absolute())
     if not files.path.is_dir():
-        raise UserError(f"{folder}: has no {files.path.name}/; give the folder that launch/slurm.py named")
+        raise UserError(f"{folder}: has no {files.path.name}/; give the folder that {called('slurm')} named")
     lines = [f"folder     {near(files.folder)}", *_job_lines(files), *_sweep_lines(SweepFolder(files.folder))]
     return [*lines, f"log        tail -f {near(files.log)}"]
 

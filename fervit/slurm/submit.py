@@ -16,6 +16,7 @@ from fervit.io.storage import is_uri
 from fervit.search.space.settings import TrialResources
 from fervit.slurm.script import JobFiles, Request
 from fervit.slurm.times import seconds_of
+from fervit.system.program import called
 
 OWN_DISKS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 """Folders that are a node's own on every cluster."""
@@ -45,7 +46,7 @@ def ask_slurm(*words: str) -> str:
     if shutil.which(words[0]) is None:
         raise UserError(
             f"no Slurm here: {words[0]} is not on the PATH; run this on the cluster's login node (or `module load "
-            "slurm`), or take launch/tune.py itself"
+            f"slurm`), or take {called('tune')} itself"
         )
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER_S, check=False)

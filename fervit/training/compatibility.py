@@ -8,6 +8,7 @@ import numpy as np
 
 from fervit.errors import UserError
 from fervit.latents import LatentSet
+from fervit.system.program import called
 from fervit.training.config import TrainConfig
 
 
@@ -41,7 +42,7 @@ def check_label_sets(one: LatentSet, other: LatentSet) -> None:
     if one.label_set != other.label_set:
         raise UserError(
             f"{other.path}: its labels are {other.label_set}, but those of {one.path} are {one.label_set}; label sets "
-            "never mix: encode both with the same --labels (launch/evaluate.py alone maps one onto another)"
+            f"never mix: encode both with the same --labels ({called('evaluate')} alone maps one onto another)"
         )
 
 

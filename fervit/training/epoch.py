@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter, itemgetter
 from typing import Any
 
 
@@ -25,7 +26,12 @@ class EpochResult:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dict, for JSON."""
-        return {name: getattr(self, name) for name in FIELDS}
+        return dict(zip(FIELDS, self.values(), strict=True))
+
+    def values(self) -> tuple[float, ...]:
+        """The values of the fields, in their order."""
+        values: tuple[float, ...] = _of_result(self)
+        return values
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> EpochResult:
@@ -34,7 +40,8 @@ class EpochResult:
         Raises:
             KeyError: a field is missing.
         """
-        return cls(**{name: row[name] for name in FIELDS})
+        return cls(**dict(zip(FIELDS, _of_row(row), strict=True)))
 
 
 FIELDS = tuple(field.name for field in fields(EpochResult))
+_of_result, _of_row = attrgetter(*FIELDS), itemgetter(*FIELDS)

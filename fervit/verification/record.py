@@ -10,7 +10,14 @@ from fervit.checkpoints.export import CARD_FILE
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import Evaluation
 from fervit.evaluation.paired.simple_models import read_simple_models
-from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain_over_baseline
+from fervit.search.outcome.confirm import (
+    Confirmed,
+    baseline_among,
+    candidates,
+    choose,
+    confirmations,
+    gain_over_baseline,
+)
 from fervit.search.outcome.folds import folded
 from fervit.search.outcome.leaderboard import leaderboard_text
 from fervit.search.outcome.result import SweepResult
@@ -64,7 +71,7 @@ def check_choice(sweep: EndedSweep, compare: Comparison) -> None:
     confirmed, where = confirmed_in(sweep), sweep.files.journal.name
     runs = sweep.records
     if confirmed:
-        winner, ties = choose(confirmed, metric)
+        winner, ties = choose(confirmed, metric, baseline_among(sweep.space, ranked(sweep.searched, metric), confirmed))
         compare.same(f"{where}: number of the chosen trial", choice.number, winner.record.number)
         compare.same(f"{where}: ties", choice.ties, tuple(one.record.number for one in ties))
         compare.same(f"{where}: confirmed trials", choice.confirmed, tuple(one.record.number for one in confirmed))

@@ -23,6 +23,7 @@ from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.splits import Splits, open_splits
+from fervit.system.program import called
 from fervit.verification.comparison import DifferenceError
 
 
@@ -93,7 +94,7 @@ def open_sweep(folder: Path) -> EndedSweep:
     if not files.is_sweep():
         names = f"{files.space.name} and {files.environment.name}"
         raise UserError(f"{folder}: holds no {names}; give the folder of a sweep")
-    again = f"`launch/tune.py --resume {folder}` with the space and latents that it began with"
+    again = f"`{called('tune')} --resume {folder}` with the space and latents that it began with"
     if is_locked(files.path):
         raise UserError(f"{folder}: a command is working on this sweep; verify it when it has ended")
     if not files.journal.is_file():

@@ -165,7 +165,8 @@ def test_a_search_that_fails_raises_a_job_error(cluster: Cluster, latents_folder
 
 @pytest.mark.parametrize("name", ["audit", "encode", "evaluate", "preprocess", "train", "tune"])
 def test_arguments_are_named_as_the_flags(name: str) -> None:
-    parser: Parser = importlib.import_module(f"fervit.commands.{name}").parser()
+    (module,) = (Path(fervit.__file__).parent / "commands").rglob(f"{name}.py")
+    parser: Parser = importlib.import_module(f"fervit.commands.{module.parent.name}.{name}").parser()
     flags = {action.dest for action in parser._actions} - {"help"}
     arguments = set(inspect.signature(getattr(fervit, name)).parameters) - {"say", "hyperparameters"}
     config = set(inspect.signature(fervit_config()).parameters) if name == "train" else set()

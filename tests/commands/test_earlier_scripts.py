@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.train import GuideViT
 from fervit.checkpoints.checkpoint import load_checkpoint
-from fervit.evaluation.compare import read_contender, runs_in
+from fervit.evaluation.comparison.compare import read_contender, runs_in
 from fervit.evaluation.evaluate import evaluate
 from fervit.report.results import read_results
 from fervit.training.config import TrainConfig

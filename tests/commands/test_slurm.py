@@ -25,6 +25,8 @@ def test_the_script_is_shown_and_kept_without_a_slurm(command: Command, small_sp
     assert script.read_text() in done.out
     assert "#SBATCH --constraint=a100" in done.out
     assert "#SBATCH --cpus-per-task=3" in done.out
+    paths = [word for word in done.out.split() if word.endswith((".py", "/slurm.sh"))]
+    assert [Path(path).name for path in paths if Path(path).is_file()] == ["slurm.sh", "tune.py"]
     sweep = script.parent.parent.absolute()
     assert f"--space {sweep}/slurm/space.yaml --set=search.trials=3 --resume {sweep}" in done.out
     assert (script.parent / "space.yaml").read_text() == small_space.read_text()

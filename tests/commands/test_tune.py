@@ -26,6 +26,7 @@ def looks(folder: Path) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.long
 def test_trials_are_added_to_a_sweep_and_its_test_result_stays_sealed(
     command: Command, cluster: Cluster, latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from fervit.io.json_lines import read_rows
@@ -127,14 +129,20 @@ class Slurm:
         assert wait_until(lambda: self.over(job), patience), self.run("squeue -l")
         return self.state(job)
 
-    def left_over(self) -> list[str]:
-        """Returns what jobs left on the hosts: processes, and files in /tmp and /dev/shm."""
+    def notice_down_after(self, seconds: int) -> None:
+        """Sets after how many seconds of silence Slurm calls a node down."""
+        conf = self.folder / "slurm.conf"
+        conf.write_text(re.sub("SlurmdTimeout=[0-9]+", f"SlurmdTimeout={seconds}", conf.read_text()))
+        self.run("scontrol reconfigure")
+
+    def left_over(self, hosts: Sequence[int] = ()) -> list[str]:
+        """Returns what jobs left on hosts, on all of them by default: processes, and files in /tmp and /dev/shm."""
         found = []
         ours = "raylet|gcs_server|[.]slurm[.]node|launch/|driver[.]py"
         look = (
             f"ps -eo user:20,args | grep -E '{ours}' | grep -v grep; ls -d /tmp/fv* /var/tmp/fv* /dev/shm/* 2>&-; true"
         )
-        for host in range(1, self.hosts.n + 1):
+        for host in hosts or range(1, self.hosts.n + 1):
             found += [f"fer{host}: {line}" for line in self.hosts.check(host, look).splitlines()]
         return found
 

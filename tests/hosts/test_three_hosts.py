@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from fervit.images.index import open_faces
 from fervit.latents import LatentSet
 from tests.helpers.host_sweeps import Standstill, epochs_of, epochs_told, folder_of, write_space
 from tests.helpers.hosts import OPERATOR, REPO, RayUp, address, wait_until
@@ -54,6 +57,21 @@ def test_faces_are_encoded_on_every_host(ray_up: RayUp, encoded: str) -> None:
     splits = [LatentSet.read(str(ray_up.hosts.share / "latents" / split)) for split in ("train", "val", "test")]
     ids = [image_id for split in splits for image_id in split.image_ids]
     assert len(ids) == len(set(ids)) == 300
+
+
+def test_faces_are_cut_out_on_every_host(ray_up: RayUp, shared: Path) -> None:
+    for i, face in enumerate(open_faces(str(shared / "data" / "fer2013_train_val.csv.gz")).limited(120).stream()):
+        canvas = Image.new("RGB", (900, 900), (120, 130, 140))
+        canvas.paste(Image.fromarray(face.pixels).resize((420, 420)), (240, 200))
+        path = ray_up.hosts.share / "raw" / "train" / "happy" / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        canvas.save(path)
+    detector = shared / "data" / "yunet" / "yunet_n_dynamic.onnx"
+    status, printed = ray_up.job("cut", f"preprocess.py --input_dir raw --output_dir cut --face_detector {detector}")
+    assert status == "SUCCEEDED", printed
+    by_machine = next(line for line in printed.splitlines() if line.startswith("by machine: "))
+    assert [name for name in ("fer1", "fer2", "fer3") if name not in by_machine] == []
+    assert len(open_faces(str(ray_up.hosts.share / "cut")).table) > 100
 
 
 @pytest.mark.usefixtures("encoded")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
+from PIL import Image
 
 from fervit.errors import UserError
 from fervit.images.index import open_faces
@@ -29,8 +30,12 @@ def s3(moto_server: str) -> pafs.S3FileSystem:
 
 
 def encode(*args: str) -> subprocess.CompletedProcess[str]:
+    return launch("encode", *args)
+
+
+def launch(name: str, *args: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    script = ROOT / "launch" / "encode.py"
+    script = ROOT / "launch" / f"{name}.py"
     return subprocess.run([sys.executable, script, *args], capture_output=True, text=True, env=environment, check=False)
 
 
@@ -63,6 +68,32 @@ def test_faces_are_read_from_and_codes_written_to_an_object_store(demo_faces: Pa
     assert again.returncode == 0, again.stderr
     assert "encoded 0 images" in again.stdout
     assert "29 were there before" in again.stdout
+
+
+@pytest.mark.extra
+def test_faces_are_cut_out_of_pictures_of_an_object_store(shared: Path, s3: pafs.S3FileSystem) -> None:
+    csv = open_faces(str(shared / "data" / "fer2013_train_val.csv.gz")).limited(14)
+    for i, face in enumerate(csv.stream()):
+        canvas = Image.new("RGB", (300, 300), (120, 130, 140))
+        canvas.paste(Image.fromarray(face.pixels).resize((140, 140)), (80, 60))
+        with s3.open_output_stream(f"faces/raw/train/happy/{i}.jpg") as stream:
+            canvas.save(stream, "JPEG")
+    with s3.open_output_stream("faces/raw/train/happy/torn.jpg") as stream:
+        stream.write(b"torn")
+    detector = str(shared / "data" / "yunet" / "yunet_n_dynamic.onnx")
+    args = ("--input_dir", "s3://faces/raw", "--output_dir", "s3://faces/cut", "--face_detector", detector)
+    first = launch("preprocess", *args)
+    assert first.returncode == 0, first.stderr
+    index = open_faces("s3://faces/cut")
+    assert len(index.table) >= 10
+    assert {face.pixels.shape for face in index.stream()} == {(256, 256, 3)}
+    with s3.open_input_stream("faces/cut/train/_errors.jsonl") as stream:
+        failed = [json.loads(line)["image_id"] for line in stream.readall().splitlines()]
+    assert "train/happy/torn.jpg" in failed
+    assert len(index.table) + len(failed) == 15
+    assert s3.get_file_info("faces/cut/preview.png").is_file
+    again = launch("preprocess", *args)
+    assert f"aligned 0 faces, {len(index.table)} were there before" in again.stdout, again.stderr
 
 
 def test_a_store_or_a_prefix_that_is_not_there_is_one_line(s3: pafs.S3FileSystem) -> None:

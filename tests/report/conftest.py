@@ -92,13 +92,13 @@ def _trial(
     return [*events, {"event": "end", "time": begun + last, **name, "state": state, "failure": failure}]
 
 
-def finish(folder: Path) -> None:
+def finish(folder: Path, split: str = "test") -> None:
     """Adds the files that a sweep writes at its end: the model and its evaluation."""
     checkpoint = trained(CONFIG)
     export(checkpoint, folder / "best")
     write_text(folder / "best" / "README.md", "a card")
     latents = latent_set(20, seed=2)
-    evaluate(checkpoint, latents, folder / "evaluation", training_sha256=latents.sha256[:3], samples=0)
+    evaluate(checkpoint, latents, folder / "evaluation", split=split, training_sha256=latents.sha256[:3], samples=0)
 
 
 @pytest.fixture(scope="session")

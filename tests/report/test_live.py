@@ -3,6 +3,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from fervit.io.files import locked
 from fervit.report.live import Writer, live_report
 from tests.helpers.processes import wait_until
@@ -19,6 +21,7 @@ def test_the_report_is_there_while_the_sweep_runs(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir() if path.name.startswith(".report")] == []
 
 
+@pytest.mark.long
 def test_whatever_goes_wrong_with_it_disturbs_nothing_and_is_tried_again(tmp_path: Path) -> None:
     folder, report = tmp_path / "sweep", tmp_path / "sweep" / "report.html"
     write_sweep(folder, trials=2)

@@ -110,6 +110,7 @@ def test_it_can_be_read_without_seeing_it_and_on_paper(browser: Browser, report:
     page.close()
 
 
+@pytest.mark.long
 def test_five_hundred_trials_stay_small(browser: Browser, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     changes = {"trials": 500, "sampler": "random", "warm_start": []}

@@ -15,11 +15,22 @@ from fervit.report.plots.importance import importances
 from fervit.report.results import read_results
 from fervit.report.times import account
 from fervit.report.write import write_report
-from fervit.search.records.events import EpochEnded, Event, ModelChosen, SessionBegan, TrialStarted, TrialWentOn
+from fervit.search.records.events import (
+    EpochEnded,
+    Event,
+    ModelChosen,
+    SessionBegan,
+    SweepDone,
+    TrialEnded,
+    TrialStarted,
+    TrialWentOn,
+    to_row,
+)
 from fervit.search.records.history import History
+from fervit.search.records.ranking import with_best
 from tests.conftest import Ended, latent_set, trained
 from tests.helpers.epochs import epoch_result
-from tests.report.conftest import CONFIG, ENVIRONMENT, START, write_sweep
+from tests.report.conftest import CONFIG, ENVIRONMENT, START, finish, write_sweep
 
 
 def test_the_answer_stands_first_with_its_interval_and_baselines(sweep: Path) -> None:
@@ -203,6 +214,46 @@ def test_the_time_of_a_trial_that_went_on_after_a_crash(tmp_path: Path) -> None:
     assert (times.elapsed, times.slots, len(times.lanes)) == (60.0, 1, 2)
     assert [(lane.begin, lane.end) for lane in times.lanes] == [(10.0, 30.0), (40.0, 60.0)]
     assert (times.training, times.validation, times.starting, times.idle) == (32.0, 4.0, 4.0, 20.0)
+
+
+def test_trials_that_were_added_are_told_with_their_command_and_the_choice_with_its_reason(
+    sweep: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep, folder)
+    environment = json.loads((folder / "environment.json").read_text())
+    more = {**ENVIRONMENT, "command": ["launch/tune.py", "--resume", "--set", "search.trials=40"]}
+    write_json(folder / "environment.json", {**environment, "sessions": [more, more]})
+    first, second = (record for record, _ in with_best(read_results(folder).records, read_results(folder).metric)[:2])
+    runs: list[Event] = []
+    for record, value in ((first, 0.1), (second, 0.2)):
+        rerun = replace(first, number=record.number, name=f"{record.name}_seed4")
+        row = epoch_result(1, f1_macro=value)
+        runs.append(
+            TrialStarted(
+                time=START, name=rerun.name, number=record.number, seed=4, purpose="confirm", params=record.params
+            )
+        )
+        runs.append(EpochEnded(time=START, name=rerun.name, row=row, best_value=value, started=START, finished=True))
+        runs.append(TrialEnded(time=START, name=rerun.name, state="finished"))
+    confirmed = (first.number, second.number)
+    runs.append(ModelChosen(time=START, number=second.number, seed=4, epoch=1, confirmed=confirmed))
+    with (folder / "trials.jsonl").open("a") as file:
+        file.writelines(json.dumps(to_row(event)) + "\n" for event in [*runs, SweepDone(time=START)])
+    page = write_report(folder).read_text()
+    assert "The commands that made it, in their order" in page
+    assert page.count("--set search.trials=40") == 1
+    value = first.best_value(read_results(folder).metric)
+    assert f"Trial {first.number} has the highest value of a single run ({value:.3f}) and so rank 1" in page
+
+
+def test_without_a_test_split_one_card_shows_the_validation_metric(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    write_sweep(folder, trials=4)
+    finish(folder, split="val")
+    page = write_report(folder).read_text()
+    assert "macro-F1, val" in page
+    assert "f1_macro, validation" not in page
 
 
 def test_a_damaged_journal_and_the_reason_of_the_end_are_lines_of_the_page(tmp_path: Path) -> None:

@@ -81,3 +81,17 @@ def test_a_trial_is_given_up_after_its_deaths_but_not_for_nodes_that_leave(tmp_p
     assert sweep.states() == {planned.name: "running"}
     driver.failed(planned.name, Failure(PROCESS_DIED, "killed"))
     assert sweep.states() == {planned.name: "failed"}
+
+
+def test_a_place_that_is_lost_after_ctrl_c_is_free_and_its_trial_goes_on_when_the_sweep_is_resumed(
+    tmp_path: Path,
+) -> None:
+    sweep = Sweep(tmp_path)
+    driver = driver_of(sweep, tmp_path)
+    planned = driver.next()
+    assert planned is not None
+    driver.placed(planned.name)
+    driver.interrupt()
+    driver.failed(planned.name, Failure(PROCESS_DIED, "killed"))
+    assert sweep.ledger.n_placed == 0
+    assert [record.name for record in Sweep(tmp_path).ledger.running] == [planned.name]

@@ -26,7 +26,7 @@ from fervit.search.space.space_file import parse_space
 from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.training.failure import Failure
-from tests.helpers.ledger import SPACE, Sweep, report
+from tests.helpers.ledger import SPACE, Sweep, report, write_model
 
 
 def test_a_new_session_knows_all_that_an_earlier_one_knew(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def play(sweep: Sweep, n: int) -> list[dict[str, Any]]:
     return params
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "cmaes", pytest.param("gp", marks=pytest.mark.long)])
 def test_a_study_that_was_lost_is_made_again_from_the_journal(sampler: str, tmp_path: Path) -> None:
     given = {
         "search": {"sampler": sampler, "trials": 40, "seed": 3},
@@ -569,3 +569,19 @@ def test_a_paused_trial_whose_state_is_lost_begins_again_and_it_is_said(tmp_path
     record = next(record for record in ledger.records if record.name == planned.name)
     assert [row.epoch for row in record.epochs] == [1, 2]
     assert record.why == "went on after epoch 2: it is another's turn"
+
+
+def test_a_trial_that_was_cut_before_it_wrote_a_model_takes_no_other_model_away(tmp_path: Path) -> None:
+    files = SweepFolder(tmp_path)
+    sweep = Sweep(tmp_path)
+    models = ModelsKept(files, sweep.space.metric, 1)
+    with_model, without = sweep.begin().name, sweep.begin().name
+    for name, value in ((with_model, 0.5), (without, 0.9)):
+        sweep.ledger.report(name, report(1, value))
+    write_model(files, with_model, 1, 0.5)
+    first, second = sweep.ledger.records
+    first.state, second.state, second.cut = "stopped", "stopped", True
+    models.ended(first)
+    models.ended(second)
+    models.take_up([first, second])
+    assert files.trial(with_model).best_model.is_file()

@@ -42,6 +42,7 @@ from tests.helpers.processes import ancestors
 from tests.helpers.sweeps import leaderboard, space, study, sweep
 
 
+@pytest.mark.long
 def test_a_sweep_ends_with_a_model_whose_numbers_agree_everywhere(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 from fervit.search.driver import LOOK_S, Driver
 from fervit.search.ledger import Ledger
-from fervit.search.outcome.confirm import candidates, choose, confirmations
+from fervit.search.outcome.confirm import baseline_among, candidates, choose, confirmations
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.records.epochs import Epochs
 from fervit.search.records.events import (
@@ -33,7 +33,16 @@ from fervit.search.space.settings import NOISE_SEEDS
 from tests.simulation.machines import Machines, World, could_begin
 
 IDLE_S = 3 * (LOOK_S + 1) + 20
-"""The seconds for which a place may be free while a trial waits: a look at the cluster, and the start of a process."""
+"""The seconds for which a place may be free while a trial waits.
+
+Places are looked at every `LOOK_S` seconds, by a loop that turns once a second; those that the sweep held before the
+last look but one still count as its own (`Room`), so that it takes three looks until all that has changed is known.
+Then a process starts, which takes up to 20 s here.
+
+The bound does not run while a trial starts on a node that is silent or dead, which nobody knows until the cluster gives
+the node up (`DECLARED_DEAD_S`): as many trials as start there are not planned elsewhere meanwhile. They cannot be told
+from trials that wait for the places of another sweep, for which nothing is planned ahead.
+"""
 MODEL, STATE = 1, 5
 """The sizes of a model and of a saved state, as `forecast` takes them: weights, moments and the best weights."""
 
@@ -261,7 +270,7 @@ def check_end(world: World, space: SearchSpace, events: list[Event]) -> None:
             raise ViolationError(f"{record.name} has the epochs {epochs}")
     check_study(space, world.folder)
     if history.choice is not None and ranked(searched, space.metric):  # else a trial that went on has diverged since
-        check_choice(space, [record for record in records if record.purpose != "fold"], history.choice)
+        check_choice(space, [record for record in records if record.purpose != "fold"], history.choice, world.folder)
         check_folds(space, records, history)
 
 
@@ -294,18 +303,22 @@ def check_study(space: SearchSpace, files: SweepFolder) -> None:
     copy.unlink()
 
 
-def check_choice(space: SearchSpace, records: list[TrialRecord], choice: ModelChosen) -> None:
-    """Checks that the choice follows from the records.
+def check_choice(space: SearchSpace, records: list[TrialRecord], choice: ModelChosen, files: SweepFolder) -> None:
+    """Checks that the choice follows from the journal, and that better runs have no model where the journal says so.
 
     Raises:
-        ViolationError: it does not.
+        ViolationError: it does not, or they have.
     """
+    if have := [name for name in choice.without_model if files.trial(name).best_model.is_file()]:
+        raise ViolationError(f"{have} have a model, but the journal says that they have none")
     searched = [record for record in records if record.purpose == "search"]
     ranking = ranked(searched, space.metric)
     best = candidates(ranking, records, space)
     confirmed = confirmations(best, records, space.metric)
-    number = choose(confirmed, space.metric)[0].record.number if confirmed else None
-    run = ranked([r for r in records if number is None or r.number == number], space.metric)[0]
+    baseline = baseline_among(space, ranking, confirmed)
+    number = choose(confirmed, space.metric, baseline)[0].record.number if confirmed else None
+    able = [record for record in records if record.name not in choice.without_model]
+    run = ranked([r for r in able if number is None or r.number == number], space.metric)[0]
     row = run.best(space.metric)
     assert row is not None
     expected = (run.number, run.seed, row.epoch)

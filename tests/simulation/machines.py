@@ -28,12 +28,11 @@ from fervit.search.records.sweep_folder import SweepFolder, TrialFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Failure
-from tests.simulation.models import write_model
+from tests.simulation.models import write, write_model
 from tests.simulation.plan import FAULTS, Plan
 
 DECLARED_DEAD_S = 60.0
 """The seconds of silence after which the cluster gives a node up."""
-MOST_STEPS = 100_000
 
 
 class Killed(BaseException):
@@ -114,6 +113,8 @@ class World:
     """The seconds between the last line of a session and its end, of which nobody knows any more."""
     pids: Any = field(default_factory=lambda: itertools.count(1))
     last_report: dict[str, TrialReport] = field(default_factory=dict)
+    to_come: list[tuple[float, str, Node]] = field(default_factory=list)
+    """What will happen to nodes, whichever part of the sweep runs then: when, the method of `Machines`, the node."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(f"world {self.plan.seed}")
@@ -169,6 +170,8 @@ class Machines:
         """The name of each node -> how many places these processes hold there."""
         self._room: tuple[int, int] | None = None
         """What `look` has found; None if something has changed since."""
+        for one in world.to_come:
+            self._await(one)
         self._draw_fault()
 
     # What the driver's loop calls.
@@ -194,8 +197,8 @@ class Machines:
         else:
             self._advance(tick, driver.ledger)
         world.steps += 1
-        if world.steps > MOST_STEPS:
-            raise RuntimeError(f"the sweep does not end within {MOST_STEPS} steps")
+        if world.steps > world.plan.most_steps:
+            raise RuntimeError(f"the sweep does not end within {world.plan.most_steps} steps")
         self._watch(self, driver)
         return True
 
@@ -262,8 +265,11 @@ class Machines:
         if process.training is not training or process.given_up:
             return
         name = training.planned.name
-        if not process.node.alive or process.node.silent_until > self.world.now:
+        if not process.node.alive:
             return  # until the cluster notices
+        if (silent := process.node.silent_until - self.world.now) > 0:  # it begins when the node speaks again
+            self._at(silent + 0.01, partial(self._begin, process=process, training=training))
+            return
         if not process.alive:
             if self.world.rng.random() < 0.5:
                 driver.placed(name)
@@ -338,8 +344,7 @@ class Machines:
             self._write_best(training)
             assert training.best is not None
             state = {"epoch": training.epoch, "last": row.to_json(), "best": training.best.to_json()}
-            self.world.write(lambda: training.files.last.parent.mkdir(parents=True, exist_ok=True))
-            self.world.write(lambda: training.files.last.write_text(json.dumps(state)))
+            self.world.write(lambda: write(training.files.last, state))
             training.saved = training.epoch
         elif last or decided is None or training.epoch in decided or self.world.rng.random() < 0.2:
             self._write_best(training)
@@ -432,14 +437,14 @@ class Machines:
             case "notice" if node.alive and not node.leaving:
                 world.say(f"{node.name} is given notice")
                 node.leaving = True
-                self._at(world.rng.uniform(30, 300), lambda driver: self.node_dies(node) if node.alive else None)
+                self._later(world.rng.uniform(30, 300), "_dies_after_notice", node)
             case "wall clock":
                 world.wall_offset += world.rng.uniform(-1e5, 1e5)
                 world.say("the wall clock is set")
             case "others":
                 self._take(node, world.rng.randint(0, max(0, node.places - 1)))
                 world.say(f"another sweep takes {node.others} places of {node.name}")
-                self._at(world.rng.uniform(60, 600), lambda driver: self._take(node, 0))
+                self._later(world.rng.uniform(60, 600), "_others_leave", node)
             case "ctrl-c" if not driver.interrupted:
                 world.say("Ctrl-C")
                 driver.interrupt()
@@ -480,16 +485,23 @@ class Machines:
     def node_dies(self, node: Node) -> None:
         node.alive, node.leaving = False, False
         self.world.say(f"{node.name} dies")
-        self._at(self.world.rng.uniform(0, DECLARED_DEAD_S), lambda driver: self._give_up(driver, node))
-        self._at(self.world.rng.uniform(2 * DECLARED_DEAD_S, 1800), lambda driver: self._node_returns(driver, node))
+        self._later(self.world.rng.uniform(0, DECLARED_DEAD_S), "_give_up", node)
+        self._later(self.world.rng.uniform(2 * DECLARED_DEAD_S, 1800), "_node_returns", node)
 
     def _silence(self, node: Node) -> None:
         length = self.world.rng.choice([0.3, 0.9, 3.0]) * DECLARED_DEAD_S
         self.world.say(f"{node.name} falls silent for {length:.0f} s")
         node.silent_until = self.world.now + length
         if length > DECLARED_DEAD_S:
-            self._at(DECLARED_DEAD_S, lambda driver: self._give_up(driver, node))
-            self._at(length, lambda driver: self._node_returns(driver, node))
+            self._later(DECLARED_DEAD_S, "_give_up", node)
+            self._later(length, "_node_returns", node)
+
+    def _dies_after_notice(self, driver: Driver, node: Node) -> None:
+        if node.alive:
+            self.node_dies(node)
+
+    def _others_leave(self, driver: Driver, node: Node) -> None:
+        self._take(node, 0)
 
     def _give_up(self, driver: Driver, node: Node) -> None:
         if not node.listed:
@@ -507,6 +519,21 @@ class Machines:
         node.alive = node.listed = True
         node.leaving, node.silent_until, self._room = False, 0.0, None
         self.world.say(f"{node.name} is back")
+
+    def _later(self, delay: float, method: str, node: Node) -> None:
+        """Lets something happen to a node, even if another part of the sweep runs then."""
+        one = (self.world.now + delay, method, node)
+        self.world.to_come.append(one)
+        self._await(one)
+
+    def _await(self, one: tuple[float, str, Node]) -> None:
+        due, method, node = one
+
+        def happens(driver: Driver) -> None:
+            self.world.to_come.remove(one)
+            getattr(self, method)(driver, node)
+
+        self._at(due - self.world.now, happens)
 
     def _at(self, delay: float, happens: Callable[[Driver], Any]) -> None:
         heapq.heappush(self._queue, (self.world.now + delay, next(self._order), happens))
@@ -528,6 +555,7 @@ def could_begin(ledger: Ledger) -> bool:
 def between_sessions(world: World) -> None:
     """What happens when a driver has ended: its processes end with it, room is made, machines come back."""
     world.disk_full = False
+    world.to_come.clear()
     for part in world.lost_s:
         world.lost_s[part] += world.now - world.recorded
     world.now += world.rng.uniform(1, 600)

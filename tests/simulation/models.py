@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,9 +41,23 @@ class Model:
 
 def write_model(path: Path, run: str, row: EpochResult) -> None:
     """Writes the model of an epoch."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     metrics = {name: value for name, value in row.to_json().items() if name != "epoch"}
-    path.write_text(json.dumps({"run": run, "epoch": row.epoch, "metrics": metrics}))
+    write(path, {"run": run, "epoch": row.epoch, "metrics": metrics})
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file of a trial over the earlier one, whose folder may be missing."""
+    text = json.dumps(content).encode()
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.write(file, text)
+        os.ftruncate(file, len(text))  # not before: to empty a file and fill it again takes a disk longer
+    finally:
+        os.close(file)
 
 
 def read_model(path: Path) -> Model:

@@ -52,6 +52,8 @@ class Plan:
         """After how many points the driver is killed, on average; 0 for never."""
         self.most_sessions = 12
         """After so many sessions, nothing fails any more."""
+        self.most_steps = 100_000
+        """After so many steps, the sweep is held to be endless."""
         self.wobbles = rng.random() < 0.2
         """Whether an epoch that is trained again gives another value, as on a GPU."""
         self.failing = rng.choice([0.0, 0.0, 0.1, 0.4])
@@ -155,7 +157,7 @@ class Plan:
         value = values[epoch - 1]
         if self.wobbles:
             value += random.Random(f"{planned.name} {epoch} {pid}").gauss(0, 0.01)
-        return EpochResult.from_json({**dict.fromkeys(FIELDS, value), "epoch": epoch, "seconds": self.seconds(planned)})
+        return EpochResult(**{**dict.fromkeys(FIELDS, value), "epoch": epoch, "seconds": self.seconds(planned)})  # type: ignore[arg-type]
 
     @cached_property
     def _curves(self) -> dict[str, list[float]]:

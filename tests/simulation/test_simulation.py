@@ -49,6 +49,34 @@ def test_the_baseline_keeps_the_model_of_its_first_run_though_others_were_better
     assert simulate(2165).violation is None
 
 
+def test_a_place_whose_process_was_lost_after_ctrl_c_counts_no_longer() -> None:
+    """A trial lost its process after the request to end, and its place went on to count beside the next one's."""
+    assert simulate(3323).violation is None
+
+
+@pytest.mark.parametrize(("seed", "better", "chosen"), [(3061, 1, 0), (6685, 0, 1)])
+def test_the_journal_says_which_better_trial_has_no_model(seed: int, better: int, chosen: int) -> None:
+    """The driver was killed before the first save, and the budget ended before the trial had trained again."""
+    result = simulate(seed)
+    assert result.violation is None
+    words = f"trial_{better:04d}: better, but ended before a model was written; trial_{chosen:04d} is chosen"
+    assert words in result.lines
+
+
+@pytest.mark.parametrize("seed", [3529, 7831])
+def test_a_process_that_starts_on_a_silent_node_begins_when_the_node_speaks_again(seed: int) -> None:
+    assert simulate(seed).violation is None
+
+
+def test_what_happens_to_a_node_goes_on_when_the_confirmation_begins() -> None:
+    """A node fell silent in the search; in the confirmation, the cluster gives it up."""
+    shown: list[str] = []
+    assert simulate(5001, shown.append).violation is None
+    silent = next(i for i, line in enumerate(shown) if "node0 falls silent for 180 s" in line)
+    planned = next(i for i, line in enumerate(shown) if i > silent and "trial_0003_seed2 is planned" in line)
+    assert any("the cluster gives node0 up" in line for line in shown[planned:])
+
+
 def test_a_seed_gives_the_same_sweep_each_time() -> None:
     shown: list[list[str]] = [[], []]
     for lines in shown:

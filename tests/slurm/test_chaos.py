@@ -12,7 +12,7 @@ from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
 from tests.conftest import SMALL_SPACE, write_splits
 from tests.helpers.host_sweeps import Standstill
-from tests.helpers.hosts import wait_until
+from tests.helpers.hosts import host_at, wait_until
 from tests.helpers.slurm import Slurm, events, log_of
 from tests.helpers.sweeps import leaderboard
 
@@ -34,6 +34,10 @@ def begin(slurm: Slurm, name: str, nodes: int) -> tuple[str, Path, Standstill]:
     return job, folder, trials
 
 
+def trained(folder: Path) -> list[EpochEnded]:
+    return [event for event in read_journal(SweepFolder(folder).journal) if isinstance(event, EpochEnded)]
+
+
 def assert_whole(slurm: Slurm, job: str, folder: Path) -> None:
     assert slurm.ended(job) == "COMPLETED", log_of(folder)[-3000:]
     rows = leaderboard(folder)
@@ -52,6 +56,26 @@ def test_a_node_dies(slurm: Slurm) -> None:
         slurm.hosts.up()
         slurm.join(3)
         assert wait_until(lambda: slurm.run("sinfo -h -n fer3 -o %T").strip() == "idle"), slurm.run("sinfo -N -l")
+
+
+@pytest.mark.parametrize("nodes", [2, 1])
+def test_the_first_node_dies(slurm: Slurm, nodes: int) -> None:
+    """The batch script and the command die with it. Once Slurm has noticed, the job starts again on other nodes."""
+    job, folder, trials = begin(slurm, f"first_of_{nodes}_dies", nodes)
+    assert "fer1" in slurm.run(f"squeue -h -o %B -j {job}")
+    slurm.notice_down_after(60)
+    slurm.hosts.kill(1)
+    trials.release()
+    try:
+        assert_whole(slurm, job, folder)
+        assert events(folder) == ["began", "began", "ended"]
+        assert host_at(trained(folder)[-1].node) in (2, 3)
+        assert wait_until(lambda: slurm.left_over((2, 3)) == [], 60), slurm.left_over((2, 3))
+    finally:
+        slurm.notice_down_after(300)
+        slurm.hosts.up()
+        slurm.join(1)
+        assert wait_until(lambda: slurm.run("sinfo -h -n fer1 -o %T").strip() == "idle"), slurm.run("sinfo -N -l")
 
 
 def test_slurmd_is_killed(slurm: Slurm) -> None:
@@ -75,5 +99,4 @@ def test_a_node_is_drained(slurm: Slurm) -> None:
         assert_whole(slurm, job, folder)
     finally:
         slurm.run("scontrol update nodename=fer1 state=resume")
-    told = read_journal(SweepFolder(folder).journal)
-    assert len({event.node for event in told if isinstance(event, EpochEnded)}) == 2
+    assert len({event.node for event in trained(folder)}) == 2

@@ -62,6 +62,7 @@ def test_a_sweep_shows_what_it_buys_and_which_layers_it_needs(sweep: Path) -> No
         assert text in page
 
 
+@pytest.mark.long
 def test_an_edit_of_any_file_is_found(sweep: Path) -> None:
     def found() -> bool:
         try:
@@ -188,6 +189,7 @@ def test_a_number_is_named_even_if_its_file_has_a_new_fingerprint(
     assert names in difference(sweep)
 
 
+@pytest.mark.long
 def test_a_report_that_is_written_again_is_as_stated_and_an_edited_page_is_not(sweep: Path) -> None:
     write_report(sweep, no_faces=True)
     assert not difference(sweep)
@@ -231,6 +233,7 @@ def shared_old() -> Path:
     return Path(__file__).parent.parent / "data" / "version_0_1" / "finished"
 
 
+@pytest.mark.long
 def test_on_another_machine_the_retrained_run_lies_within_the_noise(sweep: Path) -> None:
     in_json("environment.json", "processor", to="another")(sweep)
     write_fingerprints(SweepFolder(sweep))

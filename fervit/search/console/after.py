@@ -13,6 +13,7 @@ from fervit.io.files import near
 from fervit.latents.looks import others_in_words
 from fervit.progress import clock
 from fervit.search.outcome.baseline import baseline_name
+from fervit.search.outcome.confirm import why_it_stays
 from fervit.search.outcome.result import SweepResult
 from fervit.search.records.history import History
 from fervit.search.records.journal import JournalReader
@@ -53,26 +54,9 @@ def summarise(result: SweepResult, dashboard: str) -> str:
     lines += _folds(result)
     lines += failed_late(result)
     lines += _pareto(result)
+    lines += _evaluation(result)
     evaluation = result.verdict.evaluation
-    metrics = evaluation.metrics
-    if evaluation.split == "test":
-        when = "opened once, after the choice" if result.verdict.looks == 1 else f"opened {result.verdict.looks} times"
-        (low, high), look = metrics["intervals_95"]["f1_macro"], result.verdict.look
-        lines.append(
-            f"Test: macro-F1 {metrics['f1_macro']:.3f} (95 %: {low:.3f} to {high:.3f}), accuracy "
-            f"{metrics['accuracy']:.3f} on {metrics['n']} faces, {when}"
-        )
-        lines += [f"  {text}" for text in (*votes_in_words(metrics), *excluded_in_words(metrics))]
-        if look is not None:
-            lines += [f"  {text}" for text in (look.seeds_text, others_in_words(look.others or 0)) if text]
-        if result.verdict.remark:
-            lines.append(f"  {result.verdict.remark}")
-    else:
-        lines.append(
-            f"NO TEST SPLIT: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on the "
-            f"{metrics['n']} validation faces that also chose the model (optimistic)"
-        )
-    faces = np.array(metrics["confusion_matrix"]).sum(axis=1)
+    faces = np.array(evaluation.metrics["confusion_matrix"]).sum(axis=1)
     lines.append(f"Always answering the largest class would reach macro-F1 {majority_f1_macro(faces):.3f}")
     lines += [
         f"A {one['name']} on the same codes: macro-F1 {one['f1_macro']:.3f}; the model's lead is {ahead_text(one)}"
@@ -89,6 +73,29 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         f"Dashboard    {dashboard}",
     ]
     return "\n".join(lines)
+
+
+def _evaluation(result: SweepResult) -> list[str]:
+    """How good the chosen model is on the test split, or on the validation split if there is no test split."""
+    evaluation, look = result.verdict.evaluation, result.verdict.look
+    metrics = evaluation.metrics
+    if evaluation.split != "test":
+        return [
+            f"NO TEST SPLIT: macro-F1 {metrics['f1_macro']:.3f}, accuracy {metrics['accuracy']:.3f} on the "
+            f"{metrics['n']} validation faces that also chose the model (optimistic)"
+        ]
+    when = "opened once, after the choice" if result.verdict.looks == 1 else f"opened {result.verdict.looks} times"
+    low, high = metrics["intervals_95"]["f1_macro"]
+    lines = [
+        f"Test: macro-F1 {metrics['f1_macro']:.3f} (95 %: {low:.3f} to {high:.3f}), accuracy "
+        f"{metrics['accuracy']:.3f} on {metrics['n']} faces, {when}"
+    ]
+    lines += [f"  {text}" for text in (*votes_in_words(metrics), *excluded_in_words(metrics))]
+    if look is not None:
+        lines += [f"  {text}" for text in (look.seeds_text, others_in_words(look.others or 0)) if text]
+    if result.verdict.remark:
+        lines.append(f"  {result.verdict.remark}")
+    return lines
 
 
 def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str:
@@ -146,7 +153,8 @@ def _confirmation(result: SweepResult) -> list[str]:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
         line += f"; a tie with {others}"
     early = [f"  ended early: {result.confirmation_ended_because}"] if result.confirmation_ended_because else []
-    return [line, *early, *against_baseline(result), *not_compared(result)]
+    stays = why_it_stays(chosen, result.ties, result.space.metric)
+    return [line, *([stays] if stays else []), *early, *against_baseline(result), *not_compared(result)]
 
 
 def _folds(result: SweepResult) -> list[str]:

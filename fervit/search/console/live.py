@@ -65,13 +65,17 @@ class LiveScreen(Observer):
         self.live = Live(get_renderable=self._picture, console=console, refresh_per_second=2)
 
     def changed(self, ledger: Ledger) -> None:
-        """Stores the ledger, from which the table is drawn."""
+        """Stores the ledger, from which the table is drawn; a sweep that goes on begins with the trials that ended."""
+        if self._ledger is None:
+            ended = sorted((one for one in ledger.records if one.state != "running"), key=lambda one: one.ended)
+            self._last = ended[-MAX_ROWS:]
         self._ledger = ledger
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         """Adds the trial to the latest ended ones."""
-        self._ledger = ledger
-        self._last = [*self._last, record][-MAX_ROWS:]
+        self.changed(ledger)
+        if record not in self._last:
+            self._last = [*self._last, record][-MAX_ROWS:]
 
     def lost(self, ledger: Ledger, record: TrialRecord, why: str) -> None:
         """Prints above the table that the trial continues in another process."""

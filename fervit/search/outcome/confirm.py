@@ -19,6 +19,11 @@ from fervit.search.space.search_space import SearchSpace
 from fervit.training.objective import Metric
 
 CONFIDENCE = 0.95
+OF_SEEDS = (
+    "The interval of a mean over fresh seeds holds what ever more seeds would reach on these validation faces, and not "
+    "what the models reach on other faces: that is less, since these chose the configuration and each run's epoch."
+)
+"""What the interval of a confirmed mean, a gain and a tie hold and do not hold, for the reader of a report."""
 SHIFTS_ARE_CLEAR = 0.01
 """The chance with which seeds that shift nothing are taken for seeds that shift all configurations alike."""
 
@@ -129,14 +134,26 @@ def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], m
     ]
 
 
-def choose(confirmed: Sequence[Confirmed], metric: Metric) -> tuple[Confirmed, list[Confirmed]]:
-    """Returns the trial with the best mean over its reruns, and the trials that tie with it.
+def choose(
+    confirmed: Sequence[Confirmed], metric: Metric, baseline: Confirmed | None = None
+) -> tuple[Confirmed, list[Confirmed]]:
+    """Returns the trial that is chosen and the trials that tie with it, each of which may as well be the best.
+
+    That is the trial with the best mean over its reruns, unless the baseline ties with it: then the baseline stays. A
+    search among configurations that differ less than their seeds would otherwise often end with one that is worse than
+    what the user had before (overtuning; benchmarks/README.md has how often).
 
     A trial of which a rerun is missing comes after all trials without one, since its mean is of the seeds that went
     well. A trial ties with the winner if the difference of their means is within the 95 % confidence interval of a zero
     difference by Tukey's range test (Tukey-Kramer; the variance over seeds is pooled over all trials, without what each
     seed does to all trials alike where that is clear), so that all true ties are found together in 95 of 100 sweeps,
-    however many trials are compared. If every trial has a single rerun, the variance is unknown and all trials tie.
+    however many trials are compared. If every trial has a single rerun, the variance is unknown and all trials tie; the
+    best one is then chosen whether the baseline is among them or not.
+
+    Args:
+        confirmed: the confirmed trials.
+        metric: the metric of the sweep.
+        baseline: the one among them that the search started from (`baseline_among`); None if there is none.
     """
     complete = [one for one in confirmed if not one.missing] or list(confirmed)
     winner = max(complete, key=lambda c: (metric.sign * c.mean, -c.missing, -c.record.number))
@@ -146,7 +163,35 @@ def choose(confirmed: Sequence[Confirmed], metric: Metric) -> tuple[Confirmed, l
         half_width = _simultaneous(winner, other, complete)
         return half_width is None or abs(winner.mean - other.mean) <= half_width
 
-    return winner, [one for one in others if within_noise(one)]
+    ties = [one for one in others if within_noise(one)]
+    stays = baseline is not None and any(one is baseline for one in ties)
+    if baseline is None or not stays or _simultaneous(winner, baseline, complete) is None:
+        return winner, ties
+    return baseline, [one for one in complete if one is winner or (one is not baseline and one in ties)]
+
+
+def baseline_among(
+    space: SearchSpace, ranking: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
+) -> Confirmed | None:
+    """Returns the confirmed trial with the configuration of the baseline; None if there is none.
+
+    Args:
+        space: the search space.
+        ranking: the trials of the search that have a result.
+        confirmed: the confirmed trials. The baseline may be confirmed as another trial of the same configuration.
+    """
+    baseline = baseline_of(space, ranking)
+    same = None if baseline is None else configuration(baseline.params)
+    return next((one for one in confirmed if configuration(one.record.params) == same), None)
+
+
+def why_it_stays(chosen: Confirmed, ties: Sequence[Confirmed], metric: Metric) -> str:
+    """Says why a configuration was chosen although the mean of another is better; "" if none is."""
+    better = [one for one in ties if metric.better(one.mean, chosen.mean)]
+    if not better:
+        return ""
+    others = ", ".join(f"trial {one.record.number}" for one in better)
+    return f"The baseline (trial {chosen.record.number}) stays: {others} is not better beyond the noise of the seeds"
 
 
 def gain_over_baseline(
@@ -160,13 +205,9 @@ def gain_over_baseline(
         number: the number of the configuration.
         confirmed: the confirmed trials. The baseline may be confirmed as another trial of the same configuration.
     """
-    baseline = baseline_of(space, ranking)
     winner = next((one for one in confirmed if one.record.number == number), None)
-    if winner is None or baseline is None:
-        return None
-    same = configuration(baseline.params)
-    reference = next((one for one in confirmed if configuration(one.record.params) == same), None)
-    if reference is None or reference is winner:
+    reference = baseline_among(space, ranking, confirmed)
+    if winner is None or reference is None or reference is winner:
         return None
     return gain(winner, reference, confirmed, space.metric)
 

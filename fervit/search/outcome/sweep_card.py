@@ -7,10 +7,12 @@ from typing import Literal
 
 from fervit.checkpoints.card import card
 from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.evaluation.intervals import OF_FACES
 from fervit.evaluation.paired.simple_models import SimpleScores, ahead_text
 from fervit.evaluation.statistics import ece_in_words
 from fervit.latents.looks import others_in_words
 from fervit.search.outcome.baseline import baseline_name
+from fervit.search.outcome.confirm import OF_SEEDS, why_it_stays
 from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.result import SweepResult
 
@@ -65,6 +67,10 @@ def model_card(result: SweepResult, checkpoint: Checkpoint, changes: Sequence[st
     if look is not None and look.seeds_text:
         spread = f"{look.over_seeds('f1_macro')} | {look.over_seeds('accuracy')}"
         lines.append(f"| test, {len(look.seeds)} fresh seeds | {spread} | mean ± standard deviation over the seeds |")
+    if confirmed is not None:
+        stays = why_it_stays(confirmed, result.ties, metric)
+        lines += ["", *([f"{stays}."] if stays else []), OF_SEEDS]
+    lines += ["", OF_FACES.format(split=test.split)]
     if result.left_out:
         numbers = ", ".join(f"trial {record.number}" for record in result.left_out)
         lines += ["", f"Left out of the confirmation, since none of their reruns finished: {numbers}."]

@@ -7,6 +7,7 @@ import heapq
 import json
 from collections.abc import Container, Generator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -37,16 +38,16 @@ class SingleWriterJournal(JournalFileBackend):
         super().__init__(str(path))
         self._read = (0, 0)
         """The number and the offset of the first log record that has not been read."""
-        self._written: list[bytes] = []
-        """The records that were written since all of the file had been read. They need not be read from the disk."""
+        self._written: list[tuple[dict[str, Any], int]] = []
+        """The records that were written since all of the file had been read, with the number of their bytes. They need
+        not be read from the disk."""
         self._is_read = False
         """Whether all of the file but these has been read."""
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Yields Optuna's log records from a number on. Optuna's own method keeps the offsets of all records."""
         if self._is_read and log_number_from == self._read[0]:
-            for line in self._take_written():
-                yield json.loads(line)
+            yield from self._take_written()
             return
         number, offset = self._read if self._read[0] <= log_number_from else (0, 0)
         self._written.clear()
@@ -67,16 +68,28 @@ class SingleWriterJournal(JournalFileBackend):
         Raises:
             OSError: the file cannot be written, such as on a full disk.
         """
-        lines = [json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs]
+        lines = [_ENCODER.encode(log).encode() + b"\n" for log in logs]
         self._file.append(b"".join(lines))
         if self._is_read:
-            self._written += lines
+            self._written += [(_as_read(log, line), len(line)) for log, line in zip(logs, lines, strict=True)]
 
-    def _take_written(self) -> list[bytes]:
+    def _take_written(self) -> list[dict[str, Any]]:
         """Returns the records that were written since, as read."""
-        lines, self._written = self._written, []
-        self._read = self._read[0] + len(lines), self._read[1] + sum(map(len, lines))
-        return lines
+        written, self._written = self._written, []
+        self._read = self._read[0] + len(written), self._read[1] + sum(length for _, length in written)
+        return [log for log, _ in written]
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_SCALARS = (str, int, float, bool, NoneType)
+
+
+def _as_read(log: dict[str, Any], line: bytes) -> dict[str, Any]:
+    """Returns a record as it is read from its line. One of plain values is the same, and need not be parsed."""
+    if all(isinstance(value, _SCALARS) for value in log.values()):
+        return log
+    read: dict[str, Any] = json.loads(line)
+    return read
 
 
 class SamplerView(Study):

@@ -84,9 +84,16 @@ class SpaceSampler:
         path: the path of Optuna's journal file, which `optuna-dashboard` can show; None keeps the study in memory.
         events: the events of the sweep's own journal. If a kill or a power cut left the study's file in another state,
             it is written anew from the events. None uses the file as it is.
+        records: the trials and reruns that these events give, where they are known; None to read the events.
     """
 
-    def __init__(self, space: SearchSpace, path: Path | None = None, events: Iterable[Event] | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        path: Path | None = None,
+        events: Iterable[Event] | None = None,
+        records: Iterable[TrialRecord] | None = None,
+    ) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         self._space, self._path = space, path
         self._distributions = {name: distribution_of(d) for name, d in space.parameters.items()}
@@ -96,7 +103,9 @@ class SpaceSampler:
             warm = [warm_start_params(space, params) for params in space.search.warm_start]
             self._grid = [params for params in space.configurations() if params not in warm]
             np.random.default_rng(space.search.seed).shuffle(self._grid)
-        if not self._open() or (events is not None and not self._agrees_with(events)):
+        if events is not None and records is None:
+            records = History(events).records.values()
+        if not self._open() or (records is not None and not self._agrees_with(records)):
             self._make_again(() if events is None else events)
 
     @property
@@ -202,9 +211,9 @@ class SpaceSampler:
         self._running = {trial.number: Trial(self._study, trial._trial_id) for trial in running}
         return True
 
-    def _agrees_with(self, events: Iterable[Event]) -> bool:
+    def _agrees_with(self, records: Iterable[TrialRecord]) -> bool:
         """Returns whether the study and the journal have the same trials, parameters, reports and outcomes."""
-        records = [record for record in History(events).records.values() if record.purpose == "search"]
+        records = [record for record in records if record.purpose == "search"]
         numbers = {record.number for record in records}
         trials, metric = self.trials, self._space.metric
         lost = [trial for trial in trials if trial.number not in numbers]

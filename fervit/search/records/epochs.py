@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from fervit.training.epoch import FIELDS, EpochResult
 
-WIDTH = len(FIELDS)
+WIDTH, _EPOCH = len(FIELDS), FIELDS.index("epoch")
 
 
 class Epochs(MutableSequence[EpochResult]):
@@ -59,15 +59,15 @@ class Epochs(MutableSequence[EpochResult]):
     def insert(self, index: int, value: EpochResult) -> None:
         """Inserts a result before `index`."""
         place = WIDTH * range(len(self) + 1)[index] if len(self) else 0
-        self._numbers[place:place] = array("d", [float(getattr(value, name)) for name in FIELDS])
+        self._numbers[place:place] = array("d", value.values())
 
     def append(self, value: EpochResult) -> None:
         """Adds a result at the end."""
-        self._numbers.extend([getattr(value, name) for name in FIELDS])
+        self._numbers.extend(value.values())
 
     def number(self, i: int) -> int:
-        """Returns the epoch of the i-th result, without making the result."""
-        return int(self._numbers[WIDTH * i + FIELDS.index("epoch")])
+        """Returns the epoch of the i-th result, without making the result; -1 is the last one."""
+        return int(self._numbers[WIDTH * i + _EPOCH])
 
     def column(self, name: str) -> array[float]:
         """Returns the numbers of one field of all results, in order."""

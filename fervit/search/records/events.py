@@ -16,6 +16,7 @@ seconds since its session began, by a clock that no one sets (versions before 0.
     {"event": "over", "time": ..., "part": "search", "by": "hours", "why": "the budget of 1 hours is spent ..."}
     {"event": "resumed", "time": ..., "name": "trial_0003"}     the budget had cut it; a larger one lets it go on
     {"event": "chosen", "time": ..., "number": 3, "seed": 44, "epoch": 17, "confirmed": [3, 8], "ties": [8]}
+                                                          and "without_model": ["trial_0007"] if better runs lack one
     {"event": "done", "time": ...}                        all trials, the confirmation and the evaluation have ended
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from fervit.io.json_lines import Row
@@ -193,6 +195,8 @@ class ModelChosen(_Event):
     """The numbers of the confirmed trials that are not significantly worse than the chosen one."""
     left_out: tuple[int, ...] = ()
     """The numbers of the trials that were to be confirmed, but of which no rerun with a fresh seed finished."""
+    without_model: tuple[str, ...] = ()
+    """The names of the better runs without a model that can be used, such as one that was cut before it wrote one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,15 +240,15 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 _FIELDS = {kind: tuple(one.name for one in dataclasses.fields(kind)) for kind in KINDS.values()}
+_values_of = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
 
 
 def to_row(event: Event) -> Row:
     """Returns an event as the fields of a journal line."""
     kind = type(event)
     row: Row = {"event": NAMES[kind]}
-    for name in _FIELDS[kind]:
-        value = getattr(event, name)
-        if (name == "at" and value is None) or (name in ("fold", "folds", "why") and not value):
+    for name, value in zip(_FIELDS[kind], _values_of[kind](event), strict=True):
+        if (name == "at" and value is None) or (name in ("fold", "folds", "without_model", "why") and not value):
             continue
         if name == "row":
             value = value.to_json()
@@ -270,6 +274,6 @@ def from_row(row: Mapping[str, Any]) -> Event | None:
     elif kind is TrialEnded:
         values["failure"] = Failure.parse(values.get("failure") or "")
     elif kind is ModelChosen:
-        values |= {name: tuple(values.get(name, ())) for name in ("confirmed", "ties", "left_out")}
+        values |= {name: tuple(values.get(name, ())) for name in ("confirmed", "ties", "left_out", "without_model")}
     event: Event = kind(**values)
     return event

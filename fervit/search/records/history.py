@@ -129,6 +129,8 @@ def returned_because(epoch: int, why: str) -> str:
 
 def _forget_from(record: TrialRecord, epoch: int) -> None:
     """Removes the epochs from `epoch` on, which are trained again."""
+    if record.last_epoch < epoch:
+        return
     epochs, kept = record.epochs, len(record.epochs)
     while kept and (epochs.number(kept - 1) if isinstance(epochs, Epochs) else epochs[kept - 1].epoch) >= epoch:
         kept -= 1

@@ -140,13 +140,15 @@ class JournalFile:
     @property
     def broken(self) -> UserError | None:
         """Why nothing is written any more: another command writes to the file. None as long as none does."""
-        with suppress(OSError):  # a file that is gone has no second writer
+        try:
             same = self._lines.path.stat().st_size == self._size
-            if self._broken is None and not same:
-                self._broken = UserError(
-                    f"{self._lines.path}: another command writes to this sweep, so this one ends; let that one go on, "
-                    "or end it and give --resume again"
-                )
+        except OSError:  # a file that is gone has no second writer
+            same = True
+        if self._broken is None and not same:
+            self._broken = UserError(
+                f"{self._lines.path}: another command writes to this sweep, so this one ends; let that one go on, "
+                "or end it and give --resume again"
+            )
         return self._broken
 
     def append(self, kind: Callable[..., AnEvent], **values: Any) -> AnEvent:

@@ -43,7 +43,7 @@ class ModelsKept:
         """
         ended = [record for record in records if record.state != "running" and record.purpose == "search"]
         self._confirmed = {record.number for record in records if _confirms(record)}
-        self._kept = distinct(ranked(ended, self._metric))[: self._keep]
+        self._kept = self._best(ended)
         running = {record.name for record in records if record.state == "running" or record.cut}
         wanted = {record.name for record in records if record.purpose not in ("search", "fold")}
         wanted |= {record.name for record in ended if record.state != "failed" and self._always(record)}
@@ -72,11 +72,19 @@ class ModelsKept:
         if record.purpose != "search":
             return
         candidates = [*self._kept, record]
-        self._kept = distinct(ranked(candidates, self._metric))[: self._keep]
+        self._kept = self._best(candidates)
         for candidate in candidates:
             kept = any(candidate is one for one in self._kept)
             if not candidate.cut and not kept and (candidate.state == "failed" or not self._always(candidate)):
                 remove_tree(self._folder.trial(candidate.name).path)
+
+    def _best(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Returns the best trial of each configuration, as many as are kept.
+
+        A trial that was cut before it wrote a model takes no other's place, whose model may be the only one.
+        """
+        able = [record for record in records if not record.cut or self._folder.trial(record.name).best_model.is_file()]
+        return distinct(ranked(able, self._metric))[: self._keep]
 
     def _always(self, record: TrialRecord) -> bool:
         return record.number in self._confirmed or self._is_always_kept(record)

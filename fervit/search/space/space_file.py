@@ -32,6 +32,7 @@ from fervit.search.space.settings import (
     SearchSettings,
     TrialResources,
 )
+from fervit.system.program import shipped
 from fervit.training.objective import Metric
 
 MAX_PAIRS = 1_000_000
@@ -43,20 +44,30 @@ NOT_SEARCHABLE = {
 OF_THE_DATA = dict.fromkeys(("seq_len", "latent_dim"), "it is the latents' own; put it under fixed")
 
 
+SPACES = "search_spaces"
+
+
+def space_path(given: Path) -> Path:
+    """Returns the path of a space: the file that was given, or the space of fervit with this name, such as `vit`."""
+    own = shipped(SPACES) / f"{given.name}.yaml"
+    return own if given.parent == Path() and not given.exists() and own.is_file() else given
+
+
 def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
     """Reads a space file and applies overrides.
 
     Args:
-        path: the path of the file.
+        path: the path of the file, or the name of a space of fervit.
         overrides: settings such as "search.trials=16", which replace those of the file.
 
     Raises:
         UserError: the file or an override is wrong. The message names the place and the rule in one line.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _SpaceLoader)
+        raw = yaml.load(space_path(path).read_text(encoding="utf-8"), _SpaceLoader)
     except FileNotFoundError:
-        raise UserError(f"--space {path}: there is no such file; search_spaces/ has examples") from None
+        own = ", ".join(sorted(file.stem for file in shipped(SPACES).glob("*.yaml")))
+        raise UserError(f"--space {path}: there is no such file; give one, or a space of fervit: {own}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--space {path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:

@@ -35,3 +35,21 @@ def test_the_live_table_shows_the_trials_the_best_and_the_time_left(tmp_path: Pa
     assert "0.250" in rows[2]
     for words in ("2/20 trials", "best 0.900 (trial_0000)", "of 2 h", "left", "1 x diverged"):
         assert words in status
+
+
+def test_a_sweep_that_goes_on_shows_the_trials_that_ended_before(tmp_path: Path) -> None:
+    before = Sweep(tmp_path)
+    ended = before.begin()
+    for epoch in range(1, 10):
+        before.ledger.report(ended.name, report(epoch, epoch / 10))
+    before.ledger.end(ended.name)
+    before.ledger.close()
+    console = Console(file=io.StringIO(), width=100)
+    screen = LiveScreen(console)
+    sweep = Sweep(tmp_path, screen)
+    going = sweep.begin()
+    sweep.ledger.report(going.name, report(1, 0.25))
+    console.print(screen._picture())
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert shown.index(ended.name) < shown.index(going.name)

@@ -44,7 +44,7 @@ EVENTS: list[Event] = [
     ProcessLost(time=3.0, name="trial_0000", why="process died: it was killed"),
     TrialWentOn(time=4.0, name="trial_0000", epoch=1),
     TrialEnded(time=5.0, name="trial_0000", state="failed", failure=Failure("diverged", "the loss became nan")),
-    ModelChosen(time=6.0, number=0, seed=4, epoch=9, confirmed=(0, 2), ties=(2,)),
+    ModelChosen(time=6.0, number=0, seed=4, epoch=9, confirmed=(0, 2), ties=(2,), without_model=("trial_0007",)),
     PartEnded(time=6.5, part="search", by="hours", why="the budget of 1 hours is spent"),
     TrialResumed(time=6.7, name="trial_0000"),
     TrialPlaced(time=6.8, at=0.8, name="trial_0000", gpus=0.5),
@@ -66,6 +66,8 @@ def test_a_journal_of_version_0_1_is_read() -> None:
     assert isinstance(ended, TrialEnded)
     assert ended.failure is not None
     assert ended.failure.kind == "oom"
+    chosen = {"event": "chosen", "time": 6.0, "number": 0, "seed": 4, "epoch": 9, "confirmed": [0, 2], "ties": []}
+    assert from_row(chosen) == ModelChosen(time=6.0, number=0, seed=4, epoch=9, confirmed=(0, 2))
 
 
 def test_an_event_that_only_a_later_version_knows_is_passed_over() -> None:

@@ -32,6 +32,7 @@ def dying_rank() -> None:
 HANGS = 600.0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_a_rank_that_fails_is_noticed_while_others_hang() -> None:
     """As they do in kernels of NCCL, which wait for a rank that has left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser, add_exclude, add_votes, positive_int, whole_number
+from fervit.system.program import called
 
 
 def parser() -> Parser:
@@ -39,7 +40,7 @@ def parser() -> Parser:
     )
     add_exclude(
         flags,
-        "lists of faces, as of launch/audit.py, without which the metrics are given, too",
+        f"lists of faces, as of {called('audit')}, without which the metrics are given, too",
     )
     add_votes(flags, "measure against the class of most votes, or against the share of each class, too")
     flags.add_argument("--no_faces", action="store_true", help="draw attention without the faces beside it")

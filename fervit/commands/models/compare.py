@@ -12,7 +12,7 @@ from fervit.cli import Parser, positive_int
 from fervit.errors import UserError
 
 if TYPE_CHECKING:
-    from fervit.evaluation.comparison import Compared, Contender
+    from fervit.evaluation.comparison.contenders import Compared, Contender
 
 
 def parser() -> Parser:
@@ -46,8 +46,8 @@ def main() -> None:
     if args.picture.suffix.lower() != ".png":
         flags.error(f"--picture {args.picture}: is written as PNG; give it a name that ends in .png")
 
-    from fervit.evaluation.compare import compare, read_contender, record_comparison, runs_in
-    from fervit.evaluation.figures import draw_comparison
+    from fervit.evaluation.comparison.compare import compare, read_contender, record_comparison, runs_in
+    from fervit.evaluation.comparison.figure import draw_comparison
     from fervit.latents import LatentSet
     from fervit.system.side_channels import SideChannel
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 
 from fervit.cli import Parser, add_exclude, add_fractions, add_votes
+from fervit.system.program import called, in_words
 
 
 def parser() -> Parser:
@@ -17,7 +17,7 @@ def parser() -> Parser:
     """
     flags = Parser(description=__doc__)
     flags.add_argument(
-        "--space", type=Path, required=True, help="the search space file, such as search_spaces/vit.yaml"
+        "--space", type=Path, required=True, help="a search space file, or the name of one of fervit's own, such as vit"
     )
     flags.add_argument("--latents", default="latents", help="folder with train/, val/ and test/ latents")
     flags.add_argument(
@@ -45,7 +45,7 @@ def parser() -> Parser:
     )
     add_exclude(
         flags,
-        "lists of faces to train and validate without, as of launch/audit.py; the test split is measured whole, "
+        f"lists of faces to train and validate without, as of {called('audit')}; the test split is measured whole, "
         "and without them, too",
     )
     add_votes(flags, "train and measure on the class of most votes, or on the share of each class")
@@ -89,7 +89,7 @@ def main() -> None:
     try:
         tune(args.space, args.latents, **given, second_look=args.second_look)
     except SweepInterrupted as interrupt:
-        command = shlex.join(["python", *sys.argv]) + ("" if args.resume is not None else " --resume")
+        command = in_words(sys.argv) + ("" if args.resume is not None else " --resume")
         raise KeyboardInterrupt(interrupt.summary(command)) from None
 
 

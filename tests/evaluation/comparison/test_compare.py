@@ -14,9 +14,9 @@ from PIL import Image
 from scipy.stats import binom, norm
 
 from fervit.checkpoints.checkpoint import save_checkpoint
-from fervit.evaluation.compare import compare, holm, mcnemar
-from fervit.evaluation.comparison import Contender
-from fervit.evaluation.confidence_set import confidence_set
+from fervit.evaluation.comparison.compare import compare, holm, mcnemar
+from fervit.evaluation.comparison.confidence_set import confidence_set
+from fervit.evaluation.comparison.contenders import Contender
 from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.predictions import Predictions
 from fervit.latents.looks import looks_at

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser
+from fervit.system.program import called
 
 
 def parser() -> Parser:
@@ -15,7 +16,7 @@ def parser() -> Parser:
     """
     flags = Parser(description=__doc__)
     flags.add_argument(
-        "folder", type=Path, help="of a sweep or a run in experiments/, or what launch/evaluate.py wrote"
+        "folder", type=Path, help=f"of a sweep or a run in experiments/, or what {called('evaluate')} wrote"
     )
     flags.add_argument(
         "--evaluation", type=Path, metavar="DIR", help="what evaluate.py wrote for it; left out: evaluation/ in it"

@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
 from fervit.errors import UserError
-from fervit.evaluation.comparison import Compared, Contender, Standing
-from fervit.evaluation.confidence_set import confidence_set
+from fervit.evaluation.comparison.confidence_set import confidence_set
+from fervit.evaluation.comparison.contenders import Compared, Contender, Standing
 from fervit.evaluation.evaluate import RESULTS_FILE, evaluations_in, predictions_of
 from fervit.evaluation.intervals import CONFIDENCE, intervals_of
 from fervit.evaluation.predictions import FILE, Predictions

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser, add_exclude, add_fields, add_votes, positive_int, whole_number
+from fervit.system.program import called
 from fervit.training.config import TrainConfig
 from fervit.training.recipes import RECIPES
 
@@ -29,7 +30,7 @@ def parser() -> Parser:
     flags.add_argument("--no_use_gpu", action="store_false", dest="use_gpu", default=None, help="train on the CPU")
     add_exclude(
         flags,
-        "lists of faces to train and validate without, as of launch/audit.py",
+        f"lists of faces to train and validate without, as of {called('audit')}",
     )
     add_votes(flags, "train on the class of most votes, or on the share of each class")
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or this machine")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, positive_int, whole_number
 from fervit.errors import UserError
+from fervit.system.program import called, starting
 
 if TYPE_CHECKING:
     from fervit.search.space.settings import TrialResources
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
 WHAT = ("tune", "encode", "train", "status")
 EPILOG = (
-    "All other flags are those of launch/tune.py, encode.py or train.py; flags after -- go to sbatch as they are. "
-    "For example: launch/slurm.py tune --space search_spaces/vit.yaml --latents latents --nodes 4 --gpus_per_node 4 "
+    f"All other flags are those of {called('tune')}, encode.py or train.py; flags after -- go to sbatch as they are. "
+    f"For example: {called('slurm')} tune --space search_spaces/vit.yaml --latents latents --nodes 4 --gpus_per_node 4 "
     "--time 04:00:00 -- --constraint=a100"
 )
 
 
-def parser(what: str) -> Parser:
+def parser(what: str = "") -> Parser:
     """Defines the flags of `launch/slurm.py`.
 
     Args:
-        what: one of `WHAT`.
+        what: one of `WHAT`; "" for the flags of jobs.
 
     Returns:
         The parser of the flags that are not those of the command itself.
@@ -91,7 +92,7 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     make_folder(files.path)
     if args.what == "tune":
         rest = _with_own_space(rest, files)
-    words = [str(Path(__file__).resolve().parents[2] / "launch" / f"{args.what}.py"), *_without_resume(rest)]
+    words = [*starting(args.what)[1:], *_without_resume(rest)]
     if args.what != "encode":
         words += ["--resume", str(files.folder)]
     command = [sys.executable, *words]
@@ -107,7 +108,7 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     write_text(files.path / "job_id", f"{job}\n")
     print(f"submitted  job {job}")
     print(f"watch      tail -f {files.log}")
-    print(f"           python launch/slurm.py status {files.folder}")
+    print(f"           {called('slurm')} status {files.folder}")
     print(f"stop       scancel --batch --signal=TERM {job}    (saves first; scancel {job} ends at once)")
 
 
@@ -146,7 +147,7 @@ def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tup
 
 def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
     from fervit.api.tune import resolve_space
-    from fervit.commands.tune import parser as of_tune
+    from fervit.commands.sweeps.tune import parser as of_tune
     from fervit.search.records.sweep_folder import earlier_sweep
     from fervit.slurm.submit import check_shared
 
@@ -165,7 +166,7 @@ def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]
 
 
 def _check_encode(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
-    from fervit.commands.encode import parser as of_encode
+    from fervit.commands.data.encode import parser as of_encode
     from fervit.slurm.submit import check_shared
 
     given = of_encode().parse(rest)
@@ -176,7 +177,7 @@ def _check_encode(rest: list[str]) -> tuple[Namespace, str, TrialResources | Non
 
 
 def _check_train(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
-    from fervit.commands.train import parser as of_train
+    from fervit.commands.models.train import parser as of_train
     from fervit.slurm.submit import check_shared
 
     given = of_train().parse(rest)
@@ -184,7 +185,7 @@ def _check_train(rest: list[str]) -> tuple[Namespace, str, TrialResources | None
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
         elif not given.resume and not (flag == "latent_val_dir" and given.val_fraction):
-            raise UserError(f"--{flag}: is missing; give the folder that launch/encode.py wrote")
+            raise UserError(f"--{flag}: is missing; give the folder that {called('encode')} wrote")
     for flag in ("output_dir", "checkpoint_dir"):
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
@@ -199,7 +200,7 @@ def _check_there(latents: str) -> None:
 
     if not is_uri(latents) and not (Path(latents) / "train").is_dir():
         raise UserError(
-            f"{latents}/train: no latents here; make them with `launch/slurm.py encode ...` or launch/encode.py"
+            f"{latents}/train: no latents here; make them with `{called('slurm')} encode ...` or {called('encode')}"
         )
 
 
@@ -218,14 +219,15 @@ def _folder(given: Namespace, name: str) -> Path:
 def _with_own_space(rest: Sequence[str], files: JobFiles) -> list[str]:
     """Copies the space beside the script, since later jobs must find it as it is now, and returns the changed flags."""
     from fervit.io.files import write_text
+    from fervit.search.space.space_file import space_path
 
     words = list(rest)
     for i, word in enumerate(words):
         _, equals, given = word.partition("=")
         if word == "--space" or (equals and word.startswith("--space=")):
-            copy = files.path / "space.yaml"
-            if Path(given or words[i + 1]).absolute() != copy:
-                write_text(copy, Path(given or words[i + 1]).read_text(encoding="utf-8"))
+            copy, space = files.path / "space.yaml", space_path(Path(given or words[i + 1]))
+            if space.absolute() != copy:
+                write_text(copy, space.read_text(encoding="utf-8"))
             return [*words[:i], "--space", str(copy), *words[i + (1 if equals else 2) :]]
     return words
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fervit.cli import Parser, add_exclude, add_fractions, add_labels, positive_int
+from fervit.system.program import called
 
 
 def parser() -> Parser:
@@ -51,7 +52,7 @@ def parser() -> Parser:
     )
     add_exclude(
         flags,
-        "lists of faces to leave out: those of launch/audit.py, or an image_id in each line",
+        f"lists of faces to leave out: those of {called('audit')}, or an image_id in each line",
     )
     add_fractions(flags, "pictures")
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")

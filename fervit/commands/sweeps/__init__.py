@@ -1,0 +1,1 @@
+"""Commands around a sweep, and the one that submits jobs to Slurm."""

@@ -1,0 +1,1 @@
+"""Compares several models on the same faces, at a stated rate of error whatever their number."""

@@ -1,0 +1,89 @@
+"""What the other nodes of a job do when its first one dies, on which the batch script and the command run.
+
+The job is one that outlives the loss of a node (`--no-kill`). Slurm then keeps it running on the nodes that are left,
+also if the batch script is gone: it would do nothing until its time limit. So these nodes ask Slurm whether it has
+taken the first one from the job, and requeue it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+PATIENCE_S = 1800.0
+"""How long Slurm may take to notice that a node is down: SlurmdTimeout, which is 300 s unless a cluster sets it."""
+PAUSE_S = 10.0
+
+
+def go_on_without(first: str, say: Callable[[str], None]) -> bool:
+    """Waits until Slurm has taken the first node from the job, and requeues the job, once for all nodes.
+
+    Args:
+        first: the name of the first node.
+        say: prints a line into the job's log.
+
+    Returns:
+        Whether the first node is lost; False if the job ends or goes on.
+    """
+    job = os.environ["SLURM_JOB_ID"]
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        nodes = _nodes_of(job)
+        if nodes is not None and first not in nodes:
+            break
+        time.sleep(PAUSE_S)
+    else:
+        return False
+    if not nodes or not _is_ours(job):
+        return bool(nodes)
+    say(f"the job's first node {first} is lost: requeueing")
+    if _runs(["scontrol", "requeue", job]):
+        return True
+    # Slurm does not let this job requeue itself; its own variables would be taken for wishes.
+    script = os.environ.get("FERVIT_SCRIPT")
+    without = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    without |= {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    if not script or not _runs(["sbatch", f"--dependency=afterany:{job}", script], without):
+        say("the job could neither be requeued nor its successor be submitted: submit it again to go on")
+    _runs(["scancel", job])
+    return True
+
+
+def _nodes_of(job: str) -> list[str] | None:
+    """Returns the nodes of a job that runs, [] if it does not run any more, None if Slurm does not answer."""
+    found = _answer(["squeue", "--noheader", f"--jobs={job}", "--format=%T|%N"])
+    if found is None:
+        return None
+    state, _, nodes = found.partition("|")
+    if state not in ("RUNNING", "CONFIGURING"):
+        return []
+    names = _answer(["scontrol", "show", "hostnames", nodes])
+    return None if names is None else names.split()
+
+
+def _is_ours(job: str) -> bool:
+    """Returns whether this node is the one that requeues this start of the job: the first that says so."""
+    folder = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).parent  # which all nodes of the job see
+    try:
+        (folder / f"first_node_lost.{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _answer(words: list[str]) -> str | None:
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    return None
+
+
+def _runs(words: list[str], environment: dict[str, str] | None = None) -> bool:
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(words, env=environment, check=False, timeout=60).returncode == 0
+    return False
