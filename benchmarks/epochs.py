@@ -19,9 +19,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,15 +33,19 @@ from fervit.search.packed import Packed, packed_in, read_packed
 from fervit.search.policy.interfaces import Pausing, Planned
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import SearchSource, trial_name
-from fervit.search.policy.stopping import stopping_rule
+from fervit.search.policy.stopping import NeverStops, stopping_rule
+from fervit.search.policy.thaw import Thaw
 from fervit.search.records.events import Purpose
 from fervit.search.records.journal import JournalInMemory
 from fervit.search.records.record import TrialRecord
 from fervit.search.simulated import Curve, VirtualClock, run_simulated
 from fervit.search.space.coordinates import coordinates
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.settings import Budget, Confirm
-from fervit.training.epoch import EpochResult
+from fervit.search.space.space_file import parse_space
+from fervit.training.epoch import FIELDS, EpochResult
+
+Result = TypeVar("Result")
 
 CHOSEN_ON = ("clean", "flat_noisy")
 """The recordings that the method was chosen on. The others only served the final statement."""
@@ -212,6 +217,64 @@ def show(truth: Truth, method: str, slots: int, shares: np.ndarray, spent: np.nd
     )
 
 
+def time_decisions(trials: int) -> None:
+    """Prints what the decisions of `thaw` take in a sweep of so many trials of 60 epochs, with made-up curves."""
+    raw: dict[str, object] = {
+        "name": "made_up",
+        "search": {"sampler": "random", "trials": trials},
+        "early_stopping": {"scheduler": "thaw", "max_epochs": 60},
+    }
+    names = ("dropout", "attention_dropout", "label_smoothing", "mixup", "ema_decay", "weight_decay", "data_fraction")
+    raw["parameters"] = {
+        name: {"distribution": "uniform", "min": 0.1, "max": 0.5} for name in names if name in DEFAULTS
+    }
+    space = parse_space(raw, "made up")
+    thaw, rng = Timed(space), np.random.default_rng(0)
+
+    def curve_of(planned: Planned) -> Curve:
+        height = 0.6 - sum((float(value) - 0.3) ** 2 for value in planned.params.values())
+        values = height * (1 - 0.93 ** np.arange(1, 61)) + rng.normal(0, 0.01, 60)
+        return [
+            EpochResult.from_json({**dict.fromkeys(FIELDS, float(value)), "epoch": i, "seconds": 60.0})
+            for i, value in enumerate(values, start=1)
+        ]
+
+    clock = VirtualClock()
+    ledger = Ledger(space, JournalInMemory(clock), NeverStops(), pausing=thaw, clock=clock)
+    ledger.use(SearchSource(space, SpaceSampler(space)))
+    run_simulated(ledger, curve_of, clock, slots=16)
+    epochs = sum(len(record.epochs) for record in ledger.records)
+    print(
+        f"{trials} trials, {epochs} epochs: {thaw.seconds:.1f} s of decisions in all, "
+        f"{1e3 * thaw.seconds / epochs:.0f} ms an epoch, at most {thaw.most:.2f} s at once"
+    )
+
+
+class Timed(Thaw):
+    """Counts the seconds of CPU that the decisions take."""
+
+    seconds = most = 0.0
+
+    def learn(self, name: str, epoch: int, best_value: float) -> None:
+        """Notes a value, by the clock."""
+        self._timed(lambda: super(Timed, self).learn(name, epoch, best_value))
+
+    def pauses(self, name: str, epoch: int, paused: Collection[str], busy: Collection[str]) -> bool:
+        """Decides, by the clock."""
+        return self._timed(lambda: super(Timed, self).pauses(name, epoch, paused, busy))
+
+    def choose(self, paused: Collection[str], busy: Collection[str]) -> str | None:
+        """Chooses, by the clock."""
+        return self._timed(lambda: super(Timed, self).choose(paused, busy))
+
+    def _timed(self, work: Callable[[], Result]) -> Result:
+        began = time.process_time()
+        result = work()
+        took = time.process_time() - began
+        self.seconds, self.most = self.seconds + took, max(self.most, took)
+        return result
+
+
 def main() -> None:
     """Replays the recordings and prints the table."""
     parser = Parser(description=__doc__.partition("\n")[0] if __doc__ else "")
@@ -221,7 +284,11 @@ def main() -> None:
     parser.add_argument("--slots", type=positive_int, nargs="+", default=SLOTS)
     parser.add_argument("--replays", type=positive_int, default=100)
     parser.add_argument("--out", type=Path, help="a file that gets a line of JSON for each row of the table")
+    parser.add_argument("--time", type=positive_int, help="time the decisions of a sweep of so many trials instead")
     args = parser.parse()
+    if args.time is not None:
+        time_decisions(args.time)
+        return
     print(
         "recording     slots method         median share (95 % interval)  mean, never as 1 (95 %)        right  spent"
     )

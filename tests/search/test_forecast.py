@@ -35,6 +35,15 @@ def test_the_disk_is_forecast_with_what_is_written_aside_and_exported() -> None:
     assert expected.checkpoint_bytes == 4 * expected.parameters * (models + exported + running)
 
 
+def test_the_disk_is_forecast_with_the_trials_that_may_pause() -> None:
+    asha, thaw = (space_of("random", scheduler, 0, 64) for scheduler in ("asha", "thaw"))
+    without, expected = (forecast(space, running=4, rows=1000) for space in (asha, thaw))
+    paused = expected.checkpoint_bytes - without.checkpoint_bytes
+    assert paused == 24 * (1 + 4) * 4 * expected.parameters  # of each the best model and a state of four weights
+    few = forecast(space_of("random", "thaw", 0, 5), running=4, rows=1000)
+    assert few.checkpoint_bytes - without.checkpoint_bytes == 5 * (1 + 4) * 4 * expected.parameters
+
+
 def test_brackets_a_warm_up_and_a_patience_count() -> None:
     asha, hyperband = (epochs_a_trial(space_of("random", name, 0, 64)) for name in ("asha", "hyperband"))
     assert asha.low < hyperband.low < 25

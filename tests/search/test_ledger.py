@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from fervit.search.console.live import PlainScreen
 from fervit.search.ledger import Ledger, Observer
-from fervit.search.opening import open_ledger
+from fervit.search.opening import models_kept, open_ledger
 from fervit.search.outcome.confirm import confirmations
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import ConfirmSource, SearchSource
@@ -529,6 +530,77 @@ def test_a_second_command_at_the_same_sweep_ends_the_first(tmp_path: Path) -> No
     second.ledger.report(name, report(1, 0.6))
     third = Sweep(tmp_path)
     assert [row.f1_macro for row in third.ledger.records[0].epochs] == [0.6]
+
+
+THAW = {"scheduler": "thaw", "max_epochs": 9, "max_paused": 8}
+
+
+def test_a_paused_trial_waits_through_a_kill_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = Sweep(tmp_path, early_stopping=THAW, search={"sampler": "random", "trials": 6, "seed": 3})
+    lead, other = first.begin().name, first.begin().name
+    for epoch in range(1, 10):
+        first.ledger.report(lead, report(epoch, 0.1 * epoch, saved=epoch))
+    first.ledger.end(lead)
+    stops = [first.ledger.report(other, report(epoch, 0.001, saved=epoch)) for epoch in range(1, 5)]
+    paused = next(record for record in first.ledger.records if record.name == other)
+    assert stops[-1]
+    assert paused.why.startswith("paused at epoch 4: ")
+    assert other in [record.name for record in first.ledger.paused]
+    first.ledger.end(other)  # its process has ended, and the trial has not
+    # The session is killed between the epoch that decided and the line of the pause.
+    journal = SweepFolder(tmp_path).journal
+    lines = journal.read_bytes().splitlines(keepends=True)
+    pauses = [i for i, line in enumerate(lines) if b'"paused"' in line and other.encode() in line]
+    journal.write_bytes(b"".join(lines[: pauses[-1]]))
+    second = Sweep(tmp_path, early_stopping=THAW, search={"sampler": "random", "trials": 6, "seed": 3})
+    assert {record.name: record.why for record in second.ledger.paused}[other] == paused.why
+    assert second.ledger.n_waiting == 0
+
+
+class InTurns:
+    """Lets each trial pause after its second epoch."""
+
+    def drawn(self, record: TrialRecord) -> None: ...
+
+    def learn(self, name: str, epoch: int, best_value: float) -> None: ...
+
+    def failed(self, name: str) -> None: ...
+
+    def pauses(self, name: str, epoch: int, paused: Collection[str], busy: Collection[str]) -> bool:
+        return epoch == 2
+
+    def choose(self, paused: Collection[str], busy: Collection[str]) -> str | None:
+        return max(paused, default=None)
+
+    def surplus(self, paused: Sequence[str]) -> str | None:
+        return None
+
+    def reason(self, name: str) -> str:
+        return "it is another's turn"
+
+
+def test_a_paused_trial_whose_state_is_lost_begins_again_and_it_is_said(tmp_path: Path) -> None:
+    space = parse_space(SPACE, "s.yaml")
+    files, lines = SweepFolder(tmp_path), list[str]()
+    ledger = Ledger(
+        space,
+        JournalFile(files.journal),
+        NeverStops(),
+        [PlainScreen(lines.append)],
+        models=models_kept(space, files),
+        pausing=InTurns(),
+    )
+    ledger.use(SearchSource(space, SpaceSampler(space)))
+    planned = ledger.begin()
+    assert planned is not None
+    assert [ledger.report(planned.name, report(epoch, 0.1, saved=epoch)) for epoch in (1, 2)] == [False, True]
+    assert ledger.begin() == planned
+    assert f"{planned.name}: its saved state is gone, so it begins again" in lines
+    assert not ledger.report(planned.name, report(1, 0.1, saved=1))
+    assert not ledger.report(planned.name, report(2, 0.1, saved=2))  # which was judged before
+    record = next(record for record in ledger.records if record.name == planned.name)
+    assert [row.epoch for row in record.epochs] == [1, 2]
+    assert record.why == "went on after epoch 2: it is another's turn"
 
 
 def test_a_trial_that_was_cut_before_it_wrote_a_model_takes_no_other_model_away(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from fervit.cli import Parser, positive_int
 
 SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp", "grid")
-SCHEDULERS = ("asha", "hyperband", "median", "none")
+SCHEDULERS = ("asha", "hyperband", "median", "thaw", "none")
 
 
 def parser() -> Parser:

@@ -96,6 +96,7 @@ class Thaw:
             curve[epoch - 1] = value  # trained again
         else:
             curve.extend([value] * (epoch - len(curve)))  # a power cut may have taken the epochs before it
+            self._n_seen += 1
         self._n_seen += 1
         self._predicted.clear()
         if self._n_seen >= self._n_fitted:
