@@ -20,7 +20,7 @@ from fervit.search.opening import open_search
 from fervit.search.outcome.confirm import (
     Confirmed,
     Gain,
-    baseline_among,
+    baseline_that_may_stay,
     candidates,
     choose,
     confirmations,
@@ -261,7 +261,7 @@ class Sweep:
             ranking, best = ranked(self.searched(), metric), self._candidates()
             confirmed = confirmations(best, self.ledger.records, self.space)
             left_out = [record for record in best if all(one.record is not record for one in confirmed)]
-            baseline, faces = baseline_among(self.space, ranking, confirmed), len(self.splits.val.codes)
+            baseline, faces = baseline_that_may_stay(self.space, ranking, confirmed), len(self.splits.val.codes)
             winner, ties = choose(confirmed, metric, baseline, faces) if confirmed else (None, [])
             number = None if winner is None else winner.record.number
             run = self._best_on_disk(number)

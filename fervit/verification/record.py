@@ -12,7 +12,7 @@ from fervit.evaluation.evaluate import Evaluation
 from fervit.evaluation.paired.simple_models import read_simple_models
 from fervit.search.outcome.confirm import (
     Confirmed,
-    baseline_among,
+    baseline_that_may_stay,
     candidates,
     choose,
     confirmations,
@@ -71,7 +71,7 @@ def check_choice(sweep: EndedSweep, compare: Comparison) -> None:
     confirmed, where = confirmed_in(sweep), sweep.files.journal.name
     runs = sweep.records
     if confirmed:
-        baseline = baseline_among(sweep.space, ranked(sweep.searched, metric), confirmed)
+        baseline = baseline_that_may_stay(sweep.space, ranked(sweep.searched, metric), confirmed)
         winner, ties = choose(confirmed, metric, baseline, int(sweep.environment["data"]["val"]["rows"]))
         compare.same(f"{where}: number of the chosen trial", choice.number, winner.record.number)
         compare.same(f"{where}: ties", choice.ties, tuple(one.record.number for one in ties))

@@ -83,7 +83,7 @@ def test_what_is_left_of_a_resumed_sweep_is_forecast() -> None:
     assert 11 / 3 in left.epochs_a_trial
     fewer = forecast(space, 2, 100, [*ended, going, rerun])
     assert fewer.epochs.low == pytest.approx(left.epochs.low - 9)
-    # Two trials that are still to come or to end may be the best: what has been confirmed then lacks a rerun beside them.
+    # Two trials that still go on may be the best; what has been confirmed then lacks a rerun beside theirs.
     assert fewer.epochs.high == pytest.approx(left.epochs.high + 9)
     with_folds = replace(space, confirm=replace(space.confirm, folds=5))
     done = replace(rerun, purpose="fold", fold=1, folds=5)

@@ -7,7 +7,7 @@ from collections import Counter
 
 from fervit.search.driver import LOOK_S, Driver
 from fervit.search.ledger import Ledger
-from fervit.search.outcome.confirm import baseline_among, candidates, choose, confirmations
+from fervit.search.outcome.confirm import baseline_that_may_stay, candidates, choose, confirmations
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.records.epochs import Epochs
 from fervit.search.records.events import (
@@ -316,7 +316,7 @@ def check_choice(space: SearchSpace, records: list[TrialRecord], choice: ModelCh
     ranking = ranked(searched, space.metric)
     best = candidates(ranking, records, space)
     confirmed = confirmations(best, records, space)
-    baseline = baseline_among(space, ranking, confirmed)
+    baseline = baseline_that_may_stay(space, ranking, confirmed)
     number = choose(confirmed, space.metric, baseline, FACES)[0].record.number if confirmed else None
     able = [record for record in records if record.name not in choice.without_model]
     run = ranked([r for r in able if number is None or r.number == number], space.metric)[0]

@@ -208,6 +208,13 @@ def baseline_among(
     return next((one for one in confirmed if configuration(one.record.params) == same), None)
 
 
+def baseline_that_may_stay(
+    space: SearchSpace, ranking: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
+) -> Confirmed | None:
+    """Returns the confirmed baseline, for `choose`; None if there is none, or if it is not to be preferred."""
+    return baseline_among(space, ranking, confirmed) if space.confirm.keep_baseline else None
+
+
 def why_it_stays(chosen: Confirmed, ties: Sequence[Confirmed], metric: Metric) -> str:
     """Says why a configuration was chosen although the mean of another is better; "" if none is."""
     better = [one for one in ties if metric.better(one.mean, chosen.mean)]

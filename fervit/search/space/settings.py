@@ -104,6 +104,9 @@ class Confirm:
 
     top: int = 0
     seeds: int = 3
+    keep_baseline: bool = True
+    """Whether the baseline stays chosen unless another configuration is better beyond the noise of seeds and faces;
+    false chooses the highest mean in any case."""
     folds: int = 0
     """The number of folds over which the chosen configuration is trained again, for small sets: the rows of training
     and validation together, of which each fold validates once. 0 for none."""

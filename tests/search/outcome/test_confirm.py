@@ -6,7 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain, why_it_stays
+from fervit.search.outcome.confirm import (
+    Confirmed,
+    baseline_that_may_stay,
+    candidates,
+    choose,
+    confirmations,
+    gain,
+    why_it_stays,
+)
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.space_file import parse_space
 from fervit.training.failure import Failure
@@ -130,6 +138,17 @@ def test_the_baseline_stays_unless_another_is_better_beyond_the_noise_of_seeds_a
     assert why_it_stays(chosen, ties, F1) == ""
     one, two = confirmed(0, 0.8), confirmed(1, 0.9)
     assert choose([one, two], F1, one, faces=300)[0] is two  # a seed each: nothing is known
+
+
+def test_whoever_wants_the_highest_mean_gets_it() -> None:
+    first = replace(trial(0, [0.5]), params={"depth": 1})
+    confirm = {"top": 2, "seeds": 3}
+    start = {"search": {**SPACE["search"], "warm_start": [{"depth": 1}]}}  # type: ignore[dict-item]
+    for kept in (True, False):
+        space = parse_space({**SPACE, **start, "confirm": {**confirm, "keep_baseline": kept}}, "s.yaml")
+        given = [Confirmed(record=first, values=(0.5, 0.51, 0.52)), confirmed(1, 0.51, 0.52, 0.53)]
+        stays = baseline_that_may_stay(space, [first], given)
+        assert choose(given, F1, stays)[0] is given[0 if kept else 1]
 
 
 def test_equal_configurations_leave_the_baseline_in_98_of_100_sweeps() -> None:
