@@ -40,7 +40,7 @@ from fervit.search.records.history import History
 from fervit.search.records.journal import JournalReader
 from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_sweep
 from fervit.search.space.search_space import SearchSpace
-from fervit.search.space.settings import TrialResources
+from fervit.search.space.settings import EarlyStopping, TrialResources
 from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.search.splits import Splits, copies_in_words, open_splits
 from fervit.search.startup import check_cluster, expectations, what_is_left
@@ -330,6 +330,8 @@ def resolve_space(given: Space, overrides: Overrides = ()) -> SearchSpace:
     if not isinstance(given, Mapping | SearchSpace):
         raise UserError(f"space: must be a file, a dict or a SearchSpace, but got {type(given).__name__}")
     raw = given.to_json() if isinstance(given, SearchSpace) else copy.deepcopy(dict(given))
+    if isinstance(given, SearchSpace) and given.early_stopping.grace_epochs == EarlyStopping.grace_epochs:
+        del raw["early_stopping"]["grace_epochs"]  # which is the default, and follows an override of max_epochs
     for text in overrides:
         override(raw, text)
     return parse_space(raw, "space")

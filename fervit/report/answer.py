@@ -21,7 +21,7 @@ from fervit.report.results import Results
 from fervit.search.outcome.confirm import OF_SEEDS, why_it_stays
 from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.sealed import SealedLook
-from fervit.search.records.ranking import ranked
+from fervit.search.records.ranking import better_until_it_failed, ranked
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
 
@@ -52,6 +52,8 @@ def answer(results: Results) -> Section:
     section.notes += _ties(results)
     section.notes += [f"Ended early: {why}." for why in results.ended_early]
     section.notes += _not_compared(results)
+    if chosen is not None and (late := better_until_it_failed(results.records, chosen, results.metric)):
+        section.notes.append(f"{late}.")
     if results.kind == "sweep":
         section.tables.append(_baselines(results))
         section.tables += [*_confirmation(results), *_folds(results)]

@@ -19,7 +19,7 @@ from fervit.report.earlier_scripts import trial_of
 from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
-from fervit.search.outcome.baseline import baseline_name, is_guide
+from fervit.search.outcome.baseline import baseline_name, is_guide, why_no_comparison
 from fervit.search.outcome.confirm import Confirmed, candidates, choose, confirmations, gain_over_baseline
 from fervit.search.outcome.folds import Folded, folded
 from fervit.search.outcome.sealed import SealedLook, read_looks
@@ -119,9 +119,10 @@ class Results:
         """Returns a sentence that compares the chosen configuration with the baseline; "" without a comparison."""
         if self.space is None or self.chosen is None:
             return ""
-        compared = gain_over_baseline(self.space, ranked(self.records, self.metric), self.chosen.number, self.confirmed)
+        ranking = ranked(self.records, self.metric)
+        compared = gain_over_baseline(self.space, ranking, self.chosen.number, self.confirmed)
         if compared is None:
-            return ""
+            return f"{why_no_comparison(self.space, ranking, self.chosen)}." if self.confirmed else ""
         name = baseline_name(self.space, compared.baseline.record)
         return f"{compared.sentence(name)}, in the mean {self.metric.name} of fresh seeds."
 

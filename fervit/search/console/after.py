@@ -12,18 +12,16 @@ from fervit.evaluation.results import excluded_in_words, votes_in_words
 from fervit.io.files import near
 from fervit.latents.looks import others_in_words
 from fervit.progress import clock
-from fervit.search.outcome.baseline import baseline_name
+from fervit.search.outcome.baseline import baseline_name, why_no_comparison
 from fervit.search.outcome.confirm import why_it_stays
 from fervit.search.outcome.result import SweepResult
 from fervit.search.records.history import History
 from fervit.search.records.journal import JournalReader
-from fervit.search.records.ranking import counts_by_state, failures_by_kind, ranked
-from fervit.search.records.record import TrialRecord, params_text
+from fervit.search.records.ranking import better_until_it_failed, counts_by_state, failures_by_kind, ranked
+from fervit.search.records.record import params_text
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
-from fervit.training.epoch import EpochResult
 from fervit.training.metrics import majority_f1_macro
-from fervit.training.objective import Metric
 
 
 def summarise(result: SweepResult, dashboard: str) -> str:
@@ -169,9 +167,9 @@ def _folds(result: SweepResult) -> list[str]:
 
 
 def against_baseline(result: SweepResult) -> list[str]:
-    """Returns the line that compares the chosen configuration with the baseline; none if there is no comparison."""
+    """Returns the line that compares the chosen configuration with the baseline, or says why nothing does."""
     if result.gain is None:
-        return []
+        return [why_no_comparison(result.space, ranked(result.records, result.space.metric), result.chosen)]
     name = baseline_name(result.space, result.gain.baseline.record)
     return [f"{result.gain.sentence(name)}, in the mean {result.space.metric.name} of fresh seeds"]
 
@@ -194,22 +192,5 @@ def not_compared(result: SweepResult) -> list[str]:
 
 def failed_late(result: SweepResult) -> list[str]:
     """Returns a line on a trial that was better than the chosen one before it failed; none if there is none."""
-    metric = result.space.metric
-    chosen = result.chosen.best_value(metric)
-    failed = [record for record in result.records if record.state == "failed" and record.epochs]
-    if not failed or chosen is None:
-        return []
-    best = max(failed, key=lambda record: metric.sign * metric.value(_best_epoch(record, metric)))
-    epoch = _best_epoch(best, metric)
-    if not metric.better(metric.value(epoch), chosen):
-        return []
-    return [
-        f"Not ranked: trial {best.number} reached {metric.name} {metric.value(epoch):.3f} at epoch {epoch.epoch}, "
-        f"before it failed at epoch {best.epochs[-1].epoch + 1} ({best.failure.kind if best.failure else 'failed'})"
-    ]
-
-
-def _best_epoch(record: TrialRecord, metric: Metric) -> EpochResult:
-    best = record.best(metric)
-    assert best is not None
-    return best
+    text = better_until_it_failed(result.records, result.chosen, result.space.metric)
+    return [text] if text else []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fervit.search.records.ranking import configuration
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import DEFAULTS, SearchSpace
 
@@ -45,3 +46,24 @@ def baseline_name(space: SearchSpace, record: TrialRecord) -> str:
     """Returns what the baseline is, such as "the guide's configuration (trial 0)"."""
     what = "the guide's configuration" if is_guide(space, record) else "warm start 1"
     return f"{what} (trial {record.number})"
+
+
+def why_no_comparison(space: SearchSpace, ranking: Sequence[TrialRecord], chosen: TrialRecord) -> str:
+    """Says why a confirmed configuration is compared with no baseline.
+
+    Args:
+        space: the search space.
+        ranking: the trials of the search that have a result.
+        chosen: the chosen run.
+    """
+    baseline = baseline_of(space, ranking)
+    if baseline is None and space.search.warm_start:
+        return "Compared with no baseline: warm start 1 has no result"
+    if baseline is None:
+        return (
+            "Compared with no baseline: the guide's configuration was not among the trials; the first of "
+            "search.warm_start in the space file is confirmed beside the best"
+        )
+    if configuration(baseline.params) == configuration(chosen.params):
+        return f"The best is the baseline itself, {baseline_name(space, baseline)}"
+    return f"Compared with no baseline: no rerun of {baseline_name(space, baseline)} finished"

@@ -74,3 +74,20 @@ def best_values(record: TrialRecord, metric: Metric) -> Iterator[tuple[int, floa
     for epoch, value in zip(epochs.column("epoch"), epochs.column(metric.name), strict=True):
         best = value if best is None or metric.better(value, best) else best
         yield int(epoch), best
+
+
+def better_until_it_failed(records: Iterable[TrialRecord], chosen: TrialRecord, metric: Metric) -> str:
+    """Says which trial was better than the chosen run before it failed; "" if none was."""
+    failed = [record for record in records if record.state == "failed"]
+    reached = [(record, best) for record in failed if (best := record.best(metric)) is not None]
+    limit = chosen.best(metric)
+    if not reached or limit is None:
+        return ""
+    record, best = max(reached, key=lambda one: metric.sign * metric.value(one[1]))
+    if not metric.better(metric.value(best), metric.value(limit)):
+        return ""
+    why = record.failure.kind if record.failure else "failed"
+    return (
+        f"Not ranked: trial {record.number} reached {metric.name} {metric.value(best):.3f} at epoch {best.epoch}, "
+        f"before it failed at epoch {record.epochs[-1].epoch + 1} ({why})"
+    )

@@ -134,7 +134,7 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
     for key in ("name", "parameters"):
         if raw.get(key) in (None, {}):
             raise UserError(f"{where}: the key '{key}' is missing or empty")
-    given = {**raw, "early_stopping": _with_grace(raw.get("early_stopping"))}
+    given = _with_fitting_defaults(raw)
     sections: JsonObject = {
         name: build(kind, {} if given.get(name) is None else given[name], f"{where}: {name}")
         for name, kind in (
@@ -162,12 +162,33 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
     return _checked(space, where)
 
 
-def _with_grace(raw: Any) -> Any:
-    """Adds to the section `early_stopping` a grace no longer than the trials, unless the section has its own."""
-    longest = raw.get("max_epochs") if isinstance(raw, Mapping) else None
-    if isinstance(longest, int) and not isinstance(longest, bool) and longest >= 1 and "grace_epochs" not in raw:
-        return {**raw, "grace_epochs": min(longest, EarlyStopping.grace_epochs)}
-    return raw
+def _with_fitting_defaults(raw: Mapping[str, Any]) -> JsonObject:
+    """Adds the defaults that depend on what the file says, so that no default refuses what the user wrote.
+
+    The grace is no longer than the trials; a loss is minimised; what costs count beside a metric stops no trial early;
+    before folds, a configuration is confirmed.
+    """
+    given = dict(raw)
+
+    def fit(section: str, key: str, value: object) -> None:
+        if section not in given or given[section] is None:
+            given[section] = {}
+        if isinstance(given[section], Mapping) and key not in given[section]:
+            given[section] = {**given[section], key: value}
+
+    def said(section: str, key: str) -> Any:
+        return given[section].get(key) if isinstance(given.get(section), Mapping) else None
+
+    longest, folds = said("early_stopping", "max_epochs"), said("confirm", "folds")
+    if isinstance(longest, int) and not isinstance(longest, bool) and longest >= 1:
+        fit("early_stopping", "grace_epochs", min(longest, EarlyStopping.grace_epochs))
+    if said("metric", "name") == "val_loss":
+        fit("metric", "goal", "minimize")
+    if said("metric", "against") is not None:
+        fit("early_stopping", "scheduler", "none")
+    if isinstance(folds, int) and folds > 0:
+        fit("confirm", "top", 1)
+    return given
 
 
 def _parameters(raw: Any, where: str) -> tuple[dict[str, Distribution], dict[str, When]]:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from fervit.api.tune import resolve_space
 from fervit.errors import UserError
 from fervit.search.preflight import describe_space
+from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.space_file import override, parse_space, read_space
 from fervit.training.config import TrainConfig
 from tests.conftest import ROOT, SMALL_SPACE
@@ -288,3 +290,21 @@ def test_a_break_in_what_a_message_cites_does_not_break_its_line() -> None:
     with pytest.raises(UserError) as told:
         override({"parameters": {"heads": {"values": [1]}}}, "parameters.heads.values.0=\r")
     assert len(str(told.value).splitlines()) == 1
+
+
+def test_no_default_refuses_what_the_file_says() -> None:
+    def of(**sections: Any) -> SearchSpace:
+        return parse_space({"name": "x", "parameters": {"depth": {"values": [1, 2]}}, **sections}, "x.yaml")
+
+    assert of(metric={"name": "val_loss"}).metric.goal == "minimize"
+    assert of(metric={"against": "parameters"}).early_stopping.scheduler == "none"
+    assert of(confirm={"folds": 5}).confirm.top == 1
+    assert of(early_stopping={"max_epochs": 3}).early_stopping.grace_epochs == 3
+    assert resolve_space(of(), {"early_stopping.max_epochs": 3}).early_stopping.grace_epochs == 3
+    for wrong in (
+        {"metric": {"name": "val_loss", "goal": "maximize"}},
+        {"metric": {"against": "parameters"}, "early_stopping": {"scheduler": "asha"}},
+        {"confirm": {"folds": 5, "top": 0}},
+    ):
+        with pytest.raises(UserError, match="must hold"):
+            of(**wrong)
