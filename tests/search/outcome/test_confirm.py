@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fervit.search.outcome.baseline import why_no_comparison
 from fervit.search.outcome.confirm import (
     Confirmed,
     baseline_that_may_stay,
@@ -186,3 +187,12 @@ def test_the_gain_over_the_baseline_has_an_interval_that_knows_of_the_choice() -
     assert found.sentence("warm start 1 (trial 2)") == "Better than warm start 1 (trial 2) by 0.100 ± 0.025 (95 %)"
     assert gain(best, near, [best, near, baseline], F1).sentence("x").endswith("within the noise of the seeds")
     assert gain(confirmed(0, 0.3), confirmed(1, 0.5), [], LOSS).sentence("x") == "Better than x by 0.200"
+
+
+def test_where_nothing_is_compared_with_the_baseline_the_reason_is_said() -> None:
+    first, other = (replace(trial(n, [0.5]), params={"depth": n + 1}) for n in (0, 1))
+    start = {**SPACE, "search": {**SPACE["search"], "warm_start": [{"depth": 1}]}}  # type: ignore[dict-item]
+    warm, cold = parse_space(start, "s.yaml"), parse_space(SPACE, "s.yaml")
+    assert "The best is the baseline itself, warm start 1 (trial 0)" in why_no_comparison(warm, [first, other], first)
+    assert "warm start 1 has no result" in why_no_comparison(warm, [other], other)
+    assert "the guide's configuration was not among the trials" in why_no_comparison(cold, [first, other], other)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fervit.search.records.ranking import failures_by_kind, ranked
+from fervit.search.records.ranking import better_until_it_failed, failures_by_kind, ranked
 from fervit.training.failure import Failure
 from tests.helpers.records import F1, LOSS, trial
 
@@ -36,3 +36,13 @@ def test_failures_are_counted_by_kind() -> None:
         trial(3, [0.1]),
     ]
     assert failures_by_kind(records) == {"diverged": 2, "out of memory": 1}
+
+
+def test_a_trial_that_was_best_until_it_failed_is_named() -> None:
+    chosen = trial(0, [0.4, 0.5])
+    late = trial(1, [0.6, 0.55], "failed", failure=Failure("diverged", "the loss became nan"))
+    early = trial(2, [0.3], "failed", failure=Failure("out of memory", "of the GPU"))
+    assert better_until_it_failed([chosen, late, early], chosen, F1) == (
+        "Not ranked: trial 1 reached f1_macro 0.600 at epoch 1, before it failed at epoch 3 (diverged)"
+    )
+    assert better_until_it_failed([chosen, early], chosen, F1) == ""
