@@ -215,11 +215,6 @@ class Ledger:
         return len(self._waiting)
 
     @property
-    def n_alone(self) -> int:
-        """How many of the running trials wait until no other trial runs."""
-        return len(self._alone)
-
-    @property
     def n_placed(self) -> int:
         """How many trials hold a place on the cluster."""
         return self._spent.n_placed

@@ -76,6 +76,7 @@ class Sweep:
 
     @property
     def space(self) -> SearchSpace:
+        """The search space of the sweep."""
         return self.ledger.space
 
     def run(self, *, second_look: bool = False) -> SweepResult:

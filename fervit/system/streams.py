@@ -25,6 +25,7 @@ class Steady:
         """Whether a text could not be written."""
 
     def write(self, text: str) -> int:
+        """Writes a text, or drops it if the stream is broken; returns its length."""
         try:
             return self._stream.write(text)
         except (OSError, ValueError):
@@ -32,10 +33,12 @@ class Steady:
         return len(text)
 
     def writelines(self, lines: Any) -> None:
+        """Writes several texts."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
+        """Flushes the stream, unless it is broken."""
         try:
             self._stream.flush()
         except (OSError, ValueError):

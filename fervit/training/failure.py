@@ -24,7 +24,7 @@ class Failure:
     kind: str
     """One of the constants above, or the name of an exception's class."""
     message: str
-    """In one line."""
+    """What went wrong, in one line."""
     details: str = ""
     """A traceback; "" for none."""
 
