@@ -157,8 +157,9 @@ def open_test(
             folder,
             looks,
             len(looks) - 1,
-            f"the test split was opened for trial {looks[-1].trial} on {looks[-1].opened[:10]}, before trial "
-            f"{chosen.number} was chosen, and stays closed; --second_look opens it again and records that",
+            f"the test split was opened for trial {looks[-1].trial}, seed {looks[-1].seed}, on "
+            f"{looks[-1].opened[:10]}, before trial {chosen.number}, seed {chosen.seed}, was chosen, and stays closed; "
+            "--second_look opens it again and records that",
         )
     if mine is None:
         mine, now = len(looks), datetime.now(UTC).isoformat(timespec="seconds")
