@@ -136,7 +136,7 @@ def _not_first(results: Results, chosen: TrialRecord) -> list[str]:
     highest = "highest" if results.metric.goal == "maximize" else "lowest"
     return [
         f"{label(first).capitalize()} has the {highest} value of a single run ({first.best_value(results.metric):.3f}) "
-        f"and so rank 1; what is chosen has the {highest} mean over fresh seeds."
+        "and so rank 1; the choice goes by the means over fresh seeds."
     ]
 
 
