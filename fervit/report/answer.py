@@ -81,10 +81,10 @@ def _ties(results: Results) -> list[str]:
 
 
 def _not_compared(results: Results) -> list[str]:
-    """The configurations that could not be compared fairly, since reruns failed or were stopped."""
+    """The configurations that could not be compared fairly, since reruns did not finish."""
     notes = [
-        f"Of trial {one.record.number}, {one.missing} of {one.missing + len(one.values)} reruns failed or were "
-        "stopped, so it is ranked after those of which none did."
+        f"Of trial {one.record.number}, {one.missing} of {one.missing + len(one.values)} reruns did not "
+        "finish, so it is ranked after those that lack fewer."
         for one in results.confirmed
         if one.missing and results.state == "finished"
     ]

@@ -145,7 +145,7 @@ def _confirmation(result: SweepResult) -> list[str]:
     interval = f" ± {chosen.half_width:.3f} (95 %)" if chosen.half_width is not None else ""
     runs = f"{len(chosen.values)} fresh seeds"
     if chosen.missing:
-        runs = f"{len(chosen.values)} of {len(chosen.values) + chosen.missing} fresh seeds, the others FAILED"
+        runs = f"{len(chosen.values)} of {len(chosen.values) + chosen.missing} fresh seeds, the others DID NOT FINISH"
     line = f"Confirmed: {result.space.metric.name} {chosen.mean:.3f}{interval} over {runs}"
     if result.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
@@ -175,12 +175,12 @@ def against_baseline(result: SweepResult) -> list[str]:
 
 
 def not_compared(result: SweepResult) -> list[str]:
-    """Returns lines on the configurations that could not be compared fairly, since reruns failed or were stopped."""
+    """Returns lines on the configurations that could not be compared fairly, since reruns did not finish."""
     metric = result.space.metric
     incomplete = [one for one in result.confirmed if one.missing and one.record.number != result.chosen.number]
     lines = [
         f"Ranked last: trial {one.record.number} ({one.mean:.3f}), {one.missing} of {one.missing + len(one.values)} of "
-        "its reruns failed or were stopped"
+        "its reruns did not finish"
         for one in incomplete
     ]
     values = [(record.number, record.best_value(metric)) for record in result.left_out]
