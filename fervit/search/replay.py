@@ -208,6 +208,8 @@ class Curves:
         return planned._replace(config=replace(planned.config, warmup_epochs=recorded.warmup_epochs))
 
     def __call__(self, planned: Planned) -> Curve:
+        if planned.number not in self.of_number:
+            self.assigned(planned)
         return self.of_number[planned.number]
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from fervit.io.disk import make_new_folder
+
 PATIENCE_S = 1800.0
 """How long Slurm may take to notice that a node is down: SlurmdTimeout, which is 300 s unless a cluster sets it."""
 PAUSE_S = 10.0
@@ -69,7 +71,7 @@ def _is_ours(job: str) -> bool:
     """Returns whether this node is the one that requeues this start of the job: the first that says so."""
     folder = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).parent  # which all nodes of the job see
     try:
-        (folder / f"first_node_lost.{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}").touch(exist_ok=False)
+        make_new_folder(folder / f"first_node_lost.{job}.{os.environ.get('SLURM_RESTART_COUNT', 0)}")
     except FileExistsError:
         return False
     return True

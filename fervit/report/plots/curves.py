@@ -13,7 +13,6 @@ from fervit.report.results import Results
 from fervit.report.times import Times
 from fervit.search.records.ranking import counts_by_state
 from fervit.search.records.record import TrialRecord
-from fervit.training.objective import Metric
 
 LINE_POINTS = 30_000
 """The approximate number of points of all curves together. Longer curves are thinned out, but keep their ends."""
@@ -25,7 +24,7 @@ def curves(results: Results) -> Plot | None:
     if not trials:
         return None
     figure = go.Figure()
-    _add_lines(figure, trials, results.metric)
+    _add_lines(figure, trials, results)
     _add_ends(figure, trials, results)
     counted = ", ".join(f"{n} {state}" for state, n in counts_by_state(trials).items())
     alt = f"Learning curves of {len(trials)} trials ({counted})."
@@ -34,7 +33,7 @@ def curves(results: Results) -> Plot | None:
         alt += " None of them counts: all failed."
     else:
         if results.kind == "sweep":
-            _add_best(figure, results.chosen, results.metric)
+            _add_best(figure, results.chosen, results)
         else:
             _add_losses(figure, results.chosen)
         value = results.metric.value(best)
@@ -44,8 +43,12 @@ def curves(results: Results) -> Plot | None:
     return Plot(figure=figure, alt=alt, height=480)
 
 
-def _add_lines(figure: go.Figure, trials: Sequence[TrialRecord], metric: Metric) -> None:
-    """Adds the curves of all trials: one line for each state, with a gap between trials."""
+def _add_lines(figure: go.Figure, trials: Sequence[TrialRecord], results: Results) -> None:
+    """Adds the curves of all trials: one line for each state, with a gap between trials.
+
+    The last point of a curve says what the mark on it says, since either may be nearer to the mouse.
+    """
+    metric = results.metric
     step = max(1, sum(len(record.epochs) for record in trials) // LINE_POINTS)
     for state, color in COLORS.items():
         x: list[float | None] = []
@@ -56,7 +59,7 @@ def _add_lines(figure: go.Figure, trials: Sequence[TrialRecord], metric: Metric)
             rows = [record.epochs[i] for i in range(n) if i % step == 0 or i == n - 1]
             x += [*(row.epoch for row in rows), None]
             y += [*(metric.value(row) for row in rows), None]
-            texts += [f"trial {record.number}"] * (len(rows) + 1)
+            texts += [*[f"trial {record.number}"] * (len(rows) - 1), details(record, results), ""]
         if x:
             figure.add_scatter(
                 x=_floats(x),
@@ -88,15 +91,17 @@ def _add_ends(figure: go.Figure, trials: Sequence[TrialRecord], results: Results
             )
 
 
-def _add_best(figure: go.Figure, record: TrialRecord, metric: Metric) -> None:
+def _add_best(figure: go.Figure, record: TrialRecord, results: Results) -> None:
     """Adds the curve of the best trial again, in a colour of its own."""
+    metric, before = results.metric, len(record.epochs) - 1
     figure.add_scatter(
         x=[row.epoch for row in record.epochs],
         y=[metric.value(row) for row in record.epochs],
+        text=[*["the best"] * before, f"the best: {details(record, results)}"],
         mode="lines",
         line={"color": BEST, "width": 3},
         name=f"the best, {label(record)}",
-        hovertemplate="the best<br>epoch %{x}: %{y:.4f}<extra></extra>",
+        hovertemplate="%{text}<br>epoch %{x}: %{y:.4f}<extra></extra>",
     )
 
 
