@@ -31,12 +31,12 @@ from fervit.search.outcome.confirm import (
 from fervit.search.packed import Packed, Training
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import SpaceSampler
-from fervit.search.policy.sources import ConfirmSource, SearchSource
+from fervit.search.policy.sources import ConfirmSource
 from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.journal import JournalInMemory
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
-from fervit.search.replay import Curves, Recording, recording_of, space_of_replay
+from fervit.search.replay import Curves, RecordedSearch, Recording, recording_of, space_of_replay
 from fervit.search.simulated import Curve, VirtualClock, run_simulated
 from fervit.search.space.search_space import SearchSpace
 
@@ -149,7 +149,6 @@ class DrawnCurves(Curves):
     def __call__(self, planned: Planned) -> Curve:
         """Returns the epochs that a trial or rerun will report."""
         if planned.purpose == "search":
-            super().__call__(planned)
             residual, seed = (int(self._rng.integers(size)) for size in self._alone.shape[:2])
             moves = self._alike[self._of_search] + self._alone[residual, seed]
         else:
@@ -234,7 +233,7 @@ def drawn_sweep(world: World, seed: int, *, trials: int) -> Drawn:
     forecasts = Forecasts(space, int(world.packed.data["train"]["rows"]))
     rule = stopping_rule(space.early_stopping, space.metric)
     ledger = Ledger(space, JournalInMemory(clock), rule, [forecasts], clock=clock)
-    ledger.use(SearchSource(space, SpaceSampler(space)))
+    ledger.use(RecordedSearch(curves, space, SpaceSampler(space)))
     run_simulated(ledger, curves, clock, slots=SLOTS)
     ranking = ranked(ledger.records, space.metric)
     best = candidates(ranking, ledger.records, space)

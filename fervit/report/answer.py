@@ -188,22 +188,17 @@ def _validation_cards(results: Results, chosen: TrialRecord) -> list[Card]:
     best = chosen.best(results.metric)
     assert best is not None
     name = results.metric.name
-    value = Card(f"{name}, validation", f"{results.metric.value(best):.3f}", f"epoch {best.epoch}")
-    again = results.confirmation_of(chosen)
-    of_it = results.evaluation is not None and results.evaluation["split"] == "val" and not results.evaluated
-    if again is None and of_it and name in ("f1_macro", "accuracy"):  # the evaluation's card has the same number
-        return []
-    if again is None:
-        return [value._replace(note=f"{value.note}; the best of {len(results.records)}, so optimistic")]
-    value = value._replace(note=f"{value.note}; the best of its runs, so optimistic")
-    return [
-        *([] if of_it and name in ("f1_macro", "accuracy") else [value]),
-        Card(
-            f"{name}, {len(again.values)} fresh seeds",
-            again.text,
-            "mean, 95 % interval of the seeds alone; each run's best epoch, so optimistic",
-        ),
-    ]
+    again, evaluation = results.confirmation_of(chosen), results.evaluation
+    lucky = f"the best of {len(results.records)}" if again is None else "the best of its runs"
+    note = f"epoch {best.epoch}; {lucky}, so optimistic"
+    cards = [Card(f"{name}, validation", f"{results.metric.value(best):.3f}", note)]
+    of_it = evaluation is not None and evaluation["split"] == "val" and not results.evaluated
+    if of_it and name in ("f1_macro", "accuracy"):  # the evaluation's card has the same number
+        cards.clear()
+    if again is not None:
+        note = "mean, 95 % interval of the seeds alone; each run's best epoch, so optimistic"
+        cards.append(Card(f"{name}, {len(again.values)} fresh seeds", again.text, note))
+    return cards
 
 
 def _fold_cards(results: Results) -> list[Card]:

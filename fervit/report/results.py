@@ -229,10 +229,9 @@ def _sweep(folder: Path, running: bool | None, reading: SweepReading) -> Results
         results.chosen = _take_choice(results, history, files, space)
     if results.chosen is None:
         return results
-    if results.state == "finished":
-        results.folds = folded(results.fold_runs, results.chosen.number, space.confirm.folds, space.metric)
     results.model = space.config(results.chosen.params).model() | {"seq_len": _seq_len(results.environment)}
     if results.state == "finished":
+        results.folds = folded(results.fold_runs, results.chosen.number, space.confirm.folds, space.metric)
         _take_sealed(results, files)
     return results
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from fervit.search.outcome.baseline import baseline_of
 from fervit.search.outcome.confirm import candidates
-from fervit.search.policy.sources import NOISE_AFTER, rerun
+from fervit.search.policy.sources import NOISE_AFTER, fresh_seeds
 from fervit.search.policy.stopping import brackets
 from fervit.search.records.ranking import distinct, ranked
 from fervit.search.records.record import TrialRecord
@@ -144,13 +144,13 @@ def _reruns(space: SearchSpace, records: Sequence[TrialRecord], total: int, *, o
     if not top:
         return Span(0, 0)
     ranking = ranked([record for record in records if record.purpose == "search"], space.metric)
-    ended = {record.name for record in records if record.purpose == "confirm" and record.state != "running"}
-    again = {record.number for record in records if record.purpose == "confirm" and record.state == "finished"}
+    runs = [record for record in records if record.purpose == "confirm"]
+    ended = {(run.number, run.seed) for run in runs if run.state != "running"}
+    again = {run.number for run in runs if run.state == "finished"}
     baseline = baseline_of(space, ranking)
 
     def lacking(trials: Sequence[TrialRecord]) -> int:
-        planned = (rerun(space, trial, i, "confirm").name for trial in trials for i in range(seeds))
-        return sum(name not in ended for name in planned)
+        return sum((trial.number, seed) not in ended for trial in trials for seed in fresh_seeds(space))
 
     now = lacking(candidates(ranking, records, space))
     if not open_:

@@ -307,14 +307,13 @@ class Ledger:
         record = paused[name]
         if record.epochs and self._models is not None and not self._models.can_resume(record):
             self._remark(f"{name}: its saved state is gone, so it begins again")
-        epoch = record.epochs[-1].epoch if record.epochs else 0
-        self._record(TrialReturned, name=name, epoch=epoch, why=thaw.reason(name))
+        self._record(TrialReturned, name=name, epoch=record.last_epoch, why=thaw.reason(name))
         self._notify(lambda observer: observer.moved(self, record))
         return self._planned_again(record)
 
     def _pause(self, thaw: Pausing, record: TrialRecord) -> None:
         """Records that a trial pauses. Of more than may pause, the one with the least to gain is stopped."""
-        self._record(TrialPaused, name=record.name, epoch=record.epochs[-1].epoch, why=thaw.reason(record.name))
+        self._record(TrialPaused, name=record.name, epoch=record.last_epoch, why=thaw.reason(record.name))
         self._notify(lambda observer: observer.moved(self, record))
         surplus = thaw.surplus([one.name for one in self.paused])
         if surplus is not None:

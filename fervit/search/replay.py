@@ -142,7 +142,7 @@ def replay(
     clock, curves, meter = VirtualClock(), Curves(recording), _Meter(epochs)
     rule = stopping_rule(space.early_stopping, space.metric)
     ledger = Ledger(space, JournalInMemory(clock), rule, [meter], clock=clock)
-    source_of = _Search if told == "fervit" else _AsOptunaSearch
+    source_of = RecordedSearch if told == "fervit" else _AsOptunaSearch
     ledger.use(source_of(curves, space, SpaceSampler(space)))
     run_simulated(ledger, curves, clock, slots=slots, is_over=meter.is_over)
     begun = [record for record in ledger.records if record.epochs]
@@ -208,24 +208,29 @@ class Curves:
         return planned._replace(config=replace(planned.config, warmup_epochs=recorded.warmup_epochs))
 
     def __call__(self, planned: Planned) -> Curve:
-        if planned.number not in self.of_number:
-            self.assigned(planned)
         return self.of_number[planned.number]
 
 
-class _Search(SearchSource):
-    """The trials that the sampler suggests, each with the curve of a recorded configuration."""
+class RecordedSearch(SearchSource):
+    """The trials that the sampler suggests, each with the curve of a recorded configuration.
+
+    Args:
+        curves: the curves, of which each trial gets one when it is suggested.
+        space: the search space.
+        sampler: the sampler of the space.
+    """
 
     def __init__(self, curves: Curves, space: SearchSpace, sampler: SpaceSampler) -> None:
         super().__init__(space, sampler)
         self._curves = curves
 
     def ask(self) -> Planned | None:
+        """Returns the next trial, with its curve assigned; None if there is none now."""
         planned = super().ask()
         return None if planned is None else self._curves.assigned(planned)
 
 
-class _AsOptunaSearch(_Search):
+class _AsOptunaSearch(RecordedSearch):
     """Reports to the sampler as Ray's OptunaSearch does: see "optunasearch" in `Told`."""
 
     def report(self, number: int, epoch: int, value: float) -> None:

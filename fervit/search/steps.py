@@ -259,7 +259,8 @@ class Sweep:
         """
         metric = self.space.metric
         while True:
-            ranking, best = ranked(self.searched(), metric), self._candidates()
+            ranking = ranked(self.searched(), metric)
+            best = candidates(ranking, self.ledger.records, self.space)
             confirmed = confirmations(best, self.ledger.records, self.space)
             left_out = [record for record in best if all(one.record is not record for one in confirmed)]
             baseline, faces = baseline_that_may_stay(self.space, ranking, confirmed), len(self.splits.val.codes)
@@ -281,7 +282,7 @@ class Sweep:
                     ties=ties,
                     left_out=left_out,
                     without_model=self._better_than(run, number),
-                    gain=gain_over_baseline(self.space, ranked(self.searched(), metric), run.number, confirmed),
+                    gain=gain_over_baseline(self.space, ranking, run.number, confirmed),
                     ended_because=ended_because,
                 )
 

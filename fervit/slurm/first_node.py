@@ -8,12 +8,11 @@ taken the first one from the job, and requeue it.
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from fervit.errors import JobError, UserError
 from fervit.io.disk import make_new_folder
 
 PATIENCE_S = 1800.0
@@ -43,28 +42,29 @@ def go_on_without(first: str, say: Callable[[str], None]) -> bool:
     if not nodes or not _is_ours(job):
         return bool(nodes)
     say(f"the job's first node {first} is lost: requeueing")
-    if _runs(["scontrol", "requeue", job]):
+    if _does(say, "scontrol", "requeue", job):
         return True
     # Slurm does not let this job requeue itself; its own variables would be taken for wishes.
     script = os.environ.get("FERVIT_SCRIPT")
-    without = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    without |= {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
-    if not script or not _runs(["sbatch", f"--dependency=afterany:{job}", script], without):
+    without = {
+        name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"
+    }
+    if not script or not _does(say, "sbatch", f"--dependency=afterany:{job}", script, environment=without):
         say("the job could neither be requeued nor its successor be submitted: submit it again to go on")
-    _runs(["scancel", job])
+    _does(say, "scancel", job)
     return True
 
 
 def _nodes_of(job: str) -> list[str] | None:
     """Returns the nodes of a job that runs, [] if it does not run any more, None if Slurm does not answer."""
-    found = _answer(["squeue", "--noheader", f"--jobs={job}", "--format=%T|%N"])
-    if found is None:
+    from fervit.slurm.submit import ask_slurm
+
+    try:
+        state, _, nodes = ask_slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T|%N").strip().partition("|")
+        running = state in ("RUNNING", "CONFIGURING")
+        return ask_slurm("scontrol", "show", "hostnames", nodes).split() if running else []
+    except (JobError, UserError):
         return None
-    state, _, nodes = found.partition("|")
-    if state not in ("RUNNING", "CONFIGURING"):
-        return []
-    names = _answer(["scontrol", "show", "hostnames", nodes])
-    return None if names is None else names.split()
 
 
 def _is_ours(job: str) -> bool:
@@ -77,15 +77,13 @@ def _is_ours(job: str) -> bool:
     return True
 
 
-def _answer(words: list[str]) -> str | None:
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
-        if done.returncode == 0:
-            return done.stdout.strip()
-    return None
+def _does(say: Callable[[str], None], *words: str, environment: Mapping[str, str] | None = None) -> bool:
+    """Returns whether a command of Slurm does what it is asked to; says it if not."""
+    from fervit.slurm.submit import ask_slurm
 
-
-def _runs(words: list[str], environment: dict[str, str] | None = None) -> bool:
-    with suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(words, env=environment, check=False, timeout=60).returncode == 0
-    return False
+    try:
+        ask_slurm(*words, environment=environment)
+    except (JobError, UserError) as error:
+        say(str(error))
+        return False
+    return True

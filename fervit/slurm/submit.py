@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +36,12 @@ class NodeKind:
     """The longest time in seconds that the partition allows."""
 
 
-def ask_slurm(*words: str) -> str:
+def ask_slurm(*words: str, environment: Mapping[str, str] | None = None) -> str:
     """Runs a command of Slurm, and returns what it printed.
+
+    Args:
+        words: the command.
+        environment: its variables; None for those of this process.
 
     Raises:
         UserError: there is no Slurm here.
@@ -49,7 +53,7 @@ def ask_slurm(*words: str) -> str:
             f"slurm`), or take {called('tune')} itself"
         )
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER_S, check=False, env=environment)
     except subprocess.TimeoutExpired:
         raise JobError(f"{words[0]}: Slurm does not answer within {ANSWER_S} s; try again later") from None
     if done.returncode:

@@ -22,17 +22,13 @@ def called(command: str) -> str:
         command: the name of the command, such as "tune".
     """
     by_script = Path(sys.argv[0]).parent.name == "launch"
-    return f"python launch/{command}.py" if by_script or (_is_code() and not by_name()) else f"{NAME} {command}"
-
-
-def by_name() -> bool:
-    """Returns whether this process was started as `fervit COMMAND`."""
-    return sys.argv[0].startswith(f"{NAME} ")
+    by_name = _is_name(sys.argv[0])
+    return f"python launch/{command}.py" if by_script or (_is_code() and not by_name) else f"{NAME} {command}"
 
 
 def in_words(argv: Sequence[str]) -> str:
     """Returns the line that starts a process again, given its `sys.argv`."""
-    words = argv[0].split(" ") if argv[0].startswith(f"{NAME} ") else ["python", argv[0]]
+    words = argv[0].split(" ") if _is_name(argv[0]) else ["python", argv[0]]
     return shlex.join([*words, *map(str, argv[1:])])
 
 
@@ -45,6 +41,11 @@ def starting(command: str) -> list[str]:
 def shipped(name: str) -> Path:
     """Returns the path of a file or folder that comes with fervit, such as search_spaces."""
     return SHIPPED / name if SHIPPED.is_dir() else CODE / name
+
+
+def _is_name(word: str) -> bool:
+    """Returns whether the first word of `sys.argv` is that of `fervit COMMAND`."""
+    return word.startswith(f"{NAME} ")
 
 
 def _is_code() -> bool:

@@ -92,10 +92,9 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     make_folder(files.path)
     if args.what == "tune":
         rest = _with_own_space(rest, files)
-    words = [*starting(args.what)[1:], *_without_resume(rest)]
+    command = [*starting(args.what), *_without_resume(rest)]
     if args.what != "encode":
-        words += ["--resume", str(files.folder)]
-    command = [sys.executable, *words]
+        command += ["--resume", str(files.folder)]
     text = batch_script(request, files, command, Path.cwd())
     write_text(files.script, text)
     print(text)

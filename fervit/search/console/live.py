@@ -29,8 +29,8 @@ class PlainScreen(Observer):
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         """Prints a line with the result of the trial, the best trial so far, the elapsed time and the time left."""
-        if record.why and not record.epochs and record.state == "stopped":
-            return  # it was drawn, and never begun
+        if record.never_begun:
+            return
         metric, done, total = ledger.space.metric, ledger.n_ended, ledger.source.total
         line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)

@@ -164,7 +164,7 @@ def choose(
     """
     fewest = min(one.missing for one in confirmed)
     complete = [one for one in confirmed if one.missing == fewest]
-    winner = max(complete, key=lambda c: (metric.sign * c.mean, -c.missing, -c.record.number))
+    winner = max(complete, key=lambda c: (metric.sign * c.mean, -c.record.number))
     others = [one for one in complete if one is not winner]
 
     def within_noise(other: Confirmed, of_faces: float = 0.0) -> bool:

@@ -60,8 +60,7 @@ WITH_STATE = ("cmaes", "qmc")
 
 def outcome_of(record: TrialRecord) -> Outcome:
     """Returns the outcome of a trial that has ended."""
-    never_begun = bool(record.why) and not record.epochs
-    if record.cut or (record.state == "stopped" and never_begun):
+    if record.cut or record.never_begun:
         return Outcome.FAILED  # which Optuna's samplers leave out
     if record.failure is not None:
         return Outcome.INFEASIBLE if record.failure.infeasible else Outcome.FAILED

@@ -212,12 +212,17 @@ def fold_run(space: SearchSpace, chosen: TrialRecord, k: int) -> Planned:
 
 def fresh_seeds(space: SearchSpace) -> list[int]:
     """Returns the seeds of the confirmation."""
-    return [space.search.seed + 1 + i for i in range(space.confirm.seeds)]
+    return [fresh_seed(space, i) for i in range(space.confirm.seeds)]
+
+
+def fresh_seed(space: SearchSpace, i: int) -> int:
+    """Returns the i-th fresh seed of a rerun, counted from 0."""
+    return space.search.seed + 1 + i
 
 
 def rerun(space: SearchSpace, record: TrialRecord, i: int, purpose: Purpose) -> Planned:
     """Plans a rerun of a trial with the i-th fresh seed, counted from 0."""
-    seed = space.search.seed + 1 + i
+    seed = fresh_seed(space, i)
     name = f"{trial_name(record.number)}_seed{seed}"
     return Planned(record.number, name, record.params, space.config(record.params, seed), purpose)
 

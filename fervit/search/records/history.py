@@ -95,7 +95,7 @@ class History:
             record.state, record.failure, record.cut = event.state, event.failure, event.cut
             record.paused = record.paused and event.cut  # which pauses still when it is resumed
             if event.why:
-                record.why = stopped_because(record.epochs[-1].epoch if record.epochs else 0, event.why)
+                record.why = stopped_because(record.last_epoch, event.why)
         elif isinstance(event, TrialResumed):
             record.state, record.cut = "running", False
         if isinstance(event, TrialStarted | TrialResumed):  # the part has not ended after all

@@ -89,5 +89,5 @@ def better_until_it_failed(records: Iterable[TrialRecord], chosen: TrialRecord, 
     why = record.failure.kind if record.failure else "failed"
     return (
         f"Not ranked: trial {record.number} reached {metric.name} {metric.value(best):.3f} at epoch {best.epoch}, "
-        f"before it failed at epoch {record.epochs[-1].epoch + 1} ({why})"
+        f"before it failed at epoch {record.last_epoch + 1} ({why})"
     )

@@ -69,6 +69,11 @@ class TrialRecord:
             return 0
         return self.epochs.number(-1) if isinstance(self.epochs, Epochs) else self.epochs[-1].epoch
 
+    @property
+    def never_begun(self) -> bool:
+        """Whether the trial was drawn and stopped before it was worth a place (`scheduler: thaw`)."""
+        return self.state == "stopped" and bool(self.why) and not self.epochs
+
     def judged_by(self, row: EpochResult) -> TrialRecord:
         """Returns the trial as a stopping rule sees it after an epoch: with that epoch alone."""
         seen = object.__new__(TrialRecord)  # a copy by `dataclasses.replace` takes twenty times as long
