@@ -69,6 +69,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Leads links to files of the repository to their copies in the site."""
     here = page.file.src_uri
+    if here in PAGES.values():  # a reader who searches wants the guide first
+        page.meta.setdefault("search", {"boost": 0.3})
 
     def copied(link: re.Match[str]) -> str:
         target = _in_repository(here, link["path"])

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import fervit
 from tests.conftest import ROOT
 from tests.helpers.pages import GUIDE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytest.importorskip("mkdocs", reason="pip install 'fervit[docs]'")
 
@@ -58,15 +66,34 @@ def test_files_of_the_repository_travel_with_it(site: Path) -> None:
     assert "../benchmarks" not in (site / "cluster.html").read_text(encoding="utf-8")
 
 
-def test_a_browser_draws_it_and_finds_words(site: Path, browser: object) -> None:
-    page = browser.new_page()  # type: ignore[attr-defined]
+@pytest.fixture
+def address(site: Path) -> Iterator[str]:
+    """The site on loopback, where its search works."""
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_browser_draws_it_and_finds_words(address: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto((site / "index.html").as_uri())
+    page.on("response", lambda response: asked.append(f"{response.status} {response.url}"))
+    page.goto(f"{address}/index.html")
     assert page.locator("h1").first.inner_text().startswith("fervit")
-    picture = page.locator("article img").first
-    assert picture.evaluate("image => image.naturalWidth") > 500
-    page.goto((site / "search-spaces.html").as_uri())
+    assert page.locator("article img").first.evaluate("image => image.naturalWidth") > 500
+    page.goto(f"{address}/search-spaces.html")
     assert page.locator("article table").count() > 5
-    assert [url for url in asked if url.startswith("http")] == []
+    page.locator("input.md-search__input").fill("hyperband")
+    found = page.locator(".md-search-result__item h1").first
+    found.wait_for()
+    assert "Search: spaces" in found.inner_text()
+    # The site's script looks for a sitemap of each language, which the English one has for all.
+    assert [line for line in asked if not line.startswith(f"200 {address}/") and "/ja/sitemap" not in line] == []
     page.close()
