@@ -137,7 +137,7 @@ def encode(
     source, old, model = map(as_text, (data_root, from_pt, encoder_model))
     module = whole_path(as_text(encoder_module))
     out, tell = from_home(str(latent_out)), say or silent
-    _check(source, old, reconstruct=reconstruct, precision=precision)
+    _check(source, old, reconstruct=reconstruct, precision=precision, module=module)
     label_set = read_label_set(str(labels)) if labels is not None else None
     fractions, listed = _fractions(out, val_fraction, test_fraction, split_seed, old), exclusion_in(exclude)
     index = _faces(source, old, label_order, label_set).limited(limit)
@@ -165,12 +165,14 @@ def _draw(index: FaceIndex, plan: EncodePlan, decoder: Decoder | None, n: int, t
     return sheet
 
 
-def _check(source: str | None, old: str | None, *, reconstruct: int | None, precision: str | None) -> None:
+def _check(
+    source: str | None, old: str | None, *, reconstruct: int | None, precision: str | None, module: str | None
+) -> None:
     """Raises a UserError for arguments that contradict each other."""
     if (source is None) == (old is None):
         raise UserError("give either data_root, or from_pt=DIR to import codes")
-    if old is not None and (reconstruct or precision):
-        raise UserError("reconstruct and precision need the pictures; they do not go with from_pt")
+    if old is not None and (reconstruct or precision or module):
+        raise UserError("reconstruct, precision and encoder_module need the pictures; they do not go with from_pt")
     if precision not in (None, *PRECISIONS):
         raise UserError(f"precision: must be one of {', '.join(PRECISIONS)}, but got {precision!r}")
 
