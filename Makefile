@@ -29,8 +29,11 @@ demo: $(READY)
 	$(BIN)/python launch/encode.py --data_root dataset/demo --latent_out latents/demo --encoder_type demo --batch_size 32
 	$(BIN)/python launch/tune.py --space search_spaces/demo.yaml --latents latents/demo
 
+# Two processes run whole files of tests each, since many tests wait for processes that they start.
+TWO := -n 2 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 test-full: $(READY)
 	$(BIN)/python -m pytest -m full_size
@@ -45,10 +48,10 @@ test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'
 
 test-long: $(READY)
-	$(BIN)/python -m pytest -m 'long and not chaos'
+	$(BIN)/python -m pytest -m 'long and not chaos' $(TWO)
 
 test-extra: $(READY)
-	$(BIN)/python -m pytest -m extra
+	$(BIN)/python -m pytest -m extra $(TWO)
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

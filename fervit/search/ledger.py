@@ -628,13 +628,16 @@ class Ledger:
             self._models.take_up(list(self._history.records.values()))
 
     def _may_resume(self, record: TrialRecord) -> bool:
-        """Returns whether a trial that was cut goes on: its state is there, and what ended it no longer does."""
+        """Returns whether a trial that was cut goes on, or begins again because it had saved nothing yet.
+
+        It does not while what ended it still holds, nor if its saved state was removed.
+        """
         part = part_of(record.purpose)
         end = self._history.ends.get(part)
         if (end is not None and end.by == "noise" and self.space.budget.until_noise) or self._models is None:
             return False
-        can = self._models.can_resume(record) or (record.paused and not record.epochs)
-        return self._exceeded(part) is None and can
+        begins = part == "search" and not record.saved  # the confirmation's source begins its reruns again by itself
+        return self._exceeded(part) is None and (begins or self._models.can_resume(record))
 
     def _limits(self, part: Part) -> Budget | Confirm:
         return self.space.confirm if part == "confirm" else self.space.budget

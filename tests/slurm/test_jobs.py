@@ -10,9 +10,12 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.helpers.hosts import wait_until
-from tests.helpers.slurm import Slurm, events, log_of
+from tests.helpers.slurm import USERS, Slurm, events, log_of
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cut_sweep")]
+
+OF_JOBS = tuple(USERS)
+"""The users of these tests' jobs. The sweep that is cut beside them is root's."""
 
 SCRIPT = """#!/bin/bash
 #SBATCH --ntasks-per-node=1 --cpus-per-task=1 --time=30 --output={log} --open-mode=append {flags}
@@ -99,7 +102,7 @@ def test_jobs_of_two_users_on_the_same_nodes_never_meet(slurm: Slurm, n: int) ->
         addresses.add(told.groups())
     assert len(addresses) == n
     slurm.hosts.check(3, "rm /tmp/full")
-    assert wait_until(lambda: slurm.left_over() == [], 60), slurm.left_over()
+    assert wait_until(lambda: slurm.left_over(users=OF_JOBS) == [], 60), slurm.left_over(users=OF_JOBS)
 
 
 def test_a_job_that_is_cancelled_leaves_nothing(slurm: Slurm) -> None:
@@ -107,7 +110,7 @@ def test_a_job_that_is_cancelled_leaves_nothing(slurm: Slurm) -> None:
     assert wait_until(lambda: "alone at" in log_of(folder) or slurm.over(job))
     slurm.run(f"scancel {job}", "ben")
     assert slurm.ended(job) == "CANCELLED"
-    assert wait_until(lambda: slurm.left_over() == [], 60), slurm.left_over()
+    assert wait_until(lambda: slurm.left_over(users=OF_JOBS) == [], 60), slurm.left_over(users=OF_JOBS)
     assert events(folder) == ["began", "ended"]
     assert "to go on: sbatch" in log_of(folder)
 
@@ -140,4 +143,4 @@ def test_faces_are_encoded_on_three_nodes_and_a_model_is_trained_on_two(slurm: S
     assert environment["training"]["hosts"] == ["fer1", "fer2"]
     assert json.loads((folder / "experiment_summary.json").read_text())["state"] == "finished"
     assert "state" not in slurm.run(f"python {ROOT}/launch/slurm.py status {folder}", "ada", home)
-    assert wait_until(lambda: slurm.left_over() == [], 60), slurm.left_over()
+    assert wait_until(lambda: slurm.left_over(users=OF_JOBS) == [], 60), slurm.left_over(users=OF_JOBS)
