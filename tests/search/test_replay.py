@@ -91,7 +91,7 @@ def test_as_optunasearch_the_sampler_hears_that_stopped_trials_are_complete(
 
 
 def test_each_trial_is_judged_by_the_warm_up_of_its_recorded_curve(tmp_path: Path) -> None:
-    """The rule passes over epochs of warm-up. A trial without one got a curve that was recorded with two such epochs."""
+    """The rule passes over epochs of warm-up. A trial that asked for none got a curve that was recorded with two."""
     raw = SPACE | {"parameters": {"warmup_epochs": {"values": [0, 2]}, **SPACE["parameters"]}}
     space, folder, clock = parse_space(raw, "s.yaml"), SweepFolder(tmp_path), VirtualClock()
     folder.write_space(space)
