@@ -7,6 +7,7 @@ them holds for all.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from fervit.search.ledger import Ledger
 from fervit.search.outcome.settle import settle_running
 from fervit.search.policy.interfaces import Planned
 from fervit.search.records.report import TrialReport
+from fervit.search.records.requests import done_with, received
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import TrialResources
 from fervit.training.failure import OUT_OF_MEMORY, PROCESS_DIED, Failure
@@ -27,6 +29,8 @@ _Process = tuple[int, float]
 SHORT_S = 10.0
 """The seconds within which an epoch must end to be waited for after Ctrl-C; a longer epoch is given up."""
 
+LISTEN_S = 1.0
+"""The seconds between two looks for requests of users."""
 LOOK_S = 5.0
 """The seconds between two queries of the cluster's nodes."""
 
@@ -124,6 +128,8 @@ class Driver:
         """The name of each trial that has reported -> when its next report is due."""
         self._waiting_for: set[str] = set()
         self._deadline = 0.0
+        self._listened = -math.inf
+        """When requests of users were looked for."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns an empty state, since Ray Tune pickles the driver once and never unpickles it."""
@@ -142,6 +148,7 @@ class Driver:
                 states.
         """
         ledger = self.ledger
+        self._listen()
         if ledger.source.total > ledger.n_ended:
             self._forget_request()
             if not self.is_over():
@@ -158,6 +165,7 @@ class Driver:
 
     def next(self) -> Planned | None:
         """Returns the next trial to start or to continue; None if there is none now."""
+        self._listen()
         begun = self.ledger.n_begun
         if self.room.is_full(begun, self.ledger.n_placed) or self.ending:
             return None
@@ -174,6 +182,7 @@ class Driver:
 
         A report that arrives again, after a later one, or from a process that was given up changes nothing.
         """
+        self._listen()
         process = report.pid, report.started
         if (name, process) in self._gone:
             return True
@@ -249,6 +258,7 @@ class Driver:
         """Returns whether the run ends now: after Ctrl-C, when the budget is spent, or when the source has enough."""
         if self.interrupted:
             return not self._waiting_for or self._clock() > self._deadline
+        self._listen()
         ledger = self.ledger
         if ledger.broken is not None:
             return True
@@ -268,6 +278,17 @@ class Driver:
         self._due[name] = self._clock() + (epoch.seconds if epoch is not None else 0.0)
         if self.interrupted and (epoch is None or report is None or report.finished or report.saved == epoch.epoch):
             self._waiting_for.discard(name)
+
+    def _listen(self) -> None:
+        """Carries out what users have asked of the sweep meanwhile, each request once."""
+        now = self._clock()
+        if self._folder is None or self.interrupted or now - self._listened < LISTEN_S:
+            return
+        self._listened = now
+        for request in received(self._folder):
+            self.ledger.answer(request)
+            if self.ledger.broken is None:
+                done_with(self._folder, request)
 
     def _forget_request(self) -> None:
         """Removes the file that asks trials to stop."""

@@ -190,7 +190,7 @@ class _DriverSearcher(Searcher):  # type: ignore[misc]
         planned, ledger = self._driver.next(), self._driver.ledger
         if planned is None:
             # The end of a running trial may bring further ones, such as those that measure the noise of the seed.
-            return None if ledger.n_running else str(Searcher.FINISHED)
+            return None if ledger.n_running or ledger.on_hold else str(Searcher.FINISHED)
         return TrialTask(
             name=planned.name,
             folder=self._folder.trial(planned.name),
