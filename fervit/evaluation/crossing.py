@@ -19,6 +19,7 @@ from fervit.errors import UserError
 from fervit.evaluation.results import Across
 from fervit.io.files import first_line, from_home
 from fervit.labels.label_set import LabelSet, label_set_of
+from fervit.labels.text_yaml import read_texts
 from fervit.latents import LatentSet
 
 WAY_OUT = "map the model's classes onto those of the test set by --label_map FILE, with lines like `happy: positive`"
@@ -137,7 +138,7 @@ def in_words(across: Across) -> list[str]:
 
 def _read_map(path: Path, model: LabelSet, test: LabelSet) -> dict[str, str | None]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = read_texts(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"--label_map {path}: cannot be read ({first_line(error)}); {WAY_OUT}") from None
     if not isinstance(content, dict):
