@@ -40,7 +40,10 @@ class Crossing:
         return label_set_of(name for name in self.test.classes if name in self.onto.values())
 
     def rows(self, latents: LatentSet) -> LatentSet:
-        """The rows of the classes that take part, with labels in the order of `label_set`.
+        """The rows of the classes that take part, with labels and shares of votes in the order of `label_set`.
+
+        Votes for the classes that take no part are left out, and the shares of the others add up to 1, as do the
+        probabilities.
 
         Raises:
             UserError: there is none.
@@ -52,7 +55,11 @@ class Crossing:
                 f"{latents.path}: has no face of {', '.join(self.label_set.classes)}, which the model knows"
             )
         new = np.cumsum(taking_part) - 1
-        return replace(latents.take(chosen), labels=new[latents.labels[chosen]], label_set=self.label_set)
+        rows, targets = latents.take(chosen), None
+        if rows.targets is not None:
+            of_these = rows.targets[:, taking_part]
+            targets = of_these / of_these.sum(axis=1, keepdims=True)  # the label's own share is not 0
+        return replace(rows, labels=new[rows.labels], targets=targets, label_set=self.label_set)
 
     def probabilities(self, of_model: np.ndarray) -> np.ndarray:
         """The probabilities of the model's classes, float [n, M] -> those of the classes in common, float [n, K]."""

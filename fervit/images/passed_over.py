@@ -91,7 +91,12 @@ def write(folder: str, passed_over: Sequence[PassedOver]) -> None:
     """Writes all files with their reasons as lines of JSON into a folder or URI; an empty list removes the file."""
     filesystem, path = locate(child(folder, FILE))
     if passed_over:
-        text = text_of({"path": one.path, "reason": one.reason} for one in passed_over)
+        text = text_of_all(passed_over)
         write_whole(filesystem, path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
     elif filesystem.get_file_info(path).is_file:
         delete(filesystem, path)
+
+
+def text_of_all(passed_over: Sequence[PassedOver]) -> str:
+    """All files with their reasons, as lines of JSON."""
+    return text_of({"path": one.path, "reason": one.reason} for one in passed_over)

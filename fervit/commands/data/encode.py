@@ -52,7 +52,8 @@ def parser() -> Parser:
     )
     add_exclude(
         flags,
-        f"lists of faces to leave out: those of {called('audit')}, or an image_id in each line",
+        f"lists of faces to leave out of training and validation: those of {called('audit')}, or an image_id in each "
+        "line; a test split stays whole",
     )
     add_fractions(flags, "pictures")
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")
