@@ -119,7 +119,7 @@ else
 	kill -0 "$nodes" 2>/dev/null || { wait "$nodes"; say "srun ended with status $?"; }
 fi
 exec {to}>&- {from}<&-
-made=
+made= progress=
 [[ -z $paused || -n $ended || $status == 0 ]] ||
 	exec {progress}< <(timeout 60 "$python" -m fervit.slurm.progress "$folder" "$@" 2>/dev/null)
 for _ in $(seq 120); do  # but not for a node that has died, nor when Slurm is about to kill this process
@@ -127,7 +127,7 @@ for _ in $(seq 120); do  # but not for a node that has died, nor when Slurm is a
 	! is_over || break
 	sleep 0.25
 done
-[[ -z ${progress-} ]] || read -r -t "$(patience)" made <&"$progress"
+[[ -z $progress ]] || read -r -t "$(patience)" made <&"$progress"
 
 # The pauses since the last end, and how many of the latest found no more saved work than there is now.
 read -r pauses idle < <(awk -v made="\"made\": \"$made\"" '
@@ -156,7 +156,7 @@ if [[ -n ${FERVIT_SCRIPT-} ]]; then
 	# Without this job's own variables, which would be taken for wishes.
 	mapfile -t own < <(compgen -e | sed -n '/^SLURM_CONF$/d; s/^SLURM_/-uSLURM_/p')
 	if job=$(env "${own[@]}" sbatch --parsable --dependency="afterany:$SLURM_JOB_ID" "$FERVIT_SCRIPT"); then
-		job=$(tail -n 1 <<<"$job"); job=${job%%;*}
+		job=$(grep -oE '^[0-9]+' <<<"$job" | tail -n 1)  # among what a cluster's own sbatch may say
 		echo "$job" >"$folder/.job_id" && mv "$folder/.job_id" "$folder/job_id"  # for launch/slurm.py status
 		say "submitted its successor, job $job"
 		exit 0

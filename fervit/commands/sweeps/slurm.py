@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fervit.search.space.settings import TrialResources
     from fervit.slurm.script import JobFiles, Request
 
+AFTER = "; if a job writes it, name that with --after"
 WHAT = ("tune", "encode", "train", "status")
 EPILOG = (
     f"All other flags are those of {called('tune')}, encode.py or train.py; flags after -- go to sbatch as they are. "
@@ -193,12 +194,13 @@ def _check_encode(rest: list[str], after: str | None) -> tuple[Namespace, str, T
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
             if flag == "encoder_model" or (flag != "latent_out" and after is None):
-                _check_exists(f"--{flag}", path)
+                _check_exists(f"--{flag}", path, "" if flag == "encoder_model" else AFTER)
     return given, "encode", None
 
 
 def _check_train(rest: list[str], after: str | None) -> tuple[Namespace, str, TrialResources | None]:
     from fervit.commands.models.train import parser as of_train
+    from fervit.search.space.settings import TrialResources
     from fervit.slurm.submit import check_shared
 
     given = of_train().parse(rest)
@@ -206,14 +208,12 @@ def _check_train(rest: list[str], after: str | None) -> tuple[Namespace, str, Tr
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
             if after is None:
-                _check_exists(f"--{flag}", path)
+                _check_exists(f"--{flag}", path, AFTER)
         elif not given.resume and not (flag == "latent_val_dir" and given.val_fraction):
             raise UserError(f"--{flag}: is missing; give the folder that {called('encode')} wrote")
     for flag in ("output_dir", "checkpoint_dir"):
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
-    from fervit.search.space.settings import TrialResources
-
     gpus = 0.0 if given.use_gpu is False else None
     return given, "latent_vit", TrialResources(workers=given.workers or 1, cpus=1, gpus=gpus)
 
@@ -221,11 +221,11 @@ def _check_train(rest: list[str], after: str | None) -> tuple[Namespace, str, Tr
 _CHECKS = {"tune": _check_tune, "encode": _check_encode, "train": _check_train}
 
 
-def _check_exists(flag: str, path: str) -> None:
+def _check_exists(flag: str, path: str, hint: str) -> None:
     from fervit.io.storage import is_uri
 
     if not is_uri(str(path)) and not Path(path).exists():
-        raise UserError(f"{flag} {path}: there is no such file or folder; if a job writes it, name that with --after")
+        raise UserError(f"{flag} {path}: there is no such file or folder{hint}")
 
 
 def _check_there(latents: str) -> None:
