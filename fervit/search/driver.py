@@ -21,16 +21,15 @@ from fervit.search.records.report import TrialReport
 from fervit.search.records.requests import done_with, received
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import TrialResources
+from fervit.system.interrupts import SHORT_S
 from fervit.training.failure import OUT_OF_MEMORY, PROCESS_DIED, Failure
 
 _Process = tuple[int, float]
 """What tells the processes of a trial apart: the process id, and when it began to work on the trial."""
 
-SHORT_S = 10.0
-"""The seconds within which an epoch must end to be waited for after Ctrl-C; a longer epoch is given up."""
-
 LISTEN_S = 1.0
 """The seconds between two looks for requests of users."""
+
 LOOK_S = 5.0
 """The seconds between two queries of the cluster's nodes."""
 
@@ -245,11 +244,15 @@ class Driver:
         """Whether no further trials may start."""
         return self.interrupted or self.is_over()
 
-    def interrupt(self) -> None:
-        """Begins to end the run after Ctrl-C, and waits for the trials whose current epoch ends soon."""
+    def interrupt(self, within: float = SHORT_S) -> None:
+        """Begins to end the run after Ctrl-C, and waits for the trials whose current epoch ends soon.
+
+        Args:
+            within: the seconds within which it must end; longer epochs are given up.
+        """
         if self._folder is not None:
             touch(self._folder.stop)
-        soon = self._clock() + SHORT_S
+        soon = self._clock() + within
         self._waiting_for = {r.name for r in self.ledger.running if self._due.get(r.name, soon + 1) <= soon}
         self._deadline = soon + 5
         self.interrupted = True

@@ -6,14 +6,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from fervit.errors import UserError
+from fervit.errors import JobError, UserError
 from fervit.io.files import near
 from fervit.progress import clock
 from fervit.search.records.history import History
 from fervit.search.records.journal import read_journal
 from fervit.search.records.ranking import ranked
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.slurm.jobs import gpu_hours, queued, starts_of
+from fervit.slurm.jobs import Queued, Start, gpu_hours, queued, starts_of
 from fervit.slurm.script import JobFiles
 from fervit.system.program import called
 
@@ -31,32 +31,69 @@ def status_lines(folder: Path) -> list[str]:
     if not files.path.is_dir():
         raise UserError(f"{folder}: has no {files.path.name}/; give the folder that {called('slurm')} named")
     lines = [f"folder     {near(files.folder)}", *_job_lines(files), *_sweep_lines(SweepFolder(files.folder))]
-    return [*lines, f"log        tail -f {near(files.log)}"]
+    return [*lines, f"log        tail -F {near(files.log)}"]
 
 
 def _job_lines(files: JobFiles) -> list[str]:
     starts = starts_of(files.jobs)
-    submitted = files.path / "job_id"
-    job = starts[-1].job if starts else submitted.read_text().strip() if submitted.is_file() else ""
+    last = starts[-1] if starts else None
+    answers = True
+    try:
+        job, known = _newest(files, last)
+    except (JobError, UserError) as error:
+        job, known, answers = last.job if last else _submitted(files), None, False
+        text = f"Slurm does not answer ({error})"
+    else:
+        text = _words_of(known, last if last and last.job == job else None)
     if not job:
         return [f"job        not submitted yet: sbatch {near(files.script)}"]
-    known = queued(job)
-    running = known is not None and known.state == "RUNNING"
-    if known is None:
-        text = "Slurm no longer knows it" + (f"; {starts[-1].how}" if starts and starts[-1].how else "")
-    elif running:
-        left = f", {clock(max(0.0, known.ends - time.time()))} to the next time limit" if known.ends else ""
-        text = f"{known.state} on {known.nodes}{left}"
-    else:
-        text = f"{known.state} ({known.reason})"
+    running = known is not None and known.state == "RUNNING" and last is not None and last.job == job
     lines = [f"job        {job}: {text}"]
     for start in starts:
         until = start.ended if start.ended is not None else time.time() if running else start.began
-        how = start.how or ("running" if running else "cut off")
+        how = start.how or ("running" if running else "cut off" if answers else "its end is not noted")
         lines.append(
             f"  start    {start.job}.{start.restart + 1}: {start.nodes} nodes, {clock(until - start.began)}, {how}"
         )
     return [*lines, f"GPU-hours  {gpu_hours(starts, running):.2f}"]
+
+
+def _newest(files: JobFiles, last: Start | None) -> tuple[str, Queued | None]:
+    """Returns the number of the latest job, which may not have begun yet, and what Slurm knows of it.
+
+    A script that was given to sbatch by hand leaves no number before it begins.
+    """
+    submitted = _submitted(files)
+    if last is None:
+        return submitted, queued(submitted) if submitted else None
+    if not submitted or int(submitted) <= int(last.job):
+        return last.job, queued(last.job)
+    known = queued(last.job) if not last.how else None
+    if known is not None and known.state in ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED"):
+        return last.job, known
+    return submitted, queued(submitted)
+
+
+def _submitted(files: JobFiles) -> str:
+    """Returns the number of the job that was submitted last; "" if none is noted."""
+    path = files.path / "job_id"
+    text = path.read_text().strip() if path.is_file() else ""
+    return text if text.isdecimal() else ""
+
+
+def _words_of(known: Queued | None, last: Start | None) -> str:
+    """Returns what Slurm says of a job.
+
+    Args:
+        known: what Slurm knows.
+        last: the last start of this job; None if it has not begun.
+    """
+    if known is None:
+        return "Slurm no longer knows it" + (f"; {last.how}" if last and last.how else "")
+    if known.state == "RUNNING":
+        left = f", {clock(max(0.0, known.ends - time.time()))} to the next time limit" if known.ends else ""
+        return f"{known.state} on {known.nodes}{left}"
+    return f"{known.state} ({known.reason})"
 
 
 def _sweep_lines(folder: SweepFolder) -> list[str]:

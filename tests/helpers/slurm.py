@@ -112,7 +112,7 @@ class Slurm:
         """Submits a job by launch/slurm.py, and returns its number and the folder of its sweep or run."""
         printed = self.run(f"python {REPO}/launch/slurm.py {words}", user, cwd)
         job = printed.partition("submitted  job ")[2].split()[0]
-        return job, Path(printed.partition("tail -f ")[2].split()[0]).parent.parent
+        return job, Path(printed.partition("tail -F ")[2].split()[0]).parent.parent
 
     def home(self, user: str) -> Path:
         return self.share / "home" / user

@@ -71,7 +71,7 @@ def test_a_sweep_of_one_node_goes_on_after_twenty_time_limits(
     slurm: Slurm, cluster: Cluster, tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
     raw, cuts = space_of("cut_often", epochs=40), (LIMIT,) * 20
-    job, folder = begin(slurm, raw, nodes=1, minutes=2)
+    job, folder = begin(slurm, raw, nodes=1, minutes=3)
     cut_each(slurm, job, folder, cuts)
     seconds = check_all(slurm, job, folder, raw, cuts, tmp_path / "undisturbed", cluster)
     measured(f"seconds from each start of a job of one node to its first epoch: {seconds}")

@@ -274,7 +274,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         SIGUSR1, the notice of a time limit, only ever does what the first one does.
         """
         if not self._driver.interrupted:
-            self._driver.interrupt()
+            self._driver.interrupt(interrupts.patience_s())
         elif number != signal.SIGUSR1 and in_notebook():
             raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
         elif number != signal.SIGUSR1:
