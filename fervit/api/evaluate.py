@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,11 @@ from fervit.evaluation.crossing import Crossing, cross, in_words
 from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.groups import FILE as GROUPS_FILE
-from fervit.evaluation.groups import Groups, by_group, groups_in_words, read_groups
+from fervit.evaluation.groups import Groups, by_group, groups_in_words, read_groups, read_scores
 from fervit.evaluation.paired.layers import drop_text, mean_of, strongest
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
-from fervit.evaluation.results import EvaluationResults, excluded_in_words, votes_in_words
+from fervit.evaluation.results import EvaluationResults, excluded_in_words, rows_of_report, votes_in_words
 from fervit.evaluation.statistics import ece_in_words
 from fervit.io.disk import remove
 from fervit.io.files import JsonObject, from_home, write_json
@@ -231,11 +230,11 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, {ece_in_words(metrics)}")
     lines += [
         f"  {name:<{width}} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
-        for name, row in list(metrics["classification_report"].items())[: len(classes)]
+        for name, row in list(rows_of_report(metrics).items())[: len(classes)]
     ]
-    by_groups = evaluation.output_dir / GROUPS_FILE
-    if by_groups.is_file():
-        lines += groups_in_words(json.loads(by_groups.read_text(encoding="utf-8"))["columns"])
+    by_groups = read_scores(evaluation.output_dir)
+    if by_groups is not None:
+        lines += groups_in_words(by_groups)
     lines += votes_in_words(metrics)
     lines += [*excluded_in_words(metrics), _copies(metrics), *_copies_of_validation(metrics)]
     lines += layers_in_words(metrics)

@@ -32,6 +32,7 @@ from fervit.runs.folder import new_folder
 from fervit.search.console.after import summarise, summarise_interrupted
 from fervit.search.console.live import PlainScreen, screen
 from fervit.search.ledger import Observer
+from fervit.search.outcome.again import train_again
 from fervit.search.outcome.fingerprints import write_fingerprints
 from fervit.search.outcome.result import SweepResult
 from fervit.search.pipeline import run_sweep
@@ -148,7 +149,8 @@ def tune(
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C leaves at once
                 _report(sweep.folder)
             raise SweepInterrupted(sweep.space, sweep.folder.path) from None
-        report = _report(sweep.folder)
+        again = train_again(_with_gpus(sweep.space, result.space.trial.gpus_each), result.chosen, sweep.splits)
+        result, report = replace(result, train_again=again), _report(sweep.folder)
         SideChannel(sweep.folder.fingerprints.name, tell)(write_fingerprints, sweep.folder)
     for text in ("", summarise(result, dashboard), report):
         tell(text)

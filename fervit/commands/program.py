@@ -32,6 +32,8 @@ HOMES = {
     "replay": "sweeps.replay",
     "verify": "sweeps.verify",
     "slurm": "sweeps.slurm",
+    "cluster": "cluster",
+    "schema": "schema",
 }
 """The module of each command below `fervit.commands`, in the order in which a user meets them."""
 COMPLETIONS = ("bash", "zsh", "tcsh")

@@ -17,7 +17,9 @@ class Metric:
     """
 
     name: Literal["f1_macro", "f1_weighted", "accuracy", "balanced_accuracy", "val_loss"] = "f1_macro"
+    """The metric of an epoch."""
     goal: Literal["maximize", "minimize"] = "maximize"
+    """minimize for val_loss, maximize for all others."""
     against: Literal["parameters", "latency_ms"] | None = None
     """A second objective, to be small: the model's number of weights, or the milliseconds that one code takes."""
 

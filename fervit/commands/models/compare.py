@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, positive_int
+from fervit.commands.output import add_format, printing
 from fervit.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def parser() -> Parser:
         "--latent_test_dir",
         help="evaluate all on this split now; left out: what evaluate.py or the sweep said of each model",
     )
-    flags.add_argument("--format", choices=("table", "csv", "json"), default="table", help="of what is printed")
+    add_format(flags, "table", "csv", of="compare")
     flags.add_argument("--picture", type=Path, default=Path("comparison.png"), help="file for the picture")
     flags.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
     return flags
@@ -52,25 +52,23 @@ def main() -> None:
     from fervit.system.side_channels import SideChannel
 
     latents = LatentSet.read(args.latent_test_dir) if args.latent_test_dir else None
-    contenders: list[Contender] = []
-    for path in [run for given in args.runs for run in runs_in(given)]:
-        try:
-            contenders.append(read_contender(path, latents, args.batch_size))
-        except UserError as error:
-            if len(args.runs) == 1 or not path.exists():
-                raise
-            _say(f"left out: {error}")
-    if not contenders:
-        raise UserError("none of these holds a model; give folders of experiments/, checkpoints, or evaluations")
-    for line in record_comparison(contenders, latents, args.picture.parent) if latents is not None else ():
-        _say(line)
-    rows = compare(contenders)
-    if args.format == "json":
-        print(json.dumps([row.to_json() for row in rows], indent=2))
-    elif args.format == "csv":
-        _csv(rows)
-    else:
-        _table(rows)
+    with printing(args.format) as give:
+        contenders: list[Contender] = []
+        for path in [run for given in args.runs for run in runs_in(given)]:
+            try:
+                contenders.append(read_contender(path, latents, args.batch_size))
+            except UserError as error:
+                if len(args.runs) == 1 or not path.exists():
+                    raise
+                _say(f"left out: {error}")
+        if not contenders:
+            raise UserError("none of these holds a model; give folders of experiments/, checkpoints, or evaluations")
+        for line in record_comparison(contenders, latents, args.picture.parent) if latents is not None else ():
+            _say(line)
+        rows = compare(contenders)
+        if args.format != "json":
+            (_csv if args.format == "csv" else _table)(rows)
+        give(rows)
     evaluated = [row for row in rows if row.accuracy is not None]
     if len(evaluated) < len(rows):
         _say("not evaluated: --latent_test_dir evaluates all on the same rows")

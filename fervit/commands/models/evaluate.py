@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser, add_exclude, add_votes, positive_int, whole_number
+from fervit.commands.output import add_format, printing
 from fervit.system.program import called
 
 
@@ -51,6 +52,7 @@ def parser() -> Parser:
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
     )
+    add_format(flags, of="evaluate")
     return flags
 
 
@@ -63,5 +65,18 @@ def main() -> None:
     args = parser().parse()
 
     from fervit.api.evaluate import evaluate
+    from fervit.commands.results import Evaluated
+    from fervit.evaluation.groups import read_scores
 
-    evaluate(**vars(args))
+    form = vars(args).pop("format")
+    with printing(form) as give:
+        found = evaluate(**vars(args))
+        give(
+            Evaluated(
+                split=found.split,
+                output_dir=found.output_dir,
+                metrics=found.metrics,
+                groups=read_scores(found.output_dir),
+                remarks=list(found.remarks),
+            )
+        )

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, positive_int, whole_number
+from fervit.commands.output import add_format, printing
+from fervit.commands.results import Submitted
 from fervit.errors import UserError
 from fervit.system.program import called, starting
 
@@ -38,6 +40,7 @@ def parser(what: str = "") -> Parser:
     flags.add_argument("what", choices=WHAT, help="the command to run, or status: how a job is doing")
     if what == "status":
         flags.add_argument("folder", type=Path, help="the folder in experiments/ that was named when it was submitted")
+        add_format(flags, of="slurm_status")
         return flags
     flags.add_argument("--time", required=True, help="the limit of one job, as Slurm writes it, such as 04:00:00")
     flags.add_argument("--nodes", type=positive_int, default=1)
@@ -52,6 +55,7 @@ def parser(what: str = "") -> Parser:
     flags.add_argument("--save_before", type=positive_int, default=120, help="seconds before the limit to save in")
     flags.add_argument("--max_requeues", type=whole_number, default=100, help="how often it goes on by itself")
     flags.add_argument("--print", action="store_true", help="only write and show the script, without submitting it")
+    add_format(flags, of="slurm")
     return flags
 
 
@@ -69,15 +73,19 @@ def main() -> None:
     if what == "status":
         if rest:
             parser(what).error(f"unrecognized arguments: {' '.join(rest)}")
-        from fervit.slurm.status import status_lines
+        from fervit.slurm.status import status_lines, status_of
 
-        for line in status_lines(args.folder):
-            print(line)
+        with printing(args.format) as give:
+            status = status_of(args.folder)
+            for line in status_lines(status):
+                print(line)
+            give(status)
         return
-    _submit(args, rest, sbatch)
+    with printing(args.format) as give:
+        give(_submit(args, rest, sbatch))
 
 
-def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None:
+def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> Submitted:
     """Checks the command and the job, writes the batch script, and submits it."""
     from fervit.io.disk import make_folder
     from fervit.io.files import write_text
@@ -102,13 +110,14 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     print(f"each job has {hours}; {args.save_before} s before its end it saves, and goes on in the next one")
     if args.print:
         print(f"not submitted: sbatch {shlex.quote(str(files.script))}")
-        return
+        return Submitted(job="", folder=files.folder, script=files.script, log=files.log)
     job = submit(files)
     write_text(files.path / "job_id", f"{job}\n")
     print(f"submitted  job {job}")
     print(f"watch      tail -f {files.log}")
     print(f"           {called('slurm')} status {files.folder}")
     print(f"stop       scancel --batch --signal=TERM {job}    (saves first; scancel {job} ends at once)")
+    return Submitted(job=job, folder=files.folder, script=files.script, log=files.log)
 
 
 def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tuple[Namespace, str, Request]:

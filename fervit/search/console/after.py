@@ -22,6 +22,7 @@ from fervit.search.records.record import params_text
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.training.metrics import majority_f1_macro
+from fervit.training.objective import DEFAULT_METRIC
 
 
 def summarise(result: SweepResult, dashboard: str) -> str:
@@ -70,6 +71,10 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         f"TensorBoard  tensorboard --logdir {near(files.logs)}",
         f"Dashboard    {dashboard}",
     ]
+    if result.train_again:
+        lines.append(f"Train again  {result.train_again}")
+        if metric.name != DEFAULT_METRIC.name:
+            lines.append(f"             (which keeps the epoch of the best {DEFAULT_METRIC.name}, not {metric.name})")
     return "\n".join(lines)
 
 
