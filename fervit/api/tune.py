@@ -149,7 +149,7 @@ def tune(
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C leaves at once
                 _report(sweep.folder)
             raise SweepInterrupted(sweep.space, sweep.folder.path) from None
-        again = train_again(_with_gpus(sweep.space, result.space.trial.gpus_each), result.chosen, sweep.splits)
+        again = train_again(result.space, result.chosen, sweep.splits)
         result, report = replace(result, train_again=again), _report(sweep.folder)
         SideChannel(sweep.folder.fingerprints.name, tell)(write_fingerprints, sweep.folder)
     for text in ("", summarise(result, dashboard), report):
