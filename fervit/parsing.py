@@ -131,7 +131,8 @@ def check_bounds(instance: Any) -> None:
     Raises:
         ValueError: a number lies outside. The message names the rule and the value.
     """
-    for name, bounds in _bounds(type(instance)):
+    kind: Any = type(instance)
+    for name, bounds in _bounds(kind):
         value = getattr(instance, name)
         if value is not None and not _within(value, bounds):
             raise ValueError(f"`{_rule(name, bounds)}` must hold, but got {name}={value}")

@@ -145,6 +145,7 @@ def _run(
     check_at_least(1, {"workers": workers})
     resume = as_text(resume)
     process = _warm_process(latents, resume, workers, use_gpu, address)
+    tell(f"reading {latents['train'] or f'the latents of {resume}'} ...")
     try:
         run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, place, changes)
         if not folder.finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -143,6 +144,23 @@ def test_the_source_distribution_is_whole(tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     assert {"CHANGELOG.md", "launch/tune.py", "tests/conftest.py"} <= inside
+
+
+@pytest.mark.long
+def test_an_editable_installation_wins_over_a_folder_of_its_name(tmp_path: Path) -> None:
+    """In the folder that holds the clone, `import fervit` finds the package and not the clone."""
+    build = "import sys; from setuptools import build_meta; print(build_meta.build_editable(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("fervit-*.whl")
+    site, holds = tmp_path / "site", tmp_path / "holds"
+    shutil.unpack_archive(wheel, site, "zip")
+    (holds / "fervit" / "fervit").mkdir(parents=True)
+    code = f"import site; site.addsitedir({str(site)!r}); import fervit; print(fervit.__version__)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=holds, env=environment, capture_output=True, text=True, check=False
+    )
+    assert said.stdout == f"{__version__}\n", said.stderr
 
 
 def wheel_of(source: Path, folder: Path) -> dict[str, int]:

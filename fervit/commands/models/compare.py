@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,8 +75,9 @@ def main() -> None:
         _say("not evaluated: --latent_test_dir evaluates all on the same rows")
     if any(row.accuracy_95 is not None for row in evaluated):
         drawn = [row for row in evaluated if row.accuracy_95 is not None]
+        earlier = ", in place of the one that was there" if args.picture.exists() else ""
         SideChannel("the picture", _say)(draw_comparison, drawn, args.picture)
-        _say(f"picture: {args.picture}")
+        _say(f"picture: {args.picture}{earlier}")
 
 
 def _table(rows: list[Compared]) -> None:
@@ -99,13 +101,25 @@ def _table(rows: list[Compared]) -> None:
         for row in rows
     ]
     widths = [max(len(line[i]) for line in [headings, *cells]) for i in range(len(headings))]
-    for line in [headings, *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+        _blocks(headings, cells)
+    else:
+        for line in [headings, *cells]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     if any(row.p_among_best is not None for row in rows):
         print(
             "tie: may be the best by macro-F1; equally good models are called worse in 5 % of test sets, however many "
             "they are (p, model confidence set). McNemar's test of accuracy informs"
         )
+
+
+def _blocks(headings: list[str], cells: list[list[str]]) -> None:
+    """Prints some lines for each model, where its row does not fit into the terminal."""
+    for name, *values, standing in cells:
+        print(f"{name}: {standing}")
+        known = [f"{what} {value}" for what, value in zip(headings[1:], values, strict=False) if value != "-"]
+        for i in range(0, len(known), 2):
+            print("    " + ", ".join(known[i : i + 2]))
 
 
 def _csv(rows: list[Compared]) -> None:

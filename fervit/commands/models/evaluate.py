@@ -20,7 +20,12 @@ def parser() -> Parser:
         "--checkpoint_path", type=Path, required=True, help="best_model.pt of a run, or the best/ folder of a sweep"
     )
     flags.add_argument("--latent_test_dir", required=True, help="folder with the split's Parquet files")
-    flags.add_argument("--output_dir", type=Path, default=Path("eval_results"), help="folder for results and pictures")
+    flags.add_argument(
+        "--output_dir",
+        type=Path,
+        help="folder for results and pictures; left out: eval_results, or eval_results_2 and so on where another "
+        "evaluation is",
+    )
     flags.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
     flags.add_argument(
         "--visualize_samples", type=whole_number, default=5, help="faces whose attention is drawn, over all classes"

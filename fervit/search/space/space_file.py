@@ -415,7 +415,10 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
     for name, value in params.items():
         value = convert(value, CONFIG_TYPES[name], f"{where}.{name}")
         if not space.parameters[name].contains(value):
-            raise UserError(f"{where}.{name}: {value!r} lies outside parameters.{name}; widen that or leave this out")
+            raise UserError(
+                f"{where}.{name}: {value!r} lies outside parameters.{name}; widen that, or leave this out "
+                "(--set search.warm_start=[] leaves all out)"
+            )
     filled = warm_start_params(space, params)
     for name in params:
         if name not in filled:
