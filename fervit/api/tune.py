@@ -376,7 +376,9 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
         cluster, resources = _prepare(sweep, cluster, tell)
         space = _with_gpus(space, resources.gpus_each)
         tell(expectations(space, splits, resources, cluster) if sweep.is_new else _left(sweep, resources, cluster))
-        tell(f"watch: {cluster.watch} | tensorboard --logdir {folder.logs} | optuna-dashboard {folder.study}")
+        board, study = f"tensorboard --logdir {near(folder.logs)}", f"optuna-dashboard {near(folder.study)}"
+        for watch in (cluster.watch, board, study):
+            tell(f"watch: {watch}")
         share = resources.gpus_each * resources.workers / cluster.gpus if cluster.gpus else 0.0
         try:
             with live_report(folder.path), _screen(say) as shown:

@@ -63,7 +63,8 @@ class Steady:
 def wrapped(text: str, width: int) -> str:
     """Breaks the lines of a text that are too wide between words, and indents what follows by two columns more.
 
-    Lines with a command or a path stay whole, so that they can be copied; so does what moves the cursor or has colours.
+    A command stays whole, so that it can be copied, where it is a line of its own after a word or two, and between
+    backticks. So does what moves the cursor or has colours.
 
     Args:
         text: some lines.
@@ -75,17 +76,18 @@ def wrapped(text: str, width: int) -> str:
 
 
 def _broken(line: str, width: int) -> str:
-    if len(line) <= width or COPIED.search(line):
+    if len(line) <= width or COPIED.match(line):
         return line
     indent = " " * (len(line) - len(line.lstrip()))
+    joined = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), line.rstrip())
     lines = textwrap.wrap(
-        line.rstrip(), width, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+        joined, width, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
     )
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\0", " ")
 
 
-COPIED = re.compile(r"(^|\s)(python|fervit|tensorboard|ray|sbatch|tail|\$) \S| --[a-z]")
-"""What is copied from a line as a whole."""
+COPIED = re.compile(r"\W*(\w+[ :]+){0,3}(python|fervit|tensorboard|optuna-dashboard|ray|sbatch|scancel|tail|eval) [^ ]")
+"""A line that is copied as a whole: at most three words, and a command."""
 
 
 def steady(stream: TextIO) -> TextIO:

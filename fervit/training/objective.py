@@ -35,6 +35,11 @@ class Metric:
         return value > than if self.goal == "maximize" else value < than
 
     @property
+    def words(self) -> str:
+        """The name of the metric as people write it, such as "macro-F1"."""
+        return WORDS.get(self.name, self.name.replace("_", " "))
+
+    @property
     def sign(self) -> int:
         """1 where a higher value is better, else -1."""
         return 1 if self.goal == "maximize" else -1
@@ -57,5 +62,6 @@ class Metric:
         return best
 
 
+WORDS = {"f1_macro": "macro-F1", "f1_weighted": "weighted F1", "val_loss": "validation loss"}
 DEFAULT_METRIC = Metric()
 """Macro-F1: what a training outside a sweep goes by."""

@@ -27,7 +27,7 @@ def test_the_live_table_shows_the_trials_the_best_and_the_time_left(tmp_path: Pa
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     heading, *rows, status = [line for line in shown.splitlines() if line.strip()]
-    assert all(word in heading for word in ("trial", "state", "epoch", "f1_macro", "best", "age"))
+    assert all(word in heading for word in ("trial", "state", "epoch", "macro-F1", "best", "age", "hyperparameters"))
     assert [name in row for name, row in zip((good.name, bad.name, going.name), rows, strict=True)] == [True] * 3
     assert "9/9" in rows[0]
     assert "0.900" in rows[0]
