@@ -157,7 +157,7 @@ def _draw(index: FaceIndex, plan: EncodePlan, decoder: Decoder | None, n: int, t
     """Draws faces beside their reconstructions from the codes, and returns the picture's path; None if not wanted."""
     if decoder is None:
         return None
-    sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, n)
+    sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, n, tell)
     tell(f"faces beside what their codes say: {sheet}")
     return sheet
 
@@ -284,6 +284,7 @@ def _run(
             look = _look(cluster, gpus_per_actor, tell)
             placement = placing(plan, look.cluster, seen=look.seen)
             tell(f"running: {placement}")
+            tell("each encoder is loaded first; its first images come after that")
         return encode_faces(plan, placement, say)
 
 

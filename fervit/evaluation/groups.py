@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import html
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -123,6 +125,15 @@ def by_group(
             {"column": column, "unknown": int((names == "").sum()), "groups": scores, "p": p, "p_corrected": None}
         )
     _correct(found)
+    return found
+
+
+def read_scores(folder: Path) -> list[ColumnScores] | None:
+    """Reads the metrics by groups that an evaluation wrote into its folder; None if it wrote none."""
+    path = folder / FILE
+    found: list[ColumnScores] | None = None
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))["columns"]
     return found
 
 

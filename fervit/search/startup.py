@@ -25,6 +25,12 @@ SHOWN = 5
 """The number of configurations that are shown and measured before a sweep."""
 SOON_DONE = 1e14
 """A sweep of fewer floating-point operations takes some minutes on one core and is not measured beforehand."""
+LONG_S = 3600.0
+"""A sweep that is expected to take longer is told how a smaller one is had."""
+SMALLER = (
+    "a smaller one for a first look: --set search.trials=8 --set early_stopping.max_epochs=12 --set confirm.top=1, and "
+    "smaller models: --set parameters.embed_dim.values=[64,128] --set search.warm_start=[]"
+)
 LEARN = ("tpe", "gp", "cmaes")
 """The samplers that learn from results."""
 OF_NUMBERS = ("cmaes", "qmc")
@@ -100,7 +106,10 @@ def expectations(
     # DDP workers divide each batch among them; this estimate leaves out the time that their communication takes.
     pace_s = math.fsum(times) / len(times) / resources.workers
     takes = _time_text(space, expected, pace_s, resources, at_once)
-    return "\n".join([*lines, f"expected, from the mean of these: {takes}"])
+    lines.append(f"expected, from the mean of these: {takes}")
+    if (expected.epochs * pace_s).high / at_once > LONG_S:
+        lines.append(SMALLER)
+    return "\n".join(lines)
 
 
 def what_is_left(

@@ -85,12 +85,14 @@ def test_an_epoch_is_a_line_and_the_start_is_accounted_for(tmp_path: Path, monke
     assert state == "finished"
     assert said == [
         "model: 19.2 M parameters, bfloat16, 2 x CPU",
-        "first step after 9.5 s: Ray 4.0, Ray Train 2.0, processes 1.0, imports 1.0, data and model 1.0, "
-        "first step 0.5",
-        "epoch   1/3  loss 1.500  val 1.600  accuracy 0.400  f1_macro 0.350*  lr 1.0e-04  1,234 images/s  0:02 left",
-        "epoch   2/3  loss 1.500  val 1.600  accuracy 0.400  f1_macro 0.350   lr 1.0e-04  1,234 images/s  0:01 left",
-        "epoch   3/3  loss 1.500  val 1.600  accuracy 0.400  f1_macro 0.350   lr 1.0e-04  1,234 images/s  0:00 left",
+        "first step after 9.5 s (Ray 4.0, Ray Train 2.0, processes 1.0, imports 1.0, data and model 1.0, "
+        "first step 0.5)",
+        "(val, acc, F1: loss, accuracy and macro-F1 on validation; *: best so far, kept)",
+        "epoch   1/3  loss 1.500  val 1.600  acc 0.400  F1 0.350*  1,234/s  0:02 left",
+        "epoch   2/3  loss 1.500  val 1.600  acc 0.400  F1 0.350   1,234/s  0:01 left",
+        "epoch   3/3  loss 1.500  val 1.600  acc 0.400  F1 0.350   1,234/s  0:00 left",
     ]
+    assert max(map(len, said[2:])) <= 80
 
 
 def test_a_lost_worker_is_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fervit.cli import Parser, add_exclude, add_fractions, add_labels, positive_int
+from fervit.commands.output import add_format, printing
 from fervit.system.program import called
 
 
@@ -59,6 +60,7 @@ def parser() -> Parser:
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")
     add_labels(flags)
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
+    add_format(flags, of="encode")
     return flags
 
 
@@ -78,4 +80,6 @@ def main() -> None:
 
     from fervit.api.encode import encode
 
-    encode(**vars(args))
+    form = vars(args).pop("format")
+    with printing(form) as give:
+        give(encode(**vars(args)))

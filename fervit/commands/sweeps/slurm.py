@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, positive_int, whole_number
+from fervit.commands.output import add_format, printing
+from fervit.commands.results import Submitted
 from fervit.errors import UserError
 from fervit.system.program import called, starting
 
@@ -41,6 +43,7 @@ def parser(what: str = "") -> Parser:
     flags.add_argument("what", choices=WHAT, help="the command to run, or status: how a job is doing")
     if what == "status":
         flags.add_argument("folder", type=Path, help="the folder in experiments/ that was named when it was submitted")
+        add_format(flags, of="slurm_status")
         return flags
     flags.add_argument("--time", required=True, help="the limit of one job, as Slurm writes it, such as 04:00:00")
     flags.add_argument("--nodes", type=positive_int, default=1)
@@ -56,6 +59,7 @@ def parser(what: str = "") -> Parser:
     flags.add_argument("--max_requeues", type=whole_number, default=100, help="how often it goes on by itself")
     flags.add_argument("--after", metavar="JOB", help="begin once this job has ended well, such as that of encode")
     flags.add_argument("--print", action="store_true", help="only write and show the script, without submitting it")
+    add_format(flags, of="slurm")
     return flags
 
 
@@ -73,15 +77,19 @@ def main() -> None:
     if what == "status":
         if rest:
             parser(what).error(f"unrecognized arguments: {' '.join(rest)}")
-        from fervit.slurm.status import status_lines
+        from fervit.slurm.status import status_lines, status_of
 
-        for line in status_lines(args.folder):
-            print(line)
+        with printing(args.format) as give:
+            status = status_of(args.folder)
+            for line in status_lines(status):
+                print(line)
+            give(status)
         return
-    _submit(args, rest, sbatch)
+    with printing(args.format) as give:
+        give(_submit(args, rest, sbatch))
 
 
-def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None:
+def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> Submitted:
     """Checks the command and the job, writes the batch script, and submits it."""
     from fervit.io.disk import make_folder
     from fervit.io.files import write_text
@@ -110,13 +118,14 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> None
     if args.print:
         flags = shlex.join(after_flags(args.after)) + " " if args.after else ""
         print(f"not submitted: sbatch {flags}{shlex.quote(str(files.script))}")
-        return
+        return Submitted(job="", folder=files.folder, script=files.script, log=files.log)
     job = submit(files, args.after)
     write_text(files.path / "job_id", f"{job}\n")
     print(f"submitted  job {job}")
     print(f"watch      tail -F {files.log}")
     print(f"           {called('slurm')} status {files.folder}")
     print(f"stop       scancel --batch --signal=TERM {job}    (saves first; scancel {job} ends at once)")
+    return Submitted(job=job, folder=files.folder, script=files.script, log=files.log)
 
 
 def _keep_earlier(script: Path, text: str) -> None:
