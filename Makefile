@@ -12,6 +12,7 @@
 # make gpu-acceptance  every promise about GPUs, checked on one GPU in half an hour: a page of PASS and FAIL
 # make chaos       10,000 sweeps in virtual time; processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
 # make soak        an hour of sweeps and encodings while processes of every kind are killed
+# make docs        the site of docs/, in site/: warnings are errors, and nothing is fetched
 # make check       lint, format, types, import rules
 # make audit       known vulnerabilities of the versions in constraints.txt
 # Everything lives in .venv, which is made once and again only when pyproject.toml or constraints.txt change.
@@ -24,7 +25,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos soak check audit format lock clean
+.PHONY: help setup demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos soak docs check audit format lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -72,6 +73,9 @@ chaos: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak -s
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -18,7 +18,8 @@ from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.encoders.official import NETWORKS
-from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
+from fervit.encoders.registered import whole_path
+from fervit.encoders.registry import KINDS, PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
 from fervit.encoders.stylegan2 import Decoder
 from fervit.encoding.arrays import LabelOrder
 from fervit.encoding.failures import FLOAT32_FILE
@@ -76,6 +77,7 @@ def encode(
     *,
     encoder_type: str | None = None,
     encoder_model: str | Path | None = None,
+    encoder_module: str | Path | None = None,
     precision: Literal["float32", "bfloat16", "float16"] | None = None,
     batch_size: int | None = None,
     actors: int | None = None,
@@ -99,8 +101,10 @@ def encode(
     Args:
         data_root: the path or URI of a folder {train,val,test}/<emotion>/*.png, of one split, or of fer2013.csv[.gz].
         latent_out: the path or URI of the folder for the codes, which gets a folder for each split.
-        encoder_type: "psp" (which None means), "e4e", or "demo", which is untrained.
+        encoder_type: "psp" (which None means), "e4e", "demo", which is untrained, or the name of a registered encoder.
         encoder_model: the encoder's checkpoint, such as pretrained_models/psp_ffhq_encode.pt.
+        encoder_module: a Python file or the import path of a module that registers the encoder
+            (`fervit.encoders.register_encoder`); every node imports it. None for fervit's own encoders.
         precision: of the encoder's arithmetic; None for that of the existing codes, else what the hardware is fast at.
         batch_size: the number of faces in a forward pass; None for 4, or 64 on a GPU.
         actors: the number of encoders that run in parallel; None for one on each GPU, or one on each node.
@@ -133,6 +137,7 @@ def encode(
     """
     check_at_least(1, {"batch_size": batch_size, "actors": actors, "limit": limit, "reconstruct": reconstruct})
     source, old, model = map(as_text, (data_root, from_pt, encoder_model))
+    module = whole_path(as_text(encoder_module))
     out, tell = from_home(str(latent_out)), say or silent
     _check(source, old, reconstruct=reconstruct, precision=precision)
     label_set = read_label_set(str(labels)) if labels is not None else None
@@ -142,13 +147,14 @@ def encode(
     index = index if listed is None else _without(index, listed, fractions, tell)
     index = index if fractions is None else with_fractions(index, out, fractions)
     _tell_faces(index, fractions, tell, allow_missing_classes=allow_missing_classes)
-    planning = partial(_plan if old is None else _plan_import, retry_errors=retry_errors)
-    plan = planning(index, out, encoder_type, model, precision, tell)
+    planning = partial(_plan, module=module) if old is None else _plan_import
+    plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
     if fractions is not None:
         write_fractions(out, fractions)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
-    summary = _run(plan, placing, gpus_per_actor, out, (source, old, model), address, say)
+    inputs = (source, old, model, module if module and Path(module).is_file() else None)
+    summary = _run(plan, placing, gpus_per_actor, out, inputs, address, say)
     _account(index, plan, summary, out, source, tell)
     return _result(summary, plan, out, _draw(index, plan, decoder, reconstruct or 0, tell))
 
@@ -253,14 +259,21 @@ def _plan(
     precision: str | None,
     tell: Say,
     *,
+    module: str | None,
     retry_errors: bool,
 ) -> EncodePlan:
     """Plans which faces to encode."""
     kind = kind or "psp"
     if kind == "demo":
         tell("encoder: demo, UNTRAINED random weights, for trying fervit out only")
-    choice = EncoderChoice(kind=kind, checkpoint=absolute(model) if model else None, precision=precision)
-    fingerprint = replace(fingerprint_of(kind, model), precision=precision)
+    fingerprint = fingerprint_of(kind, model, module)
+    if kind in KINDS:
+        fingerprint = replace(fingerprint, precision=precision)
+    else:  # what a network of others loses in half precision is not known
+        precision = precision or "float32"
+        fingerprint = replace(fingerprint, precision=precision)
+    checkpoint = absolute(model) if model else None
+    choice = EncoderChoice(kind=kind, checkpoint=checkpoint, module=module, precision=precision)
     return plan_encoding(index, out, choice, fingerprint, retry_errors=retry_errors)
 
 

@@ -30,7 +30,7 @@ class StartStatus:
     nodes: int
     seconds: float
     how: str
-    """ "running", "paused", "ended" with its status, or "cut off"; "its end is not noted" if Slurm could not be asked."""
+    """ "running", "paused", "ended" with its status, or "cut off"; "its end is not noted" if Slurm is silent."""
 
 
 @dataclass(frozen=True, kw_only=True)

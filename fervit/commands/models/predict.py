@@ -28,6 +28,9 @@ def parser() -> Parser:
     flags.add_argument("--encoder_model", help="the encoder's checkpoint: the one that the model was trained on")
     flags.add_argument("--encoder_type", help="psp, e4e or demo; left out: the one that the model names")
     flags.add_argument(
+        "--encoder_module", metavar="FILE", help="Python file or module that registers the model's encoder"
+    )
+    flags.add_argument(
         "--align", action="store_true", help="find the face and cut it out as FFHQ's are; needs --face_detector"
     )
     flags.add_argument("--face_detector", help="YuNet's ONNX file, face_detection_yunet_2023mar.onnx")
@@ -65,7 +68,8 @@ def main() -> int:
     with printing(args.format) as give:
         checkpoint = load_checkpoint(args.checkpoint_path, heads=args.heads)
         detector = FaceDetector(args.face_detector) if args.align else None
-        model = TrainedModel(checkpoint, open_encoder(checkpoint, args.encoder_model, args.encoder_type), detector)
+        encoder = open_encoder(checkpoint, args.encoder_model, args.encoder_type, args.encoder_module)
+        model = TrainedModel(checkpoint, encoder, detector)
         if not model.encoder:
             _warn(
                 "checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one"
