@@ -1,3 +1,5 @@
+# make             says what there is to make
+# make setup       sets up .venv, which everything else does first
 # make demo        set up, then the whole way once on generated faces (about four minutes)
 # make test        set up, then the tests but for those below (minutes)
 # make test-long   whole commands and sweeps
@@ -23,15 +25,24 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos soak docs check audit format lock clean
+.PHONY: help setup demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos soak docs check audit format lock clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+setup: $(READY)
+	@echo "ready: source .venv/bin/activate"
 
 demo: $(READY)
 	$(BIN)/python launch/demo_faces.py --output_dir dataset/demo
 	$(BIN)/python launch/encode.py --data_root dataset/demo --latent_out latents/demo --encoder_type demo --batch_size 32
 	$(BIN)/python launch/tune.py --space search_spaces/demo.yaml --latents latents/demo
 
+# Two processes run whole files of tests each, since many tests wait for processes that they start.
+TWO := -n 2 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 test-full: $(READY)
 	$(BIN)/python -m pytest -m full_size
@@ -46,10 +57,10 @@ test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'
 
 test-long: $(READY)
-	$(BIN)/python -m pytest -m 'long and not chaos'
+	$(BIN)/python -m pytest -m 'long and not chaos' $(TWO)
 
 test-extra: $(READY)
-	$(BIN)/python -m pytest -m extra
+	$(BIN)/python -m pytest -m extra $(TWO)
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
@@ -90,14 +101,15 @@ format: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fervit needs Python 3.11 or newer, but $(PYTHON) is $$("$(PYTHON)" --version): make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/pip install --quiet uv || echo "no uv to be had: going on with pip"
-	PATH="$$PATH:$$PWD/$(BIN)"; if command -v uv >/dev/null; then \
+	@echo "setting up .venv: half a minute with uv, three with pip ..."
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/pip install --quiet uv || echo "no uv to be had: going on with pip"
+	@PATH="$$PATH:$$PWD/$(BIN)"; if command -v uv >/dev/null; then \
 		VIRTUAL_ENV="$$PWD/.venv" uv pip install --quiet --compile-bytecode -c constraints.txt -e '.[dev]'; \
 	else \
 		$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'; \
 	fi
-	touch $@
+	@touch $@
 
 # Writes the versions that are installed now as the ones that the tests ran on.
 lock: $(READY)

@@ -6,7 +6,10 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ("search_spaces", "clusters", "cluster.yaml", "constraints.txt")
+SHIPPED = (
+    *("search_spaces", "clusters", "cluster.yaml", "constraints.txt"),
+    *("launch", "pyproject.toml", "README.md", "LICENSE"),  # with which `fervit cluster init` makes a folder of code
+)
 
 
 class WithShipped(build_py):

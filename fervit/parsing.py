@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import math
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, TypeVar
+
+from annotated_types import Interval
 
 from fervit.errors import UserError
 
@@ -115,3 +118,59 @@ def _scalar(value: Any, kind: type, where: str) -> Any:
         return value
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
     raise UserError(f"{where}: must be {names.get(kind, kind)}, but got {value!r}")
+
+
+def check_bounds(instance: Any) -> None:
+    """Checks the numbers of a dataclass against the bounds of their types, such as `Annotated[int, Interval(ge=1)]`.
+
+    None has no bounds.
+
+    Args:
+        instance: the dataclass, which calls this in its `__post_init__`.
+
+    Raises:
+        ValueError: a number lies outside. The message names the rule and the value.
+    """
+    kind: Any = type(instance)
+    for name, bounds in _bounds(kind):
+        value = getattr(instance, name)
+        if value is not None and not _within(value, bounds):
+            raise ValueError(f"`{_rule(name, bounds)}` must hold, but got {name}={value}")
+
+
+@functools.cache
+def _bounds(cls: Hashable) -> list[tuple[str, Interval]]:
+    """Returns the bounds of the fields of a dataclass; those of an optional field stand inside of its union."""
+    found = []
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        for part in (hint, *typing.get_args(hint)):
+            if typing.get_origin(part) is typing.Annotated:
+                found += [(name, extra) for extra in part.__metadata__ if isinstance(extra, Interval)]
+    return found
+
+
+def _within(value: Any, bounds: Interval) -> bool:
+    """Returns whether a number lies within bounds; NaN never does."""
+    return not (
+        (bounds.ge is not None and not value >= bounds.ge)
+        or (bounds.gt is not None and not value > bounds.gt)
+        or (bounds.le is not None and not value <= bounds.le)
+        or (bounds.lt is not None and not value < bounds.lt)
+    )
+
+
+def _rule(name: str, bounds: Interval) -> str:
+    """Writes bounds as a rule, such as "trials >= 1" or "0 <= seed < 2**31"."""
+    low, high = bounds.ge if bounds.gt is None else bounds.gt, bounds.le if bounds.lt is None else bounds.lt
+    end = "" if high is None else f" {'<=' if bounds.lt is None else '<'} {_number(high)}"
+    if low is None:
+        return f"{name}{end}"
+    if not end:
+        return f"{name} {'>=' if bounds.gt is None else '>'} {_number(low)}"
+    return f"{_number(low)} {'<=' if bounds.gt is None else '<'} {name}{end}"
+
+
+def _number(value: Any) -> str:
+    """Writes a bound, a high power of two as one."""
+    power = int(value).bit_length() - 1
+    return f"2**{power}" if power > 16 and value == 2**power else f"{value:g}"

@@ -126,6 +126,16 @@ def _in_place() -> Say:
     return show
 
 
+def counted(n: int, what: str) -> str:
+    """Writes a number of things, such as "1 picture" or "1,200 pictures".
+
+    Args:
+        n: the number.
+        what: the word for one of them, whose plural has an s.
+    """
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def clock(seconds: float) -> str:
     """Formats a duration.
 

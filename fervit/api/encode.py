@@ -23,7 +23,7 @@ from fervit.encoders.registry import KINDS, PRECISIONS, fingerprint_of, load_dec
 from fervit.encoders.stylegan2 import Decoder
 from fervit.encoding.arrays import LabelOrder
 from fervit.encoding.failures import FLOAT32_FILE
-from fervit.encoding.fractions import settled, with_fractions, write_fractions
+from fervit.encoding.fractions import settled, with_fractions
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import Placement, place
@@ -40,6 +40,7 @@ from fervit.io.storage import absolute, is_uri, name_of
 from fervit.labels.dealing import Fractions
 from fervit.labels.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
 from fervit.latents.exclusion import Exclusion, in_words
+from fervit.latents.fractions import write_fractions
 from fervit.latents.source import write_source
 from fervit.progress import Say, silent
 from fervit.system.side_channels import SideChannel
@@ -113,7 +114,8 @@ def encode(
         allow_missing_classes: accepts splits that lack a class.
         labels: the label set: "fer2013", "ferplus", "affectnet", "rafdb", "ckplus", "folders" for what the class
             folders are called, or a file of classes; None for that of the data.
-        exclude: a list of faces to leave out, as of `fervit.audit`, or several.
+        exclude: a list of faces to leave out of training and validation, as of `fervit.audit`, or several. A test split
+            is encoded whole, since evaluations measure it whole, and then without the list.
         val_fraction: the share of the training pictures that becomes a validation split, where there is none; of every
             class, with copies of a face, and persons where they are known, on one side. None for none, or what an
             earlier call in `latent_out` took.
@@ -141,8 +143,9 @@ def encode(
     label_set = read_label_set(str(labels)) if labels is not None else None
     fractions, listed = _fractions(out, val_fraction, test_fraction, split_seed, old), exclusion_in(exclude)
     index = _faces(source, old, label_order, label_set).limited(limit)
+    # Before the dealing, since lists name the splits of the pictures.
+    index = index if listed is None else _without(index, listed, fractions, tell)
     index = index if fractions is None else with_fractions(index, out, fractions)
-    index = index if listed is None else _without(index, listed, tell)
     _tell_faces(index, fractions, tell, allow_missing_classes=allow_missing_classes)
     planning = partial(_plan, module=module) if old is None else _plan_import
     plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
@@ -160,7 +163,7 @@ def _draw(index: FaceIndex, plan: EncodePlan, decoder: Decoder | None, n: int, t
     """Draws faces beside their reconstructions from the codes, and returns the picture's path; None if not wanted."""
     if decoder is None:
         return None
-    sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, n)
+    sheet = write_reconstructions(index, plan.latent_out, plan.folders, decoder, n, tell)
     tell(f"faces beside what their codes say: {sheet}")
     return sheet
 
@@ -210,16 +213,23 @@ def _tell_faces(index: FaceIndex, fractions: Fractions | None, tell: Say, *, all
         tell(remark)
 
 
-def _without(index: FaceIndex, listed: Exclusion, tell: Say) -> FaceIndex:
-    """The index without the faces on a list, which count as passed over."""
-    ids, splits = index.table["image_id"].to_pylist(), index.table["split"].to_pylist()
-    out = listed.names(ids, splits)
-    if out.all():
+def _without(index: FaceIndex, listed: Exclusion, fractions: Fractions | None, tell: Say) -> FaceIndex:
+    """The index without the faces on a list, which count as passed over. A test split stays whole."""
+    ids, splits = index.table["image_id"].to_pylist(), np.array(index.table["split"].to_pylist())
+    named = listed.names(ids, splits.tolist())
+    if named.all():
         raise UserError(f"--exclude {', '.join(listed.files)}: names all {len(ids)} faces of {index.root}")
+    becomes_training = index.one_split and fractions is not None
+    out = named & (splits != "test") if not becomes_training else named
     reason = f"excluded by {', '.join(map(name_of, listed.files))} (sha256 {listed.sha256[:12]})"
     others = tuple(PassedOver(ids[row], reason) for row in np.flatnonzero(out))
-    left_out = {split: int((out & (np.array(splits) == split)).sum()) for split in index.splits()}
-    tell(in_words(listed.record(left_out)))
+    if out.any() or not named.any():
+        tell(in_words(listed.record({split: int((out & (splits == split)).sum()) for split in index.splits()})))
+    if (named & ~out).any():
+        tell(
+            f"--exclude: {(named & ~out).sum()} of test are encoded all the same, since a test split is measured whole "
+            "first: evaluate.py and tune.py take the list, too, and give both numbers"
+        )
     return replace(
         index, table=index.table.filter(pa.array(~out)), passed_over=tuple(sorted((*index.passed_over, *others)))
     )
@@ -289,6 +299,7 @@ def _run(
             look = _look(cluster, gpus_per_actor, tell)
             placement = placing(plan, look.cluster, seen=look.seen)
             tell(f"running: {placement}")
+            tell("each encoder is loaded first; its first images come after that")
         return encode_faces(plan, placement, say)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Callable
 from functools import partial
@@ -13,14 +15,14 @@ import numpy as np
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.evaluation.crossing import Crossing, cross, in_words
-from fervit.evaluation.evaluate import FLAT_REMARK, SAMPLES, SEEN, Evaluation, check_fit
+from fervit.evaluation.evaluate import FLAT_REMARK, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.groups import FILE as GROUPS_FILE
-from fervit.evaluation.groups import Groups, by_group, groups_in_words, read_groups
+from fervit.evaluation.groups import Groups, by_group, check_groups, groups_in_words, read_groups, read_scores
 from fervit.evaluation.paired.layers import drop_text, mean_of, strongest
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
-from fervit.evaluation.results import EvaluationResults, excluded_in_words, votes_in_words
+from fervit.evaluation.results import EvaluationResults, excluded_in_words, rows_of_report, votes_in_words
 from fervit.evaluation.statistics import ece_in_words
 from fervit.io.disk import remove
 from fervit.io.files import JsonObject, from_home, write_json
@@ -36,12 +38,14 @@ from fervit.latents.votes import Votes, VotesAs
 from fervit.progress import Say, silent
 from fervit.system.gpu import device_at_hand
 
+FOLDER = "eval_results"
+
 
 def evaluate(
     checkpoint_path: str | Path,
     latent_test_dir: str | Path,
     *,
-    output_dir: str | Path = "eval_results",
+    output_dir: str | Path | None = None,
     batch_size: int = 32,
     visualize_samples: int = SAMPLES,
     latent_train_dir: str | Path | None = None,
@@ -61,7 +65,8 @@ def evaluate(
     Args:
         checkpoint_path: the best_model.pt of a run, the best/ folder of a sweep, or the `model` of a result.
         latent_test_dir: the folder or URI of the split's Parquet files.
-        output_dir: the folder for results and pictures.
+        output_dir: the folder for results and pictures; None for eval_results or, where the evaluation of another model
+            or split is, eval_results_2 and so on.
         batch_size: the number of codes in a forward pass.
         visualize_samples: the number of faces over all classes whose attention is drawn.
         latent_train_dir: the latents that it was trained on, to find copies of them; None for train/ beside the split.
@@ -96,8 +101,9 @@ def evaluate(
     evaluating = partial(evaluating, batch_size=batch_size, samples=visualize_samples, exclusion=listed, votes=voted)
     evaluating = partial(evaluating, training_mean=_training_mean(checkpoint, split, as_text(latent_train_dir)))
     evaluating = partial(evaluating, faces=None if no_faces else find_faces(latents, as_text(data_root)))
-    out, training = Path(from_home(str(output_dir))), as_text(latent_train_dir)
-    grouping = partial(_by_group, None if groups is None else read_groups(from_home(str(groups))))
+    out = _own_folder(checkpoint, latents) if output_dir is None else Path(from_home(str(output_dir)))
+    training = as_text(latent_train_dir)
+    grouping = _grouping(groups, latents if crossing is None else crossing.rows(latents), out)
     result, remarks = _recorded(evaluating, checkpoint, latents, out, training, listed)
     remarks += [*_about_device(device), *_about_encoder(checkpoint, latents)]
     grouping(result)
@@ -106,16 +112,49 @@ def evaluate(
     return result
 
 
+def _grouping(file: str | Path | None, rows: LatentSet, out: Path) -> Callable[[Evaluation], None]:
+    """Reads and checks groups before the look, and removes the metrics by group of an earlier evaluation.
+
+    Args:
+        file: the CSV file of the groups; None for none.
+        rows: the rows that take part.
+        out: the folder of the evaluation.
+
+    Returns:
+        A function that writes the metrics by group of the evaluation.
+
+    Raises:
+        UserError: the file is wrong, or no row is in it.
+    """
+    groups = None if file is None else read_groups(from_home(str(file)))
+    if groups is not None:
+        check_groups(groups, rows.image_ids)
+    remove(out / GROUPS_FILE)
+    return partial(_by_group, groups)
+
+
+def _own_folder(checkpoint: Checkpoint, latents: LatentSet) -> Path:
+    """Returns the first of eval_results, eval_results_2, ... that holds no evaluation of another model or split."""
+    for number in itertools.count(1):
+        folder = Path(FOLDER if number == 1 else f"{FOLDER}_{number}")
+        if not (folder / RESULTS_FILE).is_file():
+            break
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+            same = found["checkpoint"]["fingerprint"] == checkpoint.fingerprint
+            if same and found["latents"]["fingerprint"] == latents.fingerprint:
+                break
+    return folder
+
+
 def _by_group(groups: Groups | None, result: Evaluation) -> None:
-    """Writes the metrics by group, or removes those of an earlier evaluation in the folder."""
-    path = result.output_dir / GROUPS_FILE
+    """Writes the metrics by group, if there are groups."""
     if groups is None:
-        remove(path)
         return
     predictions = Predictions.read(result.output_dir / PREDICTIONS_FILE)
     classes = predictions.label_set.classes
     found = by_group(groups, predictions.image_ids, predictions.labels, predictions.predicted, classes)
-    write_json(path, {"columns": found})
+    write_json(result.output_dir / GROUPS_FILE, {"columns": found})
 
 
 def _open(
@@ -231,11 +270,11 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     lines.append(f"  accuracy {accuracy}, macro-F1 {f1_macro}, {ece_in_words(metrics)}")
     lines += [
         f"  {name:<{width}} precision {row['precision']:.2f}  recall {row['recall']:.2f}  F1 {row['f1-score']:.2f}"
-        for name, row in list(metrics["classification_report"].items())[: len(classes)]
+        for name, row in list(rows_of_report(metrics).items())[: len(classes)]
     ]
-    by_groups = evaluation.output_dir / GROUPS_FILE
-    if by_groups.is_file():
-        lines += groups_in_words(json.loads(by_groups.read_text(encoding="utf-8"))["columns"])
+    by_groups = read_scores(evaluation.output_dir)
+    if by_groups is not None:
+        lines += groups_in_words(by_groups)
     lines += votes_in_words(metrics)
     lines += [*excluded_in_words(metrics), _copies(metrics), *_copies_of_validation(metrics)]
     lines += layers_in_words(metrics)

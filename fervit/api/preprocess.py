@@ -27,7 +27,7 @@ from fervit.images.preview import draw_preview
 from fervit.io.files import from_home
 from fervit.io.storage import absolute, child, is_uri, locate, write_whole
 from fervit.labels.label_set import read_label_set
-from fervit.progress import Say, silent
+from fervit.progress import Say, counted, silent
 from fervit.system.side_channels import SideChannel
 
 PREVIEW_FILE = "preview.png"
@@ -149,9 +149,9 @@ def _summary(index: FaceIndex, plan: PreprocessPlan, job: Preprocessed, out: str
     of_class = found_by_class(index, plan.out).items()
     lines.append("found: " + ", ".join(f"{name} {n} of {whole} ({n / whole:.1%})" for name, (n, whole) in of_class))
     if job.several:
-        lines.append(f"{job.several} pictures hold several faces: the largest was taken")
+        lines.append(f"{counted(job.several, 'picture')} with several faces: the largest was taken")
     if failed:
-        lines.append(f"{failed} pictures gave none; the reasons stand in {out}/<split>/{ERRORS_FILE}")
+        lines.append(f"{counted(failed, 'picture')} gave none; the reasons stand in {out}/<split>/{ERRORS_FILE}")
     if plan.failed_before:
         lines.append(f"{plan.failed_before} of them failed in an earlier run; --retry_errors tries them again")
     if len(job.hosts) > 1:

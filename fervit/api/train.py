@@ -75,6 +75,7 @@ def train(
     num_classes: int | None = None,
     use_augmentation: bool = False,
     val_fraction: float | None = None,
+    test_fraction: float | None = None,
     split_seed: int = 0,
     say: Say | None = print,
     **hyperparameters: Any,
@@ -99,6 +100,7 @@ def train(
         use_augmentation: a flag of the guide's scripts, which other hyperparameters replace; an error says which.
         val_fraction: in place of `latent_val_dir`, the share of the training codes that validates: of every class, with
             copies of a face on one side. None for none, or, on `resume`, for what the run began with.
+        test_fraction: the share of the training codes that is left out, as `fervit.tune` makes a test split of it.
         split_seed: another seed takes others.
         say: gets each line of text; None for silence.
         hyperparameters: fields of `fervit.training.config.TrainConfig`, such as `lr=1e-3`, which replace those of the
@@ -119,7 +121,7 @@ def train(
     _check_flags_of_the_guide(use_augmentation=use_augmentation)
     given = checked_hyperparameters(hyperparameters)
     latents = {"train": as_text(latent_train_dir), "val": as_text(latent_val_dir)}
-    fractions = _fractions(latents, val_fraction, split_seed)
+    fractions = _fractions(latents, val_fraction, test_fraction, split_seed)
     place = partial(_new_folder, output_dir, checkpoint_dir, experiment_name)
     changes, tell = Changes(exclude, votes, votes_as, fractions), say or silent
     return _run(started, given, recipe, latents, resume, workers, use_gpu, num_classes, address, place, changes, tell)
@@ -143,6 +145,7 @@ def _run(
     check_at_least(1, {"workers": workers})
     resume = as_text(resume)
     process = _warm_process(latents, resume, workers, use_gpu, address)
+    tell(f"reading {latents['train'] or f'the latents of {resume}'} ...")
     try:
         run, folder = _plan(given, recipe, latents, resume, workers, use_gpu, num_classes, place, changes)
         if not folder.finished:
@@ -155,17 +158,24 @@ def _run(
     return _conclude(run, folder, tell)
 
 
-def _fractions(latents: dict[str, str | None], val_fraction: float | None, seed: int) -> Fractions | None:
-    """How validation is taken out of the training split, whose path `latents` then has for both; None if it is not."""
-    if val_fraction is None:
+def _fractions(
+    latents: dict[str, str | None], val_fraction: float | None, test_fraction: float | None, seed: int
+) -> Fractions | None:
+    """How splits are taken out of the training codes; None if none is.
+
+    If validation is, `latents` then has the path of the training codes for both.
+    """
+    if val_fraction is None and not test_fraction:
         return None
+    fractions = Fractions(val=val_fraction or 0.0, test=test_fraction or 0.0, seed=seed)
+    fractions.check()
+    if val_fraction is None:
+        return fractions
     if latents["val"] is not None:
         raise UserError("--val_fraction: takes validation out of the training codes; leave --latent_val_dir out")
-    latents["val"] = latents["train"]
-    fractions = Fractions(val=val_fraction, seed=seed)
-    fractions.check()
     if not val_fraction:
         raise UserError("--val_fraction 0: leaves nothing to choose the model on; give a share such as 0.1")
+    latents["val"] = latents["train"]
     return fractions
 
 
@@ -278,7 +288,7 @@ def _plan(
         if changes.fractions not in (None, run.record.fractions):
             began = run.record.fractions or "a validation split of its own"
             raise UserError(
-                f"--resume {made.path}: began with {began}, not {changes.fractions}; leave --val_fraction out"
+                f"--resume {made.path}: began with {began}, not {changes.fractions}; leave the fractions out"
             )
         _check_num_classes(num_classes, run)
         return run, folder

@@ -32,6 +32,7 @@ from fervit.runs.folder import new_folder
 from fervit.search.console.after import summarise, summarise_interrupted
 from fervit.search.console.live import PlainScreen, screen
 from fervit.search.ledger import Observer
+from fervit.search.outcome.again import train_again
 from fervit.search.outcome.fingerprints import write_fingerprints
 from fervit.search.outcome.result import SweepResult
 from fervit.search.pipeline import run_sweep
@@ -148,7 +149,8 @@ def tune(
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C leaves at once
                 _report(sweep.folder)
             raise SweepInterrupted(sweep.space, sweep.folder.path) from None
-        report = _report(sweep.folder)
+        again = train_again(result.space, result.chosen, sweep.splits)
+        result, report = replace(result, train_again=again), _report(sweep.folder)
         SideChannel(sweep.folder.fingerprints.name, tell)(write_fingerprints, sweep.folder)
     for text in ("", summarise(result, dashboard), report):
         tell(text)
@@ -374,7 +376,9 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
         cluster, resources = _prepare(sweep, cluster, tell)
         space = _with_gpus(space, resources.gpus_each)
         tell(expectations(space, splits, resources, cluster) if sweep.is_new else _left(sweep, resources, cluster))
-        tell(f"watch: {cluster.watch} | tensorboard --logdir {folder.logs} | optuna-dashboard {folder.study}")
+        board, study = f"tensorboard --logdir {near(folder.logs)}", f"optuna-dashboard {near(folder.study)}"
+        for watch in (cluster.watch, board, study):
+            tell(f"watch: {watch}")
         share = resources.gpus_each * resources.workers / cluster.gpus if cluster.gpus else 0.0
         try:
             with live_report(folder.path), _screen(say) as shown:

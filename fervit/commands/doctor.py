@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser
+from fervit.commands.output import add_format, printing
 
 
 def parser() -> Parser:
@@ -24,6 +25,7 @@ def parser() -> Parser:
     )
     flags.add_argument("--encoder_type", choices=("psp", "e4e"), help="of the checkpoint; left out: whichever it is")
     flags.add_argument("--address", help="address of a Ray cluster to look at; left out: no Ray is started or joined")
+    add_format(flags, of="doctor")
     return flags
 
 
@@ -32,7 +34,12 @@ def main() -> int:
     args = parser().parse()
 
     from fervit.api.doctor import doctor
+    from fervit.commands.results import Diagnosed
 
-    problems = sum(bool(finding.problem) for finding in doctor(**vars(args)))
-    print(f"{problems} problem{'s' if problems > 1 else ''} found" if problems else "nothing found that would fail")
+    form = vars(args).pop("format")
+    with printing(form) as give:
+        findings = doctor(**vars(args))
+        problems = sum(bool(finding.problem) for finding in findings)
+        print(f"{problems} problem{'s' if problems > 1 else ''} found" if problems else "nothing found that would fail")
+        give(Diagnosed(problems=problems, findings=findings))
     return 1 if problems else 0

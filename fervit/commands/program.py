@@ -28,10 +28,13 @@ HOMES = {
     "compare": "models.compare",
     "predict": "models.predict",
     "export": "models.export",
+    "control": "sweeps.control",
     "report": "sweeps.report",
     "replay": "sweeps.replay",
     "verify": "sweeps.verify",
     "slurm": "sweeps.slurm",
+    "cluster": "cluster",
+    "schema": "schema",
 }
 """The module of each command below `fervit.commands`, in the order in which a user meets them."""
 COMPLETIONS = ("bash", "zsh", "tcsh")
@@ -61,7 +64,7 @@ def main() -> None:
     if name not in HOMES:
         near = difflib.get_close_matches(name, HOMES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        sys.stderr.write(f"{NAME}: error: there is no command {words[0]}{hint} ({NAME} --help lists all)\n")
+        sys.stderr.write(f"{NAME}: error: no command {words[0]}{hint} ({NAME} --help lists all)\n")
         sys.exit(2)
     sys.argv = [f"{NAME} {name}", *words[1:]]  # first, since commands say how they are called
     command: Callable[[], int | None] = home(name).main

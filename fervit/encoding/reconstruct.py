@@ -17,6 +17,7 @@ from fervit.images.face_index import FaceIndex
 from fervit.images.pictures import resize
 from fervit.io.storage import child, locate, write_whole
 from fervit.latents.parts import read_split
+from fervit.progress import Progress, Say
 from fervit.system.gpu import device_at_hand
 
 SHEET_FILE = "reconstructions.png"
@@ -25,7 +26,9 @@ CAPTION = 18
 PAIRS_A_ROW = 4
 
 
-def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, str], decoder: Decoder, n: int) -> str:
+def write_reconstructions(
+    index: FaceIndex, latent_out: str, folders: dict[str, str], decoder: Decoder, n: int, say: Say | None = print
+) -> str:
     """Writes a sheet of n faces, evenly spread over the index, each beside the picture of its code.
 
     Args:
@@ -34,6 +37,7 @@ def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, 
         folders: the folder of each split's codes.
         decoder: the generator, from the encoder's checkpoint.
         n: the number of faces; fewer are drawn if there are fewer codes.
+        say: where progress goes; see `Progress`.
 
     Returns:
         The path or URI of the sheet.
@@ -43,15 +47,18 @@ def write_reconstructions(index: FaceIndex, latent_out: str, folders: dict[str, 
     """
     device = device_at_hand()
     decoder = decoder.to(device)
-    pairs = []
+    pairs, progress = [], Progress(total=n, unit="faces", label="draw", say=say)
     for row, code_nd in _chosen(index, folders, n):
         try:
             face = resize(index.read(row["source"]), SIDE)
         except Exception:  # the picture was removed or damaged since it was encoded
+            progress.add(0, failed=1)
             continue
         with torch.inference_mode():
             picture = decoder(torch.from_numpy(code_nd.astype(np.float32))[None].to(device))
         pairs.append((row, face, to_pixels(picture, SIDE)))
+        progress.add(1)
+    progress.close()
     if not pairs:
         raise JobError("--reconstruct: no face of the data root has a code")
     path = child(latent_out, SHEET_FILE)

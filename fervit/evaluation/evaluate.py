@@ -37,6 +37,7 @@ from fervit.evaluation.results import (
     Provenance,
     Scores,
     Voted,
+    rows_of_report,
 )
 from fervit.evaluation.statistics import calibrate, describe, ece_if_calibrated
 from fervit.images.finder import FaceFinder
@@ -273,7 +274,7 @@ def _draw_pictures(
     calibration = calibrate(predictions.labels, predictions.probabilities)
     counts, intervals = np.array(results["confusion_matrix"]), results["intervals_95"]
     classes = latents.label_set.classes
-    report, attention = results["classification_report"], results["attention"]
+    report, attention = rows_of_report(results), results["attention"]
     by_chance = results["ece_if_calibrated"]
     pictures: dict[str, Callable[[Path], object]] = {
         CONFUSION_FILE: lambda path: draw_confusion_matrix(counts, classes, title, path),

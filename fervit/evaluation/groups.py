@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import html
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -76,6 +78,19 @@ def read_groups(file: str) -> Groups:
     return found
 
 
+def check_groups(groups: Groups, image_ids: Sequence[str]) -> None:
+    """Checks that some row has a group.
+
+    Raises:
+        UserError: none has.
+    """
+    if not any(image_id in of_faces for of_faces in groups.values() for image_id in image_ids):
+        known = next((name for of_faces in groups.values() for name in of_faces), "none")
+        raise UserError(
+            f"--groups: no image_id of it, such as {known}, is in the split, whose are {', '.join(image_ids[:2])}, ..."
+        )
+
+
 def by_group(
     groups: Groups,
     image_ids: Sequence[str],
@@ -98,6 +113,7 @@ def by_group(
     Raises:
         UserError: no row has a group.
     """
+    check_groups(groups, image_ids)
     found: list[ColumnScores] = []
     for column, of_faces in groups.items():
         names = np.array([of_faces.get(image_id, "") for image_id in image_ids])
@@ -108,9 +124,16 @@ def by_group(
         found.append(
             {"column": column, "unknown": int((names == "").sum()), "groups": scores, "p": p, "p_corrected": None}
         )
-    if not any(one["groups"] for one in found):
-        raise UserError(f"--groups: no image_id of it is in the split, whose are {', '.join(image_ids[:2])}, ...")
     _correct(found)
+    return found
+
+
+def read_scores(folder: Path) -> list[ColumnScores] | None:
+    """Reads the metrics by groups that an evaluation wrote into its folder; None if it wrote none."""
+    path = folder / FILE
+    found: list[ColumnScores] | None = None
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))["columns"]
     return found
 
 

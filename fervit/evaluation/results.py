@@ -26,8 +26,8 @@ class Scores(TypedDict):
 class DetailedScores(Scores):
     """The metrics of predictions on some rows, for each class as well."""
 
-    classification_report: dict[str, dict[str, float]]
-    """scikit-learn's report: for each class its precision, recall, f1-score and support."""
+    classification_report: dict[str, dict[str, float] | float]
+    """scikit-learn's report: for each class, and in the mean, precision, recall, f1-score and support; the accuracy."""
     confusion_matrix: list[list[int]]
     """Counts [C][C]; rows are true classes, columns are predicted classes."""
 
@@ -190,6 +190,11 @@ class EvaluationResults(DetailedScores, Provenance):
     layers: NotRequired[LayerDrops | None]
     """What the model loses without layers of the codes; None if the training codes were not at hand. Earlier versions
     have not written it."""
+
+
+def rows_of_report(scores: DetailedScores) -> dict[str, dict[str, float]]:
+    """Returns scikit-learn's report of each class, in their order, and then of their means."""
+    return {name: row for name, row in scores["classification_report"].items() if isinstance(row, dict)}
 
 
 def excluded_in_words(metrics: EvaluationResults) -> list[str]:

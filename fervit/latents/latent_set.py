@@ -164,8 +164,8 @@ def _way_to_latents(path: str) -> str:
                 f"into another folder with --{folder.name}_fraction 0.1, which takes it out of train"
             )
     return (
-        f"make them with `{called('encode')} --data_root FACES --latent_out {parent or 'latents'}`, or run `make "
-        "demo` for the built-in faces"
+        f"make them with `{called('encode')} --data_root FACES --latent_out {parent or 'latents'}`, or run "
+        f"`{called('demo')}` for the built-in faces"
     )
 
 

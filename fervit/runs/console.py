@@ -13,16 +13,17 @@ from fervit.io.disk import append_text, touch
 from fervit.io.json_lines import Row, read_new_rows
 from fervit.progress import clock
 from fervit.runs.folder import RunFolder
+from fervit.system import interrupts
 from fervit.system.program import called
 
 POLL_S = 0.1
 """The seconds between two reads of the events."""
-SHORT_S = 10.0
-"""After Ctrl-C, an epoch that ends within this many seconds is completed; a longer one is given up."""
 ENDING_S = 30.0
 """The seconds that a job is given to end after its last event."""
 PATIENCE_S = 60.0
 """The seconds after which the user is told that the workers have not started yet."""
+LEGEND = "(val, acc, F1: loss, accuracy and macro-F1 on validation; *: best so far, kept)"
+"""What the line of an epoch has, in a line of 80 columns."""
 
 
 class Job(Protocol):
@@ -67,6 +68,7 @@ class Follower:
     _row: Row | None = None
     _saved: int = 0
     _last: float = 0.0
+    _legend: bool = False
     _waiting: bool = False
     _leaving: bool = False
 
@@ -174,14 +176,17 @@ class Follower:
         stages = [*self.started, ("first step", first_step)]
         spent = [(name, later - earlier) for (_, earlier), (name, later) in pairwise(stages)]
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent)
-        self.say(f"first step after {first_step - stages[0][1]:.1f} s: {parts}")
+        self.say(f"first step after {first_step - stages[0][1]:.1f} s ({parts})")
+        if not self._legend:
+            self._legend = True
+            self.say(LEGEND)
 
     def _line(self, row: Row) -> str:
         left = row["seconds"] * (self.epochs - row["epoch"])
         return (
             f"epoch {row['epoch']:>3}/{self.epochs}  loss {row['train_loss']:.3f}  val {row['val_loss']:.3f}  "
-            f"accuracy {row['accuracy']:.3f}  f1_macro {row['f1_macro']:.3f}{'*' if row['best'] else ' '}  "
-            f"lr {row['lr']:.1e}  {row['samples_per_second']:,.0f} images/s  {clock(left)} left"
+            f"acc {row['accuracy']:.3f}  F1 {row['f1_macro']:.3f}{'*' if row['best'] else ' '} "
+            f"{row['samples_per_second']:>6,.0f}/s  {clock(left)} left"
         )
 
     def _short(self) -> bool:
@@ -189,7 +194,7 @@ class Follower:
         if self._row is None or self._leaving:
             return False
         remaining = self._row["seconds"] - (time.time() - self._last)
-        return bool(remaining < SHORT_S or self._saved < self._row["epoch"])
+        return bool(remaining < interrupts.patience_s() or self._saved < self._row["epoch"])
 
     def _interrupted(self) -> str:
         return f"interrupted: {self._progress()}; {self._go_on()}"

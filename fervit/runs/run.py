@@ -170,13 +170,13 @@ def prepare_resume(
 
 
 def _splits(train: str, val: str, fractions: Fractions | None) -> tuple[LatentSet, LatentSet]:
-    """Reads the two splits, or takes the second out of the first."""
+    """Reads the two splits; the first without what fractions take out of it, which may be the second."""
     whole = LatentSet.read(train)
     if fractions is None:
         return whole, LatentSet.read(val)
     fractions.check()
     taken = take(whole, fractions)
-    return taken["train"], taken["val"]
+    return taken["train"], taken.get("val") or LatentSet.read(val)
 
 
 def summary_lines(folder: RunFolder, run: Run) -> list[str]:
@@ -211,7 +211,7 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     return [
         f"run: {_short(folder.path)}",
         *([lacking] if lacking else []),
-        *([f"validation: {run.record.fractions} of the training codes"] if run.record.fractions else []),
+        *([f"splits: {run.record.fractions} of the training codes"] if run.record.fractions else []),
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
         *([in_words(run.record.exclude)] if run.record.exclude else []),
         *([votes_in_words(run.record.votes)] if run.record.votes else []),

@@ -23,6 +23,8 @@ def called(command: str) -> str:
     """
     by_script = Path(sys.argv[0]).parent.name == "launch"
     by_name = _is_name(sys.argv[0])
+    if command == "demo" and _is_code() and not by_name:
+        return "make demo"  # which sets up the environment, too
     return f"python launch/{command}.py" if by_script or (_is_code() and not by_name) else f"{NAME} {command}"
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
@@ -13,7 +16,8 @@ from typing import Any, TextIO, cast
 class Steady:
     """A text stream whose errors are swallowed: from the first one on, its texts go nowhere.
 
-    The reader of a pipe may end and a terminal may be closed hours before the work is done.
+    The reader of a pipe may end and a terminal may be closed hours before the work is done. On a terminal, lines of
+    words that are wider than it are broken between words.
 
     Args:
         stream: the stream, whose other attributes this one has as well.
@@ -27,7 +31,7 @@ class Steady:
     def write(self, text: str) -> int:
         """Writes a text, or drops it if the stream is broken; returns its length."""
         try:
-            return self._stream.write(text)
+            self._stream.write(wrapped(text, shutil.get_terminal_size().columns) if self._stream.isatty() else text)
         except (OSError, ValueError):
             self._give_up()
         return len(text)
@@ -54,6 +58,36 @@ class Steady:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Breaks the lines of a text that are too wide between words, and indents what follows by two columns more.
+
+    A command stays whole, so that it can be copied, where it is a line of its own after a word or two, and between
+    backticks. So does what moves the cursor or has colours.
+
+    Args:
+        text: some lines.
+        width: the columns of the terminal.
+    """
+    if len(text) <= width or "\x1b" in text or "\r" in text:
+        return text
+    return "\n".join(_broken(line, width) for line in text.split("\n"))
+
+
+def _broken(line: str, width: int) -> str:
+    if len(line) <= width or COPIED.match(line):
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    joined = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), line.rstrip())
+    lines = textwrap.wrap(
+        joined, width, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines).replace("\0", " ")
+
+
+COPIED = re.compile(r"\W*(\w+[ :]+){0,3}(python|fervit|tensorboard|optuna-dashboard|ray|sbatch|scancel|tail|eval) [^ ]")
+"""A line that is copied as a whole: at most three words, and a command."""
 
 
 def steady(stream: TextIO) -> TextIO:

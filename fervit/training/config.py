@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from fervit.io.files import JsonObject
+from fervit.parsing import check_bounds
 
 MODEL_FIELDS = (
     *("latent_dim", "seq_len", "embed_dim", "depth", "heads", "mlp_dim", "dropout"),
     *("pre_norm", "activation", "drop_path", "pooling", "standardise"),
 )
+
+
+AT_LEAST_0, AT_LEAST_1, SHARE = Interval(ge=0), Interval(ge=1), Interval(ge=0, lt=1)
 
 
 def _hyper(default: Any, help: str) -> Any:
@@ -26,48 +31,61 @@ class TrainConfig:
     The defaults are those of the training guide of the original LatentViT scripts, which fervit calls "the guide".
 
     Raises:
-        ValueError: a value breaks a rule of `RULES`, or `heads` does not divide `embed_dim`.
+        ValueError: a value lies outside the bounds of its type, or `heads` does not divide `embed_dim`.
     """
 
-    latent_dim: int = _hyper(512, "length of a style")
-    seq_len: int = _hyper(18, "styles in a code; 0 takes what the latents have")
-    embed_dim: int = _hyper(512, "width of a token, a multiple of heads")
-    depth: int = _hyper(6, "encoder layers")
-    heads: int = _hyper(8, "attention heads a layer")
-    mlp_dim: int = _hyper(2048, "width of an encoder layer's hidden layer")
-    dropout: float = _hyper(0.1, "probability in the encoder layers")
+    latent_dim: Annotated[int, AT_LEAST_1] = _hyper(512, "length of a style")
+    seq_len: Annotated[int, AT_LEAST_0] = _hyper(18, "styles in a code; 0 takes what the latents have")
+    embed_dim: Annotated[int, AT_LEAST_1] = _hyper(512, "width of a token, a multiple of heads")
+    depth: Annotated[int, AT_LEAST_1] = _hyper(6, "encoder layers")
+    heads: Annotated[int, AT_LEAST_1] = _hyper(8, "attention heads a layer")
+    mlp_dim: Annotated[int, AT_LEAST_1] = _hyper(2048, "width of an encoder layer's hidden layer")
+    dropout: Annotated[float, SHARE] = _hyper(0.1, "probability in the encoder layers")
     pre_norm: bool = _hyper(False, "LayerNorm before attention and perceptron rather than after")
     activation: Literal["relu", "gelu"] = _hyper("relu", "of the encoder layers")
-    drop_path: float = _hyper(0.0, "probability of leaving out a residual branch of the last layer, 0 in the first")
+    drop_path: Annotated[float, SHARE] = _hyper(
+        0.0, "probability of leaving out a residual branch of the last layer, 0 in the first"
+    )
     pooling: Literal["cls", "mean"] = _hyper("cls", "what the head reads: the class token or the mean of the styles")
     standardise: bool = _hyper(False, "standardise the codes by the training codes' mean and deviation")
-    batch_size: int = _hyper(64, "codes a step")
-    lr: float = _hyper(1e-4, "learning rate of AdamW")
-    weight_decay: float = _hyper(1e-2, "weight decay of AdamW")
+    batch_size: Annotated[int, AT_LEAST_1] = _hyper(64, "codes a step")
+    lr: Annotated[float, Interval(gt=0)] = _hyper(1e-4, "learning rate of AdamW")
+    weight_decay: Annotated[float, AT_LEAST_0] = _hyper(1e-2, "weight decay of AdamW")
     scheduler: Literal["plateau", "cosine", "none"] = _hyper(
         "plateau", "learning rate: halved after 5 epochs without a higher validation macro-F1, cosine to 0, or constant"
     )
     use_class_weights: bool = _hyper(False, "weight the loss of a class by the inverse of its share")
-    epochs: int = _hyper(60, "passes over the training data")
-    warmup_epochs: float = _hyper(0.0, "epochs over which the learning rate rises from 0")
-    label_smoothing: float = _hyper(0.0, "share of a label that is spread over all classes")
-    mixup: float = _hyper(0.0, "alpha of the Beta distribution that mixes pairs of codes; 0 mixes none")
-    latent_noise: float = _hyper(0.0, "noise added to training codes, in standard deviations of each number")
-    latent_mask: float = _hyper(0.0, "probability of replacing a style of a training code by the mean")
-    grad_clip: float = _hyper(0.0, "largest norm of the gradient; 0 does not clip")
-    ema_decay: float = _hyper(0.0, "decay of the moving average of the weights that is measured and kept; 0 for none")
-    early_stop_patience: int = _hyper(0, "epochs without a better value after which training ends; 0 runs all")
-    data_fraction: float = _hyper(1.0, "share of the training rows to use, the same of every class")
+    epochs: Annotated[int, AT_LEAST_1] = _hyper(60, "passes over the training data")
+    warmup_epochs: Annotated[float, AT_LEAST_0] = _hyper(0.0, "epochs over which the learning rate rises from 0")
+    label_smoothing: Annotated[float, SHARE] = _hyper(0.0, "share of a label that is spread over all classes")
+    mixup: Annotated[float, AT_LEAST_0] = _hyper(
+        0.0, "alpha of the Beta distribution that mixes pairs of codes; 0 mixes none"
+    )
+    latent_noise: Annotated[float, AT_LEAST_0] = _hyper(
+        0.0, "noise added to training codes, in standard deviations of each number"
+    )
+    latent_mask: Annotated[float, SHARE] = _hyper(
+        0.0, "probability of replacing a style of a training code by the mean"
+    )
+    grad_clip: Annotated[float, AT_LEAST_0] = _hyper(0.0, "largest norm of the gradient; 0 does not clip")
+    ema_decay: Annotated[float, SHARE] = _hyper(
+        0.0, "decay of the moving average of the weights that is measured and kept; 0 for none"
+    )
+    early_stop_patience: Annotated[int, AT_LEAST_0] = _hyper(
+        0, "epochs without a better value after which training ends; 0 runs all"
+    )
+    data_fraction: Annotated[float, Interval(gt=0, le=1)] = _hyper(
+        1.0, "share of the training rows to use, the same of every class"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = _hyper(
         "auto", "of the arithmetic; auto is bfloat16 where the hardware has it and the model is large enough to gain"
     )
-    seed: int = _hyper(42, "of the weights, the order of the data and all that is random in training")
+    seed: Annotated[int, Interval(ge=0, lt=2**31)] = _hyper(
+        42, "of the weights, the order of the data and all that is random in training"
+    )
 
     def __post_init__(self) -> None:
-        for rule, names in RULES.items():
-            for name in names:
-                if not rule.holds(getattr(self, name)):
-                    raise ValueError(f"`{rule.text.format(name)}` must hold, but got {name}={getattr(self, name)}")
+        check_bounds(self)
         if not heads_divide(self.embed_dim, self.heads):
             raise ValueError(
                 f"`embed_dim % heads == 0` must hold, but got embed_dim={self.embed_dim}, heads={self.heads}"
@@ -80,29 +98,6 @@ class TrainConfig:
     def to_json(self) -> JsonObject:
         """All hyperparameters by name, as configuration files hold them."""
         return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class _Rule:
-    text: str
-    holds: Callable[[float], bool]
-
-
-RULES = {
-    _Rule("{} >= 1", lambda value: value >= 1): (
-        *("latent_dim", "embed_dim", "depth", "heads", "mlp_dim", "batch_size", "epochs"),
-    ),
-    _Rule("{} >= 0", lambda value: value >= 0): (
-        *("seq_len", "weight_decay", "warmup_epochs", "mixup", "latent_noise", "grad_clip"),
-        "early_stop_patience",
-    ),
-    _Rule("{} > 0", lambda value: value > 0): ("lr",),
-    _Rule("0 <= {} < 1", lambda value: 0 <= value < 1): (
-        *("dropout", "drop_path", "label_smoothing", "latent_mask", "ema_decay"),
-    ),
-    _Rule("0 <= {} < 2**31", lambda value: 0 <= value < 2**31): ("seed",),
-    _Rule("0 < {} <= 1", lambda value: 0 < value <= 1): ("data_fraction",),
-}
 
 
 def heads_divide(embed_dim: int, heads: int) -> bool:

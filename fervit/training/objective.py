@@ -17,7 +17,9 @@ class Metric:
     """
 
     name: Literal["f1_macro", "f1_weighted", "accuracy", "balanced_accuracy", "val_loss"] = "f1_macro"
+    """The metric of an epoch."""
     goal: Literal["maximize", "minimize"] = "maximize"
+    """minimize for val_loss, maximize for all others."""
     against: Literal["parameters", "latency_ms"] | None = None
     """A second objective, to be small: the model's number of weights, or the milliseconds that one code takes."""
 
@@ -31,6 +33,11 @@ class Metric:
         if than is None:
             return True
         return value > than if self.goal == "maximize" else value < than
+
+    @property
+    def words(self) -> str:
+        """The name of the metric as people write it, such as "macro-F1"."""
+        return WORDS.get(self.name, self.name.replace("_", " "))
 
     @property
     def sign(self) -> int:
@@ -55,5 +62,6 @@ class Metric:
         return best
 
 
+WORDS = {"f1_macro": "macro-F1", "f1_weighted": "weighted F1", "val_loss": "validation loss"}
 DEFAULT_METRIC = Metric()
 """Macro-F1: what a training outside a sweep goes by."""

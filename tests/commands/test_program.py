@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
 
 from fervit.commands.program import HOMES
 from fervit.version import __version__
@@ -18,12 +24,14 @@ from tests.conftest import ROOT
 Ended = subprocess.CompletedProcess[str]
 
 
-def fervit(*words: str, python: str | Path = sys.executable, cwd: Path | None = None) -> Ended:
-    return subprocess.run([python, "-m", "fervit", *words], cwd=cwd, capture_output=True, text=True, check=False)
+def fervit(*words: object, python: str | Path = sys.executable, cwd: Path | None = None) -> Ended:
+    return subprocess.run(
+        [python, "-m", "fervit", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 def test_it_names_each_script_of_launch_and_says_what_each_does() -> None:
-    assert {path.stem for path in (ROOT / "launch").glob("*.py")} == HOMES.keys() - {"demo"}
+    assert {path.stem for path in (ROOT / "launch").glob("*.py")} == HOMES.keys() - {"demo", "cluster", "schema"}
     ended = fervit("--help")
     assert ended.returncode == 0, ended.stderr
     for name in HOMES:
@@ -47,6 +55,36 @@ def test_completions_know_commands_and_flags() -> None:
         printed = fervit("completion", shell).stdout
         assert "--latent_test_dir" in printed
         assert "preprocess" in printed
+
+
+def test_the_cluster_files_are_written_once_and_never_over_others(tmp_path: Path) -> None:
+    ended = fervit("cluster", "init", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+    folder = tmp_path / "fervit_cluster"
+    check_cluster_files(folder)
+    assert " 0 files" in fervit("cluster", "init", cwd=tmp_path).stdout
+    (folder / "cluster.yaml").write_text("mine")
+    (folder / "LICENSE").unlink()
+    refused = fervit("cluster", "init", folder)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "cluster.yaml: there already" in refused.stderr
+    assert ((folder / "cluster.yaml").read_text(), (folder / "LICENSE").exists()) == ("mine", False)
+    assert " 2 files" in fervit("cluster", "init", folder, "--force").stdout
+    check_cluster_files(folder)
+    assert "is the folder of fervit's code" in fervit("cluster", "init", ROOT).stderr
+
+
+def check_cluster_files(folder: Path) -> None:
+    """Checks that Ray accepts the files, and that all that they copy to a node is there and whole."""
+    for name in ("cluster.yaml", "clusters/local.yaml", "clusters/gcp.yaml"):
+        config = yaml.safe_load((folder / name).read_text())
+        validate_config(prepare_config(config))
+        for source in config["file_mounts"].values():
+            assert source == "~/.ray/auth_token" or (folder / source).exists(), source
+    assert "--space" in fervit("tune", "--help", cwd=folder).stdout  # by the code in this folder
+    for path in folder.rglob("*.py"):
+        assert path.read_bytes() == (ROOT / path.relative_to(folder)).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +116,61 @@ def test_a_wheel_has_all_that_the_commands_need(installed: Callable[..., Ended],
     assert missing.returncode == 2
     assert "fervit encode" in missing.stderr
     assert "launch/" not in missing.stderr
+    assert "`fervit demo`" in missing.stderr
+    assert installed("cluster", "init", "here", cwd=tmp_path).returncode == 0
+    check_cluster_files(tmp_path / "here")
+    schema = installed("schema", "space", cwd=tmp_path).stdout
+    assert schema == (ROOT / "search_spaces" / "space.schema.json").read_text()
+
+
+@pytest.mark.long
+def test_the_source_distribution_is_whole(tmp_path: Path) -> None:
+    """The wheel that is built from it has the content of the one that is built from the code."""
+    build = [
+        sys.executable,
+        "-c",
+        "from setuptools import build_meta; build_meta.build_sdist(__import__('sys').argv[1])",
+    ]
+    copy = tmp_path / "code"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in listed.decode().strip("\0").split("\0"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    subprocess.run([*build, tmp_path / "sdist"], cwd=copy, capture_output=True, check=True)
+    (sdist,) = (tmp_path / "sdist").glob("fervit-*.tar.gz")
+    of_sdist, of_code = (wheel_of(source, tmp_path / name) for name, source in (("one", sdist), ("two", copy)))
+    assert of_sdist == of_code
+    assert any(name.endswith("shipped/cluster.yaml") for name in of_sdist)
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"CHANGELOG.md", "launch/tune.py", "tests/conftest.py"} <= inside
+
+
+@pytest.mark.long
+def test_an_editable_installation_wins_over_a_folder_of_its_name(tmp_path: Path) -> None:
+    """In the folder that holds the clone, `import fervit` finds the package and not the clone."""
+    build = "import sys; from setuptools import build_meta; print(build_meta.build_editable(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("fervit-*.whl")
+    site, holds = tmp_path / "site", tmp_path / "holds"
+    shutil.unpack_archive(wheel, site, "zip")
+    (holds / "fervit" / "fervit").mkdir(parents=True)
+    code = f"import site; site.addsitedir({str(site)!r}); import fervit; print(fervit.__version__)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=holds, env=environment, capture_output=True, text=True, check=False
+    )
+    assert said.stdout == f"{__version__}\n", said.stderr
+
+
+def wheel_of(source: Path, folder: Path) -> dict[str, int]:
+    """Builds a wheel, and returns the checksum of each of its files but for the list of them."""
+    build = [sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
+    done = subprocess.run([*build, "-q"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("fervit-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return {one.filename: one.CRC for one in archive.infolist() if not one.filename.endswith("RECORD")}
 
 
 @pytest.mark.extra

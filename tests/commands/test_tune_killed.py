@@ -188,7 +188,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_twice_leaves_at_once(
     output = driver.ended()
     assert driver.returncode == 130
     assert "Interrupted: 2 of 14 trials begun, 2 to go on" in output
-    assert "Best so far: trial_0000, f1_macro" in output
+    assert "Best so far: trial_0000, macro-F1" in output
     assert "--resume" in output.splitlines()[-1]
     assert "Traceback" not in output
     (folder,) = (tmp_path / "experiments").iterdir()

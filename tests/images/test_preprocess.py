@@ -40,7 +40,7 @@ def test_pictures_become_aligned_faces_that_encode_reads(
     assert {"image_id": "train/happy/wall.png", "reason": "no face was found"} in errors
     assert {"image_id": "train/happy/torn.png", "reason": "is no picture of a kind that Pillow reads"} in errors
     assert len(index.table) + len(errors) == 18
-    assert "1 pictures hold several faces: the largest was taken" in ended.out
+    assert "1 picture with several faces: the largest was taken" in ended.out
     assert f"found: happy {len(index.table)} of 18" in ended.out
     alone, largest = (
         np.asarray(Image.open(tmp_path / f"faces/train/happy/{name}.png"), int) for name in ("session/2", "two")

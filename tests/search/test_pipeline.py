@@ -138,9 +138,9 @@ def check_folds(result: SweepResult, latents: Path, card: str) -> None:
         expected.append(trainer.best.f1_macro)
     assert result.folds is not None
     assert result.folds.values == pytest.approx(expected, abs=1e-6)
-    text = f"f1_macro {sum(expected) / 2:.3f} ± "
-    assert f"Folds: {text}" in summarise(result, "")
-    assert f"| training and validation, 2 folds | {text}" in card
+    text = f"{sum(expected) / 2:.3f} ± "
+    assert f"Folds: macro-F1 {text}" in summarise(result, "")
+    assert f"| training and validation, 2 folds | f1_macro {text}" in card
     shown = read_results(result.folder)
     assert shown.folds == result.folds
     assert f"trial {result.chosen.number}, fold 2 of 2" in {label(run) for run in shown.fold_runs}

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fervit.search.startup import too_many_at_once
-from tests.helpers.simulated_sweeps import space_of
+from fervit.search.startup import drawn_at_random, too_many_at_once
+from tests.helpers.simulated_sweeps import PARAMETERS, space_of
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,11 @@ def test_it_is_said_when_more_trials_start_at_once_than_the_sampler_can_learn_fr
     assert bool(text) == warned
     if warned:
         assert f"set search.max_concurrent_trials={max(4, trials // 4)}" in text
+
+
+@pytest.mark.parametrize(("sampler", "said"), [("cmaes", True), ("qmc", True), ("tpe", False), ("gp", False)])
+def test_it_is_said_which_hyperparameters_a_sampler_of_numbers_draws_at_random(sampler: str, said: bool) -> None:
+    parameters = {**PARAMETERS, "scheduler": {"values": ["cosine", "none"]}, "heads": {"values": [2, 4]}}
+    text = drawn_at_random(space_of(sampler, "none", 0, 8, parameters=parameters))
+    assert ("scheduler, heads at random" in text) == said  # depth is a list of numbers whose order matters
+    assert drawn_at_random(space_of(sampler, "none", 0, 8)) == ""

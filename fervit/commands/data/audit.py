@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser, add_labels
+from fervit.commands.output import add_format, printing
 
 
 def parser() -> Parser:
@@ -28,6 +29,7 @@ def parser() -> Parser:
         "--no_label_noise", dest="label_noise", action="store_false", help="leave out the search for doubtful labels"
     )
     flags.add_argument("--no_faces", action="store_true", help="write no pictures of faces: no sheets, a page of text")
+    add_format(flags, of="audit")
     return flags
 
 
@@ -43,5 +45,9 @@ def main() -> None:
         flags.error("give --data_root FACES, --latents LATENTS, or both")
 
     from fervit.api.audit import audit
+    from fervit.commands.results import Audited
 
-    audit(**vars(args))
+    form = vars(args).pop("format")
+    with printing(form) as give:
+        found = audit(**vars(args))
+        give(Audited(folder=found.folder, page=found.page, lists=found.lists, results=found.results))

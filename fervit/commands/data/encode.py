@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fervit.cli import Parser, add_exclude, add_fractions, add_labels, positive_int
+from fervit.commands.output import add_format, printing
 from fervit.system.program import called
 
 
@@ -58,12 +59,14 @@ def parser() -> Parser:
     )
     add_exclude(
         flags,
-        f"lists of faces to leave out: those of {called('audit')}, or an image_id in each line",
+        f"lists of faces to leave out of training and validation: those of {called('audit')}, or an image_id in each "
+        "line; a test split stays whole",
     )
     add_fractions(flags, "pictures")
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")
     add_labels(flags)
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
+    add_format(flags, of="encode")
     return flags
 
 
@@ -83,4 +86,6 @@ def main() -> None:
 
     from fervit.api.encode import encode
 
-    encode(**vars(args))
+    form = vars(args).pop("format")
+    with printing(form) as give:
+        give(encode(**vars(args)))

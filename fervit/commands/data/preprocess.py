@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fervit.cli import Parser, add_labels, positive_int
+from fervit.commands.output import add_format, printing
 
 
 def parser() -> Parser:
@@ -22,6 +23,7 @@ def parser() -> Parser:
     flags.add_argument("--retry_errors", action="store_true", help="try pictures that failed before again")
     add_labels(flags)
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or a local Ray")
+    add_format(flags, of="preprocess")
     return flags
 
 
@@ -36,4 +38,6 @@ def main() -> None:
 
     from fervit.api.preprocess import preprocess
 
-    preprocess(**vars(args))
+    form = vars(args).pop("format")
+    with printing(form) as give:
+        give(preprocess(**vars(args)))

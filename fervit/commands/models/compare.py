@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, positive_int
+from fervit.commands.output import add_format, printing
 from fervit.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def parser() -> Parser:
         "--latent_test_dir",
         help="evaluate all on this split now; left out: what evaluate.py or the sweep said of each model",
     )
-    flags.add_argument("--format", choices=("table", "csv", "json"), default="table", help="of what is printed")
+    add_format(flags, "table", "csv", of="compare")
     flags.add_argument("--picture", type=Path, default=Path("comparison.png"), help="file for the picture")
     flags.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
     return flags
@@ -52,32 +53,31 @@ def main() -> None:
     from fervit.system.side_channels import SideChannel
 
     latents = LatentSet.read(args.latent_test_dir) if args.latent_test_dir else None
-    contenders: list[Contender] = []
-    for path in [run for given in args.runs for run in runs_in(given)]:
-        try:
-            contenders.append(read_contender(path, latents, args.batch_size))
-        except UserError as error:
-            if len(args.runs) == 1 or not path.exists():
-                raise
-            _say(f"left out: {error}")
-    if not contenders:
-        raise UserError("none of these holds a model; give folders of experiments/, checkpoints, or evaluations")
-    for line in record_comparison(contenders, latents, args.picture.parent) if latents is not None else ():
-        _say(line)
-    rows = compare(contenders)
-    if args.format == "json":
-        print(json.dumps([row.to_json() for row in rows], indent=2))
-    elif args.format == "csv":
-        _csv(rows)
-    else:
-        _table(rows)
+    with printing(args.format) as give:
+        contenders: list[Contender] = []
+        for path in [run for given in args.runs for run in runs_in(given)]:
+            try:
+                contenders.append(read_contender(path, latents, args.batch_size))
+            except UserError as error:
+                if len(args.runs) == 1 or not path.exists():
+                    raise
+                _say(f"left out: {error}")
+        if not contenders:
+            raise UserError("none of these holds a model; give folders of experiments/, checkpoints, or evaluations")
+        for line in record_comparison(contenders, latents, args.picture.parent) if latents is not None else ():
+            _say(line)
+        rows = compare(contenders)
+        if args.format != "json":
+            (_csv if args.format == "csv" else _table)(rows)
+        give(rows)
     evaluated = [row for row in rows if row.accuracy is not None]
     if len(evaluated) < len(rows):
         _say("not evaluated: --latent_test_dir evaluates all on the same rows")
     if any(row.accuracy_95 is not None for row in evaluated):
         drawn = [row for row in evaluated if row.accuracy_95 is not None]
+        earlier = ", in place of the one that was there" if args.picture.exists() else ""
         SideChannel("the picture", _say)(draw_comparison, drawn, args.picture)
-        _say(f"picture: {args.picture}")
+        _say(f"picture: {args.picture}{earlier}")
 
 
 def _table(rows: list[Compared]) -> None:
@@ -101,13 +101,25 @@ def _table(rows: list[Compared]) -> None:
         for row in rows
     ]
     widths = [max(len(line[i]) for line in [headings, *cells]) for i in range(len(headings))]
-    for line in [headings, *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+        _blocks(headings, cells)
+    else:
+        for line in [headings, *cells]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     if any(row.p_among_best is not None for row in rows):
         print(
             "tie: may be the best by macro-F1; equally good models are called worse in 5 % of test sets, however many "
             "they are (p, model confidence set). McNemar's test of accuracy informs"
         )
+
+
+def _blocks(headings: list[str], cells: list[list[str]]) -> None:
+    """Prints some lines for each model, where its row does not fit into the terminal."""
+    for name, *values, standing in cells:
+        print(f"{name}: {standing}")
+        known = [f"{what} {value}" for what, value in zip(headings[1:], values, strict=False) if value != "-"]
+        for i in range(0, len(known), 2):
+            print("    " + ", ".join(known[i : i + 2]))
 
 
 def _csv(rows: list[Compared]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser, add_exclude, add_votes, positive_int, whole_number
+from fervit.commands.output import add_format, printing
 from fervit.system.program import called
 
 
@@ -19,7 +20,12 @@ def parser() -> Parser:
         "--checkpoint_path", type=Path, required=True, help="best_model.pt of a run, or the best/ folder of a sweep"
     )
     flags.add_argument("--latent_test_dir", required=True, help="folder with the split's Parquet files")
-    flags.add_argument("--output_dir", type=Path, default=Path("eval_results"), help="folder for results and pictures")
+    flags.add_argument(
+        "--output_dir",
+        type=Path,
+        help="folder for results and pictures; left out: eval_results, or eval_results_2 and so on where another "
+        "evaluation is",
+    )
     flags.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
     flags.add_argument(
         "--visualize_samples", type=whole_number, default=5, help="faces whose attention is drawn, over all classes"
@@ -51,6 +57,7 @@ def parser() -> Parser:
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
     )
+    add_format(flags, of="evaluate")
     return flags
 
 
@@ -63,5 +70,18 @@ def main() -> None:
     args = parser().parse()
 
     from fervit.api.evaluate import evaluate
+    from fervit.commands.results import Evaluated
+    from fervit.evaluation.groups import read_scores
 
-    evaluate(**vars(args))
+    form = vars(args).pop("format")
+    with printing(form) as give:
+        found = evaluate(**vars(args))
+        give(
+            Evaluated(
+                split=found.split,
+                output_dir=found.output_dir,
+                metrics=found.metrics,
+                groups=read_scores(found.output_dir),
+                remarks=list(found.remarks),
+            )
+        )

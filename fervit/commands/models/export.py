@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser, positive_int
+from fervit.commands.output import add_format, printing
 
 
 def parser() -> Parser:
@@ -33,6 +34,7 @@ def parser() -> Parser:
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
     )
+    add_format(flags, of="export")
     return flags
 
 
@@ -45,11 +47,14 @@ def main() -> None:
     args = parser().parse()
 
     from fervit.api.export import export
+    from fervit.commands.results import Exported
 
-    difference = export(
-        args.checkpoint_path, args.output_dir, evaluation=args.evaluation, onnx=args.onnx, heads=args.heads
-    )
-    print(f"written: {', '.join(sorted(path.name for path in args.output_dir.iterdir()))}")
-    if difference is not None:
-        print(f"model.onnx: onnxruntime gives the model's logits to {difference:.0e}")
-    print(f'use it: fervit.load("{args.output_dir}")')
+    out = args.output_dir
+    with printing(args.format) as give:
+        difference = export(args.checkpoint_path, out, evaluation=args.evaluation, onnx=args.onnx, heads=args.heads)
+        files = sorted(path.name for path in out.iterdir())
+        print(f"written: {', '.join(files)}")
+        if difference is not None:
+            print(f"model.onnx: onnxruntime gives the model's logits to {difference:.0e}")
+        print(f'use it: fervit.load("{out}")')
+        give(Exported(folder=out, files=files, onnx_difference=difference))

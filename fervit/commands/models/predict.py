@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, positive_int
+from fervit.commands.output import add_format, printing
 from fervit.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def parser() -> Parser:
         "--align", action="store_true", help="find the face and cut it out as FFHQ's are; needs --face_detector"
     )
     flags.add_argument("--face_detector", help="YuNet's ONNX file, face_detection_yunet_2023mar.onnx")
-    flags.add_argument("--format", choices=("table", "json"), default="table", help="of what is printed")
+    add_format(flags, "table", of="predict")
     flags.add_argument("--save_pictures", type=Path, metavar="DIR", help="write the pictures with their predictions")
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
@@ -65,39 +65,58 @@ def main() -> int:
     from fervit.evaluation.predictor import TrainedModel, open_encoder
     from fervit.images.detector import FaceDetector
 
-    checkpoint = load_checkpoint(args.checkpoint_path, heads=args.heads)
-    detector = FaceDetector(args.face_detector) if args.align else None
-    encoder = open_encoder(checkpoint, args.encoder_model, args.encoder_type, args.encoder_module)
-    model = TrainedModel(checkpoint, encoder, detector)
-    if not model.encoder:
-        _warn("checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one")
-    elif model.encoder.untrained:
-        _warn("encoder: demo, UNTRAINED random weights, for trying fervit out only")
-    predictions = model.predict(paths)
-    if args.save_pictures is not None:
-        _save(predictions, paths, args.save_pictures)
-    if args.format == "json":
-        print(json.dumps([prediction.to_json() for prediction in predictions], indent=2))
-    else:
-        _table(predictions)
+    with printing(args.format) as give:
+        checkpoint = load_checkpoint(args.checkpoint_path, heads=args.heads)
+        detector = FaceDetector(args.face_detector) if args.align else None
+        encoder = open_encoder(checkpoint, args.encoder_model, args.encoder_type, args.encoder_module)
+        model = TrainedModel(checkpoint, encoder, detector)
+        if not model.encoder:
+            _warn(
+                "checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one"
+            )
+        elif model.encoder.untrained:
+            _warn("encoder: demo, UNTRAINED random weights, for trying fervit out only")
+        predictions = model.predict(paths)
+        if args.save_pictures is not None:
+            _save(predictions, paths, args.save_pictures)
+        if args.format != "json":
+            _table(predictions)
+        give([prediction.to_json() for prediction in predictions])
     return 1 if any(prediction.error for prediction in predictions) else 0
 
 
 def _pictures(given: list[Path]) -> list[Path]:
-    from fervit.images.pictures import SUFFIXES
-
+    """The pictures that are given, and those in the folders that are given, with a word on the other files there."""
     paths: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise UserError(f"{path}: holds no picture ({', '.join(SUFFIXES)})")
-            paths += inside
+            paths += _inside(path)
         elif path.is_file():
             paths.append(path)
         else:
             raise UserError(f"{path}: there is no such picture")
     return paths
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The pictures in a folder, as encoding finds them."""
+    import pyarrow.fs as pafs
+
+    from fervit.images import passed_over
+    from fervit.images.layouts.listing import list_folder, readable
+
+    try:
+        listing = list_folder(str(folder), pafs.LocalFileSystem(), str(folder))
+    except UserError as error:
+        raise UserError(str(error).removeprefix("--data_root ")) from None
+    inside = [name for name in listing.files if listing.is_picture(name)]
+    others = [*listing.passed_over]
+    others += [passed_over.PassedOver(readable(name), passed_over.NO_PICTURE) for name in {*listing.files} - {*inside}]
+    if not inside:
+        raise UserError(f"{folder}: holds no picture" + (f" ({passed_over.brief(others)})" if others else ""))
+    if others:
+        _warn(f"{folder}: {len(inside)} pictures, {passed_over.brief(others)}")
+    return [folder / name for name in inside]
 
 
 def _table(predictions: list[Prediction]) -> None:

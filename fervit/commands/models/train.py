@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser, add_exclude, add_fields, add_votes, positive_int, whole_number
+from fervit.commands.output import add_format, printing
 from fervit.system.program import called
 from fervit.training.config import TrainConfig
 from fervit.training.recipes import RECIPES
@@ -22,7 +23,12 @@ def parser() -> Parser:
     flags.add_argument(
         "--val_fraction", type=float, help="instead of --latent_val_dir, share of the training codes that validates"
     )
-    flags.add_argument("--split_seed", type=whole_number, default=0, help="seed of what --val_fraction takes")
+    flags.add_argument(
+        "--test_fraction",
+        type=float,
+        help=f"share of the training codes to leave out, which {called('tune')} made its test split by this flag",
+    )
+    flags.add_argument("--split_seed", type=whole_number, default=0, help="seed of what these fractions take")
     flags.add_argument("--recipe", choices=list(RECIPES), help="a set of hyperparameters; flags override it")
     flags.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run of this folder")
     flags.add_argument("--workers", type=positive_int, help="processes that train together, by DDP (default: 1)")
@@ -35,6 +41,7 @@ def parser() -> Parser:
     add_votes(flags, "train on the class of most votes, or on the share of each class")
     flags.add_argument("--address", help="address of a Ray cluster; left out, RAY_ADDRESS or this machine")
     flags.add_argument("--output_dir", default="experiments", help="folder in which the run gets its folder")
+    add_format(flags, of="train")
     guide = flags.add_argument_group("flags of the guide's scripts")
     guide.add_argument("--checkpoint_dir", metavar="DIR", help="folder in which the run gets the folder <name>/<time>")
     guide.add_argument("--experiment_name", metavar="NAME", help="name of the run; left out: its hyperparameters")
@@ -56,4 +63,11 @@ def main() -> None:
 
     from fervit.api.train import train
 
-    train(**vars(args))
+    form = vars(args).pop("format")
+    with printing(form) as give:
+        result = train(**vars(args))
+        if form == "json":
+            from fervit.commands.results import Trained  # a slow import
+
+            fields = {name: getattr(result, name) for name in ("folder", "model", "state", "epochs", "seconds", "best")}
+            give(Trained(**fields))

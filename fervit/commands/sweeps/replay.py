@@ -5,11 +5,20 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, positive_int
+from fervit.commands.output import add_format, printing
+from fervit.commands.results import Replayed, Replays
+
+if TYPE_CHECKING:
+    from fervit.search.replay import Recording
 
 SAMPLERS = ("tpe", "random", "qmc", "cmaes", "gp", "grid")
+FEW_CURVES = 20
+"""With fewer recorded configurations, samplers and schedulers can hardly differ: all soon have tried the same ones."""
 SCHEDULERS = ("asha", "hyperband", "median", "thaw", "none")
 
 
@@ -40,6 +49,7 @@ def parser() -> Parser:
         "--epochs", type=positive_int, help="budget of each replay (default: a quarter of the recording)"
     )
     flags.add_argument("--slots", type=positive_int, default=2, help="trials at once")
+    add_format(flags, of="replay")
     return flags
 
 
@@ -51,38 +61,66 @@ def main() -> None:
     """
     args = parser().parse()
 
-    from fervit.progress import Progress
-    from fervit.search.replay import read_recording, replay
+    from fervit.search.replay import read_recording
 
-    recording = read_recording(args.sweep)
-    epochs = args.epochs or max(1, recording.epochs // 4)
-    print(
-        f"{len(recording.trials)} curves, {recording.epochs} epochs ({recording.left_out} trials left out: stopped or "
-        f"failed); budget {epochs} epochs, {args.slots} trials at once, {args.seeds} seeds"
-    )
-    metric = recording.space.metric.name
-    ways = list(itertools.product(args.sampler, args.scheduler, args.told))
-    progress = Progress(len(ways) * args.seeds, "replays", "replay")
-    found: list[list[float]] = []
-    lines = []
-    for sampler, scheduler, told in ways:
-        way = {"sampler": sampler, "scheduler": scheduler, "told": told, "epochs": epochs, "slots": args.slots}
+    with printing(args.format) as give:
+        recording = read_recording(args.sweep)
+        epochs = args.epochs or max(1, recording.epochs // 4)
+        print(
+            f"{len(recording.trials)} curves, {recording.epochs} epochs ({recording.left_out} trials left out: stopped "
+            "or failed)"
+        )
+        print(f"budget {epochs} epochs, {args.slots} trials at once, {args.seeds} seeds")
+        if len(recording.trials) < FEW_CURVES:
+            print(
+                f"FEW CURVES: with {len(recording.trials)} configurations to find, samplers hardly differ;\n"
+                f"record {FEW_CURVES} or more to compare them"
+            )
+        ways, metric = _replays(args, recording, epochs), recording.space.metric.name
+        _table(ways, metric)
+        give(
+            Replays(
+                metric=metric,
+                curves=len(recording.trials),
+                left_out=recording.left_out,
+                epochs=epochs,
+                seeds=args.seeds,
+                ways=ways,
+            )
+        )
+
+
+def _replays(args: Namespace, recording: Recording, epochs: int) -> list[Replayed]:
+    """Replays every combination of samplers, schedulers and what samplers hear, with each seed."""
+    from fervit.progress import Progress
+    from fervit.search.replay import replay
+
+    combinations = list(itertools.product(args.sampler, args.scheduler, args.told))
+    progress = Progress(len(combinations) * args.seeds, "replays", "replay")
+    ways = []
+    for sampler, scheduler, told in combinations:
+        way = {"sampler": sampler, "scheduler": scheduler, "told": told}
         results = []
         for seed in range(args.seeds):
-            results.append(replay(recording, **way, seed=seed))
+            results.append(replay(recording, **way, epochs=epochs, slots=args.slots, seed=seed))
             progress.add(1)
-        found.append([result.best for result in results])
         trials = statistics.fmean(result.trials for result in results)
         stopped = statistics.fmean(result.stopped for result in results)
-        lines.append(
-            f"{sampler:<8} {scheduler:<10} {told:<13} {trials:6.1f} {stopped:8.1f}  {interval(found[-1])}  "
-            f"{interval([a - b for a, b in zip(found[-1], found[0], strict=True)], '+')}"
-        )
+        ways.append(Replayed(**way, trials=trials, stopped=stopped, best=[result.best for result in results]))
     progress.close()
-    print(
-        f"{'sampler':<8} {'scheduler':<10} {'told as':<13} trials  stopped  best {metric:<13} minus the first, by seed"
-    )
-    print("\n".join(lines))
+    return ways
+
+
+def _table(ways: list[Replayed], metric: str) -> None:
+    """Prints a line for each way of searching, of at most 80 columns."""
+    told = len({way.told for way in ways}) > 1
+    print(f"best {metric} on validation, and minus that of the first way by seed, with 95 % intervals:")
+    heading = f"{'sampler':<8}{'scheduler':<10}" + (f"{'told':<13}" if told else "")
+    print(f"{heading}{'trials':>6}{'stopped':>8}  {'best':<15}  minus the first")
+    for way in ways:
+        behind = [a - b for a, b in zip(way.best, ways[0].best, strict=True)]
+        line = f"{way.sampler:<8}{way.scheduler:<10}" + (f"{way.told:<13}" if told else "")
+        print(f"{line}{way.trials:>6.1f}{way.stopped:>8.1f}  {interval(way.best):<15}  {interval(behind, '+')}")
 
 
 def interval(values: list[float], sign: str = "") -> str:

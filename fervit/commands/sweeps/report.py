@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser
+from fervit.commands.output import add_format, printing
 from fervit.system.program import called
 
 
@@ -27,6 +28,7 @@ def parser() -> Parser:
     flags.add_argument(
         "--no_faces", action="store_true", help="show no pictures of faces, whose licence may forbid to publish them"
     )
+    add_format(flags, of="report")
     return flags
 
 
@@ -38,7 +40,11 @@ def main() -> None:
     """
     args = parser().parse()
 
+    from fervit.commands.results import Reported
     from fervit.report.write import write_report
 
-    path = write_report(args.folder, evaluation=args.evaluation, data_root=args.data_root, no_faces=args.no_faces)
-    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in any browser")
+    with printing(args.format) as give:
+        path = write_report(args.folder, evaluation=args.evaluation, data_root=args.data_root, no_faces=args.no_faces)
+        size = path.stat().st_size
+        print(f"written: {path} ({size / 1e6:.1f} MB); open it in any browser")
+        give(Reported(report=path, bytes=size))

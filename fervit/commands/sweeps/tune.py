@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, add_exclude, add_fractions, add_votes
+from fervit.commands.output import add_format, printing
+from fervit.commands.results import ChosenRun, ConfirmedTrial, Swept
+from fervit.errors import UserError
 from fervit.system.program import called, in_words
+
+if TYPE_CHECKING:
+    from fervit.search.outcome.result import SweepResult
 
 
 def parser() -> Parser:
@@ -55,6 +62,7 @@ def parser() -> Parser:
     flags.add_argument(
         "--no_faces", action="store_true", help="show no pictures of faces in the report and the evaluation"
     )
+    add_format(flags, of="tune")
     return flags
 
 
@@ -84,13 +92,61 @@ def main() -> None:
         "split_seed": args.split_seed,
     }
     if args.dry_run:
+        if args.format == "json":
+            raise UserError("--format json: is of what a sweep found; leave it out with --dry_run, which says words")
         dry_run(args.space, args.latents, **given)
         return
     try:
-        tune(args.space, args.latents, **given, second_look=args.second_look)
+        with printing(args.format) as give:
+            give(_found(tune(args.space, args.latents, **given, second_look=args.second_look)))
     except SweepInterrupted as interrupt:
         command = in_words(sys.argv) + ("" if args.resume is not None else " --resume")
         raise KeyboardInterrupt(interrupt.summary(command)) from None
+
+
+def _found(result: SweepResult) -> Swept:
+    """Returns what a sweep found, as it is printed as JSON."""
+    from fervit.report.write import FILE
+    from fervit.search.records.ranking import counts_by_state, failures_by_kind
+
+    metric, chosen = result.space.metric, result.chosen
+    best = chosen.best(metric)
+    assert best is not None
+    ties = [one.record.number for one in result.ties]
+    return Swept(
+        name=result.space.name,
+        folder=result.folder,
+        model=result.model,
+        report=result.folder / FILE,
+        metric=metric.name,
+        trials=dict(counts_by_state(result.records)),
+        failures=dict(failures_by_kind(result.records)),
+        ended_because=result.ended_because,
+        seconds=result.seconds,
+        chosen=ChosenRun(
+            trial=chosen.number,
+            seed=chosen.seed,
+            params=chosen.params,
+            value=metric.value(best),
+            epoch=best.epoch,
+            epochs=len(chosen.epochs),
+        ),
+        confirmed=[
+            ConfirmedTrial(
+                trial=one.record.number,
+                values=list(one.values),
+                mean=one.mean,
+                half_width_95=one.half_width,
+                missing=one.missing,
+                tie=one.record.number in ties,
+            )
+            for one in result.confirmed
+        ],
+        evaluated_on=result.verdict.evaluation.split,
+        looks=result.verdict.looks,
+        evaluation=result.verdict.evaluation.metrics,
+        train_again=result.train_again,
+    )
 
 
 def _resume(given: str | None) -> bool | str:

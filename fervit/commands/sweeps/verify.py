@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser
+from fervit.commands.output import add_format, printing
 
 
 def parser() -> Parser:
@@ -22,6 +23,7 @@ def parser() -> Parser:
         action="store_true",
         help="train the chosen run again, too: the same bits on one CPU core of the same kind, else within the noise",
     )
+    add_format(flags, of="verify")
     return flags
 
 
@@ -37,5 +39,9 @@ def main() -> int:
     args = parser().parse()
 
     from fervit.api.verify import verify
+    from fervit.commands.results import Verified
 
-    return int(bool(verify(args.sweep, latents=args.latents, retrain=args.retrain).difference))
+    with printing(args.format) as give:
+        found = verify(args.sweep, latents=args.latents, retrain=args.retrain)
+        give(Verified(sweep=args.sweep, numbers=found.numbers, difference=found.difference))
+    return int(bool(found.difference))

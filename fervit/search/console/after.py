@@ -22,6 +22,7 @@ from fervit.search.records.record import params_text
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.training.metrics import majority_f1_macro
+from fervit.training.objective import DEFAULT_METRIC
 
 
 def summarise(result: SweepResult, dashboard: str) -> str:
@@ -44,7 +45,7 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         lines.append(f"  ended early: {result.ended_because}")
     lines += [
         "",
-        f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.name} {metric.value(best):.3f} on "
+        f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.words} {metric.value(best):.3f} on "
         f"validation at epoch {best.epoch} of {len(result.chosen.epochs)}",
         f"  {params_text(result.chosen.params)}",
     ]
@@ -70,6 +71,10 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         f"TensorBoard  tensorboard --logdir {near(files.logs)}",
         f"Dashboard    {dashboard}",
     ]
+    if result.train_again:
+        lines.append(f"Train again  {result.train_again}")
+        if metric.name != DEFAULT_METRIC.name:
+            lines.append(f"             (which keeps the epoch of the best {DEFAULT_METRIC.words}, not {metric.words})")
     return "\n".join(lines)
 
 
@@ -115,7 +120,7 @@ def summarise_interrupted(space: SearchSpace, folder: Path, command: str) -> str
     ranking = ranked(records, space.metric)
     best = ranking[0].best_value(space.metric) if ranking else None
     if best is not None:
-        lines.append(f"Best so far: {ranking[0].name}, {space.metric.name} {best:.3f} on validation")
+        lines.append(f"Best so far: {ranking[0].name}, {space.metric.words} {best:.3f} on validation")
     lines += [f"Leaderboard  {near(files.leaderboard)}", f"Go on with   {command}"]
     return "\n".join(lines)
 
@@ -125,7 +130,7 @@ def _pareto(result: SweepResult) -> list[str]:
     metric = result.space.metric
     if metric.against is None:
         return []
-    lines = [f"Best at its cost ({metric.against}, {metric.name}):"]
+    lines = [f"Best at its cost ({metric.against}, {metric.words}):"]
     for record in result.front:
         best = record.best_value(metric)
         assert best is not None
@@ -146,7 +151,7 @@ def _confirmation(result: SweepResult) -> list[str]:
     runs = f"{len(chosen.values)} fresh seeds"
     if chosen.missing:
         runs = f"{len(chosen.values)} of {len(chosen.values) + chosen.missing} fresh seeds, the others DID NOT FINISH"
-    line = f"Confirmed: {result.space.metric.name} {chosen.mean:.3f}{interval} over {runs}"
+    line = f"Confirmed: {result.space.metric.words} {chosen.mean:.3f}{interval} over {runs}"
     if result.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
         line += f"; a tie with {others}"
@@ -163,7 +168,7 @@ def _folds(result: SweepResult) -> list[str]:
     if result.folds is None:
         return [f"NO FOLDS: none of {folds} finished" + (f" ({why})" if why else "")]
     values = ", ".join(f"{value:.3f}" for value in result.folds.values)
-    return [f"Folds: {result.space.metric.name} {result.folds.text} over {result.folds.runs}: {values}"]
+    return [f"Folds: {result.space.metric.words} {result.folds.text} over {result.folds.runs}: {values}"]
 
 
 def against_baseline(result: SweepResult) -> list[str]:
@@ -171,7 +176,7 @@ def against_baseline(result: SweepResult) -> list[str]:
     if result.gain is None:
         return [why_no_comparison(result.space, ranked(result.records, result.space.metric), result.chosen)]
     name = baseline_name(result.space, result.gain.baseline.record)
-    return [f"{result.gain.sentence(name)}, in the mean {result.space.metric.name} of fresh seeds"]
+    return [f"{result.gain.sentence(name)}, in the mean {result.space.metric.words} of fresh seeds"]
 
 
 def not_compared(result: SweepResult) -> list[str]:

@@ -15,7 +15,7 @@ from fervit.io.files import first_line
 from fervit.progress import Say, clock
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
-from fervit.search.records.record import TrialRecord
+from fervit.search.records.record import TrialRecord, params_text
 
 MAX_ROWS = 16
 STYLES = {"running": "bold", "finished": "green", "stopped": "dim", "failed": "red"}
@@ -35,7 +35,7 @@ class PlainScreen(Observer):
         line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
         if best is not None:
-            line += f"{len(record.epochs):>3} epochs  {metric.name} {metric.value(best):.3f} (epoch {best.epoch})"
+            line += f"{len(record.epochs):>3} epochs  {metric.words} {metric.value(best):.3f} (epoch {best.epoch})"
         if record.failure:
             line += f"  {str(record.failure)[:80]}"
         if record.why and record.state == "stopped":
@@ -104,22 +104,33 @@ class LiveScreen(Observer):
 
 
 def trials_table(ledger: Ledger, records: list[TrialRecord]) -> Table:
-    """Returns the table of trials: state, epoch, the last and the best value, and the time since the last report."""
-    metric = ledger.space.metric
+    """Returns the table of trials: state, epoch, the last and the best value, the time since the last report, and the
+    hyperparameters as far as there is room. The best trial has a star."""
+    metric, leading = ledger.space.metric, ledger.best
+    rows = [_row(record, ledger, leading) for record in records]
     table = Table(box=None, pad_edge=False)
-    for heading in ("trial", "state", "epoch", metric.name, "best", "age"):
-        table.add_column(heading, justify="left" if heading in ("trial", "state") else "right")
-    for record in records:
-        rows, best = record.epochs, record.best(metric)
-        table.add_row(
-            record.name,
-            Text(record.state, STYLES[record.state]),
-            f"{rows[-1].epoch if rows else 0}/{ledger.space.early_stopping.max_epochs}",
-            f"{metric.value(rows[-1]):.3f}" if rows else "",
-            f"{metric.value(best):.3f}" if best is not None else str(record.failure or "")[:30],
-            clock(max(0.0, time.time() - record.ended)) if record.ended else "",
-        )
+    headings = ("trial", "state", "epoch", metric.words, "best", "age", "hyperparameters")
+    for i, heading in enumerate(headings):
+        width = max([len(heading), *(len(row[i]) for row in rows)]) if i < len(headings) - 1 else None
+        table.add_column(heading, justify="right" if 2 <= i <= 5 else "left", no_wrap=True, min_width=width)
+    for record, row in zip(records, rows, strict=True):
+        table.add_row(row[0], Text(row[1], STYLES[record.state]), *row[2:])
     return table
+
+
+def _row(record: TrialRecord, ledger: Ledger, leading: TrialRecord | None) -> tuple[str, ...]:
+    """Returns the cells of a trial."""
+    metric, rows = ledger.space.metric, record.epochs
+    best, star = record.best(metric), "*" if leading is not None and record.name == leading.name else " "
+    return (
+        record.name,
+        record.state,
+        f"{rows[-1].epoch if rows else 0}/{ledger.space.early_stopping.max_epochs}",
+        f"{metric.value(rows[-1]):.3f}" if rows else "",
+        f"{metric.value(best):.3f}{star}" if best is not None else "",
+        clock(max(0.0, time.time() - record.ended)) if record.ended else "",
+        str(record.failure) if record.failure else params_text(record.params),
+    )
 
 
 def status_line(ledger: Ledger) -> str:
@@ -137,9 +148,9 @@ def status_line(ledger: Ledger) -> str:
 
 @contextmanager
 def screen(say: Say) -> Iterator[Observer]:
-    """Shows a sweep in its block: a live table if standard output is a terminal, and lines otherwise."""
+    """Shows a sweep in its block: a live table if standard output is a terminal that can, and lines otherwise."""
     console = Console()
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield PlainScreen(say)
         return
     live = LiveScreen(console)
@@ -155,7 +166,8 @@ def _loss(record: TrialRecord, why: str) -> str:
 def _leading(ledger: Ledger) -> str:
     best = ledger.best
     value = best.best_value(ledger.space.metric) if best is not None else None
-    return f"  best {value:.3f} ({best.name})" if best is not None and value is not None else ""
+    where = " in the search" if ledger.part != "search" else ""
+    return f"  best{where} {value:.3f} ({best.name})" if best is not None and value is not None else ""
 
 
 def _of_budget(ledger: Ledger) -> str:

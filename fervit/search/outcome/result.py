@@ -48,6 +48,8 @@ class SweepResult:
     """Why the confirmation ended early; "" if all its reruns ran."""
     folds: Folded | None = None
     """The chosen configuration over folds; None if the space asks for none, or none finished."""
+    train_again: str = ""
+    """The command that trains the chosen run again; "" if it is not known."""
 
     @property
     def best(self) -> TrialRecord:

@@ -42,9 +42,9 @@ NOT_SEARCHABLE = {
     "seed": "every trial uses search.seed",
 }
 OF_THE_DATA = dict.fromkeys(("seq_len", "latent_dim"), "it is the latents' own; put it under fixed")
-
-
 SPACES = "search_spaces"
+NAME = r"[\w-]{1,100}"
+"""The pattern of a space's name, which is that of a folder, too."""
 
 
 def space_path(given: Path) -> Path:
@@ -147,7 +147,7 @@ def parse_space(raw: Mapping[str, Any], where: str) -> SearchSpace:
         )
     }
     name = convert(raw["name"], str, f"{where}: name")
-    if not re.fullmatch(r"[\w-]{1,100}", name):
+    if not re.fullmatch(NAME, name):
         raise UserError(
             f"{where}: name: must be 1 to 100 letters, digits, - and _ (a folder's), but got {name[:120]!r}"
         )
@@ -415,7 +415,10 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
     for name, value in params.items():
         value = convert(value, CONFIG_TYPES[name], f"{where}.{name}")
         if not space.parameters[name].contains(value):
-            raise UserError(f"{where}.{name}: {value!r} lies outside parameters.{name}; widen that or leave this out")
+            raise UserError(
+                f"{where}.{name}: {value!r} lies outside parameters.{name}; widen that, or leave this out "
+                "(--set search.warm_start=[] leaves all out)"
+            )
     filled = warm_start_params(space, params)
     for name in params:
         if name not in filled:
@@ -426,6 +429,16 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
         all(want in (None, have) for want, have in zip(wanted, p, strict=True)) for p in space.buildable_pairs()
     ):
         raise UserError(f"{where}: heads do not divide embed_dim; embed_dim must be a multiple of heads")
+
+
+def configuration_of(space: SearchSpace, params: Mapping[str, Any], where: str) -> Params:
+    """Returns a user's configuration with the defaults that lie in the space for what it leaves open.
+
+    Raises:
+        UserError: it is not one of the space; the message begins with `where`.
+    """
+    _check_warm_start(space, params, where)
+    return warm_start_params(space, params)
 
 
 def warm_start_params(space: SearchSpace, params: Mapping[str, Any]) -> Params:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from fervit.search.console.live import LiveScreen
+from fervit.search.console.live import LiveScreen, PlainScreen, screen
 from fervit.search.records.report import TrialReport
 from fervit.training.failure import Failure
 from tests.helpers.ledger import Sweep, report
@@ -26,7 +27,7 @@ def test_the_live_table_shows_the_trials_the_best_and_the_time_left(tmp_path: Pa
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     heading, *rows, status = [line for line in shown.splitlines() if line.strip()]
-    assert all(word in heading for word in ("trial", "state", "epoch", "f1_macro", "best", "age"))
+    assert all(word in heading for word in ("trial", "state", "epoch", "macro-F1", "best", "age", "hyperparameters"))
     assert [name in row for name, row in zip((good.name, bad.name, going.name), rows, strict=True)] == [True] * 3
     assert "9/9" in rows[0]
     assert "0.900" in rows[0]
@@ -53,3 +54,18 @@ def test_a_sweep_that_goes_on_shows_the_trials_that_ended_before(tmp_path: Path)
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert shown.index(ended.name) < shown.index(going.name)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    with screen(print) as shown:
+        assert isinstance(shown, PlainScreen)
+    monkeypatch.setenv("TERM", "xterm")
+    with screen(print) as shown:
+        assert isinstance(shown, LiveScreen)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
