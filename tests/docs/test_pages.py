@@ -22,7 +22,7 @@ from tests.helpers.pages import GUIDE, LINK, Block, anchors, blocks, calls, line
 
 PAGES = (*GUIDE, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "third_party/README.md")
 OF_OTHERS = {
-    *("--requeue", "--no-kill", "--constraint", "--qos", "--signal", "--batch"),  # Slurm's
+    *("--requeue", "--no-kill", "--constraint", "--qos", "--signal", "--batch", "--nodelist", "--gres"),  # Slurm's
     *(
         "--submission-id",
         "--generate",
