@@ -12,6 +12,7 @@
 # make gpu-acceptance  every promise about GPUs, checked on one GPU in half an hour: a page of PASS and FAIL
 # make chaos       10,000 sweeps in virtual time; processes killed ten times; hosts die, are cut off, are taken away (hours; needs root and ../shared)
 # make soak        an hour of sweeps and encodings while processes of every kind are killed
+# make docs        the site of docs/, in site/: warnings are errors, and nothing is fetched
 # make check       lint, format, types, import rules
 # make audit       known vulnerabilities of the versions in constraints.txt
 # Everything lives in .venv, which is made once and again only when pyproject.toml or constraints.txt change.
@@ -24,7 +25,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos soak check audit format lock clean
+.PHONY: help setup demo test test-full test-hosts test-slurm test-kills test-long test-extra test-gpu gpu-acceptance chaos soak docs check audit format lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -37,8 +38,11 @@ demo: $(READY)
 	$(BIN)/python launch/encode.py --data_root dataset/demo --latent_out latents/demo --encoder_type demo --batch_size 32
 	$(BIN)/python launch/tune.py --space search_spaces/demo.yaml --latents latents/demo
 
+# Two processes run whole files of tests each, since many tests wait for processes that they start.
+TWO := -n 2 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 test-full: $(READY)
 	$(BIN)/python -m pytest -m full_size
@@ -53,10 +57,10 @@ test-kills: $(READY)
 	$(BIN)/python -m pytest -m 'kills and not chaos'
 
 test-long: $(READY)
-	$(BIN)/python -m pytest -m 'long and not chaos'
+	$(BIN)/python -m pytest -m 'long and not chaos' $(TWO)
 
 test-extra: $(READY)
-	$(BIN)/python -m pytest -m extra
+	$(BIN)/python -m pytest -m extra $(TWO)
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
@@ -69,6 +73,9 @@ chaos: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak -s
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 check: $(READY)
 	$(BIN)/ruff check .

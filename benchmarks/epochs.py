@@ -40,7 +40,7 @@ from fervit.search.records.journal import JournalInMemory
 from fervit.search.records.record import TrialRecord
 from fervit.search.simulated import Curve, VirtualClock, run_simulated
 from fervit.search.space.coordinates import coordinates
-from fervit.search.space.search_space import DEFAULTS, SearchSpace
+from fervit.search.space.search_space import DEFAULTS, Params, SearchSpace
 from fervit.search.space.settings import Budget, Confirm
 from fervit.search.space.space_file import parse_space
 from fervit.training.epoch import FIELDS, EpochResult
@@ -127,6 +127,9 @@ class Shuffled:
         number, self._asked = self._asked, self._asked + 1
         params = self._trainings[int(self._order[number])].params
         return Planned(number, trial_name(number), params, self._space.config(params, 1))
+
+    def add(self, params: Params) -> None:
+        """Does nothing."""
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Does nothing."""

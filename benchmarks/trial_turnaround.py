@@ -24,7 +24,7 @@ from fervit.search.policy.stopping import NeverStops
 from fervit.search.records.events import Purpose
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.space.search_space import SearchSpace, Values
+from fervit.search.space.search_space import Params, SearchSpace, Values
 from fervit.search.space.settings import TrialResources
 from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents
@@ -45,6 +45,8 @@ class SameTrial:
     def ask(self) -> Planned | None:
         number, self._next = self._next, self._next + 1
         return Planned(number, f"trial_{number:04d}", {"depth": 1}, TINY) if number < self.total else None
+
+    def add(self, params: Params) -> None: ...
 
     def report(self, number: int, epoch: int, value: float) -> None: ...
 

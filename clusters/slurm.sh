@@ -9,7 +9,8 @@
 # (`scancel --batch --signal=TERM JOB`) does the same and ends; `scancel JOB` ends at once.
 #
 # FERVIT_JOB_FOLDER    a folder that all nodes see: the token, and jobs.jsonl, which job did what (.fervit_JOB)
-# FERVIT_MAX_REQUEUES  how often the job may requeue itself at its time limit (100)
+# FERVIT_MAX_REQUEUES  how often the job may requeue itself at its time limit (100) before it is submitted again
+# FERVIT_SAVE_BEFORE   the seconds in --signal=B:USR1@..., of which long epochs get all but 45 (else 10 s)
 # FERVIT_SCRIPT        the batch script, which is submitted anew where Slurm does not let jobs requeue themselves
 # FERVIT_TMP           a folder on each node's own disk for Ray's files, with a short name (TMPDIR, /tmp)
 set -uo pipefail
@@ -30,28 +31,60 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token.$SLURM_JOB_ID
 export RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=6000 RAY_health_check_failure_threshold=5
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 
-note() {  # a line of jobs.jsonl
+note() {  # a line of jobs.jsonl, whose last one a kill may have cut off
+	[[ ! -s $folder/jobs.jsonl || -z $(tail -c 1 "$folder/jobs.jsonl") ]] || echo >>"$folder/jobs.jsonl"
 	printf '{"time": %s, "job": "%s", "restart": %d, "event": "%s"%s}\n' "$(date +%s)" "$SLURM_JOB_ID" \
 		"${SLURM_RESTART_COUNT:-0}" "$1" "${2-}" >>"$folder/jobs.jsonl"
 }
 
-driver= paused= ended= signalled=
+driver= paused= ended= signalled= limit= asking= terminated=
+ask() { SLURM_TIME_FORMAT=standard timeout 10 "$@" 2>/dev/null; }
 pass_on() { signalled=yes; [[ -z $driver ]] || kill -USR1 "$driver" 2>/dev/null; }
-trap 'say "the time limit is near: saving"; paused=yes; pass_on' USR1
-trap 'say "asked to end: saving"; ended=yes; pass_on' TERM
+note_limit() {  # when this job's time is up; if Slurm does not answer, as its notice says
+	local at; at=$(ask squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e)
+	limit=$(($(date +%s) + ${FERVIT_SAVE_BEFORE:-31536000}))
+	[[ $at != 2*T* ]] || limit=$(($(date -d "$at" +%s) - 5))  # clocks differ
+	asking=
+	[[ -z $terminated ]] || judge
+}
+is_over() { [[ -n $limit ]] && (($(date +%s) >= limit)); }
+patience() { local left=$((limit - $(date +%s) - 10)); echo $((left < 1 ? 1 : left > 60 ? 60 : left)); }
+judge() { if is_over; then say "the time limit is here"; else say "asked to end: saving"; ended=yes; fi; }
+trap 'asking=yes paused=yes; say "the time limit is near: saving"; pass_on; note_limit' USR1
+# At the limit Slurm sends TERM to this process, too. Before it, whoever sends TERM wants an end. It may come meanwhile.
+trap 'pass_on; if [[ -n $asking ]]; then terminated=yes; else judge; fi' TERM
 
+again="sbatch ${FERVIT_SCRIPT:-the script}"
+how_to_go_on() {
+	if [[ -z $ended ]]; then
+		echo "to go on: $again"
+	elif [[ $(ask squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T) == PENDING ]]; then
+		echo "Slurm starts it again by itself"
+	elif [[ $(ask scontrol show job "$SLURM_JOB_ID") == *Requeue=1* ]]; then
+		echo "Slurm starts it again by itself if it was preempted; else, to go on: $again"
+	else
+		echo "to go on: $again"
+	fi
+}
 goes_on=
 clean_up() { rm -f "$RAY_AUTH_TOKEN_PATH"; [[ -n ${FERVIT_JOB_FOLDER-}$goes_on ]] || rm -rf "$folder"; }
 trap clean_up EXIT
+for token in "$folder"/token.*; do  # of a job that was killed
+	[[ -e $token && $token != "$RAY_AUTH_TOKEN_PATH" ]] || continue
+	state=$(LC_ALL=C timeout 10 squeue --noheader --jobs="${token##*.}" --format=%T 2>&1); asked=$?
+	[[ $state != *"Invalid job id"* && $asked$state != 0 ]] || rm -f "$token"
+done
 (umask 077; od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH") || die "$folder: cannot be written"
 note began ", \"nodes\": $SLURM_JOB_NUM_NODES, \"gpus\": ${SLURM_GPUS_ON_NODE:-0}, \"host\": \"$SLURMD_NODENAME\""
 say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on ${SLURM_JOB_NODELIST-}"
 
 # A process on each node starts Ray there, and ends it when this pipe to its input is closed, also by our death.
+# srun takes over neither the CPUs of a task nor all of a node's: without a word it may bind Ray to a single core.
 coproc NODES {
 	read -r  # until the pipes have names of their own: bash forgets NODES as soon as this process ends
 	exec srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap --no-kill \
-		--kill-on-bad-exit=0 --wait=0 "$python" -m fervit.slurm.node
+		--kill-on-bad-exit=0 --wait=0 --cpu-bind=none ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
+		"$python" -m fervit.slurm.node
 }
 exec {from}<&"${NODES[0]}" {to}>&"${NODES[1]}" {NODES[0]}<&- {NODES[1]}>&-
 nodes=$NODES_PID
@@ -65,7 +98,9 @@ while ((up + lost < SLURM_JOB_NUM_NODES && SECONDS < 300)); do  # what has not c
 	case $what in
 		head) read -r RAY_ADDRESS head <<<"$rest"; echo "$RAY_ADDRESS $node" >&"$to" ;;
 		up) ((up += 1)) ;;
-		failed) ((lost += 1)); say "node $node: $rest" ;;
+		failed)
+			((lost += 1)); say "node $node: $rest"
+			[[ -n $head || $node != "$SLURMD_NODENAME" ]] || break ;;  # the others wait for the first one
 	esac
 done
 
@@ -84,28 +119,47 @@ else
 	kill -0 "$nodes" 2>/dev/null || { wait "$nodes"; say "srun ended with status $?"; }
 fi
 exec {to}>&- {from}<&-
-for _ in $(seq 120); do  # but not for a node that has died
+made= progress=
+[[ -z $paused || -n $ended || $status == 0 ]] ||
+	exec {progress}< <(timeout 60 "$python" -m fervit.slurm.progress "$folder" "$@" 2>/dev/null)
+for _ in $(seq 120); do  # but not for a node that has died, nor when Slurm is about to kill this process
 	kill -0 "$nodes" 2>/dev/null || break
+	! is_over || break
 	sleep 0.25
 done
+[[ -z $progress ]] || read -r -t "$(patience)" made <&"$progress"
 
-pauses=$(grep -c '"event": "paused"' "$folder/jobs.jsonl")
+# The pauses since the last end, and how many of the latest found no more saved work than there is now.
+read -r pauses idle < <(awk -v made="\"made\": \"$made\"" '
+	/"event": "ended"/ { n = same = 0 }
+	/"event": "paused"/ { n++; same = index($0, made) ? same + 1 : 0 }
+	END { print n + 0, same + 0 }' "$folder/jobs.jsonl")
+[[ $made != 0 ]] || ((idle += 1))
 if [[ -z $paused || -n $ended || $status == 0 ]]; then
 	note ended ", \"status\": $status"
-	((status == 0)) || say "ended with status $status; to go on: sbatch ${FERVIT_SCRIPT:-the script}"
+	((status == 0)) || say "ended with status $status; $(how_to_go_on)"
 	exit "$status"
 elif ((pauses >= ${FERVIT_MAX_REQUEUES:-100})); then
 	note ended ", \"status\": $status"
-	say "requeued $pauses times, as often as --max_requeues allows: submit it again to go on"
+	say "requeued $pauses times, as often as --max_requeues allows; to go on: $again"
+	exit "$status"
+elif ((idle >= 2)); then
+	note ended ", \"status\": $status"
+	say "two jobs in a row saved nothing new before their time limit: give them more --time; to go on: $again"
 	exit "$status"
 fi
-note paused
+note paused "${made:+, \"made\": \"$made\"}"
 goes_on=yes
 say "requeueing"
 scontrol requeue "$SLURM_JOB_ID" && exit 0
 if [[ -n ${FERVIT_SCRIPT-} ]]; then
 	# Without this job's own variables, which would be taken for wishes.
 	mapfile -t own < <(compgen -e | sed -n '/^SLURM_CONF$/d; s/^SLURM_/-uSLURM_/p')
-	env "${own[@]}" sbatch --dependency="afterany:$SLURM_JOB_ID" "$FERVIT_SCRIPT" && exit 0
+	if job=$(env "${own[@]}" sbatch --parsable --dependency="afterany:$SLURM_JOB_ID" "$FERVIT_SCRIPT"); then
+		job=$(grep -oE '^[0-9]+' <<<"$job" | tail -n 1)  # among what a cluster's own sbatch may say
+		echo "$job" >"$folder/.job_id" && mv "$folder/.job_id" "$folder/job_id"  # for launch/slurm.py status
+		say "submitted its successor, job $job"
+		exit 0
+	fi
 fi
 die "the job could neither requeue itself nor submit its successor: submit it again to go on"

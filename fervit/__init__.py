@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fervit import encoders as encoders
     from fervit import latents as latents
     from fervit.api.audit import audit as audit
+    from fervit.api.control import control as control
     from fervit.api.encode import encode as encode
     from fervit.api.evaluate import evaluate as evaluate
     from fervit.api.preprocess import preprocess as preprocess
@@ -45,6 +46,7 @@ __all__ = [
     "UserError",
     "__version__",
     "audit",
+    "control",
     "encode",
     "encoders",
     "evaluate",
@@ -58,6 +60,7 @@ __all__ = [
 
 HOMES = {
     "audit": "fervit.api.audit",
+    "control": "fervit.api.control",
     "encode": "fervit.api.encode",
     "evaluate": "fervit.api.evaluate",
     "load": "fervit.evaluation.predictor",

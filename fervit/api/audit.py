@@ -10,8 +10,9 @@ from fervit.api.arguments import as_text
 from fervit.auditing.codes import Codes, read_codes
 from fervit.auditing.doubts import doubts, of_doubts, table_of
 from fervit.auditing.findings import Finding, of_codes, of_pictures, of_rows
+from fervit.auditing.folder import PAGE, RESULTS, AuditFolder
 from fervit.auditing.pictures import measure
-from fervit.auditing.write import CERTAIN, LISTS, PAGE, RESULTS, Part, write_audit
+from fervit.auditing.write import CERTAIN, LISTS, SHEETS, Part, write_audit
 from fervit.errors import UserError
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
@@ -40,7 +41,9 @@ class AuditResult:
     @property
     def lists(self) -> dict[str, Path]:
         """The exclusion lists, by the names of the findings, and `certain` for all that is wrong beyond doubt."""
-        return {path.stem: path for path in sorted((self.folder / LISTS).glob("*.jsonl"))}
+        found = {one["key"]: one["list"] for one in self.results["findings"]}
+        found[CERTAIN] = self.results["certain"]["list"]
+        return {key: self.folder / name for key, name in found.items() if name is not None}
 
 
 def audit(
@@ -85,6 +88,7 @@ def audit(
         raise UserError("give data_root, latents, or both")
     if detector is not None and root is None:
         raise UserError("--face_detector: needs --data_root, the pictures to look at")
+    folder = AuditFolder(Path(from_home(str(output_dir))))
     parts: list[Part] = []
     about: JsonObject = {
         "of": name_of(str(root or codes_root)),
@@ -100,12 +104,12 @@ def audit(
         codes = read_codes(codes_root, SPLITS)
         tell(f"codes: {len(codes)} of encoder {codes.encoder}")
         parts.append(_codes(codes, alone=root is None, label_noise=label_noise))
-    out = Path(from_home(str(output_dir)))
-    content = write_audit(out, parts, {**about, "seconds": round(time.monotonic() - started, 1)}, no_faces=no_faces)
-    for line in _summary(content, out):
+    about["seconds"] = round(time.monotonic() - started, 1)
+    content = write_audit(folder, parts, about, tell, no_faces=no_faces)
+    for line in (*_summary(content, folder.path), *folder.kept_in_words()):
         tell(line)
-    tell(f"looked for {clock(time.monotonic() - started)}; open {near(out / PAGE)} in any browser")
-    return AuditResult(folder=out, results=content)
+    tell(f"looked for {clock(time.monotonic() - started)}; open {near(folder.path / PAGE)} in any browser")
+    return AuditResult(folder=folder.path, results=content)
 
 
 def _codes(codes: Codes, *, alone: bool, label_noise: bool) -> Part:
@@ -135,7 +139,7 @@ def _pictures(
         tell("labels: judging them takes minutes for 30,000; --no_label_noise leaves it out")
         found = doubts(pictures)
         if found is None:
-            tell("labels: too few rows of each class to judge them")
+            tell("labels: not judged, since there are too few rows of each class, or all pictures are alike")
         else:
             findings.append(of_doubts(pictures, found))
             table = table_of(pictures, found)
@@ -151,5 +155,6 @@ def _summary(content: JsonObject, out: Path) -> list[str]:
         by_split = ", ".join(f"{n} {split}" for split, n in one["by_split"].items())
         lines.append(f"  {one['title']:<{width}} {one['rows']:>7,}  {by_split}".rstrip())
     if content["certain"]["rows"]:
-        lines.append(f"leave out what is wrong beyond doubt: --exclude {near(out / LISTS / f'{CERTAIN}.jsonl')}")
-    return [*lines, f"written: {PAGE}, {RESULTS}, {LISTS}/, sheets/ in {near(out)}"]
+        lines.append(f"leave out what is wrong beyond doubt: --exclude {near(out / content['certain']['list'])}")
+    full = [name for name in content["files"] if name.startswith(passed_over.FILE.removesuffix(".jsonl"))]
+    return [*lines, f"written: {', '.join((PAGE, RESULTS, *full))}, {LISTS}/, {SHEETS}/ in {near(out)}"]

@@ -18,11 +18,12 @@ from fervit.cluster.gpu_look import look_at_gpus
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.encoders.official import NETWORKS
-from fervit.encoders.registry import PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
+from fervit.encoders.registered import whole_path
+from fervit.encoders.registry import KINDS, PRECISIONS, fingerprint_of, load_decoder, open_checkpoint
 from fervit.encoders.stylegan2 import Decoder
 from fervit.encoding.arrays import LabelOrder
 from fervit.encoding.failures import FLOAT32_FILE
-from fervit.encoding.fractions import settled, with_fractions, write_fractions
+from fervit.encoding.fractions import settled, with_fractions
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import Placement, place
@@ -39,6 +40,7 @@ from fervit.io.storage import absolute, is_uri, name_of
 from fervit.labels.dealing import Fractions
 from fervit.labels.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
 from fervit.latents.exclusion import Exclusion, in_words
+from fervit.latents.fractions import write_fractions
 from fervit.latents.source import write_source
 from fervit.progress import Say, silent
 from fervit.system.side_channels import SideChannel
@@ -75,6 +77,7 @@ def encode(
     *,
     encoder_type: str | None = None,
     encoder_model: str | Path | None = None,
+    encoder_module: str | Path | None = None,
     precision: Literal["float32", "bfloat16", "float16"] | None = None,
     batch_size: int | None = None,
     actors: int | None = None,
@@ -98,8 +101,10 @@ def encode(
     Args:
         data_root: the path or URI of a folder {train,val,test}/<emotion>/*.png, of one split, or of fer2013.csv[.gz].
         latent_out: the path or URI of the folder for the codes, which gets a folder for each split.
-        encoder_type: "psp" (which None means), "e4e", or "demo", which is untrained.
+        encoder_type: "psp" (which None means), "e4e", "demo", which is untrained, or the name of a registered encoder.
         encoder_model: the encoder's checkpoint, such as pretrained_models/psp_ffhq_encode.pt.
+        encoder_module: a Python file or the import path of a module that registers the encoder
+            (`fervit.encoders.register_encoder`); every node imports it. None for fervit's own encoders.
         precision: of the encoder's arithmetic; None for that of the existing codes, else what the hardware is fast at.
         batch_size: the number of faces in a forward pass; None for 4, or 64 on a GPU.
         actors: the number of encoders that run in parallel; None for one on each GPU, or one on each node.
@@ -109,7 +114,8 @@ def encode(
         allow_missing_classes: accepts splits that lack a class.
         labels: the label set: "fer2013", "ferplus", "affectnet", "rafdb", "ckplus", "folders" for what the class
             folders are called, or a file of classes; None for that of the data.
-        exclude: a list of faces to leave out, as of `fervit.audit`, or several.
+        exclude: a list of faces to leave out of training and validation, as of `fervit.audit`, or several. A test split
+            is encoded whole, since evaluations measure it whole, and then without the list.
         val_fraction: the share of the training pictures that becomes a validation split, where there is none; of every
             class, with copies of a face, and persons where they are known, on one side. None for none, or what an
             earlier call in `latent_out` took.
@@ -131,21 +137,24 @@ def encode(
     """
     check_at_least(1, {"batch_size": batch_size, "actors": actors, "limit": limit, "reconstruct": reconstruct})
     source, old, model = map(as_text, (data_root, from_pt, encoder_model))
+    module = whole_path(as_text(encoder_module))
     out, tell = from_home(str(latent_out)), say or silent
     _check(source, old, reconstruct=reconstruct, precision=precision)
     label_set = read_label_set(str(labels)) if labels is not None else None
     fractions, listed = _fractions(out, val_fraction, test_fraction, split_seed, old), exclusion_in(exclude)
     index = _faces(source, old, label_order, label_set).limited(limit)
+    # Before the dealing, since lists name the splits of the pictures.
+    index = index if listed is None else _without(index, listed, fractions, tell)
     index = index if fractions is None else with_fractions(index, out, fractions)
-    index = index if listed is None else _without(index, listed, tell)
     _tell_faces(index, fractions, tell, allow_missing_classes=allow_missing_classes)
-    planning = partial(_plan if old is None else _plan_import, retry_errors=retry_errors)
-    plan = planning(index, out, encoder_type, model, precision, tell)
+    planning = partial(_plan, module=module) if old is None else _plan_import
+    plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
     if fractions is not None:
         write_fractions(out, fractions)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
-    summary = _run(plan, placing, gpus_per_actor, out, (source, old, model), address, say)
+    inputs = (source, old, model, module if module and Path(module).is_file() else None)
+    summary = _run(plan, placing, gpus_per_actor, out, inputs, address, say)
     _account(index, plan, summary, out, source, tell)
     return _result(summary, plan, out, _draw(index, plan, decoder, reconstruct or 0, tell))
 
@@ -202,16 +211,23 @@ def _tell_faces(index: FaceIndex, fractions: Fractions | None, tell: Say, *, all
         tell(remark)
 
 
-def _without(index: FaceIndex, listed: Exclusion, tell: Say) -> FaceIndex:
-    """The index without the faces on a list, which count as passed over."""
-    ids, splits = index.table["image_id"].to_pylist(), index.table["split"].to_pylist()
-    out = listed.names(ids, splits)
-    if out.all():
+def _without(index: FaceIndex, listed: Exclusion, fractions: Fractions | None, tell: Say) -> FaceIndex:
+    """The index without the faces on a list, which count as passed over. A test split stays whole."""
+    ids, splits = index.table["image_id"].to_pylist(), np.array(index.table["split"].to_pylist())
+    named = listed.names(ids, splits.tolist())
+    if named.all():
         raise UserError(f"--exclude {', '.join(listed.files)}: names all {len(ids)} faces of {index.root}")
+    becomes_training = index.one_split and fractions is not None
+    out = named & (splits != "test") if not becomes_training else named
     reason = f"excluded by {', '.join(map(name_of, listed.files))} (sha256 {listed.sha256[:12]})"
     others = tuple(PassedOver(ids[row], reason) for row in np.flatnonzero(out))
-    left_out = {split: int((out & (np.array(splits) == split)).sum()) for split in index.splits()}
-    tell(in_words(listed.record(left_out)))
+    if out.any() or not named.any():
+        tell(in_words(listed.record({split: int((out & (splits == split)).sum()) for split in index.splits()})))
+    if (named & ~out).any():
+        tell(
+            f"--exclude: {(named & ~out).sum()} of test are encoded all the same, since a test split is measured whole "
+            "first: evaluate.py and tune.py take the list, too, and give both numbers"
+        )
     return replace(
         index, table=index.table.filter(pa.array(~out)), passed_over=tuple(sorted((*index.passed_over, *others)))
     )
@@ -243,14 +259,21 @@ def _plan(
     precision: str | None,
     tell: Say,
     *,
+    module: str | None,
     retry_errors: bool,
 ) -> EncodePlan:
     """Plans which faces to encode."""
     kind = kind or "psp"
     if kind == "demo":
         tell("encoder: demo, UNTRAINED random weights, for trying fervit out only")
-    choice = EncoderChoice(kind=kind, checkpoint=absolute(model) if model else None, precision=precision)
-    fingerprint = replace(fingerprint_of(kind, model), precision=precision)
+    fingerprint = fingerprint_of(kind, model, module)
+    if kind in KINDS:
+        fingerprint = replace(fingerprint, precision=precision)
+    else:  # what a network of others loses in half precision is not known
+        precision = precision or "float32"
+        fingerprint = replace(fingerprint, precision=precision)
+    checkpoint = absolute(model) if model else None
+    choice = EncoderChoice(kind=kind, checkpoint=checkpoint, module=module, precision=precision)
     return plan_encoding(index, out, choice, fingerprint, retry_errors=retry_errors)
 
 

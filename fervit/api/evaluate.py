@@ -18,7 +18,7 @@ from fervit.evaluation.crossing import Crossing, cross, in_words
 from fervit.evaluation.evaluate import FLAT_REMARK, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit, passes_of
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.groups import FILE as GROUPS_FILE
-from fervit.evaluation.groups import Groups, by_group, groups_in_words, read_groups, read_scores
+from fervit.evaluation.groups import Groups, by_group, check_groups, groups_in_words, read_groups, read_scores
 from fervit.evaluation.paired.layers import drop_text, mean_of, strongest
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
@@ -106,7 +106,7 @@ def evaluate(
     evaluating = partial(evaluating, faces=None if no_faces else find_faces(latents, as_text(data_root)))
     out = _own_folder(checkpoint, latents) if output_dir is None else Path(from_home(str(output_dir)))
     training = as_text(latent_train_dir)
-    grouping = partial(_by_group, None if groups is None else read_groups(from_home(str(groups))))
+    grouping = _grouping(groups, latents if crossing is None else crossing.rows(latents), out)
     with contextlib.closing(progress):
         result, remarks = _recorded(evaluating, checkpoint, latents, out, training, listed)
     remarks += [*_about_device(device), *_about_encoder(checkpoint, latents)]
@@ -114,6 +114,27 @@ def evaluate(
     for line in (*remarks, *summary_lines(result)):
         (say or silent)(line)
     return result
+
+
+def _grouping(file: str | Path | None, rows: LatentSet, out: Path) -> Callable[[Evaluation], None]:
+    """Reads and checks groups before the look, and removes the metrics by group of an earlier evaluation.
+
+    Args:
+        file: the CSV file of the groups; None for none.
+        rows: the rows that take part.
+        out: the folder of the evaluation.
+
+    Returns:
+        A function that writes the metrics by group of the evaluation.
+
+    Raises:
+        UserError: the file is wrong, or no row is in it.
+    """
+    groups = None if file is None else read_groups(from_home(str(file)))
+    if groups is not None:
+        check_groups(groups, rows.image_ids)
+    remove(out / GROUPS_FILE)
+    return partial(_by_group, groups)
 
 
 def _own_folder(checkpoint: Checkpoint, latents: LatentSet) -> Path:
@@ -131,15 +152,13 @@ def _own_folder(checkpoint: Checkpoint, latents: LatentSet) -> Path:
 
 
 def _by_group(groups: Groups | None, result: Evaluation) -> None:
-    """Writes the metrics by group, or removes those of an earlier evaluation in the folder."""
-    path = result.output_dir / GROUPS_FILE
+    """Writes the metrics by group, if there are groups."""
     if groups is None:
-        remove(path)
         return
     predictions = Predictions.read(result.output_dir / PREDICTIONS_FILE)
     classes = predictions.label_set.classes
     found = by_group(groups, predictions.image_ids, predictions.labels, predictions.predicted, classes)
-    write_json(path, {"columns": found})
+    write_json(result.output_dir / GROUPS_FILE, {"columns": found})
 
 
 def _open(

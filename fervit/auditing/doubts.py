@@ -16,7 +16,7 @@ import numpy as np
 
 from fervit.auditing.codes import Codes
 from fervit.auditing.copies import exact_copies, near_copies
-from fervit.auditing.cross_validation import probabilities
+from fervit.auditing.cross_validation import FOLDS, probabilities
 from fervit.auditing.findings import Finding, name_of_class
 from fervit.auditing.patches import features
 from fervit.auditing.pictures import Pictures, Rows
@@ -56,7 +56,7 @@ class Doubts:
 
 
 def doubts(rows: Rows, *, seed: int = 0) -> Doubts | None:
-    """Judges the labels of a data set; None if it has too few rows.
+    """Judges the labels of a data set; None if it has too few rows, or all are alike.
 
     Args:
         rows: pictures, which are judged by their thumbnails, or codes.
@@ -67,8 +67,10 @@ def doubts(rows: Rows, *, seed: int = 0) -> Doubts | None:
     if (np.bincount(labels, minlength=n_classes) >= FEWEST).sum() < 2:
         return None
     classes, compact = np.unique(labels, return_inverse=True)  # cleanlab wants every class to occur
-    groups = _groups(rows)[known]
-    found = probabilities(_features(rows, known, seed), compact, groups, len(classes), seed=seed)
+    groups, described = _groups(rows)[known], _features(rows, known, seed)
+    if len(np.unique(groups)) < FOLDS or _alike(described):
+        return None
+    found = probabilities(described, compact, groups, len(classes), seed=seed)
     whole = np.zeros((len(known), n_classes), np.float32)
     whole[:, classes] = found
     return Doubts(
@@ -173,6 +175,11 @@ def _groups(rows: Rows) -> np.ndarray:
         group[row] = group[kept]
     found: np.ndarray = np.unique(group, return_inverse=True)[1]
     return found
+
+
+def _alike(described: np.ndarray) -> bool:
+    """Whether all rows have the same features, such as those of pictures of one colour, which say nothing."""
+    return all((described[i : i + 1024] == described[0]).all() for i in range(0, len(described), 1024))
 
 
 def _features(rows: Rows, known: np.ndarray, seed: int) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -13,7 +13,6 @@ from fervit.auditing.findings import Finding, name_of_class
 from fervit.auditing.pictures import Pictures, Rows
 from fervit.errors import UserError
 from fervit.images.face_index import FaceIndex
-from fervit.io.files import whole_file
 from fervit.latents.source import find_faces_of
 
 SHOWN = 120
@@ -45,20 +44,26 @@ def read_shown(finding: Finding, rows: Rows, index: FaceIndex | None) -> dict[in
     if isinstance(rows, Pictures) and index is not None:
         found: dict[int, np.ndarray] = {}
         for row in wanted:
-            if row not in rows.unreadable:
+            if row in rows.unreadable:
+                continue
+            try:
                 found[row] = index.read(rows.sources[row])
+            except Exception:  # it was moved or changed since it was looked at; pictures are optional
+                continue
         return found
     return _of_codes(wanted, rows) if isinstance(rows, Codes) else {}
 
 
-def write_sheet(path: Path, shown: dict[int, np.ndarray], rows: Rows, texts: dict[int, str]) -> None:
+def draw_sheet(shown: dict[int, np.ndarray], rows: Rows, texts: dict[int, str]) -> bytes:
     """Draws the pictures of a finding on a sheet, each with its image id and a caption.
 
     Args:
-        path: the PNG file.
         shown: each row -> its pixels.
         rows: the data set.
         texts: each row -> its caption.
+
+    Returns:
+        The content of a PNG file.
     """
     lines = -(-len(shown) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * (SIDE + 8) + 8, lines * (SIDE + TEXT + 8) + 8), "white")
@@ -68,8 +73,9 @@ def write_sheet(path: Path, shown: dict[int, np.ndarray], rows: Rows, texts: dic
         sheet.paste(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, y))
         for j, text in enumerate((texts[row], _short(rows.image_ids[row]))):
             pen.text((x, y + SIDE + 1 + 12 * j), _fitting(pen, text), fill="black")
-    with whole_file(path) as aside:
-        sheet.save(aside, "PNG")
+    file = io.BytesIO()
+    sheet.save(file, "PNG")
+    return file.getvalue()
 
 
 def _of_codes(wanted: Sequence[int], codes: Codes) -> dict[int, np.ndarray]:

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 
 from fervit.auditing.findings import Finding, counts, imbalance, name_of_class
+from fervit.auditing.folder import PAGE, RESULTS, AuditFolder
 from fervit.auditing.pictures import Rows
-from fervit.auditing.sheets import captions, read_shown, write_sheet
+from fervit.auditing.sheets import captions, draw_sheet, read_shown
+from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
-from fervit.io.disk import remove, remove_tree
 from fervit.io.files import JsonObject, write_json, write_text
 from fervit.io.json_lines import text_of
+from fervit.progress import Say
 from fervit.report.faces import data_uri
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import Plot
 from fervit.report.write import render_page
 from fervit.system.program import called
+from fervit.system.side_channels import SideChannel
 from fervit.version import __version__
 
-PAGE, RESULTS, TABLE, LISTS, SHEETS = "audit.html", "audit.json", "labels.csv", "exclude", "sheets"
+TABLE, LISTS, SHEETS = "labels.csv", "exclude", "sheets"
 CERTAIN = "certain"
 """The name of the list of all rows that are wrong beyond doubt."""
 ON_PAGE = 36
@@ -51,76 +53,94 @@ class Part:
     """The content of labels.csv; "" for none."""
 
 
-def write_audit(output_dir: Path, parts: Sequence[Part], about: JsonObject, *, no_faces: bool = False) -> JsonObject:
+def write_audit(
+    folder: AuditFolder, parts: Sequence[Part], about: JsonObject, tell: Say, *, no_faces: bool = False
+) -> JsonObject:
     """Writes all files of an audit, the page last.
 
-    Lists and sheets of an earlier audit in the same folder are deleted.
+    Files that an earlier audit wrote into the folder are deleted first, but for those that were changed since. Contact
+    sheets are a side channel: if one cannot be made, the others are left out, and nothing else.
 
     Args:
-        output_dir: the folder, which is made if it does not exist.
+        folder: the folder.
         parts: what was found.
         about: what else audit.json says: the data root, the latents, the settings.
+        tell: gets a line about what is left out.
         no_faces: whether to write no picture: no sheets, and a page without faces.
 
     Returns:
         The content of audit.json.
     """
-    for name in (LISTS, SHEETS):
-        remove_tree(output_dir / name)
+    folder.clear()
     listed: dict[tuple[str, str], str] = {}
     results: list[JsonObject] = []
     sections: list[Section] = []
-    remove(output_dir / TABLE)
+    sheets = SideChannel("the contact sheets", tell)
     for part in parts:
         if part.table:
-            write_text(output_dir / TABLE, part.table)
+            folder.write(TABLE, part.table)
+        if part.index is not None and part.index.passed_over:
+            folder.write(passed_over.FILE, passed_over.text_of_all(part.index.passed_over))
         for finding in part.findings:
-            rows = finding.reasons
-            lines = [_line(part.rows, row, reason) for row, reason in rows.items()]
-            if lines:
-                write_text(output_dir / LISTS / f"{finding.key}.jsonl", text_of(lines))
+            lines = [_line(part.rows, row, reason) for row, reason in finding.reasons.items()]
+            name = folder.write(f"{LISTS}/{finding.key}.jsonl", text_of(lines)) if lines else None
             if finding.certain:
                 listed |= {(line["image_id"], line["split"]): line["reason"] for line in lines}
-            shown = {} if no_faces else read_shown(finding, part.rows, part.index)
+            shown = ({} if no_faces else sheets(read_shown, finding, part.rows, part.index)) or {}
             texts = captions(finding, part.rows)
-            if shown:
-                write_sheet(output_dir / SHEETS / f"{finding.key}.png", shown, part.rows, texts)
-            results.append(_result(finding, part.rows, sheet=bool(shown)))
-            sections.append(_section(finding, part.rows, shown, texts))
+            sheet = sheets(_write_sheet, folder, finding, part.rows, shown, texts) if shown else None
+            results.append(_result(finding, part.rows, name, sheet))
+            sections.append(_section(finding, part.rows, shown, texts, name, sheet))
     certain = [{"image_id": name, "split": split, "reason": reason} for (name, split), reason in listed.items()]
-    if certain:
-        write_text(output_dir / LISTS / f"{CERTAIN}.jsonl", text_of(certain))
-    content: JsonObject = {
-        "version": __version__,
-        **about,
-        "counts": {_kind(part): counts(part.rows) for part in parts},
-        "imbalance": {
-            _kind(part): {split: imbalance(of_classes) for split, of_classes in counts(part.rows).items()}
-            for part in parts
-        },
-        "findings": results,
-        "certain": {"rows": len(certain), "list": f"{LISTS}/{CERTAIN}.jsonl" if certain else None},
-    }
-    write_json(output_dir / RESULTS, content)
+    all_certain = folder.write(f"{LISTS}/{CERTAIN}.jsonl", text_of(certain)) if certain else None
+    content = _content(parts, about, results, {"rows": len(certain), "list": all_certain}, folder)
+    write_json(folder.path / RESULTS, content)
     first = [_answer(content), *(_balance(part) for part in parts)]
     page = render_page(f"Audit of {about['of']}", _subtitle(parts, no_faces=no_faces), [*first, *sections])
-    write_text(output_dir / PAGE, page)
+    write_text(folder.path / PAGE, page)
     return content
+
+
+def _content(
+    parts: Sequence[Part], about: JsonObject, results: list[JsonObject], certain: JsonObject, folder: AuditFolder
+) -> JsonObject:
+    """The content of audit.json. `files` names what a later audit may delete as long as nobody has changed it."""
+    found = {_kind(part): counts(part.rows) for part in parts}
+    return {
+        "version": __version__,
+        **about,
+        "counts": found,
+        "imbalance": {
+            kind: {split: imbalance(of_classes) for split, of_classes in of_kind.items()}
+            for kind, of_kind in found.items()
+        },
+        "findings": results,
+        "certain": certain,
+        "files": folder.written,
+        "kept": folder.kept,
+    }
+
+
+def _write_sheet(
+    folder: AuditFolder, finding: Finding, rows: Rows, shown: dict[int, np.ndarray], texts: dict[int, str]
+) -> str:
+    """Writes the contact sheet of a finding, and returns its path below the folder."""
+    return folder.write(f"{SHEETS}/{finding.key}.png", draw_sheet(shown, rows, texts))
 
 
 def _line(rows: Rows, row: int, reason: str) -> dict[str, str]:
     return {"image_id": rows.image_ids[row], "split": str(rows.splits[row]), "reason": reason}
 
 
-def _result(finding: Finding, rows: Rows, *, sheet: bool) -> JsonObject:
+def _result(finding: Finding, rows: Rows, name: str | None, sheet: str | None) -> JsonObject:
     return {
         "key": finding.key,
         "title": finding.title,
         "text": finding.text,
         "rows": len(finding.reasons),
         "by_split": finding.by_split(rows),
-        "list": f"{LISTS}/{finding.key}.jsonl" if finding.reasons else None,
-        "sheet": f"{SHEETS}/{finding.key}.png" if sheet else None,
+        "list": name,
+        "sheet": sheet,
         **finding.facts,
     }
 
@@ -162,7 +182,8 @@ def _answer(content: JsonObject) -> Section:
     section.notes.append(
         "Each list exclude/*.jsonl has a line a row with its reason; look at its sheet, take out of it what is right, "
         "and give it to encode.py, train.py, tune.py or evaluate.py as --exclude FILE [FILE ...], which write it into "
-        "their records. A test split is always measured whole, and without the list beside."
+        "their records. A later audit keeps a list that was edited. A test split is always measured whole, and without "
+        "the list beside."
     )
     return section
 
@@ -197,7 +218,14 @@ def _balance(part: Part) -> Section:
     return section
 
 
-def _section(finding: Finding, rows: Rows, shown: dict[int, np.ndarray], texts: dict[int, str]) -> Section:
+def _section(
+    finding: Finding,
+    rows: Rows,
+    shown: dict[int, np.ndarray],
+    texts: dict[int, str],
+    name: str | None,
+    sheet: str | None,
+) -> Section:
     """The section of one finding: its pictures, or the first rows of its list."""
     section = Section(id=finding.key, title=f"{finding.title}: {len(finding.reasons):,}", texts=[finding.text])
     if not finding.reasons:
@@ -209,7 +237,7 @@ def _section(finding: Finding, rows: Rows, shown: dict[int, np.ndarray], texts: 
     listed = list(finding.reasons.items())
     section.tables.append(
         Table(
-            caption=f"The first of exclude/{finding.key}.jsonl",
+            caption=f"The first of {name}",
             headings=["image_id", "split", "class", "reason"],
             rows=[
                 [rows.image_ids[row], str(rows.splits[row]), name_of_class(rows, row), reason]
@@ -217,8 +245,8 @@ def _section(finding: Finding, rows: Rows, shown: dict[int, np.ndarray], texts: 
             ],
         )
     )
-    if shown:
-        section.notes.append(f"{len(shown)} of them are on sheets/{finding.key}.png.")
+    if sheet:
+        section.notes.append(f"{len(shown)} of them are on {sheet}.")
     return section
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fervit.checkpoints.checkpoint import Checkpoint
-from fervit.encoders.fingerprint import EncoderFingerprint
+from fervit.encoders.fingerprint import UNKNOWN, EncoderFingerprint
+from fervit.encoders.official import OFFICIAL_FILES
 from fervit.labels.label_set import SEVEN
 
 HEADER = ["---", "library_name: fervit", "tags: [facial-expression-recognition, stylegan, w-plus]", "---"]
@@ -111,7 +112,11 @@ def _encoder(encoder: EncoderFingerprint | None) -> str:
 def _use(checkpoint: Checkpoint) -> list[str]:
     """The section that shows how to use the model."""
     kind = checkpoint.encoder.encoder if checkpoint.encoder else "psp"
-    encoder = 'encoder_type="demo"' if kind == "demo" else f'encoder_model="{kind}_ffhq_encode.pt"'
+    encoder = f'encoder_type="{kind}", encoder_module="my_encoder.py"'
+    if kind == "demo":
+        encoder = 'encoder_type="demo"'
+    elif kind == UNKNOWN or kind in OFFICIAL_FILES:
+        encoder = f'encoder_model="{kind}_ffhq_encode.pt"'
     return [
         "## Use",
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from fervit.errors import UserError
 from fervit.io.torch_files import StateDict
+from fervit.labels.class_names import as_plain, names_in_order
+from fervit.labels.emotions import emotion_of
 from fervit.labels.label_set import SEVEN, LabelSet, canonical
 from fervit.system.program import called
 
@@ -24,12 +27,13 @@ METRICS = {
     "f1_macro": ("f1_macro", "val_f1", "val_f1_macro", "best_f1", "best_val_f1", "macro_f1"),
     "accuracy": ("accuracy", "val_acc", "val_accuracy", "best_acc", "best_val_acc"),
 }
-LISTS, TO_INDEX, TO_NAME = (
-    ("labels", "class_names", "classes"),
-    ("class_to_idx", "label2id"),
-    ("idx_to_class", "id2label"),
+NAMES = re.compile(
+    r"(class(es)?|labels?|emotions?|targets?|category)_?(names?|list|map(ping)?|dict|labels?|classes)|labels|classes|"
+    r"emotions|(class|label|emotion|name|id|idx|index|int)_?(2|to)_?(class|label|emotion|name|id|idx|index|int)"
 )
-"""The keys of the names of the classes: a list, numbers by name, and names by number."""
+"""The keys under which scripts save the names of the classes, in lower case."""
+LIKE_NAMES = re.compile(r"class|label|emotion|expression|categor")
+"""What a key has in it, in lower case, under which these names may stand, too."""
 OURS = ("cls_token", "pos_emb", "input_proj", "transformer", "mlp_head", "code_mean", "code_std")
 """The beginnings of the names of LatentViT's weights."""
 NO_LATENT_VIT = (
@@ -74,8 +78,7 @@ def understood(content: StateDict, path: Path, heads: int | None = None) -> Stat
     model = next((config for config in reversed(configs) if any(name in config for name in HEADS_NAMES)), empty)
     number = heads or next((model[name] for name in HEADS_NAMES if name in model), None)
     config = {"model": {**model, **({} if number is None else {"heads": number})}}
-    names = _class_names([content, *configs], path)
-    weights, label_set = _in_order(weights, names, path)
+    weights, label_set = _in_order(weights, content, path)
     epoch = content.get("epoch", 0)
     return {
         "model_state_dict": weights,
@@ -118,25 +121,62 @@ def _parts(weights: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[0] for name in weights))[:6]
 
 
-def _class_names(places: list[dict[str, Any]], path: Path) -> list[str] | None:
-    """The names of the classes in the order of the logits; None if the file does not say it."""
-    for place in places:
-        for key in LISTS:
-            if isinstance(place.get(key), list | tuple) and all(isinstance(name, str) for name in place[key]):
-                return list(place[key])
-        for key in TO_INDEX:
-            if isinstance(place.get(key), dict):
-                return [str(name) for name, _ in sorted(place[key].items(), key=lambda item: int(item[1]))]
-        for key in TO_NAME:
-            if isinstance(place.get(key), dict):
-                try:
-                    return [str(name) for _, name in sorted(place[key].items(), key=lambda item: int(item[0]))]
-                except (TypeError, ValueError):
-                    raise UserError(f"{path}: its {key} has no numbers of classes; mend it in the file") from None
-    return None
+def _places(content: StateDict) -> list[tuple[str, dict[str, Any]]]:
+    """The mappings in which the classes may be named, with the paths to them: the file, and two levels below it."""
+    level, found = [("", {key: value for key, value in content.items() if key not in WEIGHTS_NAMES})], []
+    for _ in range(3):
+        found += level
+        below = [(f"{where}{key}.", _plain(value)) for where, place in level for key, value in place.items()]
+        level = [(where, place) for where, place in below if place]
+    return found
 
 
-def _in_order(weights: dict[str, Any], names: list[str] | None, path: Path) -> tuple[dict[str, Any], LabelSet]:
+def _class_names(content: StateDict, classes: int, path: Path) -> list[str] | None:
+    """The names of the classes in the order of the logits; None if the file does not say it.
+
+    Raises:
+        UserError: it names them in a way that is not understood, or in two orders.
+    """
+    found: dict[tuple[str, ...], str] = {}
+    others: list[list[str]] = []
+    for where, place in _places(content):
+        for key, value in place.items():
+            known = NAMES.fullmatch(key.lower()) is not None
+            if not known and not LIKE_NAMES.search(key.lower()):
+                continue
+            names = names_in_order(value)
+            if names is None:
+                _refuse_unread(f"{where}{key}", value, classes, path, known=known)
+            elif len(names) == classes and (known or all(emotion_of(name) for name in names)):
+                found.setdefault(tuple(map(canonical, names)), f"{where}{key}")
+            elif known:
+                others.append(names)
+    if len(found) > 1:
+        raise UserError(
+            f"{path}: names its classes in two orders, under {' and '.join(found.values())}; which one is that of its "
+            "logits only its script can tell: delete the other from the file"
+        )
+    return list(next(iter(found), None) or next(iter(others), [])) or None
+
+
+def _refuse_unread(key: str, value: Any, classes: int, path: Path, *, known: bool) -> None:
+    """Raises UserError if a value seems to name the classes, though in a way that is not understood."""
+    plain = as_plain(value)
+    if not isinstance(plain, list | dict) or not plain:
+        return
+    entries = list(plain.values()) if isinstance(plain, dict) else plain
+    words = [one for one in [*plain, *entries] if isinstance(one, str) and not one.isdecimal()]
+    whole = len(entries) == classes
+    numbers = whole and all(type(one) is int for one in entries) and entries != sorted(entries)
+    named = [one for one in entries if isinstance(one, str) and emotion_of(one) is not None]
+    if (whole and len(named) > 1) or (known and ((whole and words) or numbers)):
+        raise UserError(
+            f"{path}: its {key} seems to name the classes, but not in a way that fervit understands (a list in the "
+            "order of the logits, or a mapping of names and numbers from 0 on); mend it in the file"
+        )
+
+
+def _in_order(weights: dict[str, Any], content: StateDict, path: Path) -> tuple[dict[str, Any], LabelSet]:
     """The weights and the classes. If these are the seven emotions, the last layer is put into fervit's order.
 
     Raises:
@@ -147,6 +187,7 @@ def _in_order(weights: dict[str, Any], names: list[str] | None, path: Path) -> t
         return weights, SEVEN
     weight, bias = f"{last[-1]}.weight", f"{last[-1]}.bias"
     classes = len(weights[weight])
+    names = _class_names(content, classes, path)
     if names is None:
         if classes != len(SEVEN):
             raise UserError(

@@ -28,6 +28,7 @@ HOMES = {
     "compare": "models.compare",
     "predict": "models.predict",
     "export": "models.export",
+    "control": "sweeps.control",
     "report": "sweeps.report",
     "replay": "sweeps.replay",
     "verify": "sweeps.verify",

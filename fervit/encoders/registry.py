@@ -13,6 +13,7 @@ from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoders.fuse import fuse
 from fervit.encoders.official import NETWORKS, OfficialCheckpoint
 from fervit.encoders.psp import GradualStyleEncoder
+from fervit.encoders.registered import Registered, registered
 from fervit.encoders.stylegan2 import STYLE_DIM, Decoder
 from fervit.errors import UserError
 from fervit.system.gpu import exact_arithmetic
@@ -53,17 +54,23 @@ class Encoder(nn.Module):
 
 
 def load_encoder(
-    kind: str, checkpoint: str | Path | None = None, device: str = "cpu", precision: str = "float32"
+    kind: str,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    module: str | None = None,
 ) -> Encoder:
     """Loads the encoder of a kind, in eval mode.
 
     Args:
-        kind: "psp", "e4e", or "demo" for the untrained network of the demo and the tests.
+        kind: "psp", "e4e", "demo" for the untrained network of the demo and the tests, or the name of an encoder that
+            was registered (`register_encoder`).
         checkpoint: the official file (`psp_ffhq_encode.pt`, `e4e_ffhq_encode.pt`); None for "demo".
         device: the device that its weights are moved to.
         precision: "float32"; "bfloat16", which is at least twice as fast on a CPU that has it and changes codes by
             about 1.5 % (relative L2 error); or "float16", for GPUs, which rounds eight times finer but ends at 65,504,
             beyond which a code is not finite.
+        module: a Python file or the import path of a module that registers the encoder; None for none.
 
     Raises:
         UserError: there is no such kind, or the file is missing or is not that encoder's checkpoint.
@@ -71,24 +78,29 @@ def load_encoder(
     if precision not in PRECISIONS:
         raise UserError(f"--precision {precision}: there is no such precision; known are {', '.join(PRECISIONS)}")
     dtype = PRECISIONS[precision]
-    if kind == "demo":
+    if kind == "demo" and module is None:
         network, average, fingerprint = _demo(checkpoint)
         return Encoder(fuse(network, dtype), average, replace(fingerprint, precision=precision)).to(device)
+    if (other := _registered(kind, module)) is not None:
+        theirs, average, fingerprint = other.open(_path(checkpoint))
+        return Encoder(theirs.to(dtype), average, replace(fingerprint, precision=precision)).to(device)
     official = open_checkpoint(kind, checkpoint)
     fingerprint = replace(_fingerprint(official), precision=precision)
     return Encoder(official.encoder(dtype), official.latent_avg, fingerprint).to(device)
 
 
-def fingerprint_of(kind: str, checkpoint: str | Path | None = None) -> EncoderFingerprint:
+def fingerprint_of(kind: str, checkpoint: str | Path | None = None, module: str | None = None) -> EncoderFingerprint:
     """Finds the fingerprint of `load_encoder(kind, checkpoint)` in float32 without keeping the weights in memory.
 
-    Every weight of the file is checked.
+    Every weight of an official file is checked; a registered encoder encodes one picture.
 
     Raises:
         UserError: for the same reasons as in `load_encoder`.
     """
-    if kind == "demo":
+    if kind == "demo" and module is None:
         return _demo(checkpoint)[2]
+    if (other := _registered(kind, module)) is not None:
+        return other.open(_path(checkpoint))[2]
     official = open_checkpoint(kind, checkpoint)
     official.encoder(torch.bfloat16)  # looks at every weight
     return _fingerprint(official)
@@ -101,8 +113,8 @@ def load_decoder(kind: str, checkpoint: str | Path | None) -> Decoder:
         UserError: for the same reasons as in `load_encoder`, or the checkpoint holds no decoder. The demo encoder has
             none.
     """
-    if kind == "demo":
-        raise UserError("--encoder_type demo: has no decoder, so codes cannot be shown; leave --reconstruct out")
+    if kind not in NETWORKS:
+        raise UserError(f"--encoder_type {kind}: has no decoder, so codes cannot be shown; leave --reconstruct out")
     return open_checkpoint(kind, checkpoint).decoder()
 
 
@@ -113,10 +125,26 @@ def open_checkpoint(kind: str, checkpoint: str | Path | None) -> OfficialCheckpo
         UserError: there is no such kind, or the file is missing or is not that encoder's checkpoint.
     """
     if kind not in NETWORKS:
-        raise UserError(f"--encoder_type {kind}: there is no such encoder; known are {', '.join(KINDS)}")
+        raise UserError(
+            f"--encoder_type {kind}: there is no such encoder; known are {', '.join(KINDS)}, and those that "
+            "--encoder_module FILE registers"
+        )
     if checkpoint is None:
         raise UserError(f"--encoder_type {kind}: needs --encoder_model, the path of its checkpoint")
     return OfficialCheckpoint(kind, Path(checkpoint))
+
+
+def _registered(kind: str, module: str | None) -> Registered | None:
+    """The registered encoder of a name; None for fervit's own, and where nobody has registered it."""
+    if kind in KINDS:
+        if module is not None:
+            raise UserError(f"--encoder_module {module}: goes with the --encoder_type that it registers, not {kind}")
+        return None
+    return registered(kind, module)
+
+
+def _path(checkpoint: str | Path | None) -> Path | None:
+    return None if checkpoint is None else Path(checkpoint)
 
 
 def _fingerprint(official: OfficialCheckpoint) -> EncoderFingerprint:

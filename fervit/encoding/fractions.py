@@ -7,21 +7,19 @@ that have codes already stay where they are.
 from __future__ import annotations
 
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
 from fervit.errors import UserError
 from fervit.images.face_index import FaceIndex
 from fervit.images.layouts.ckplus import person_of
-from fervit.io.storage import child, locate, write_whole
+from fervit.io.storage import child
 from fervit.labels.dealing import Fractions, deal, merged
+from fervit.latents.fractions import recorded_fractions
 from fervit.latents.parts import read_split
 from fervit.system.hardware import usable_cpus
-
-FILE = "_splits.json"
 
 
 def settled(latent_out: str, wanted: Fractions | None) -> Fractions | None:
@@ -30,7 +28,7 @@ def settled(latent_out: str, wanted: Fractions | None) -> Fractions | None:
     Raises:
         UserError: the shares are wrong, or an earlier job had others.
     """
-    recorded = _recorded(latent_out)
+    recorded = recorded_fractions(latent_out)
     if wanted is not None and recorded is not None and wanted != recorded:
         raise UserError(
             f"--latent_out {latent_out}: its splits were made with {recorded}, now {wanted}; leave the flags out, or "
@@ -73,25 +71,6 @@ def with_fractions(index: FaceIndex, latent_out: str, fractions: Fractions) -> F
             "split, or there are too few; choose another --latent_out"
         )
     return dealt
-
-
-def _recorded(latent_out: str) -> Fractions | None:
-    """Reads what `write_fractions` wrote; None if it wrote nothing."""
-    filesystem, inner = locate(child(latent_out, FILE))
-    try:
-        with filesystem.open_input_stream(inner) as stream:
-            content = json.loads(stream.read())
-        return Fractions(val=float(content["val"]), test=float(content["test"]), seed=int(content["seed"]))
-    except OSError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{child(latent_out, FILE)}: is damaged; copy the folder again, or encode anew") from None
-
-
-def write_fractions(latent_out: str, fractions: Fractions) -> None:
-    """Records the shares beside the codes."""
-    filesystem, inner = locate(child(latent_out, FILE))
-    write_whole(filesystem, inner, lambda file: file.write(json.dumps(asdict(fractions)).encode()))
 
 
 def _dealt(index: FaceIndex, latent_out: str, fractions: Fractions) -> FaceIndex:

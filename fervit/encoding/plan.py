@@ -23,9 +23,11 @@ class EncoderChoice:
     """The encoder that the user has named. Every actor loads it for itself."""
 
     kind: str
-    """"psp", "e4e" or "demo"."""
+    """"psp", "e4e", "demo", or the name of a registered encoder."""
     checkpoint: str | None = None
     """The path of its checkpoint; None for the demo encoder."""
+    module: str | None = None
+    """The Python file or the module that registers it; None for fervit's own encoders."""
     precision: str | None = None
     """None takes the precision of the codes that the folder holds, or else the one that is fast on the hardware."""
 

@@ -83,7 +83,9 @@ class EncoderActor:
         self._exact: EncoderRunner | None = None
         self._lock = threading.Lock()
         try:
-            loaded = load_encoder(encoder.kind, encoder.checkpoint, device, encoder.precision or "float32")
+            loaded = load_encoder(
+                encoder.kind, encoder.checkpoint, device, encoder.precision or "float32", encoder.module
+            )
             if loaded.fingerprint != fingerprint:
                 raise UserError(f"--encoder_model {encoder.checkpoint}: is another file here than where the job began")
             self.runner = EncoderRunner(loaded, batch_size, threads, torch.float16)
@@ -137,7 +139,8 @@ class EncoderActor:
 
         with self._lock:
             if self._exact is None:
-                exact = load_encoder(self._encoder.kind, self._encoder.checkpoint, self._device, "float32")
+                encoder = self._encoder
+                exact = load_encoder(encoder.kind, encoder.checkpoint, self._device, "float32", encoder.module)
                 size = min(RETRY_BATCH, self.runner.batch_size)
                 self._exact = EncoderRunner(exact, size, self._threads, self.runner.dtype)
         values, finite = self._exact.encode(pixels_nhwc)

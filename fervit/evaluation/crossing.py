@@ -19,6 +19,7 @@ from fervit.errors import UserError
 from fervit.evaluation.results import Across
 from fervit.io.files import first_line, from_home
 from fervit.labels.label_set import LabelSet, label_set_of
+from fervit.labels.text_yaml import read_texts
 from fervit.latents import LatentSet
 
 WAY_OUT = "map the model's classes onto those of the test set by --label_map FILE, with lines like `happy: positive`"
@@ -39,7 +40,10 @@ class Crossing:
         return label_set_of(name for name in self.test.classes if name in self.onto.values())
 
     def rows(self, latents: LatentSet) -> LatentSet:
-        """The rows of the classes that take part, with labels in the order of `label_set`.
+        """The rows of the classes that take part, with labels and shares of votes in the order of `label_set`.
+
+        Votes for the classes that take no part are left out, and the shares of the others add up to 1, as do the
+        probabilities.
 
         Raises:
             UserError: there is none.
@@ -51,7 +55,11 @@ class Crossing:
                 f"{latents.path}: has no face of {', '.join(self.label_set.classes)}, which the model knows"
             )
         new = np.cumsum(taking_part) - 1
-        return replace(latents.take(chosen), labels=new[latents.labels[chosen]], label_set=self.label_set)
+        rows, targets = latents.take(chosen), None
+        if rows.targets is not None:
+            of_these = rows.targets[:, taking_part]
+            targets = of_these / of_these.sum(axis=1, keepdims=True)  # the label's own share is not 0
+        return replace(rows, labels=new[rows.labels], targets=targets, label_set=self.label_set)
 
     def probabilities(self, of_model: np.ndarray) -> np.ndarray:
         """The probabilities of the model's classes, float [n, M] -> those of the classes in common, float [n, K]."""
@@ -137,7 +145,7 @@ def in_words(across: Across) -> list[str]:
 
 def _read_map(path: Path, model: LabelSet, test: LabelSet) -> dict[str, str | None]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = read_texts(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"--label_map {path}: cannot be read ({first_line(error)}); {WAY_OUT}") from None
     if not isinstance(content, dict):

@@ -78,6 +78,19 @@ def read_groups(file: str) -> Groups:
     return found
 
 
+def check_groups(groups: Groups, image_ids: Sequence[str]) -> None:
+    """Checks that some row has a group.
+
+    Raises:
+        UserError: none has.
+    """
+    if not any(image_id in of_faces for of_faces in groups.values() for image_id in image_ids):
+        known = next((name for of_faces in groups.values() for name in of_faces), "none")
+        raise UserError(
+            f"--groups: no image_id of it, such as {known}, is in the split, whose are {', '.join(image_ids[:2])}, ..."
+        )
+
+
 def by_group(
     groups: Groups,
     image_ids: Sequence[str],
@@ -100,6 +113,7 @@ def by_group(
     Raises:
         UserError: no row has a group.
     """
+    check_groups(groups, image_ids)
     found: list[ColumnScores] = []
     for column, of_faces in groups.items():
         names = np.array([of_faces.get(image_id, "") for image_id in image_ids])
@@ -110,8 +124,6 @@ def by_group(
         found.append(
             {"column": column, "unknown": int((names == "").sum()), "groups": scores, "p": p, "p_corrected": None}
         )
-    if not any(one["groups"] for one in found):
-        raise UserError(f"--groups: no image_id of it is in the split, whose are {', '.join(image_ids[:2])}, ...")
     _correct(found)
     return found
 

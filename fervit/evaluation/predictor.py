@@ -66,6 +66,7 @@ def load(
     *,
     encoder_model: str | Path | None = None,
     encoder_type: str | None = None,
+    encoder_module: str | Path | None = None,
     face_detector: str | Path | None = None,
     heads: int | None = None,
 ) -> TrainedModel:
@@ -74,7 +75,8 @@ def load(
     Args:
         path: a `best/` folder, an export, a run, or a `best_model.pt`, including those of earlier LatentViT scripts.
         encoder_model: the checkpoint of the encoder, which predicting from pictures takes.
-        encoder_type: "psp", "e4e" or "demo"; None for the encoder that the model names.
+        encoder_type: "psp", "e4e", "demo" or a registered one; None for the encoder that the model names.
+        encoder_module: a Python file or the import path of a module that registers the encoder; None for none.
         face_detector: the ONNX file of YuNet, with which faces are found and aligned in pictures that are not aligned.
         heads: the number of attention heads of another script's model whose file does not name it.
 
@@ -88,12 +90,17 @@ def load(
     checkpoint = load_checkpoint(Path(path), heads=heads)
     detector = FaceDetector(face_detector) if face_detector is not None else None
     encoder = None
-    if encoder_model is not None or encoder_type is not None:
-        encoder = open_encoder(checkpoint, encoder_model, encoder_type)
+    if any(given is not None for given in (encoder_model, encoder_type, encoder_module)):
+        encoder = open_encoder(checkpoint, encoder_model, encoder_type, encoder_module)
     return TrainedModel(checkpoint, encoder, detector)
 
 
-def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encoder_type: str | None) -> Encoder:
+def open_encoder(
+    checkpoint: Checkpoint,
+    encoder_model: str | Path | None,
+    encoder_type: str | None,
+    encoder_module: str | Path | None = None,
+) -> Encoder:
     """Loads the encoder that a model was trained on, on a GPU if there is one.
 
     It computes in the precision of those codes, except that a CPU takes float32 for float16, and a Mac's GPU for any:
@@ -102,7 +109,8 @@ def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encod
     Args:
         checkpoint: the model.
         encoder_model: the checkpoint of the encoder; None for the demo encoder.
-        encoder_type: "psp", "e4e" or "demo"; None for the encoder that the model names.
+        encoder_type: "psp", "e4e", "demo" or a registered one; None for the encoder that the model names.
+        encoder_module: the Python file or the module that registers the encoder; None for none.
 
     Raises:
         UserError: the file is not a checkpoint of that encoder, or the model was trained on codes of another encoder.
@@ -122,7 +130,8 @@ def open_encoder(checkpoint: Checkpoint, encoder_model: str | Path | None, encod
     precision = (trained_on and trained_on.precision) or "float32"
     if device == "mps" or (device == "cpu" and precision == "float16"):
         precision = "float32"
-    encoder = load_encoder(kind, encoder_model, device, precision)
+    module = None if encoder_module is None else str(encoder_module)
+    encoder = load_encoder(kind, encoder_model, device, precision, module)
     found = encoder.fingerprint
     if trained_on and not found.same_codes(trained_on):
         raise UserError(

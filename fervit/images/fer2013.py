@@ -16,12 +16,11 @@ from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.layouts.ferplus import read_votes, votes_beside
 from fervit.images.passed_over import BROKEN_ROW, LEFT_OUT_CLASS, PassedOver
 from fervit.io.files import first_line
-from fervit.labels.emotions import KAGGLE_EMOTIONS, emotion_of
+from fervit.labels.emotions import KAGGLE_EMOTIONS, emotion_of, split_of
 from fervit.labels.label_set import PREDEFINED, SEVEN, LabelSet
 
-SPLIT_OF_USAGE = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-
-
+USAGES = ("Training", "PublicTest", "PrivateTest")
+"""FER2013's names of train, val and test."""
 COLUMNS = ("emotion", "pixels", "Usage")
 
 
@@ -49,14 +48,14 @@ def index_csv(root: str, filesystem: pafs.FileSystem, path: str, labels: LabelSe
     table = _with_known_columns(root, table)
     label_set = labels or SEVEN
     numbers = [row for row in range(len(table) + len(broken)) if row not in broken]
-    votes = _votes(root, filesystem, path, len(numbers)) if label_set.name == "ferplus" else None
+    votes = _votes(root, filesystem, path, len(numbers)) if label_set is PREDEFINED["ferplus"] else None
     classes = _classes(root, label_set, numbers, table["emotion"].to_pylist()) if votes is None else votes
     kept, rows, passed_over = [], [], [PassedOver(f"row-{row:05d}", BROKEN_ROW) for row in broken]
     for i, (row, usage) in enumerate(zip(numbers, table["Usage"].to_pylist(), strict=True)):
-        split, meant = SPLIT_OF_USAGE.get(str(usage).strip(), ""), classes[i]
-        if not split:
-            rule = ", ".join(SPLIT_OF_USAGE)
-            raise UserError(f"--data_root {root}: row {row} has Usage {usage!r}; it must be one of {rule}")
+        split, meant = split_of(str(usage)), classes[i]
+        if split is None:
+            rule = f"one of {', '.join(USAGES)}, or a name of train, val or test"
+            raise UserError(f"--data_root {root}: row {row} has Usage {usage!r}; it must be {rule}")
         if meant in label_set:
             kept.append(i)
             rows.append((f"row-{row:05d}", split, label_set.index(meant)))
@@ -120,9 +119,9 @@ def _classes(root: str, label_set: LabelSet, numbers: list[int], emotions: list[
 
 def _numbers_of(label_set: LabelSet) -> dict[int, str]:
     """What numbers mean in such a CSV: Kaggle's, with contempt after them as in CK+'s, or those of the user's file."""
-    if label_set.name in ("fer2013", "ckplus"):
-        return dict(enumerate((*KAGGLE_EMOTIONS, "contempt")[: 7 if label_set == SEVEN else 8]))
-    return {} if label_set.name in PREDEFINED else dict(label_set.numbers)
+    if label_set is SEVEN or label_set is PREDEFINED["ckplus"]:
+        return dict(enumerate((*KAGGLE_EMOTIONS, "contempt")[: 7 if label_set is SEVEN else 8]))
+    return {} if label_set.predefined else dict(label_set.numbers)
 
 
 def _read(filesystem: pafs.FileSystem, path: str) -> tuple[pa.Table, set[int]]:
@@ -184,7 +183,9 @@ def _class(emotion: object, label_set: LabelSet, known: dict[int, str]) -> str |
         except ValueError:
             name = label_set.class_of(str(emotion))
             return name or (LEFT_OUT_CLASS if emotion_of(str(emotion)) else None)
-    if isinstance(emotion, bool) or not isinstance(emotion, int | float) or emotion not in known:
+    if isinstance(emotion, bool) or not isinstance(emotion, int | float) or not float(emotion).is_integer():
         return None
+    if emotion not in known:  # a class of the user may be called "1"
+        return None if label_set.predefined else label_set.class_of(str(int(emotion)))
     named = known[int(emotion)]
     return named if named in label_set else LEFT_OUT_CLASS

@@ -125,8 +125,9 @@ def _are_classes(top: list[str], full: set[tuple[str, ...]], labels: LabelSet | 
     """Whether the folders at the top are classes, so that the data root is one split."""
     if labels is None or labels != FOLDERS:
         return any(emotion_of(name) is not None or (labels and labels.class_of(name)) for name in top)
-    deeper = {parts[0] for parts in full if len(parts) > 1}
-    return len([name for name in top if (name,) in full and name not in deeper]) > 1
+    inside = {parts[1] for parts in full if len(parts) == 2}  # a class may have folders of its own, such as sessions
+    other = any(split_of(name) is not None or emotion_of(name) is not None for name in inside)
+    return not other and len([name for name in top if (name,) in full]) > 1
 
 
 def _class_folders(entries: list[Entry], depth: int, splits: dict[str, str]) -> dict[str, str]:
@@ -187,8 +188,8 @@ def _check_splits(root: str, top: list[str], splits: dict[str, str], full: set[t
                 f"{', '.join(SPLITS)} ({nearest(name.lower(), SPLITS)}): rename or move it"
             )
     for name, split in splits.items():
-        others = [other for other, same in splits.items() if same == split and other != name]
-        if others:
+        others = [other for other, same in splits.items() if same == split and other != name and (other,) in full]
+        if others and (name,) in full:
             raise UserError(f"--data_root {root}: '{name}' and '{others[0]}' both mean {split}; move one of them")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import pyarrow.fs as pafs
 
@@ -12,6 +13,7 @@ from fervit.errors import UserError
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.layouts import affectnet, ckplus, ferplus, rafdb
+from fervit.images.layouts.listing import Listing, list_folder, readable
 from fervit.io.storage import child_of, locate, naming
 from fervit.labels.label_set import PREDEFINED, LabelSet
 
@@ -29,7 +31,6 @@ def open_faces(data_root: str, labels: LabelSet | None = None) -> FaceIndex:
     """
     from fervit.images.fer2013 import index_csv
     from fervit.images.folders import index_folder
-    from fervit.images.layouts.listing import list_folder
 
     filesystem, path = locate(data_root)
     with naming(f"--data_root {data_root}", "cannot be opened"):
@@ -49,6 +50,7 @@ def open_faces(data_root: str, labels: LabelSet | None = None) -> FaceIndex:
             index = marked.index(listing, labels)
         elif pair:
             index = index_csv(data_root, filesystem, child_of(path, pair), labels or PREDEFINED["ferplus"])
+            index = replace(index, passed_over=tuple(sorted((*index.passed_over, *_beside(listing, pair, index)))))
         else:
             index = index_folder(listing, labels)
     if len(index.table) == 0:
@@ -70,6 +72,17 @@ def _ferplus_pair(files: Sequence[str]) -> str:
     faces = [path for path in tables if path.rpartition("/")[2] in ("fer2013.csv", "fer2013.csv.gz")]
     votes = [path for path in tables if ferplus.is_votes(path.rpartition("/")[2])]
     return faces[0] if len(faces) == 1 and votes else ""
+
+
+def _beside(listing: Listing, pair: str, index: FaceIndex) -> list[passed_over.PassedOver]:
+    """The files of a folder that are neither its fer2013.csv nor the votes from which its labels come."""
+    voted = index.label_set is PREDEFINED["ferplus"]
+    others = [
+        path for path in listing.files if path != pair and not (voted and ferplus.is_votes(path.rpartition("/")[2]))
+    ]
+    reasons = (passed_over.NO_LABEL if listing.is_picture(path) else passed_over.NO_PICTURE for path in others)
+    found = [passed_over.PassedOver(readable(path), why) for path, why in zip(others, reasons, strict=True)]
+    return listing.passed_over + found
 
 
 HEAD = 65536

@@ -17,6 +17,8 @@ NO_FILE = "no regular file"
 NO_CLASS = "in no class folder"
 NO_SPLIT = "in no split's folder"
 LINK_BACK = "a link to a folder above itself"
+LINK_AGAIN = "a link to a folder that is read elsewhere"
+NOT_LISTED = "a folder that cannot be listed"
 NO_LABEL = "without a label"
 LEFT_OUT_CLASS = "of a class that is not in --labels"
 BROKEN_ROW = "a row with too many or too few cells"
@@ -89,7 +91,12 @@ def write(folder: str, passed_over: Sequence[PassedOver]) -> None:
     """Writes all files with their reasons as lines of JSON into a folder or URI; an empty list removes the file."""
     filesystem, path = locate(child(folder, FILE))
     if passed_over:
-        text = text_of({"path": one.path, "reason": one.reason} for one in passed_over)
+        text = text_of_all(passed_over)
         write_whole(filesystem, path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
     elif filesystem.get_file_info(path).is_file:
         delete(filesystem, path)
+
+
+def text_of_all(passed_over: Sequence[PassedOver]) -> str:
+    """All files with their reasons, as lines of JSON."""
+    return text_of({"path": one.path, "reason": one.reason} for one in passed_over)

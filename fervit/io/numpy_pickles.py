@@ -1,8 +1,8 @@
-"""Reads NumPy numbers and arrays, paths and parsed arguments in PyTorch files as plain values.
+"""Reads NumPy numbers, texts and arrays of them, paths and parsed arguments in PyTorch files as plain values.
 
 Training scripts save scikit-learn's metrics beside the weights, and these are NumPy numbers. `torch.load` with
 `weights_only=True` refuses them, since NumPy's own functions can do more than make a number. The replacements in this
-module can only make numbers.
+module can only make numbers and texts.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-KINDS = "biuf"
-"""The kinds of NumPy types that are read: bool, int, unsigned int, float. Texts, objects and records are refused."""
+KINDS = "biufUSO"
+"""The kinds of NumPy types that are read: bool, int, unsigned int, float, text, bytes, and objects that are plain
+texts or numbers. Records and times are refused."""
 
 
 class Dtype:
@@ -35,17 +36,28 @@ class Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
+        if dtype.value.kind == "O":
+            if not (isinstance(data, list) and all(isinstance(one, str | int | float) for one in data)):
+                raise ValueError("an array holds objects other than texts and numbers")
+            self._values = np.array(data, object).reshape(shape, order="F" if fortran else "C")
+            return
         if len(data) != math.prod(shape) * dtype.value.itemsize:
             raise ValueError("an array's bytes do not fit its shape")
         self._values = np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C")
 
+    def numpy(self) -> np.ndarray:
+        """The array itself."""
+        return self._values
+
     def tolist(self) -> Any:
-        """The numbers of the array, in nested lists."""
+        """The numbers or texts of the array, in nested lists."""
         return self._values.tolist()
 
 
-def _scalar(dtype: Dtype, data: bytes) -> bool | int | float:
-    number: bool | int | float = np.frombuffer(data, dtype.value, count=1)[0].item()
+def _scalar(dtype: Dtype, data: bytes) -> bool | int | float | str:
+    if dtype.value.kind == "O":
+        raise TypeError("a number of any type is not read")
+    number: bool | int | float | str = np.frombuffer(data, dtype.value, count=1)[0].item()
     return number
 
 

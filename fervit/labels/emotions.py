@@ -7,6 +7,7 @@ al., "Challenges in Representation Learning", 2013).
 from __future__ import annotations
 
 import re
+import unicodedata
 
 EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 KAGGLE_EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -56,5 +57,8 @@ def _meant(name: str, synonyms: dict[str, tuple[str, ...]]) -> str | None:
 
 
 def bare_name(name: str) -> str:
-    """A name in lower case and without separators, by which names are compared."""
-    return re.sub(r"[\s_.-]+", "", name.strip().lower())
+    """A name in lower case and without separators, by which names are compared.
+
+    Accents are composed, since macOS hands names over with accents of their own.
+    """
+    return re.sub(r"[\s_.-]+", "", unicodedata.normalize("NFC", name).strip().lower())

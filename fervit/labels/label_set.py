@@ -6,8 +6,10 @@ are in alphabetical order, as the seven are, whichever numbers the data sets use
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import yaml
 from fervit.errors import UserError
 from fervit.io.files import JsonObject, first_line, from_home
 from fervit.labels.emotions import EMOTIONS, KAGGLE_EMOTIONS, bare_name, emotion_of, without_number
+from fervit.labels.text_yaml import read_texts
 from fervit.parsing import nearest
 
 MOST_CLASSES = 127
@@ -41,6 +44,10 @@ class LabelSet:
     """Other names -> the classes that they mean, beside the common names in `fervit.labels.emotions.SYNONYMS`."""
 
     def __post_init__(self) -> None:
+        # macOS lists names with decomposed accents; files and other systems have composed ones.
+        object.__setattr__(self, "classes", tuple(map(_composed, self.classes)))
+        object.__setattr__(self, "numbers", {number: _composed(name) for number, name in self.numbers.items()})
+        object.__setattr__(self, "synonyms", {name: _composed(meant) for name, meant in self.synonyms.items()})
         bare = [bare_name(name) for name in self.classes]
         twice = next((name for name in self.classes if bare.count(bare_name(name)) > 1), None)
         if twice is not None:
@@ -52,6 +59,9 @@ class LabelSet:
         unknown = next((name for name in (*self.numbers.values(), *self.synonyms.values()) if name not in self), None)
         if unknown is not None and self.classes:
             raise ValueError(f"'{unknown}' is none of its classes ({', '.join(self.classes)})")
+        other = next(((str(n), name) for n, name in self.numbers.items() if name != str(n) in self), None)
+        if other is not None:
+            raise ValueError(f"the number {other[0]} means '{other[1]}', but another class is called '{other[0]}'")
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -59,20 +69,27 @@ class LabelSet:
     def __contains__(self, name: object) -> bool:
         return name in self.classes
 
+    @property
+    def predefined(self) -> bool:
+        """Whether it is one of `PREDEFINED` itself, rather than a set of the user that may have the same name."""
+        return PREDEFINED.get(self.name) is self
+
     def index(self, name: str) -> int:
         """The label of a class."""
         return self.classes.index(name)
 
     def class_of(self, name: str) -> str | None:
-        """The class that a name or a number of the data set means; None if it means none of this set."""
+        """The class that a name or a number of the data set means; None if it means none of this set.
+
+        A class may be called by a number itself, such as "1".
+        """
+        known = {bare_name(other): meant for other, meant in self.synonyms.items()}
+        known |= {bare_name(own): own for own in self.classes}
+        for written in (name, without_number(name)):
+            if (found := known.get(bare_name(written))) is not None:
+                return found
         if name.strip().isdecimal():
             return self.numbers.get(int(name))
-        for written in (name, without_number(name)):
-            bare = bare_name(written)
-            known = {bare_name(other): meant for other, meant in self.synonyms.items()}
-            known |= {bare_name(own): own for own in self.classes}
-            if bare in known:
-                return known[bare]
         emotion = emotion_of(name)
         return next((own for own in self.classes if emotion is not None and emotion_of(own) == emotion), None)
 
@@ -95,12 +112,26 @@ class LabelSet:
             KeyError, TypeError, ValueError: it is something else.
         """
         numbers = {int(number): str(name) for number, name in content.get("numbers", {}).items()}
-        return cls(tuple(content["classes"]), str(content["name"]), numbers, dict(content.get("synonyms", {})))
+        name, synonyms = str(content["name"]), dict(content.get("synonyms", {}))
+        found = cls(tuple(content["classes"]), name, numbers, synonyms)
+        known = PREDEFINED.get(name)
+        if known is not None and (known, known.numbers, known.synonyms) == (found, numbers, synonyms):
+            return known
+        return replace(found, name=_own_name(name))
 
     def __str__(self) -> str:
         """In words, such as "the seven emotions (angry, ...)" or "8 classes (angry, ...)"."""
         what = "the seven emotions" if self == SEVEN else f"{len(self)} classes"
         return f"{what} ({', '.join(self.classes)})"
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _own_name(name: str) -> str:
+    """The name of a user's set, which is never that of a predefined one."""
+    return f"own_{name}" if name in PREDEFINED or name == FOLDERS.name else name
 
 
 def _alphabetical(name: str, numbered: Mapping[int, str]) -> LabelSet:
@@ -171,7 +202,7 @@ def read_label_set(given: str) -> LabelSet:
         raise UserError(f"--labels {given}: is neither a known label set nor a file; {hint}, or give a file of classes")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content = yaml.safe_load(text)
+        content = read_texts(text)
         if isinstance(content, str):  # a class a line, or names between commas
             content = [name.strip() for line in text.splitlines() for name in line.split(",") if name.strip()]
         return _defined(content, path.stem)
@@ -184,7 +215,7 @@ def read_label_set(given: str) -> LabelSet:
 
 def _defined(content: Any, name: str) -> LabelSet:
     """The label set that the content of a file defines."""
-    if isinstance(content, Mapping) and "classes" not in content:
+    if isinstance(content, Mapping) and "classes" not in content and not isinstance(content.get("numbers"), Mapping):
         content = {"numbers": content}
     if not isinstance(content, Mapping):
         content = {"classes": content}
@@ -195,6 +226,8 @@ def _defined(content: Any, name: str) -> LabelSet:
     listed = content.get("classes") or list(dict.fromkeys(name for _, name in sorted(numbers.items())))
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
         raise ValueError("its classes are no list of names")
+    if not listed:
+        raise ValueError("it names no class")
     synonyms = content.get("synonyms") or {}
     if not isinstance(synonyms, Mapping):
         raise ValueError("its synonyms are no mapping of names to classes")
@@ -202,7 +235,7 @@ def _defined(content: Any, name: str) -> LabelSet:
     for key, value in synonyms.items():  # `happy: [joy, smile]` or `joy: happy`
         named = canonical(str(key))
         other |= {str(one): named for one in value} if isinstance(value, list) else {str(key): canonical(str(value))}
-    return LabelSet(tuple(map(canonical, listed)), str(content.get("name") or name), numbers, other)
+    return LabelSet(tuple(map(canonical, listed)), _own_name(str(content.get("name") or name)), numbers, other)
 
 
 def _numbers(content: Any) -> dict[int, str]:
@@ -211,4 +244,7 @@ def _numbers(content: Any) -> dict[int, str]:
     pairs = [(key, value) if str(key).isdecimal() else (value, key) for key, value in content.items()]
     if not all(str(number).isdecimal() and isinstance(name, str) for number, name in pairs):
         raise ValueError("its numbers are no mapping of whole numbers to classes")
+    twice = next((number for number, n in Counter(int(number) for number, _ in pairs).items() if n > 1), None)
+    if twice is not None:
+        raise ValueError(f"the number {twice} stands there twice")
     return {int(number): canonical(name) for number, name in pairs}

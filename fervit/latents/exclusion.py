@@ -1,12 +1,14 @@
 """Lists of faces that are left out of encoding, training and searching, and what they left out, for the records.
 
 `launch/audit.py` writes such lists: a line of JSON a face, with `image_id`, `split` and `reason`. A list by hand is a
-text file with an image id in each line.
+text file with an image id in each line, a CSV file with a column `image_id`, or a JSON array.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,9 +19,11 @@ import numpy as np
 from fervit.errors import UserError
 from fervit.io.files import JsonObject, write_text
 from fervit.io.json_lines import rows_of, text_of
-from fervit.io.storage import absolute, locate, name_of, naming
-from fervit.labels.emotions import SPLITS
+from fervit.io.storage import absolute, child, locate, name_of, naming, sibling
+from fervit.labels.emotions import SPLITS, split_of
+from fervit.latents.fractions import recorded_fractions
 from fervit.latents.latent_set import LatentSet
+from fervit.latents.parts import about_in
 from fervit.system.program import called
 
 
@@ -30,7 +34,7 @@ class Exclusion:
     files: tuple[str, ...]
     """The paths or URIs of the lists."""
     faces: frozenset[tuple[str, str]]
-    """The image id of each face, and its split; "" for the face of that id in any split."""
+    """The image id of each face, and its split, train, val or test; "" for the face of that id in any split."""
 
     @classmethod
     def read(cls, files: Sequence[str]) -> Exclusion:
@@ -57,12 +61,13 @@ class Exclusion:
         """The hash of the faces, however they are divided into lists."""
         return hashlib.sha256("\n".join("\t".join(face) for face in sorted(self.faces)).encode()).hexdigest()
 
-    def names(self, image_ids: Sequence[str], splits: Iterable[str]) -> np.ndarray:
+    def names(self, image_ids: Sequence[str], splits: Iterable[str], dealt: frozenset[str] = frozenset()) -> np.ndarray:
         """Finds the rows that are on the lists.
 
         Args:
             image_ids: the image id of each row.
             splits: the split of each row. One that is not named train, val or test is taken for any of them.
+            dealt: splits whose pictures were one when the lists were made, each of which stands for all of them.
 
         Returns:
             Whether each row is on the lists, bool [n].
@@ -72,6 +77,7 @@ class Exclusion:
             (image_id, split) in self.faces
             or (image_id, "") in self.faces
             or (split not in SPLITS and image_id in of_any)
+            or (split in dealt and any((image_id, other) in self.faces for other in dealt))
             for image_id, split in zip(image_ids, splits, strict=True)
         )
         return np.fromiter(listed, dtype=bool, count=len(image_ids))
@@ -79,7 +85,7 @@ class Exclusion:
     def rows_of(self, latents: LatentSet) -> np.ndarray:
         """Whether each row of a split is on the lists, bool [n]."""
         split = name_of(latents.path)
-        return self.names(latents.image_ids, [split] * len(latents))
+        return self.names(latents.image_ids, [split] * len(latents), _dealt_with(latents.path))
 
     def without(self, latents: LatentSet) -> LatentSet:
         """The rows of a split that are not on the lists.
@@ -150,25 +156,74 @@ def leave_out(
 
 def in_words(record: JsonObject) -> str:
     """A line about what an exclusion left out, given its record."""
+    files = ", ".join(record["files"])
+    if not any(record["left_out"].values()):
+        return (
+            f"WARNING: --exclude left out NOTHING: none of the {record['faces']} faces on {files} is in "
+            f"{' or '.join(record['left_out'])}; an image id is a picture's path below the data root, such as "
+            "train/happy/1.png, or row-00001 of a CSV"
+        )
     parts = ", ".join(f"{n} of {split}" for split, n in record["left_out"].items())
-    return f"--exclude: left out {parts} by {', '.join(record['files'])} (sha256 {record['sha256'][:12]})"
+    return f"--exclude: left out {parts} by {files} (sha256 {record['sha256'][:12]})"
+
+
+def _dealt_with(split: str) -> frozenset[str]:
+    """The splits that encoding made of one split of pictures, if the codes in a folder are of one of them.
+
+    Lists that were made from the pictures name their split, and no two pictures of one split have the same image id.
+    """
+    name, root = name_of(split), sibling(split, "")
+    fractions = recorded_fractions(root) if name in SPLITS else None
+    if fractions is None or name not in fractions.shares:
+        return frozenset()
+    gone = (other for other in SPLITS if other not in fractions.shares and about_in(child(root, other)) is None)
+    return frozenset((*fractions.shares, *gone))
 
 
 def _faces_in(file: str) -> set[tuple[str, str]]:
     """The image id and the split ("" for any) of each face on a list."""
     filesystem, path = locate(file)
-    with naming(f"--exclude {file}", "cannot be read"), filesystem.open_input_stream(path) as stream:
+    where = f"--exclude {file}"
+    with naming(where, "cannot be read"), filesystem.open_input_stream(path) as stream:
         content = stream.readall()
-    if not content.endswith(b"\n"):
-        content += b"\n"
-    if content.lstrip()[:1] == b"{":
-        rows = rows_of(content, f"--exclude {file}")
-        unnamed = next((i for i, row in enumerate(rows) if not isinstance(row.get("image_id"), str)), None)
-        if unnamed is not None:
-            raise UserError(f"--exclude {file}: line {unnamed + 1} has no image_id ({json.dumps(rows[unnamed])[:80]})")
-        return {(row["image_id"], str(row.get("split") or "")) for row in rows}
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError(f"--exclude {file}: is no text in UTF-8; give an image id in each line") from None
-    return {(line, "") for line in text.splitlines() if line.strip()}
+        raise UserError(f"{where}: is no text in UTF-8; give an image id in each line") from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if text.lstrip()[:1] == "{":
+        rows = rows_of("".join(f"{line}\n" for line in text.split("\n") if line.strip()).encode(), where)
+        return {_face(row, where, i) for i, row in enumerate(rows)}
+    if text.lstrip()[:1] == "[" and text.rstrip()[-1:] == "]":
+        try:
+            entries = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{where}: is a damaged JSON array ({error}); give an image id in each line") from None
+        return {_face(entry, where, i) for i, entry in enumerate(entries)}
+    return _faces_of_csv(lines, where) or {(_unquoted(line.strip()), "") for line in lines}
+
+
+def _faces_of_csv(lines: Sequence[str], where: str) -> set[tuple[str, str]]:
+    """The faces on a list that is a CSV file with a heading; none if it is not."""
+    for separator in ",;\t":
+        heading = [name.strip().lower() for name in next(csv.reader(lines[:1], delimiter=separator), [])]
+        if "image_id" not in heading:
+            continue
+        rows = csv.DictReader(io.StringIO("\n".join(lines[1:])), heading, delimiter=separator)
+        kept = [{name: (row.get(name) or "").strip() for name in ("image_id", "split")} for row in rows]
+        return {_face(row, where, i + 1) for i, row in enumerate(kept)}
+    return set()
+
+
+def _face(entry: object, where: str, place: int) -> tuple[str, str]:
+    """The image id and the split of an entry of a list: an image id, or an object with both."""
+    row = {"image_id": entry} if isinstance(entry, str) else entry
+    image_id = row.get("image_id") if isinstance(row, dict) else None
+    if not isinstance(row, dict) or not isinstance(image_id, str) or not image_id.strip():
+        raise UserError(f"{where}: line {place + 1} has no image_id ({json.dumps(entry)[:80]})")
+    return image_id, split_of(str(row.get("split") or "")) or ""
+
+
+def _unquoted(line: str) -> str:
+    quoted = len(line) > 2 and line[0] == line[-1] and line[0] in "\"'"
+    return line[1:-1] if quoted else line

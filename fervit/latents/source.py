@@ -22,7 +22,7 @@ FILE = "_faces.json"
 def write_source(latent_out: str, data_root: str, labels: LabelSet = SEVEN) -> None:
     """Writes `_faces.json` for an encoding job, with its label set. It replaces that of an earlier job."""
     filesystem, inner = locate(child(latent_out, FILE))
-    of_set = {} if labels.name == SEVEN.name else {"labels": labels.to_json()}
+    of_set = {} if labels is SEVEN else {"labels": labels.to_json()}
     content = json.dumps({"data_root": absolute(data_root), **of_set}).encode()
     write_whole(filesystem, inner, lambda file: file.write(content))
 

@@ -13,12 +13,11 @@ from fervit.io.disk import append_text, touch
 from fervit.io.json_lines import Row, read_new_rows
 from fervit.progress import clock
 from fervit.runs.folder import RunFolder
+from fervit.system import interrupts
 from fervit.system.program import called
 
 POLL_S = 0.1
 """The seconds between two reads of the events."""
-SHORT_S = 10.0
-"""After Ctrl-C, an epoch that ends within this many seconds is completed; a longer one is given up."""
 ENDING_S = 30.0
 """The seconds that a job is given to end after its last event."""
 PATIENCE_S = 60.0
@@ -195,7 +194,7 @@ class Follower:
         if self._row is None or self._leaving:
             return False
         remaining = self._row["seconds"] - (time.time() - self._last)
-        return bool(remaining < SHORT_S or self._saved < self._row["epoch"])
+        return bool(remaining < interrupts.patience_s() or self._saved < self._row["epoch"])
 
     def _interrupted(self) -> str:
         return f"interrupted: {self._progress()}; {self._go_on()}"

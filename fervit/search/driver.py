@@ -7,6 +7,7 @@ them holds for all.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,15 +18,17 @@ from fervit.search.ledger import Ledger
 from fervit.search.outcome.settle import settle_running
 from fervit.search.policy.interfaces import Planned
 from fervit.search.records.report import TrialReport
+from fervit.search.records.requests import done_with, received
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import TrialResources
+from fervit.system.interrupts import SHORT_S
 from fervit.training.failure import OUT_OF_MEMORY, PROCESS_DIED, Failure
 
 _Process = tuple[int, float]
 """What tells the processes of a trial apart: the process id, and when it began to work on the trial."""
 
-SHORT_S = 10.0
-"""The seconds within which an epoch must end to be waited for after Ctrl-C; a longer epoch is given up."""
+LISTEN_S = 1.0
+"""The seconds between two looks for requests of users."""
 
 LOOK_S = 5.0
 """The seconds between two queries of the cluster's nodes."""
@@ -124,6 +127,8 @@ class Driver:
         """The name of each trial that has reported -> when its next report is due."""
         self._waiting_for: set[str] = set()
         self._deadline = 0.0
+        self._listened = -math.inf
+        """When requests of users were looked for."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns an empty state, since Ray Tune pickles the driver once and never unpickles it."""
@@ -142,6 +147,7 @@ class Driver:
                 states.
         """
         ledger = self.ledger
+        self._listen()
         if ledger.source.total > ledger.n_ended:
             self._forget_request()
             if not self.is_over():
@@ -158,6 +164,7 @@ class Driver:
 
     def next(self) -> Planned | None:
         """Returns the next trial to start or to continue; None if there is none now."""
+        self._listen()
         begun = self.ledger.n_begun
         if self.room.is_full(begun, self.ledger.n_placed) or self.ending:
             return None
@@ -174,6 +181,7 @@ class Driver:
 
         A report that arrives again, after a later one, or from a process that was given up changes nothing.
         """
+        self._listen()
         process = report.pid, report.started
         if (name, process) in self._gone:
             return True
@@ -236,11 +244,15 @@ class Driver:
         """Whether no further trials may start."""
         return self.interrupted or self.is_over()
 
-    def interrupt(self) -> None:
-        """Begins to end the run after Ctrl-C, and waits for the trials whose current epoch ends soon."""
+    def interrupt(self, within: float = SHORT_S) -> None:
+        """Begins to end the run after Ctrl-C, and waits for the trials whose current epoch ends soon.
+
+        Args:
+            within: the seconds within which it must end; longer epochs are given up.
+        """
         if self._folder is not None:
             touch(self._folder.stop)
-        soon = self._clock() + SHORT_S
+        soon = self._clock() + within
         self._waiting_for = {r.name for r in self.ledger.running if self._due.get(r.name, soon + 1) <= soon}
         self._deadline = soon + 5
         self.interrupted = True
@@ -249,6 +261,7 @@ class Driver:
         """Returns whether the run ends now: after Ctrl-C, when the budget is spent, or when the source has enough."""
         if self.interrupted:
             return not self._waiting_for or self._clock() > self._deadline
+        self._listen()
         ledger = self.ledger
         if ledger.broken is not None:
             return True
@@ -268,6 +281,17 @@ class Driver:
         self._due[name] = self._clock() + (epoch.seconds if epoch is not None else 0.0)
         if self.interrupted and (epoch is None or report is None or report.finished or report.saved == epoch.epoch):
             self._waiting_for.discard(name)
+
+    def _listen(self) -> None:
+        """Carries out what users have asked of the sweep meanwhile, each request once."""
+        now = self._clock()
+        if self._folder is None or self.interrupted or now - self._listened < LISTEN_S:
+            return
+        self._listened = now
+        for request in received(self._folder):
+            self.ledger.answer(request)
+            if self.ledger.broken is None:
+                done_with(self._folder, request)
 
     def _forget_request(self) -> None:
         """Removes the file that asks trials to stop."""

@@ -83,19 +83,30 @@ def forecast(space: SearchSpace, running: int, rows: int, records: Sequence[Tria
     whole = {**DEFAULTS, **space.fixed}
     averages = "ema_decay" in space.parameters or whole["ema_decay"] > 0
     model, state = 4 * weights, 4 * weights * (5 if averages else 4)  # weights, two moments of AdamW, the best weights
-    confirm = space.confirm
-    kept = confirm.top + 1 + ((confirm.top + 1) * confirm.seeds if confirm.top else 0)  # the baseline is the one more
-    kept += NOISE_SEEDS if space.budget.until_noise else 0
-    exported, paused = 2, most_paused(space)
+    models, states = most_files(space, running)
     trials, a_trial, epochs = _epochs(space, records)
     return Forecast(
         parameters=weights,
-        checkpoint_bytes=model * (kept + exported) + (model + state) * (2 * running + paused),
+        checkpoint_bytes=model * models + state * states,
         trials=trials,
         epochs_a_trial=a_trial,
         epochs=epochs,
         flops=6.0 * weights * ((whole["seq_len"] or 18) + 1) * rows * epochs.high,
     )
+
+
+def most_files(space: SearchSpace, running: int) -> tuple[int, int]:
+    """Returns how many models and how many saved states of trials are on disk at once, at most.
+
+    Args:
+        space: the search space.
+        running: how many trials run at once.
+    """
+    confirm = space.confirm
+    kept = confirm.top + 1 + ((confirm.top + 1) * confirm.seeds if confirm.top else 0)  # the baseline is the one more
+    kept += NOISE_SEEDS if space.budget.until_noise else 0
+    exported, unfinished = 2, 2 * running + most_paused(space)  # each twice while one replaces the other
+    return kept + exported + unfinished, unfinished
 
 
 def most_paused(space: SearchSpace) -> int:

@@ -38,20 +38,25 @@ from fervit.search.records.events import (
     TrialStarted,
     TrialState,
     TrialWentOn,
+    UserAsked,
     part_of,
 )
 from fervit.search.records.history import History
 from fervit.search.records.journal import Journal
 from fervit.search.records.models_kept import ModelsKept
 from fervit.search.records.ranking import best_values, ranked
-from fervit.search.records.record import TrialRecord
+from fervit.search.records.record import TrialRecord, params_text
 from fervit.search.records.report import TrialReport
+from fervit.search.records.requests import Request
 from fervit.search.records.spent import Spent
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import Params, SearchSpace
 from fervit.search.space.settings import Budget, Confirm
 from fervit.training.epoch import EpochResult
 from fervit.training.failure import Failure
 from fervit.version import __version__
+
+BY_HAND = "by hand"
+"""Why a trial is stopped that a user asked to stop."""
 
 
 class Observer:
@@ -164,6 +169,21 @@ class Ledger:
         return self._history.choice
 
     @property
+    def added(self) -> list[Params]:
+        """The configurations that users added to the search."""
+        return self._history.added
+
+    @property
+    def wanted(self) -> list[Params]:
+        """Those of them that have not begun."""
+        return self._history.wanted
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether users asked that no further trials begin."""
+        return self._history.on_hold
+
+    @property
     def part(self) -> Part:
         """The part of the sweep that the current source plans."""
         return part_of(self.source.purposes[0]) if self.source.purposes else "search"
@@ -197,6 +217,8 @@ class Ledger:
         """Whether a trial that is paused or has not begun is worth a free place."""
         if self._thaw is None or not self.pauses or self._none_is_worth:
             return False
+        if any(record.name in self._history.to_keep for record in self.paused):
+            return True
         return self._thaw.choose([record.name for record in self.paused], self._busy()) is not None
 
     @property
@@ -255,8 +277,28 @@ class Ledger:
             if record.state != "running":
                 source.tell(record)
 
+    def answer(self, request: Request) -> None:
+        """Carries out what a user asks, unless an earlier session has."""
+        if request.request in self._history.asked:
+            return
+        given = {"request": request.request, "action": request.action, "name": request.name, "params": request.params}
+        self._record(UserAsked, **given)
+        what = " ".join(filter(None, (request.action, request.name, params_text(request.params))))
+        self._remark(f"you asked: {what}")
+        if request.action == "add":
+            self.source.add(request.params)
+        record = self._history.records.get(request.name)
+        if request.action == "stop" and record is not None and record.state == "running":
+            here = record.paused or record in self._waiting or record in self._alone
+            self._waiting = [one for one in self._waiting if one is not record]
+            self._alone = [one for one in self._alone if one is not record]
+            if here:  # no process would end it
+                self.end(record.name, why=BY_HAND)
+
     def begin(self) -> Planned | None:
         """Returns the next trial to start or to continue; None if there is none at the moment."""
+        if self.on_hold:
+            return None
         if self._waiting:
             return self._planned_again(self._waiting.pop(0))
         if self._thaw is not None and self.pauses:
@@ -297,7 +339,7 @@ class Ledger:
         if self._none_is_worth:
             return None
         paused = {record.name: record for record in self.paused}
-        name = thaw.choose(paused, self._busy())
+        name = next((one for one in paused if one in self._history.to_keep), None) or thaw.choose(paused, self._busy())
         if name is None:
             if paused and not self.running:
                 for record in paused.values():
@@ -315,7 +357,7 @@ class Ledger:
         """Records that a trial pauses. Of more than may pause, the one with the least to gain is stopped."""
         self._record(TrialPaused, name=record.name, epoch=record.last_epoch, why=thaw.reason(record.name))
         self._notify(lambda observer: observer.moved(self, record))
-        surplus = thaw.surplus([one.name for one in self.paused])
+        surplus = thaw.surplus([one.name for one in self.paused if one.name not in self._history.to_keep])
         if surplus is not None:
             self.end(surplus, why=thaw.reason(surplus))
 
@@ -396,11 +438,11 @@ class Ledger:
             self.source.report(record.number, report.epoch.epoch, report.best_value)
         self._notify(lambda observer: observer.epoch(self, record))
         if name in self._decided and not record.finished:
-            if self._thaw is not None and record.purpose == "search":
+            if self._thaw is not None and record.purpose == "search" and name not in self._history.to_stop:
                 self._pause(self._thaw, record)
                 self._notify(lambda observer: observer.changed(self))
             else:
-                self.end(name)
+                self.end(name, why=self._why(name))
             return True
         self._notify(lambda observer: observer.changed(self))
         return False
@@ -448,7 +490,7 @@ class Ledger:
             failure: the failure of its process; None if the trial finished, was stopped or reported its failure.
             cut: whether the end of the search or its budget ends the trial, unless it has an end of its own. The
                 sampler is then told nothing about it, and its saved state is kept.
-            why: why a paused trial is stopped, for the user.
+            why: why a trial is stopped, for the user.
         """
         record = self._history.records[name]
         if record.state != "running":
@@ -601,26 +643,34 @@ class Ledger:
             best_value: the best value of the metric that the trial has reached so far.
             told: what the journal says of it; None if it is to be decided.
         """
-        if record.purpose != "search" or row.epoch <= self._judged.get(record.name, 0):
-            return record.name in self._decided
-        self._judged[record.name] = row.epoch
+        name, asked = record.name, self._history
+        if record.purpose != "search" or row.epoch <= self._judged.get(name, 0):
+            return name in self._decided
+        self._judged[name] = row.epoch
         if self._thaw is not None:
-            self._thaw.learn(record.name, row.epoch, best_value)
+            self._thaw.learn(name, row.epoch, best_value)
             if told is not None:
                 return told
             others = [one.name for one in self.paused]
-            return self._thaw.pauses(record.name, row.epoch, others, self._busy(record.name))
-        return self._rule.stops(record.judged_by(row), best_value, self.space.metric.value(row))
+            stops = self._thaw.pauses(name, row.epoch, others, self._busy(name))
+        else:
+            stops = self._rule.stops(record.judged_by(row), best_value, self.space.metric.value(row))
+        return name in asked.to_stop or (stops and name not in asked.to_keep)
+
+    def _why(self, name: str) -> str:
+        """Returns why a trial is stopped."""
+        return BY_HAND if name in self._history.to_stop else self._rule.reason(name)
 
     def _take_up(self) -> None:
         """Ends the trials that an earlier session had finished or stopped without recording their end."""
         for record in list(self._running.values()):
-            if self._thaw is not None and record.name in self._decided and not record.finished:
+            name, by_hand = record.name, record.name in self._history.to_stop
+            if self._thaw is not None and name in self._decided and not record.finished and not by_hand:
                 if not record.paused:
                     self._pause(self._thaw, record)
-            elif record.finished or record.name in self._decided:
+            elif record.finished or name in self._decided or by_hand:
                 state: TrialState = "finished" if record.finished else "stopped"
-                self._record(TrialEnded, name=record.name, state=state)
+                self._record(TrialEnded, name=name, state=state, why="" if record.finished else self._why(name))
         for record in list(self._history.records.values()):
             if record.cut and self._may_resume(record):
                 self._record(TrialResumed, name=record.name)
@@ -628,13 +678,16 @@ class Ledger:
             self._models.take_up(list(self._history.records.values()))
 
     def _may_resume(self, record: TrialRecord) -> bool:
-        """Returns whether a trial that was cut goes on: its state is there, and what ended it no longer does."""
+        """Returns whether a trial that was cut goes on, or begins again because it had saved nothing yet.
+
+        It does not while what ended it still holds, nor if its saved state was removed.
+        """
         part = part_of(record.purpose)
         end = self._history.ends.get(part)
         if (end is not None and end.by == "noise" and self.space.budget.until_noise) or self._models is None:
             return False
-        can = self._models.can_resume(record) or (record.paused and not record.epochs)
-        return self._exceeded(part) is None and can
+        begins = part == "search" and not record.saved  # the confirmation's source begins its reruns again by itself
+        return self._exceeded(part) is None and (begins or self._models.can_resume(record))
 
     def _limits(self, part: Part) -> Budget | Confirm:
         return self.space.confirm if part == "confirm" else self.space.budget
@@ -682,6 +735,8 @@ class _NoSource:
 
     def ask(self) -> Planned | None:
         return None
+
+    def add(self, params: Params) -> None: ...
 
     def report(self, number: int, epoch: int, value: float) -> None: ...
 

@@ -53,6 +53,9 @@ def models_kept(space: SearchSpace, folder: SweepFolder) -> ModelsKept:
 
 def open_search(space: SearchSpace, folder: SweepFolder, ledger: Ledger) -> SearchSource:
     """Makes the sampler of the space the ledger's source. It continues after the trials of the journal."""
-    source = SearchSource(space, SpaceSampler(space, folder.study, ledger.events, ledger.records), ledger.records)
+    added, wanted = ledger.added, ledger.wanted
+    taken = len(added) - len(wanted)
+    sampler = SpaceSampler(space, folder.study, ledger.events, ledger.records, taken=taken)
+    source = SearchSource(space, sampler, ledger.records, added=added, wanted=wanted)
     ledger.use(source)
     return source

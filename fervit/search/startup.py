@@ -12,10 +12,11 @@ from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.progress import Say, clock
 from fervit.search.forecast import Forecast, Span, forecast
+from fervit.search.policy.ordinal import Ordinal
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.preflight import check_budget, check_disk, placeable, slots
 from fervit.search.records.record import TrialRecord, params_text
-from fervit.search.space.search_space import SearchSpace
+from fervit.search.space.search_space import SearchSpace, Values
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
 from fervit.search.workers.node_checks import check_nodes, measure_pace
@@ -29,6 +30,8 @@ LONG_S = 3600.0
 """A sweep that is expected to take longer is told how a smaller one is had."""
 LEARN = ("tpe", "gp", "cmaes")
 """The samplers that learn from results."""
+OF_NUMBERS = ("cmaes", "qmc")
+"""The samplers that know neither categories nor what only some trials have."""
 ROUNDS, FEW = 4, 4
 """A sampler can learn if a sweep has at least `ROUNDS` rounds of trials at once; `FEW` at once never matter."""
 
@@ -63,6 +66,7 @@ def check_cluster(
     remarks = [
         _taken(slots(resources, cluster.nodes), slots(resources, free_nodes())),
         too_many_at_once(space, at_once),
+        drawn_at_random(space),
     ]
     for remark in filter(None, remarks):
         say(remark)
@@ -202,3 +206,16 @@ def too_many_at_once(space: SearchSpace, at_once: int) -> str:
         f"{at_once} of {trials} trials start before any result, so {sampler} has little to learn from: set "
         f"search.max_concurrent_trials={most}, or more trials"
     )
+
+
+def drawn_at_random(space: SearchSpace) -> str:
+    """Names the hyperparameters that the sampler draws at random, since it knows numbers alone; "" for none."""
+    if space.search.sampler not in OF_NUMBERS:
+        return ""
+    numbers = Ordinal.of(space)
+    categories = [name for name, d in space.parameters.items() if isinstance(d, Values) and name not in numbers]
+    conditional = [name for name in space.parameters if name in space.when and name not in categories]
+    names = ", ".join(categories + conditional)
+    if not names:
+        return ""
+    return f"{space.search.sampler} draws {names} at random: it knows only numbers that every trial has; tpe knows all"

@@ -204,8 +204,8 @@ class Sweep:
         if all(run.cut and not run.saved for run in runs):
             why = self.ledger.ended_because() or "it was cut"
             return JobError(
-                f"no trial had written a model yet when the search ended ({why}); give it more trials and a larger "
-                "budget, such as --set search.trials=N --set budget.hours=N, or start a new sweep"
+                f"no trial had written a model yet when the search ended ({why}); --resume goes on with a larger "
+                "budget, such as --set budget.hours=N"
             )
         return JobError(
             f"{self.files.checkpoints}: no model of the best configuration is left there to export; copy the folder "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from fervit.errors import JobError, UserError
@@ -44,12 +44,7 @@ def go_on_without(first: str, say: Callable[[str], None]) -> bool:
     say(f"the job's first node {first} is lost: requeueing")
     if _does(say, "scontrol", "requeue", job):
         return True
-    # Slurm does not let this job requeue itself; its own variables would be taken for wishes.
-    script = os.environ.get("FERVIT_SCRIPT")
-    without = {
-        name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"
-    }
-    if not script or not _does(say, "sbatch", f"--dependency=afterany:{job}", script, environment=without):
+    if not _submit_successor(say, job):  # Slurm does not let this job requeue itself
         say("the job could neither be requeued nor its successor be submitted: submit it again to go on")
     _does(say, "scancel", job)
     return True
@@ -77,12 +72,29 @@ def _is_ours(job: str) -> bool:
     return True
 
 
-def _does(say: Callable[[str], None], *words: str, environment: Mapping[str, str] | None = None) -> bool:
+def _submit_successor(say: Callable[[str], None], job: str) -> bool:
+    """Returns whether the batch script is submitted again; notes the number of its job for `launch/slurm.py status`."""
+    from fervit.io.files import write_text
+    from fervit.slurm.submit import submit_script
+
+    script = os.environ.get("FERVIT_SCRIPT")
+    if not script:
+        return False
+    try:
+        successor = submit_script(Path(script), f"--dependency=afterany:{job}")
+        write_text(Path(os.environ["RAY_AUTH_TOKEN_PATH"]).with_name("job_id"), f"{successor}\n")
+    except (JobError, UserError, OSError) as error:
+        say(str(error))
+        return False
+    return True
+
+
+def _does(say: Callable[[str], None], *words: str) -> bool:
     """Returns whether a command of Slurm does what it is asked to; says it if not."""
     from fervit.slurm.submit import ask_slurm
 
     try:
-        ask_slurm(*words, environment=environment)
+        ask_slurm(*words)
     except (JobError, UserError) as error:
         say(str(error))
         return False

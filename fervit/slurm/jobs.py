@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fervit.errors import JobError, UserError
+from fervit.errors import JobError
 from fervit.io.json_lines import Row, read_rows
 from fervit.slurm.submit import ask_slurm
 
@@ -33,7 +33,7 @@ def starts_of(path: Path) -> list[Start]:
     Args:
         path: the path of jobs.jsonl, which may be missing.
     """
-    rows = read_rows(path) if path.is_file() else []
+    rows = read_rows(path, damaged="skip")
     starts: list[Start] = []
     for i, row in enumerate(rows):
         if row["event"] != "began":
@@ -70,14 +70,22 @@ class Queued:
 
 
 def queued(job: str) -> Queued | None:
-    """Asks Slurm for a job; None if it knows none of this number, or is not here."""
+    """Asks Slurm for a job; None if it knows none of this number (any more).
+
+    Raises:
+        UserError: there is no Slurm here.
+        JobError: Slurm does not answer.
+    """
     try:
-        line = ask_slurm("squeue", "--noheader", f"--jobs={job}", "--states=all", "--format=%T|%N|%e|%r").strip()
-    except (JobError, UserError):
-        return None
+        answer = ask_slurm("squeue", "--noheader", f"--jobs={job}", "--states=all", "--format=%T|%N|%e|%r")
+    except JobError as error:
+        if "Invalid job id" in str(error):
+            return None
+        raise
+    line = next((line for line in answer.splitlines() if line.count("|") >= 3), "")
     if not line:
         return None
-    state, nodes, ends, reason = line.splitlines()[0].split("|", 3)
+    state, nodes, ends, reason = line.strip().split("|", 3)
     try:
         limit = datetime.fromisoformat(ends).timestamp() if state == "RUNNING" else None
     except ValueError:

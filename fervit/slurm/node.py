@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from fervit.errors import JobError
 from fervit.slurm.first_node import go_on_without
@@ -158,15 +158,26 @@ def own_folder(environment: Mapping[str, str]) -> Iterator[Path]:
             why.append(f"{path} has {free_bytes(path) // MIB} MiB free of the {NEEDED // MIB} that are needed")
         else:
             _remove_left_over(path)
-            folder = Path(tempfile.mkdtemp(prefix=start, dir=path))  # mode 0700
+            folder, lock = _locked_folder(path, start)
             try:
-                with (folder / ".lock").open("w") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+                with lock:
                     yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             return
     raise JobError(f"no folder on this node for Ray: {'; '.join(why)}; make room, or name another one in FERVIT_TMP")
+
+
+def _locked_folder(path: Path, start: str) -> tuple[Path, IO[str]]:
+    """Makes a new folder, and returns it with its file that is locked."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=start, dir=path))  # mode 0700
+        with suppress(FileNotFoundError):  # another job took it for a left-over before it was locked
+            lock = (folder / ".lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock.fileno()).st_ino == (folder / ".lock").stat().st_ino:
+                return folder, lock
+            lock.close()
 
 
 def _remove_left_over(path: Path) -> None:

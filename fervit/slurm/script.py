@@ -89,6 +89,7 @@ def batch_script(request: Request, files: JobFiles, command: Sequence[str], work
     exports = {
         "FERVIT_JOB_FOLDER": files.path,
         "FERVIT_MAX_REQUEUES": request.max_requeues,
+        "FERVIT_SAVE_BEFORE": request.save_before,
         "FERVIT_SCRIPT": files.script,
     }
     lines = [

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fervit.errors import UserError
+from fervit.errors import JobError, UserError
 from fervit.io.files import near
 from fervit.progress import clock
 from fervit.search.records.history import History
@@ -15,7 +15,7 @@ from fervit.search.records.journal import read_journal
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.slurm.jobs import Start, gpu_hours, queued, starts_of
+from fervit.slurm.jobs import Queued, Start, gpu_hours, queued, starts_of
 from fervit.slurm.script import JobFiles
 from fervit.system.program import called
 
@@ -30,7 +30,7 @@ class StartStatus:
     nodes: int
     seconds: float
     how: str
-    """ "running", "paused", "ended" with its status, or "cut off"."""
+    """ "running", "paused", "ended" with its status, or "cut off"; "its end is not noted" if Slurm is silent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,8 @@ class JobStatus:
     """The nodes that it runs on."""
     reason: str
     """Why it waits."""
+    unanswered: str
+    """Why Slurm could not be asked; "" if it answered."""
     seconds_left: float | None
     """The time to the next time limit; null if it does not run."""
     starts: list[StartStatus]
@@ -95,28 +97,55 @@ def status_of(folder: Path) -> JobStatus:
     if not files.path.is_dir():
         raise UserError(f"{folder}: has no {files.path.name}/; give the folder that {called('slurm')} named")
     starts = starts_of(files.jobs)
-    submitted = files.path / "job_id"
-    job = starts[-1].job if starts else submitted.read_text().strip() if submitted.is_file() else ""
-    known = queued(job) if job else None
-    running = known is not None and known.state == "RUNNING"
+    last = starts[-1] if starts else None
+    silent = ""
+    try:
+        job, known = _newest(files, last)
+    except (JobError, UserError) as error:
+        job, known, silent = last.job if last else _submitted(files), None, str(error)
+    running = known is not None and known.state == "RUNNING" and last is not None and last.job == job
     return JobStatus(
         folder=files.folder,
         job=job,
         state=known.state if known else "",
         nodes=known.nodes if known else "",
         reason=known.reason if known else "",
+        unanswered=silent,
         seconds_left=max(0.0, known.ends - time.time()) if known and known.ends else None,
-        starts=[_start_status(start, running=running) for start in starts],
+        starts=[_start_status(start, running=running, answers=not silent) for start in starts],
         gpu_hours=gpu_hours(starts, running),
         sweep=_sweep_status(SweepFolder(files.folder)),
         log=files.log,
     )
 
 
-def _start_status(start: Start, *, running: bool) -> StartStatus:
+def _start_status(start: Start, *, running: bool, answers: bool) -> StartStatus:
     until = start.ended if start.ended is not None else time.time() if running else start.began
-    how = start.how or ("running" if running else "cut off")
+    how = start.how or ("running" if running else "cut off" if answers else "its end is not noted")
     return StartStatus(job=start.job, number=start.restart + 1, nodes=start.nodes, seconds=until - start.began, how=how)
+
+
+def _newest(files: JobFiles, last: Start | None) -> tuple[str, Queued | None]:
+    """Returns the number of the latest job, which may not have begun yet, and what Slurm knows of it.
+
+    A script that was given to sbatch by hand leaves no number before it begins.
+    """
+    submitted = _submitted(files)
+    if last is None:
+        return submitted, queued(submitted) if submitted else None
+    if not submitted or int(submitted) <= int(last.job):
+        return last.job, queued(last.job)
+    known = queued(last.job) if not last.how else None
+    if known is not None and known.state in ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED"):
+        return last.job, known
+    return submitted, queued(submitted)
+
+
+def _submitted(files: JobFiles) -> str:
+    """Returns the number of the job that was submitted last; "" if none is noted."""
+    path = files.path / "job_id"
+    text = path.read_text().strip() if path.is_file() else ""
+    return text if text.isdecimal() else ""
 
 
 def _sweep_status(folder: SweepFolder) -> SweepStatus | None:
@@ -147,14 +176,16 @@ def status_lines(status: JobStatus) -> list[str]:
     lines = [f"folder     {near(status.folder)}", *_job_lines(status)]
     if status.sweep is not None:
         lines += _sweep_lines(status.sweep)
-    return [*lines, f"log        tail -f {near(status.log)}"]
+    return [*lines, f"log        tail -F {near(status.log)}"]
 
 
 def _job_lines(status: JobStatus) -> list[str]:
     if not status.job:
         return [f"job        not submitted yet: sbatch {near(JobFiles(status.folder).script)}"]
-    if not status.state:
-        how = status.starts[-1].how if status.starts else ""
+    if status.unanswered:
+        text = f"Slurm does not answer ({status.unanswered})"
+    elif not status.state:
+        how = status.starts[-1].how if status.starts and status.starts[-1].job == status.job else ""
         text = "Slurm no longer knows it" + (f"; {how}" if how else "")
     elif status.state == "RUNNING":
         left = f", {clock(status.seconds_left)} to the next time limit" if status.seconds_left is not None else ""

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from fervit.errors import JobError, UserError
 from fervit.io.storage import is_uri
-from fervit.search.space.settings import TrialResources
-from fervit.slurm.script import JobFiles, Request
-from fervit.slurm.times import seconds_of
+from fervit.slurm.script import JobFiles
 from fervit.system.program import called
 
 OWN_DISKS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 """Folders that are a node's own on every cluster."""
+LOOKS = ("SQUEUE_", "SINFO_")
+"""The beginnings of variables with which users set what squeue and sinfo show, and how."""
 ANSWER_S = 60
 """The seconds within which Slurm must answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeKind:
-    """Nodes of a partition that are alike."""
-
-    partition: str
-    default: bool
-    cpus: int
-    gpus: int
-    limit: float
-    """The longest time in seconds that the partition allows."""
 
 
 def ask_slurm(*words: str, environment: Mapping[str, str] | None = None) -> str:
@@ -41,7 +27,7 @@ def ask_slurm(*words: str, environment: Mapping[str, str] | None = None) -> str:
 
     Args:
         words: the command.
-        environment: its variables; None for those of this process.
+        environment: its variables; None for those of this process, without those that change how answers look.
 
     Raises:
         UserError: there is no Slurm here.
@@ -52,6 +38,10 @@ def ask_slurm(*words: str, environment: Mapping[str, str] | None = None) -> str:
             f"no Slurm here: {words[0]} is not on the PATH; run this on the cluster's login node (or `module load "
             f"slurm`), or take {called('tune')} itself"
         )
+    if environment is None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(LOOKS)} | {
+            "SLURM_TIME_FORMAT": "standard"
+        }
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER_S, check=False, env=environment)
     except subprocess.TimeoutExpired:
@@ -62,75 +52,30 @@ def ask_slurm(*words: str, environment: Mapping[str, str] | None = None) -> str:
     return done.stdout
 
 
-def nodes_of_slurm() -> list[NodeKind]:
-    """Returns the kinds of nodes of all partitions, as sinfo tells them.
+def without_job(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns variables without those of the job in which this process runs, which sbatch would take for wishes.
+
+    `clusters/slurm.sh` does the same where it submits a successor.
+    """
+    return {name: value for name, value in environment.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
+
+
+def submit_script(script: Path, *flags: str) -> str:
+    """Submits a batch script, and returns the number of its job.
+
+    Args:
+        script: the path of the script.
+        flags: further flags of sbatch.
 
     Raises:
         UserError: there is no Slurm here.
-        JobError: Slurm does not answer.
+        JobError: Slurm refuses the job, or does not answer.
     """
-    kinds = []
-    for line in ask_slurm("sinfo", "--noheader", "--exact", "--format=%P|%c|%G|%l").splitlines():
-        partition, cpus, gres, limit = line.strip().split("|")
-        gpus = sum(int(n) for n in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", gres))
-        kinds.append(
-            NodeKind(
-                partition=partition.rstrip("*"),
-                default=partition.endswith("*"),
-                cpus=int(re.sub(r"\D.*", "", cpus)),
-                gpus=gpus,
-                limit=seconds_of(limit) or math.inf,
-            )
-        )
-    return kinds
-
-
-def check_fits(request: Request, kinds: Sequence[NodeKind]) -> None:
-    """Checks that the partition has nodes of the size that the job asks for.
-
-    Raises:
-        UserError: the partition does not exist, its nodes are too small, or its time limit is too short.
-    """
-    names = sorted({kind.partition for kind in kinds})
-    if request.partition is not None and not set(request.partition.split(",")) <= set(names):
-        raise UserError(f"--partition {request.partition}: there is none; this cluster has {', '.join(names)}")
-    wanted = set(request.partition.split(",")) if request.partition else None
-    there = [kind for kind in kinds if (kind.partition in wanted if wanted else kind.default)]
-    if not there:
-        return  # no default partition: sbatch says what it wants
-    where = " and ".join(sorted({kind.partition for kind in there}))
-    if not any(k.cpus >= request.cpus_per_node and k.gpus >= request.gpus_per_node for k in there):
-        largest = max(
-            there, key=lambda kind: (kind.gpus, kind.cpus) if request.gpus_per_node else (kind.cpus, kind.gpus)
-        )
-        raise UserError(
-            f"no node of partition {where} has {request.cpus_per_node} CPUs and {request.gpus_per_node} GPUs: the "
-            f"largest has {largest.cpus} CPUs and {largest.gpus} GPUs; lower --cpus_per_node or --gpus_per_node, or "
-            "name another --partition"
-        )
-    seconds = seconds_of(request.time) or 0
-    if all(seconds > kind.limit for kind in there):
-        raise UserError(
-            f"--time {request.time}: partition {where} allows {max(kind.limit for kind in there) / 3600:g} hours; a "
-            "sweep goes on in the next job by itself, so the limit may be short"
-        )
-
-
-def check_trial(trial: TrialResources, request: Request) -> str:
-    """Checks that a worker of a trial fits on a node of the job, and returns a remark for the user ("" for none).
-
-    Raises:
-        UserError: it does not fit.
-    """
-    if trial.cpus > request.cpus_per_node or (request.gpus_per_node and trial.gpus_each > request.gpus_per_node):
-        raise UserError(
-            f"trial: needs {trial.cpus:g} CPUs and {trial.gpus_each:g} GPUs on one node, the job asks for "
-            f"{request.cpus_per_node} CPUs and {request.gpus_per_node} GPUs a node; raise --cpus_per_node or "
-            "--gpus_per_node, or lower it with --set trial.cpus=N or --set trial.gpus=N"
-        )
-    if trial.gpus and not request.gpus_per_node:
-        return f"no --gpus_per_node: trials run on the CPU, though the space gives each {trial.gpus_each:g} GPUs"
-    return ""
+    answer = ask_slurm("sbatch", "--parsable", *flags, str(script), environment=without_job(os.environ))
+    numbers = re.findall(r"^(\d+)(?:;.*)?$", answer, re.MULTILINE)  # among what a cluster's own sbatch may say
+    if not numbers:
+        raise JobError(f"sbatch: named no job, but said {answer.strip()[:200]!r}")
+    return str(numbers[-1])
 
 
 def check_shared(what: str, path: str | Path) -> None:
@@ -145,22 +90,31 @@ def check_shared(what: str, path: str | Path) -> None:
     """
     if is_uri(str(path)):
         return
-    whole = Path(path).absolute()
+    places = (Path(path).absolute(), Path(path).resolve())  # a link may lead there
     for own in (*OWN_DISKS, os.environ.get("TMPDIR", "")):
-        if own and whole.is_relative_to(own):
+        if own and any(place.is_relative_to(own) for place in places):
             raise UserError(
                 f"{what} {path}: {own} is a disk of each node's own; put it into a folder that all nodes share, such "
                 "as your home or the project's"
             )
 
 
-def submit(files: JobFiles) -> str:
+def after_flags(job: str) -> tuple[str, str]:
+    """Returns the flags of sbatch for a job that begins once others have ended well, and that goes if they fail."""
+    return f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes"
+
+
+def submit(files: JobFiles, after: str | None = None) -> str:
     """Submits the batch script, and returns the number of the job.
+
+    Args:
+        files: the files of the job.
+        after: the numbers of jobs that must have ended well before, with colons between them; None for none.
 
     Raises:
         UserError: there is no Slurm here, or it refuses the job.
     """
     try:
-        return ask_slurm("sbatch", "--parsable", str(files.script)).strip().partition(";")[0]
+        return submit_script(files.script, *([*after_flags(after)] if after else []))
     except JobError as error:
         raise UserError(f"{error}; the script is {files.script}: change it, and give it to sbatch") from None

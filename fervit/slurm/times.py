@@ -14,6 +14,8 @@ FORMS = (
     r"(?P<d>\d+)-(?P<h>\d+):(?P<m>\d+)",
     r"(?P<d>\d+)-(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)",
 )
+ROOM_S = 120
+"""The seconds that a job needs beside those for saving: Slurm may send its notice a minute early, and Ray starts."""
 SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -44,9 +46,9 @@ def checked_limit(text: str, save_before: int) -> float:
         raise UserError(
             f"--time {text}: must be hours:minutes:seconds, days-hours or minutes, such as 04:00:00 or 2-12"
         )
-    if seconds < save_before + 60:
+    if seconds < save_before + ROOM_S:
         raise UserError(
-            f"--time {text}: is {seconds:g} s, which leaves nothing before --save_before {save_before}; Slurm reads "
-            "04:00 as four minutes, and 04:00:00 as four hours"
+            f"--time {text}: is {seconds:g} s, of which --save_before {save_before} leaves less than {ROOM_S} s to "
+            "start and to train in; Slurm reads 04:00 as four minutes, and 04:00:00 as four hours"
         )
     return seconds

@@ -21,6 +21,12 @@ from typing import Any, ClassVar, NoReturn
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 TOGETHER_S = 0.3
 """The seconds within which further signals count as the same request."""
+SHORT_S = 10.0
+"""The seconds within which an epoch must end to be waited for after a request; a longer one is given up."""
+LEAVE_S = 45.0
+"""The seconds that are kept of the notice of a time limit, for saving, leaving and requeueing."""
+NOTICE = "FERVIT_SAVE_BEFORE"
+"""The variable with the seconds between SIGUSR1 and the time limit of the job."""
 
 Handlers = dict[signal.Signals, Any]
 """The handler of each signal, as `signal.getsignal` returns it."""
@@ -42,6 +48,19 @@ def status() -> int:
     """
     number = _Requests.number or signal.SIGINT
     return 128 + (signal.SIGINT if number == getattr(signal, "SIGUSR1", None) else number)
+
+
+def patience_s() -> float:
+    """Returns the seconds within which an epoch must end to be waited for after the latest request.
+
+    The notice of a time limit says how long that is; whoever presses Ctrl-C wants to leave soon.
+    """
+    if _Requests.number != getattr(signal, "SIGUSR1", None):
+        return SHORT_S
+    try:
+        return max(SHORT_S, float(os.environ.get(NOTICE, "")) - LEAVE_S)
+    except ValueError:
+        return SHORT_S
 
 
 def interrupt(number: int) -> NoReturn:

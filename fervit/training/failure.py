@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 DIVERGED, OUT_OF_MEMORY, PROCESS_DIED, NODE_LEAVES = "diverged", "out of memory", "process died", "node leaves"
+_OF_NUMBERS = ("ValueError", "ZeroDivisionError", "OverflowError", "FloatingPointError")
+"""The exceptions that numbers raise, and neither a process nor a node nor a disk: the same ones raise them again."""
 MAX_LENGTH = 300
 """Characters of a failure as text."""
 
@@ -54,7 +56,7 @@ class Failure:
     @property
     def infeasible(self) -> bool:
         """Whether the configuration can never give a result on this hardware: samplers are told so."""
-        return self.kind in (OUT_OF_MEMORY, DIVERGED)
+        return self.kind in (OUT_OF_MEMORY, DIVERGED, *_OF_NUMBERS)
 
     @property
     def by_configuration(self) -> bool:

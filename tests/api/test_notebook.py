@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbclient
+import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
+
+from tests.conftest import ROOT
 
 CELLS = {
     "faces": """
@@ -73,3 +76,22 @@ def test_the_whole_way_in_a_notebook(tmp_path: Path) -> None:
     assert shown(cell["predict"], "execute_result").count("'") == 4
     for words in ("space: 'str | Path | Mapping", "\n        overrides: ", "SweepResult"):
         assert words in shown(cell["help"], "stdout")
+
+
+@pytest.mark.extra
+@pytest.mark.timeout(900)
+def test_the_quickstart_runs(tmp_path: Path) -> None:
+    notebook = nbformat.read(ROOT / "docs" / "quickstart.ipynb", as_version=4)
+    settings = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=settings).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [shown(cell, "stderr") for cell in cells] == [""] * len(cells)
+    assert any("SweepResult(quickstart: 3 trials" in shown(cell, "execute_result") for cell in cells)
+    assert shown(cells[-1], "execute_result") == "torch.Size([56, 7])"
+
+
+def test_the_quickstart_is_short_and_holds_no_outputs() -> None:
+    notebook = nbformat.read(ROOT / "docs" / "quickstart.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert len(notebook.cells) <= 20
+    assert [cell for cell in notebook.cells if cell.get("outputs")] == []

@@ -12,7 +12,10 @@ from PIL import Image, ImageFilter
 
 import fervit
 from fervit.auditing.copies import conflicting, exact_copies, surplus
+from fervit.auditing.findings import of_rows
+from fervit.auditing.folder import AuditFolder
 from fervit.auditing.pictures import measure
+from fervit.auditing.write import Part, write_audit
 from fervit.errors import UserError
 from fervit.images.demo_faces import write_demo_faces
 from fervit.images.index import open_faces
@@ -81,6 +84,74 @@ def test_no_faces_writes_no_picture(faces: Path, tmp_path: Path) -> None:
     assert not list(out.rglob("*.png"))  # those of the first audit are gone, too
     assert "data:image/jpeg" not in found.page.read_text()
     assert listed(out, "blank")
+
+
+def test_an_audit_deletes_no_file_of_others_and_keeps_edited_lists(
+    faces: Path, tmp_path: Path, command: Command
+) -> None:
+    mine = {"labels.csv": "mine", "exclude/by_hand.txt": "train/sad/a.png", "sheets/consent.txt": "signed"}
+    mine["exclude/copies.jsonl"] = '{"image_id": "my own"}\n'
+    for name, text in mine.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    first = fervit.audit(faces, output_dir=tmp_path, label_noise=False, say=None)
+    assert first.lists["copies"] == tmp_path / "exclude/copies-2.jsonl"
+    assert first.results["kept"] == ["exclude/copies.jsonl"]
+    edited = first.lists["certain"].read_text().splitlines(keepends=True)[:2]
+    mine["exclude/certain.jsonl"] = "".join(edited)
+    first.lists["certain"].write_text("".join(edited))
+    ended = command("audit", "--data_root", faces, "--output_dir", tmp_path, "--no_label_noise", "--no_faces")
+    assert ended.status == 0, ended.err
+    assert "kept: exclude/certain.jsonl, exclude/copies.jsonl, which were edited" in ended.out
+    assert "--exclude " in ended.out
+    assert "exclude/certain-2.jsonl" in ended.out
+    assert {name: (tmp_path / name).read_text() for name in mine} == mine
+    assert not list(tmp_path.rglob("*.png"))
+    lists = {path.name for path in (tmp_path / "exclude").iterdir()}
+    assert {"certain-2.jsonl", "copies-2.jsonl", "blank.jsonl"} <= lists
+    assert not {"copies-3.jsonl", "blank-2.jsonl"} & lists  # those that nobody has changed are replaced
+
+
+def test_a_folder_with_an_audit_json_of_others_is_refused(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "audit.json").write_text('{"auditor": "me"}')
+    with pytest.raises(UserError, match=r"holds a file audit.json that no audit wrote; give another folder"):
+        fervit.audit(faces, output_dir=tmp_path, say=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
+
+
+def test_every_file_that_is_no_face_is_listed(tmp_path: Path, command: Command) -> None:
+    write_demo_faces(tmp_path / "faces", {"train": 2, "val": 2}, seed=0)
+    (tmp_path / "faces/train/happy/notes.txt").write_text("x")
+    ended = command("audit", "--data_root", tmp_path / "faces", "--output_dir", tmp_path / "out", "--no_label_noise")
+    assert "1 passed over (1 no picture)" in ended.out
+    assert "_passed_over.jsonl" in ended.out
+    (line,) = (tmp_path / "out/_passed_over.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"path": "train/happy/notes.txt", "reason": "no picture"}
+
+
+@pytest.mark.parametrize(("side", "grey"), [(48, 0), (1, 200)])
+def test_an_audit_of_pictures_that_are_all_alike(side: int, grey: int, tmp_path: Path) -> None:
+    for name in EMOTIONS:
+        (tmp_path / "faces/train" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.new("L", (side, side), grey).save(tmp_path / "faces/train" / name / f"{i}.png")
+    lines: list[str] = []
+    found = fervit.audit(tmp_path / "faces", output_dir=tmp_path / "audit", say=lines.append)
+    assert len(listed(found.folder, "blank")) == 84
+    assert any(line.startswith("labels: not judged") for line in lines)
+
+
+def test_a_picture_that_vanishes_meanwhile_ends_no_audit(tmp_path: Path) -> None:
+    write_demo_faces(tmp_path / "faces", {"train": 2}, seed=0)
+    one, other = sorted((tmp_path / "faces/train/happy").iterdir())[:2]
+    other.write_bytes(one.read_bytes())
+    index = open_faces(str(tmp_path / "faces"))
+    pictures = measure(index, say=None)
+    other.unlink()
+    parts = [Part(rows=pictures, findings=of_rows(pictures), index=index)]
+    content = write_audit(AuditFolder(tmp_path / "audit"), parts, {"of": "faces"}, pytest.fail)
+    assert content["certain"]["rows"] == 1
+    assert (tmp_path / "audit/sheets/copies.png").is_file()
 
 
 def test_an_audit_of_codes(tmp_path: Path) -> None:

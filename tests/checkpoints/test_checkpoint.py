@@ -172,18 +172,65 @@ def test_what_the_simple_training_script_saves_loads_without_running_code(tmp_pa
     assert logits.numpy().shape == (1, 7)  # without gradients
 
 
-@pytest.mark.parametrize("key", ["class_names", "class_to_idx", "idx_to_class", "labels"])
-def test_logits_in_the_order_of_the_file_are_put_into_ours(tmp_path: Path, key: str) -> None:
-    names = ["Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Neutral"]  # Kaggle's order
-    said = {
-        "class_to_idx": {name: i for i, name in reversed(list(enumerate(names)))},
-        "idx_to_class": {str(i): name for i, name in enumerate(names)},
-    }.get(key, names)
-    content = {"epoch": 1, "model_state_dict": guide_model().state_dict(), "config": {"model": {"heads": 4}}, key: said}
+KAGGLES = ["Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Neutral"]
+BY_NAME = {name: i for i, name in reversed(list(enumerate(KAGGLES)))}
+BY_NUMBER = dict(enumerate(KAGGLES))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"class_names": KAGGLES},
+        {"labels": tuple(KAGGLES)},
+        {"label_names": KAGGLES},
+        {"class_names": np.array(KAGGLES)},
+        {"emotion_labels": np.array(KAGGLES, object)},
+        {"class_to_idx": BY_NAME},
+        {"classes": BY_NAME},
+        {"label2id": {name: str(i) for name, i in BY_NAME.items()}},
+        {"idx_to_class": {str(i): name for i, name in BY_NUMBER.items()}},
+        {"class_names": BY_NUMBER},
+        {"id2label": {i + 1: name for i, name in BY_NUMBER.items()}},
+        {"emotion_map": list(BY_NUMBER.items())},
+        {"config": {"model": {"heads": 4}, "data": {"class_names": KAGGLES}}},
+        {"args": argparse.Namespace(heads=4, emotions=",".join(KAGGLES)), "class_weights": [1.0] * 7},
+        {
+            "metrics": {"per_class_f1": dict.fromkeys(KAGGLES, 0.5)},
+            "class_names": KAGGLES,
+            "expression_classes": BY_NAME,
+        },
+    ],
+    ids=lambda given: "+".join(given) if isinstance(given, dict) else "",
+)
+def test_logits_in_the_order_of_the_file_are_put_into_ours(tmp_path: Path, said: dict[str, object]) -> None:
+    content = {"epoch": 1, "model_state_dict": guide_model().state_dict(), "config": {"model": {"heads": 4}}, **said}
     torch.save(content, tmp_path / "m.pt")
     codes = torch.randn(2, 18, 512)
     theirs = guide_model()(codes)
     torch.testing.assert_close(fervit.load(tmp_path / "m.pt")(codes), theirs[:, [0, 1, 2, 3, 6, 4, 5]])
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"class_to_idx": {name: name[0] for name in KAGGLES}},
+            "its class_to_idx seems to name the classes, but not in",
+        ),
+        ({"class_to_idx": {name: 2 * i for name, i in BY_NAME.items()}}, "its class_to_idx seems to name the classes"),
+        ({"data": {"label_order": dict(zip("abcdefg", KAGGLES, strict=True))}}, r"its data\.label_order seems to name"),
+        ({"labels": [0, 4, 2, 3, 1, 5, 6]}, "its labels seems to name the classes"),
+        ({"class_names": KAGGLES, "id2label": dict(enumerate(sorted(KAGGLES)))}, "under class_names and id2label"),
+    ],
+    ids=lambda given: "+".join(given) if isinstance(given, dict) else "",
+)
+def test_names_of_classes_that_are_not_understood_are_refused(
+    tmp_path: Path, said: dict[str, object], message: str
+) -> None:
+    content = {"epoch": 1, "model_state_dict": guide_model().state_dict(), "config": {"model": {"heads": 4}}, **said}
+    torch.save(content, tmp_path / "m.pt")
+    with pytest.raises(UserError, match=message):
+        fervit.load(tmp_path / "m.pt")
 
 
 def test_other_networks_and_other_classes_are_one_line_that_says_what_they_are(tmp_path: Path) -> None:

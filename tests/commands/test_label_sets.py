@@ -227,6 +227,29 @@ def test_a_file_maps_classes_that_have_other_names(command: Command, tmp_path: P
         assert ended.err.count("\n") == 1
 
 
+def test_votes_as_a_distribution_across_sets(command: Command, tmp_path: Path) -> None:
+    save_checkpoint(model_of(SEVEN), tmp_path / "seven.pt")
+    test = write(tmp_path / "eight", EIGHT) / "test"
+    rows = LatentSet.read(str(test))
+    heading = ",".join(["image_id", *EIGHT.classes])
+    lines = [heading]
+    for name, label in zip(rows.image_ids, rows.labels.tolist(), strict=True):
+        votes = {"contempt": 2, "sad": 2, EIGHT.classes[label]: 5}
+        lines.append(",".join([name, *(str(votes.get(one, 0)) for one in EIGHT.classes)]))
+    Path("votes.csv").write_text("\n".join(lines))
+    args = ("--checkpoint_path", "seven.pt", "--latent_test_dir", test, "--visualize_samples", 0)
+    ended = command("evaluate", *args, "--votes", "votes.csv", "--votes_as", "distribution")
+    assert ended.status == 0, ended.err
+    results = json.loads(Path("eval_results", "evaluation_results.json").read_text())
+    assert results["n"] == 42
+    # Votes for contempt take no part: 5 of 7 for the label, and all of them where that is sad.
+    right = np.diag(np.array(results["confusion_matrix"]))
+    sad = results["labels"].index("sad")
+    said_sad = np.array(results["confusion_matrix"])[:, sad].sum() - right[sad]
+    expected = (right.sum() - right[sad]) * 5 / 7 + right[sad] + said_sad * 2 / 7
+    assert results["votes"]["expected_accuracy"] == pytest.approx(expected / 42)
+
+
 def test_equal_sets_are_not_mapped() -> None:
     assert cross(SEVEN, PREDEFINED["rafdb"]) is None
 

@@ -54,6 +54,31 @@ def test_the_job_begins_in_the_folder_that_the_flags_of_the_command_name(
 
 
 @pytest.mark.usefixtures("shared_folder")
+def test_a_script_that_the_user_changed_is_kept(command: Command, small_space: Path, tmp_path: Path) -> None:
+    write_splits(tmp_path / "latents")
+    given = ("tune", "--space", small_space, "--time", 10, "--print")
+    assert command("slurm", *given).status == 0
+    (script,) = Path("experiments").glob("small_*/slurm/job.sh")
+    written = script.read_text()
+    again = ("--resume", script.parent.parent)
+    assert "is kept as" not in command("slurm", *given, *again).out  # it is the same
+    assert not script.with_name("job.sh.1").exists()
+    for n in (1, 2):
+        script.write_text(f"{written}# mine, {n}\n")
+        assert f"the earlier script is kept as {script}.{n}" in command("slurm", *given, *again).out
+        assert script.with_name(f"job.sh.{n}").read_text() == f"{written}# mine, {n}\n"
+        assert script.read_text() == written
+
+
+@pytest.mark.usefixtures("shared_folder")
+def test_a_search_may_be_submitted_before_its_codes_are_there(command: Command, small_space: Path) -> None:
+    done = command("slurm", "tune", "--space", small_space, "--time", 10, "--after", 12, "--print")
+    assert done.status == 0, done.err
+    assert "sbatch --dependency=afterok:12 --kill-on-invalid-dep=yes " in done.out
+    assert "dependency" not in next(Path("experiments").glob("small_*/slurm/job.sh")).read_text()  # it goes on alone
+
+
+@pytest.mark.usefixtures("shared_folder")
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -65,7 +90,20 @@ def test_the_job_begins_in_the_folder_that_the_flags_of_the_command_name(
         ("tune --space small.yaml --time 10 --address a:1", "do not go with a job"),
         ("tune --space small.yaml --time 10 --resume nowhere", "there is no such folder"),
         ("tune --space small.yaml --time 10", "no Slurm here: sinfo is not on the PATH"),
+        ("tune --space small.yaml --time 10 --nodes 1 --gpus_per_node 4 --set trial.workers=8", "8 workers of 1 CPUs"),
+        ("tune --space small.yaml --time 10 --after encode", "--after encode: must be the number of a job"),
+        ("tune --space small.yaml --time 3", "leaves less than 120 s"),
         ("train --time 10", "--latent_train_dir: is missing"),
+        ("train --time 10 --latent_train_dir nowhere --latent_val_dir latents/val", "nowhere: there is no such file"),
+        (
+            "train --time 10 --workers 8 --cpus_per_node 4 --latent_train_dir latents/train --latent_val_dir latents",
+            "--workers: 8 workers of 1 CPUs",
+        ),
+        ("encode --time 10 --latent_out out --data_root nowhere", "--data_root nowhere: there is no such file"),
+        (
+            "encode --time 10 --latent_out out --data_root latents --encoder_model x.pt",
+            "--encoder_model x.pt: there is",
+        ),
         ("encode --time 10", "the following arguments are required: --latent_out"),
         ("status nowhere", "has no slurm/"),
         ("stop", "invalid choice"),

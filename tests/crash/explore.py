@@ -51,6 +51,7 @@ def explore(
     every: int = 1,
     pieces: int = 1,
     piece: int = 0,
+    begin: int = 0,
 ) -> Found:
     """Lets the program recover from the states that a power cut can leave.
 
@@ -66,10 +67,11 @@ def explore(
         every: takes only one state in so many.
         pieces: in how many pieces of about as many steps the recording is explored.
         piece: which of these is explored, from 0.
+        begin: the number of steps after which the power is cut for the first time.
     """
     found, place, known = Found(), scratch(), set[str]()
     n = len(recording.steps) + 1
-    after = range(piece * n // pieces, (piece + 1) * n // pieces)
+    after = range(max(begin, piece * n // pieces), (piece + 1) * n // pieces)
     try:
         for i, state in enumerate(states(recording, seed, sample=sample, tears=tears, after=after)):
             if i % every:

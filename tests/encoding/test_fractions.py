@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fervit.encoding.fractions import FILE, settled, with_fractions, write_fractions
+from fervit.encoding.fractions import settled, with_fractions
 from fervit.errors import UserError
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
 from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
+from fervit.latents.fractions import FILE, write_fractions
 from tests.conftest import ENCODER, Command, write_latents
 
 

@@ -14,6 +14,7 @@ from fervit.errors import UserError
 from fervit.evaluation.groups import by_group, groups_in_words, read_groups
 from fervit.labels.label_set import SEVEN
 from fervit.latents import LatentSet
+from fervit.latents.looks import looks_at
 from tests.conftest import CONFIG, Command, trained
 
 IDS = [f"{i}" for i in range(400)]
@@ -105,3 +106,17 @@ def test_groups_of_another_label_set_have_its_classes() -> None:
     labels = np.arange(80) % 8
     (column,) = by_group({"g": dict.fromkeys(IDS[:80], "all")}, IDS[:80], labels, labels, [*SEVEN.classes, "contempt"])
     assert [one["f1_macro"] for one in column["groups"]] == [1.0]
+
+
+def test_groups_that_do_not_fit_cost_no_look_and_change_no_results(
+    latents_folder: Path, tmp_path: Path, command: Command
+) -> None:
+    save_checkpoint(trained(replace(CONFIG, epochs=1)), tmp_path / "best_model.pt")
+    (tmp_path / "groups.csv").write_text("image_id,age\nsomebody.png,old\n")
+    test = latents_folder / "test"
+    given = ("--checkpoint_path", tmp_path / "best_model.pt", "--latent_test_dir", test, "--visualize_samples", 0)
+    ended = command("evaluate", *given, "--groups", tmp_path / "groups.csv", "--output_dir", tmp_path / "results")
+    assert ended.status == 2
+    assert "no image_id of it, such as somebody.png, is in the split" in ended.err
+    assert looks_at(str(test)) == []
+    assert not (tmp_path / "results").exists()

@@ -150,6 +150,26 @@ def test_annotated_pictures_and_a_picture_that_cannot_be_read(
         assert picture.height > picture.width * before.height / before.width + 50
 
 
+def test_the_pictures_of_a_folder_are_those_that_encoding_finds_and_others_are_counted(
+    model: Trained, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    good = pictures(model)[0]
+    with Image.open(good) as picture:
+        picture.save(tmp_path / "face.gif")
+    for name in ("face.jfif", "__MACOSX/._a.png", "@eaDir/a.jpg", ".hidden/a.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(good.read_bytes() if "notes" not in name else b"hello")
+    ended = command("predict", tmp_path, "--checkpoint_path", model.folder, "--format", "json")
+    assert ended.status == 0, ended.err
+    assert [Path(one["name"]).name for one in json.loads(ended.out)] == ["face.gif", "face.jfif"]
+    line = "2 pictures, 4 passed over (2 of an operating system or an archiver, 1 hidden, 1 no picture)"
+    assert line in ended.err
+    (tmp_path / "empty").mkdir()
+    ended = command("predict", tmp_path / "empty", "--checkpoint_path", model.folder)
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert "empty: holds no picture" in ended.err
+
+
 def test_a_face_is_found_and_cut_out_when_asked(
     model: Trained, command: Callable[..., Ended], shared: Path, tmp_path: Path
 ) -> None:

@@ -145,7 +145,7 @@ class RayUp:
         self.start()
 
     def start(self) -> None:
-        """Runs `ray up`, and again if a worker did not start, as the README says."""
+        """Runs `ray up`, and again if a worker did not start, as docs/cluster.md says."""
         for _ in range(2):
             self.printed += self.hosts.check(OPERATOR, f"cd {REPO} && ray up -y --no-config-cache {self.file}")
             if self.wait_for(self.size, 120):
@@ -175,7 +175,7 @@ class RayUp:
         return sum(int(count) for count in re.findall(r"^ (\d+) ", active, re.MULTILINE))
 
     def submit(self, name: str, command: str) -> None:
-        """Submits a job from the operator's machine, which is not needed afterwards, as the README says."""
+        """Submits a job from the operator's machine, which is not needed afterwards, as docs/cluster.md says."""
         submit = f"ray job submit --no-wait --submission-id {name} -- python ~/fervit/launch/{command}"
         self.hosts.check(OPERATOR, ["ray", "exec", str(self.file), submit])
 

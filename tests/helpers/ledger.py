@@ -57,9 +57,12 @@ class Sweep:
         self.space: SearchSpace = parse_space({**SPACE, **changes}, "s.yaml")
         self.lines: list[str] = []
         self.observers: list[Observer] = [PlainScreen(self.lines.append), *observers]
-        self.ledger = open_ledger(self.space, SweepFolder(folder), self.observers)
-        self.sampler = SpaceSampler(self.space, folder / "study.journal", self.ledger.events)
-        self.source = SearchSource(self.space, self.sampler, self.ledger.records)
+        self.folder = SweepFolder(folder)
+        self.ledger = open_ledger(self.space, self.folder, self.observers)
+        added, wanted = self.ledger.added, self.ledger.wanted
+        taken = len(added) - len(wanted)
+        self.sampler = SpaceSampler(self.space, folder / "study.journal", self.ledger.events, taken=taken)
+        self.source = SearchSource(self.space, self.sampler, self.ledger.records, added=added, wanted=wanted)
         self.ledger.use(self.source)
 
     def begin(self) -> Planned:

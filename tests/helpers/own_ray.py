@@ -126,7 +126,7 @@ class OwnRay:
 
     def memory_mb(self) -> dict[str, float]:
         """Returns the resident megabytes of the processes that live as long as this Ray."""
-        return {kind: sum(_resident_mb(pid) for pid in self.of_kind(kind)) for kind in OURS}
+        return {kind: sum(resident_mb(pid) for pid in self.of_kind(kind)) for kind in OURS}
 
     def workers_left(self, patience: float = 120.0) -> list[str]:
         """Waits until no command, trial or encoder is left, and returns those that are."""
@@ -139,7 +139,8 @@ class OwnRay:
         return left()
 
 
-def _resident_mb(pid: int) -> float:
+def resident_mb(pid: int) -> float:
+    """Returns the megabytes of a process, with its part of what it shares with others; 0 if it has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

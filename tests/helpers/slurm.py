@@ -112,7 +112,7 @@ class Slurm:
         """Submits a job by launch/slurm.py, and returns its number and the folder of its sweep or run."""
         printed = self.run(f"python {REPO}/launch/slurm.py {words}", user, cwd)
         job = printed.partition("submitted  job ")[2].split()[0]
-        return job, Path(printed.partition("tail -f ")[2].split()[0]).parent.parent
+        return job, Path(printed.partition("tail -F ")[2].split()[0]).parent.parent
 
     def home(self, user: str) -> Path:
         return self.share / "home" / user
@@ -135,15 +135,23 @@ class Slurm:
         conf.write_text(re.sub("SlurmdTimeout=[0-9]+", f"SlurmdTimeout={seconds}", conf.read_text()))
         self.run("scontrol reconfigure")
 
-    def left_over(self, hosts: Sequence[int] = ()) -> list[str]:
-        """Returns what jobs left on hosts, on all of them by default: processes, and files in /tmp and /dev/shm."""
+    def left_over(self, hosts: Sequence[int] = (), users: Sequence[str] = ()) -> list[str]:
+        """Returns what jobs left on hosts: processes, and files in /tmp and /dev/shm.
+
+        Args:
+            hosts: where to look; by default on all of them.
+            users: whose jobs; by default everybody's.
+        """
         found = []
         ours = "raylet|gcs_server|[.]slurm[.]node|launch/|driver[.]py"
         look = (
-            f"ps -eo user:20,args | grep -E '{ours}' | grep -v grep; ls -d /tmp/fv* /var/tmp/fv* /dev/shm/* 2>&-; true"
+            f"ps -eo user:20,args | grep -E '{ours}' | grep -v grep; "
+            "find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1 '(' -name 'fv*' -o -path '/dev/shm/*' ')' "
+            "-printf '%-20u%p\\n'; true"
         )
         for host in hosts or range(1, self.hosts.n + 1):
-            found += [f"fer{host}: {line}" for line in self.hosts.check(host, look).splitlines()]
+            lines = self.hosts.check(host, look).splitlines()
+            found += [f"fer{host}: {line}" for line in lines if not users or line.split()[0] in users]
         return found
 
     def _write_users(self) -> None:

@@ -41,6 +41,12 @@ def test_the_usages_are_the_splits_and_pixels_are_grey(tmp_path: Path) -> None:
     assert pixels[47, 47].tolist() == [200, 200, 200]
 
 
+def test_other_names_of_the_splits_are_usages_too(tmp_path: Path) -> None:
+    usages = ["train", "Train", "validation", "test", "PrivateTest"]
+    index = open_faces(str(write_csv(tmp_path / "f.csv", [f"3,{GREY},{usage}" for usage in usages])))
+    assert index.table["split"].to_pylist() == ["train", "train", "val", "test", "test"]
+
+
 def test_the_header_of_the_second_release_is_read_too(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "icml_face_data.csv", [f"3,Training,{GREY}"], header="emotion, Usage, pixels")
     assert [face.label for face in open_faces(str(path)).stream()] == [EMOTIONS.index("happy")]
@@ -50,7 +56,7 @@ def test_the_header_of_the_second_release_is_read_too(tmp_path: Path) -> None:
     ("row", "header", "message"),
     [
         (f"7,{GREY},Training", "emotion,pixels,Usage", "row 0 has emotion 7; it must be one of 0..6"),
-        (f"1,{GREY},Train", "emotion,pixels,Usage", "row 0 has Usage 'Train'; it must be one of Training, PublicTest"),
+        (f"1,{GREY},Rest", "emotion,pixels,Usage", "row 0 has Usage 'Rest'; it must be one of Training, PublicTest"),
         (f"1,{GREY}", "emotion,pixels", "lacks the column Usage"),
     ],
 )

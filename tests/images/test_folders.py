@@ -176,6 +176,84 @@ def test_a_linked_folder_that_leads_back_is_read_once(demo_faces: Path, tmp_path
     assert len(open_faces(str(copy)).table) == 77
 
 
+def test_a_link_to_a_folder_above_the_data_root_is_passed_over(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "project" / "faces"
+    shutil.copytree(demo_faces, copy)
+    (tmp_path / "project" / "private").mkdir()
+    shutil.copy(copy / "train/happy/face_000.png", tmp_path / "project" / "private" / "me.png")
+    (copy / "train" / "happy" / "up").symlink_to(tmp_path / "project")
+    index = open_faces(str(copy))
+    assert len(index.table) == 77
+    assert index.passed_over == (("train/happy/up", "a link to a folder above itself"),)
+
+
+def test_folders_that_link_each_other_are_read_once(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    outside = tmp_path / "outside"
+    shutil.copytree(demo_faces / "train" / "happy", outside / "deep" / "inner")
+    for split in ("train", "val"):
+        for one in EMOTIONS:
+            for other in EMOTIONS:
+                (copy / split / one / f"to_{other}").symlink_to(copy / split / other)
+    (copy / "train" / "sad" / "a").symlink_to(outside / "deep" / "inner")  # is read here, and not again below b
+    (copy / "train" / "sad" / "b").symlink_to(outside)
+    index = open_faces(str(copy))
+    assert len(index.table) == 77 + 6
+    reasons = Counter(one.reason for one in index.passed_over)
+    assert reasons == {
+        "a link to a folder above itself": 14,
+        "a link to a folder that is read elsewhere": 2 * 7 * 6 + 1,
+    }
+
+
+def test_a_linked_split_is_read_also_from_a_hidden_store(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    (copy / ".store").mkdir()
+    (copy / "val").rename(copy / ".store" / "4f")
+    (copy / "val").symlink_to(".store/4f")
+    index = open_faces(str(copy))
+    assert index.counts("val").tolist() == [3] * 7
+    assert {one.reason for one in index.passed_over} == {"hidden"}
+
+
+def test_a_folder_that_cannot_be_listed_is_passed_over(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    os.mkdir(copy / "train" / "happy" / ("x" * 250))  # noqa: PTH102
+    inner = os.open(copy / "train" / "happy" / ("x" * 250), os.O_RDONLY)
+    for _ in range(17):  # until its path is longer than the system takes, which also root cannot list
+        os.mkdir("x" * 250, dir_fd=inner)
+        inner, outer = os.open("x" * 250, os.O_RDONLY, dir_fd=inner), inner
+        os.close(outer)
+    os.close(inner)
+    index = open_faces(str(copy))
+    assert len(index.table) == 77
+    (one,) = index.passed_over
+    assert one.reason == "a folder that cannot be listed"
+
+
+def test_an_empty_folder_beside_a_split_of_the_same_meaning_is_no_matter(demo_faces: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "faces"
+    shutil.copytree(demo_faces, copy)
+    (copy / "validation" / "happy").mkdir(parents=True)
+    assert open_faces(str(copy)).counts("val").tolist() == [3] * 7
+
+
+def test_the_classes_of_one_split_may_have_folders_of_their_own(demo_faces: Path, tmp_path: Path) -> None:
+    for name in ("awed", "bored"):
+        shutil.copytree(demo_faces / "val" / "happy", tmp_path / "val" / name / "session 1")
+    index = open_faces(str(tmp_path / "val"), FOLDERS)
+    assert index.one_split
+    assert index.label_set.classes == ("awed", "bored")
+    assert len(index.table) == 6
+    shutil.copytree(demo_faces / "val", tmp_path / "sets" / "one")
+    shutil.copytree(demo_faces / "val", tmp_path / "sets" / "two")
+    with pytest.raises(UserError, match="no train, val or test folder"):
+        open_faces(str(tmp_path / "sets"), FOLDERS)
+
+
 def renamed(demo_faces: Path, copy: Path, names: dict[str, str]) -> Path:
     """Copies the classes with these names only, under other names."""
     for split in ("train", "val", "test"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ def test_names_mean_classes_by_one_table_of_synonyms_and_those_of_the_file() -> 
         ("1: happily surprised\n2: sadly angry\n", ("happily surprised", "sadly angry"), "sadly angry"),
         ('{"positive": 2, "negative": 1}', ("negative", "positive"), "positive"),
         ("classes: [a, b]\nnumbers: {2: a}\nsynonyms: {b: [beta]}\n", ("a", "b"), "a"),
+        ('- "1"\n- "2"\n', ("1", "2"), "2"),
+        ("[1, 2]", ("1", "2"), "2"),
+        ("1: no\n02: yes\n010: off\n", ("no", "yes", "off"), "yes"),
     ],
 )
 def test_a_file_defines_a_set_in_any_of_the_usual_forms(
@@ -60,6 +64,13 @@ def test_a_file_defines_a_set_in_any_of_the_usual_forms(
         ("{classes: [a, b], number: {}}", "there is no key 'number'; did you mean 'numbers'?"),
         ("classes: {a: [}", "defines no label set"),
         ("{classes: [a, b], numbers: {1: c}}", "'c' is none of its classes"),
+        ("", "it names no class"),
+        ("{}", "it names no class"),
+        ("classes: []", "it names no class"),
+        ("# nothing", "it names no class"),
+        ("1: happy\n2: sad\n1: fear", "the key '1' stands there twice"),
+        ("1: happy\n2: sad\n01: fear", "the number 1 stands there twice"),
+        ("{classes: ['1', '2'], numbers: {1: '2', 2: '1'}}", "the number 1 means '2', but another class is called '1'"),
     ],
 )
 def test_a_file_that_defines_none_is_told_in_one_line(tmp_path: Path, text: str, message: str) -> None:
@@ -73,3 +84,15 @@ def test_a_file_that_defines_none_is_told_in_one_line(tmp_path: Path, text: str,
 def test_an_unknown_set_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'affectnet'"):
         read_label_set("afectnet")
+
+
+def test_numbers_in_a_file_are_decimal_and_accents_are_compared_in_whichever_form_they_are_written(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "labels.yaml").write_text("1: no\n010: off\n")
+    assert read_label_set(str(tmp_path / "labels.yaml")).class_of("10") == "off"
+    composed, decomposed = (unicodedata.normalize(form, "colère") for form in ("NFC", "NFD"))
+    (tmp_path / "labels.yaml").write_text(f"- {composed}\n- joie\n")
+    found = read_label_set(str(tmp_path / "labels.yaml"))
+    assert found.class_of(decomposed) == composed  # as macOS lists a folder of this name
+    assert LabelSet((decomposed, "joie")) == found  # sets of codes that were made on either system go together

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +15,17 @@ from fervit.api.export import export
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
+from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
-from fervit.latents.exclusion import Exclusion
+from fervit.latents.exclusion import Exclusion, in_words, leave_out
+from fervit.latents.fractions import write_fractions
 from fervit.latents.looks import looks_at
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.run import prepare, prepare_resume
 from fervit.search.outcome.sealed import open_test, read_looks
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.splits import open_splits
-from tests.conftest import CONFIG, Command, trained
+from tests.conftest import CONFIG, Command, trained, write_latents
 from tests.helpers.records import trial
 from tests.helpers.sweeps import space
 
@@ -35,6 +38,10 @@ def faces_out(tmp_path: Path) -> Path:
     rows += [(f"0010{i}", "") for i in range(3)]  # there are 105 faces of validation and test, 280 of training
     path.write_text("".join(json.dumps({"image_id": name, "split": split}) + "\n" for name, split in rows))
     return path
+
+
+def write_list(path: Path, *faces: tuple[str, str]) -> None:
+    path.write_text("".join(json.dumps({"image_id": name, "split": split}) + "\n" for name, split in faces))
 
 
 def test_a_list_names_faces_of_its_split(latents_folder: Path, faces_out: Path) -> None:
@@ -147,15 +154,84 @@ def test_a_sweep_chooses_without_them_and_seals_both_numbers(
     assert look.exclude == excluded["lists"]
 
 
-def test_faces_on_a_list_are_not_encoded(cluster: Cluster, demo_faces: Path, tmp_path: Path) -> None:
-    name = sorted((demo_faces / "train/happy").iterdir())[0].name
-    (tmp_path / "list.txt").write_text(f"train/happy/{name}\n")
+def test_faces_on_a_list_are_not_encoded_but_a_test_split_stays_whole(
+    cluster: Cluster, demo_faces: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        shutil.copytree(demo_faces / split, tmp_path / "faces" / split)
+    one, other = (f"train/happy/{path.name}" for path in sorted((demo_faces / "train/happy").iterdir())[:2])
+    tested = f"test/sad/{sorted((demo_faces / 'test/sad').iterdir())[0].name}"
+    write_list(tmp_path / "list.jsonl", (one, "train"), (tested, "test"))
     lines: list[str] = []
     result = fervit.encode(
-        demo_faces, tmp_path / "latents", encoder_type="demo", exclude=tmp_path / "list.txt", say=lines.append
+        *(tmp_path / "faces", tmp_path / "latents"),
+        encoder_type="demo",
+        exclude=tmp_path / "list.jsonl",
+        val_fraction=0.4,
+        say=lines.append,
     )
-    assert result.done == 7 * (6 + 3 + 2) - 1
+    assert result.done == 7 * (6 + 2) - 1
     assert any("left out 1 of train" in line for line in lines)
+    assert any("1 of test are encoded all the same" in line for line in lines)
     (passed_over,) = (tmp_path / "latents/_passed_over.jsonl").read_text().splitlines()
-    assert json.loads(passed_over)["path"] == f"train/happy/{name}"
-    assert "excluded by list.txt" in json.loads(passed_over)["reason"]
+    assert json.loads(passed_over)["path"] == one
+    assert "excluded by list.jsonl" in json.loads(passed_over)["reason"]
+    train, val, test = (LatentSet.read(str(tmp_path / "latents" / split)) for split in ("train", "val", "test"))
+    assert one not in (*train.image_ids, *val.image_ids)
+    assert (tested in test.image_ids, other in (*train.image_ids, *val.image_ids)) == (True, True)
+
+
+@pytest.mark.parametrize("listed_as", ["train", "Training", "", "my faces"])
+def test_a_list_of_pictures_names_the_faces_that_a_fraction_moved(
+    latents_folder: Path, listed_as: str, tmp_path: Path
+) -> None:
+    """An audit of the pictures names their split, train; the codes of some of them lie in val."""
+    rows = LatentSet.read(str(latents_folder / "train"))
+    for split, some in (("train", np.arange(10)), ("val", np.arange(10, 20)), ("test", np.arange(20, 30))):
+        write_latents(tmp_path / "dealt" / split, rows.take(some))
+    write_fractions(str(tmp_path / "dealt"), Fractions(val=0.5))
+    write_list(tmp_path / "list.jsonl", *((name, listed_as) for name in rows.image_ids[8:13]))
+    exclusion = Exclusion.read([str(tmp_path / "list.jsonl")])
+    train, val, test = (LatentSet.read(str(tmp_path / "dealt" / split)) for split in ("train", "val", "test"))
+    assert [int(exclusion.rows_of(split).sum()) for split in (train, val, test)] == [2, 3, 0]
+    write_list(tmp_path / "list.jsonl", (test.image_ids[0], "train"))  # a face of test that has the name of another
+    assert not Exclusion.read([str(tmp_path / "list.jsonl")]).rows_of(test).any()
+
+
+def test_one_split_of_any_name_that_was_dealt(tmp_path: Path, latents_folder: Path) -> None:
+    rows = LatentSet.read(str(latents_folder / "train"))
+    for split, some in (("train", np.arange(10)), ("val", np.arange(10, 20))):
+        write_latents(tmp_path / "dealt" / split, rows.take(some))
+    write_fractions(str(tmp_path / "dealt"), Fractions(val=0.5))
+    write_list(tmp_path / "list.jsonl", *((name, "test") for name in rows.image_ids[8:13]))
+    exclusion = Exclusion.read([str(tmp_path / "list.jsonl")])
+    train, val = (LatentSet.read(str(tmp_path / "dealt" / split)) for split in ("train", "val"))
+    assert [int(exclusion.rows_of(split).sum()) for split in (train, val)] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '\ufeff{"image_id": "a b.png", "split": "train"}\r\n\r\n{"image_id": "c.png", "split": "Training"}\r\n',
+        '[{"image_id": "a b.png"}, {"image_id": "c.png", "split": null}]',
+        '[\n  "a b.png",\n  "c.png"\n]\n',
+        'image_id,split,reason\na b.png,train,dark\nc.png,Training,"one, two"\n',
+        "reason;Image_ID\ndark; a b.png\n;c.png\n",
+        "\ufeffimage_id\na b.png\nc.png",
+        '"a b.png"\r\n"c.png"\r\n',
+        "a b.png  \n  c.png\t\n",
+    ],
+)
+def test_lists_in_whatever_form_people_write_them(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(content.encode())
+    exclusion = Exclusion.read([str(path)])
+    assert exclusion.names(["a b.png", "c.png", "d.png"], ["train"] * 3).tolist() == [True, True, False]
+
+
+def test_a_list_that_names_no_face_of_the_splits_is_said_loudly(latents_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file,reason\n00003,dark\n")
+    train, val = (LatentSet.read(str(latents_folder / split)) for split in ("train", "val"))
+    _, record = leave_out(Exclusion.read([str(tmp_path / "list.csv")]), train, val)
+    assert record is not None
+    assert in_words(record).startswith("WARNING: --exclude left out NOTHING: none of the 2 faces on")

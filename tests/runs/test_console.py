@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from fervit.errors import JobError
 from fervit.runs.console import Follower
 from fervit.runs.folder import RunFolder
+from fervit.system import interrupts
 
 ROW = {"train_loss": 1.5, "val_loss": 1.6, "accuracy": 0.4, "f1_macro": 0.35, "lr": 1e-4, "samples_per_second": 1234.5}
 HARDWARE = {"parameters": 19_200_000, "precision": "bfloat16", "workers": 2, "device": "CPU", "hosts": ["a"]}
@@ -25,6 +27,8 @@ class Elsewhere:
     folder: RunFolder
     texts: list[str]
     interrupts: list[int] = field(default_factory=list)
+    number: signal.Signals | None = None
+    """The signal that interrupts; None for the exception alone."""
     error: BaseException | None = None
     looks: int = -1
     closed: bool = False
@@ -33,6 +37,8 @@ class Elsewhere:
     def running(self) -> bool:
         self.looks += 1
         if self.looks in self.interrupts:
+            if self.number is not None:
+                signal.raise_signal(self.number)
             raise KeyboardInterrupt
         if self.texts:
             with self.folder.events.open("a") as file:
@@ -139,6 +145,18 @@ def test_ctrl_c_gives_a_long_epoch_up(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt, match="epoch 1 of 3 is saved"):
         follow(tmp_path, start_of_run(), epoch(1, seconds=900.0), epoch(2), interrupts=[2])
     assert not (tmp_path / ".stop").exists()
+
+
+def test_the_notice_of_a_time_limit_lets_a_longer_epoch_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(interrupts.NOTICE, "120")
+    texts = (start_of_run(), epoch(1, seconds=40.0), epoch(2), event("end", state="stopped"))
+    for number, saved in ((signal.SIGINT, 1), (signal.SIGUSR1, 2)):
+        monkeypatch.setattr(interrupts._Requests, "time", float("-inf"))
+        with (
+            interrupts.answering(interrupts.interrupt),
+            pytest.raises(KeyboardInterrupt, match=f"epoch {saved} of 3 is saved"),
+        ):
+            follow(tmp_path / str(number), *texts, interrupts=[2], number=number)
 
 
 def test_ctrl_c_waits_for_a_state_that_is_not_on_disk_yet(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from fervit.search.driver import Driver, Room
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.simulated import VirtualClock
@@ -81,6 +83,25 @@ def test_a_trial_is_given_up_after_its_deaths_but_not_for_nodes_that_leave(tmp_p
     assert sweep.states() == {planned.name: "running"}
     driver.failed(planned.name, Failure(PROCESS_DIED, "killed"))
     assert sweep.states() == {planned.name: "failed"}
+
+
+@pytest.mark.parametrize(("within", "waits"), [(10.0, False), (75.0, True)])
+def test_a_request_to_end_waits_for_epochs_that_end_within_the_time_that_it_leaves(
+    tmp_path: Path, within: float, waits: bool
+) -> None:
+    sweep = Sweep(tmp_path)
+    driver = driver_of(sweep, tmp_path)
+    planned = driver.next()
+    assert planned is not None
+    told = report(1, 0.1, saved=1)
+    assert told.epoch is not None
+    driver.reported(planned.name, replace(told, epoch=replace(told.epoch, seconds=40.0)))
+    driver.interrupt(within)
+    assert driver.is_over() != waits
+    if waits:
+        driver.reported(planned.name, report(2, 0.2, saved=2))
+        assert driver.is_over()
+        assert epochs(sweep) == [1, 2]
 
 
 def test_a_place_that_is_lost_after_ctrl_c_is_free_and_its_trial_goes_on_when_the_sweep_is_resumed(

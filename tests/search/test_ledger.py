@@ -350,12 +350,12 @@ def begin(ledger: Ledger) -> str:
 def test_what_a_budget_cut_goes_on_with_a_larger_one_and_the_sampler_hears_nothing_bad(tmp_path: Path) -> None:
     clock = VirtualClock()
     ledger, sampler, _ = budgeted(tmp_path, 1.0, clock)
-    saved, unsaved = begin(ledger), begin(ledger)
+    saved, removed, early = begin(ledger), begin(ledger), begin(ledger)
     clock.now = 1800.0  # nothing could start for half an hour, which does not count
     assert ledger.spent() is None
-    for name in (saved, unsaved):
+    for name in (saved, removed, early):
         ledger.placed(name)
-        ledger.report(name, report(1, 0.5, saved=1))
+        ledger.report(name, report(1, 0.5, saved=0 if name == early else 1))
     folder = SweepFolder(tmp_path).trial(saved)
     folder.path.mkdir(parents=True)
     folder.last.touch()
@@ -363,27 +363,34 @@ def test_what_a_budget_cut_goes_on_with_a_larger_one_and_the_sampler_hears_nothi
     assert ledger.spent() is None
     clock.now += 2
     over = ledger.spent()
-    assert over == ("hours", "the budget of 1 hours is spent after 2 of 6 trials, 2 of which it cut")
+    assert over == ("hours", "the budget of 1 hours is spent after 3 of 6 trials, 3 of which it cut")
     ledger.end_part(*over)
     ledger.end_all()
-    assert [(record.state, record.cut) for record in ledger.records] == [("stopped", True)] * 2
-    assert [trial.state.name for trial in sampler.trials] == ["FAIL", "FAIL"]  # neither is one that was worse
+    assert [(record.state, record.cut) for record in ledger.records] == [("stopped", True)] * 3
+    assert [trial.state.name for trial in sampler.trials] == ["FAIL"] * 3  # neither is one that was worse
     ledger.close()
     same, _, _ = budgeted(tmp_path, 1.0, VirtualClock())
     assert same.running == []
     assert same.ended_because() == over[1]
     same.close()
     more, sampler, _ = budgeted(tmp_path, 2.0, VirtualClock())
-    assert [record.name for record in more.running] == [saved]
-    assert [trial.state.name for trial in sampler.trials] == ["RUNNING", "FAIL"]
+    assert [record.name for record in more.running] == [saved, early]  # which had saved nothing yet
+    assert [trial.state.name for trial in sampler.trials] == ["RUNNING", "FAIL", "RUNNING"]
     assert more.ended_because() == ""
-    assert begin(more) == saved
+    assert [begin(more), begin(more)] == [saved, early]
     assert more.n_ended == 1
     for epoch in range(2, 10):
         more.report(saved, report(epoch, 0.6, saved=1))
+    for epoch in range(1, 10):
+        more.report(early, report(epoch, 0.6))
     more.end(saved)
-    assert [record.state for record in more.records] == ["finished", "stopped"]
-    assert begin(more) == "trial_0002"
+    more.end(early)
+    assert [(record.state, len(record.epochs)) for record in more.records] == [
+        ("finished", 9),
+        ("stopped", 1),
+        ("finished", 9),
+    ]
+    assert begin(more) == "trial_0003"
 
 
 def test_hours_and_the_reason_of_the_end_are_those_of_the_search_alone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fervit.search.policy.stopping import stopping_rule
 from fervit.search.records.events import EpochEnded
 from fervit.search.records.journal import JournalFile, read_journal
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.replay import Told, read_recording, replay
+from fervit.search.replay import Curves, Told, read_recording, replay
 from fervit.search.simulated import Curve, VirtualClock, run_simulated
 from fervit.search.space.space_file import parse_space
 from tests.helpers.epochs import epoch_result
@@ -88,3 +88,22 @@ def test_as_optunasearch_the_sampler_hears_that_stopped_trials_are_complete(
     assert "PRUNED" not in theirs
     reported = [max(trial.intermediate_values, default=0) for trial in made[1].trials]
     assert max(reported) == 3  # the report that ends a trial is never passed on
+
+
+def test_each_trial_is_judged_by_the_warm_up_of_its_recorded_curve(tmp_path: Path) -> None:
+    """The rule passes over epochs of warm-up. A trial that asked for none got a curve that was recorded with two."""
+    raw = SPACE | {"parameters": {"warmup_epochs": {"values": [0, 2]}, **SPACE["parameters"]}}
+    space, folder, clock = parse_space(raw, "s.yaml"), SweepFolder(tmp_path), VirtualClock()
+    folder.write_space(space)
+    ledger = Ledger(space, JournalFile(folder.journal), stopping_rule(space.early_stopping, space.metric), clock=clock)
+    ledger.use(SearchSource(space, SpaceSampler(space)))
+    run_simulated(ledger, curve_of, clock, slots=SLOTS)
+    ledger.close()
+    recording = read_recording(tmp_path)
+    warm_ups = [trial.warmup_epochs for trial in recording.trials]
+    assert set(warm_ups) == {0, 2}
+    curves = Curves(recording)
+    for number, trial in enumerate(recording.trials):
+        asked = space.config({**trial.params, "warmup_epochs": 2 - warm_ups[number]})  # the nearest one that is left
+        planned = Planned(number=number, name=f"trial_{number}", params=trial.params, config=asked)
+        assert curves.assigned(planned).config.warmup_epochs == warm_ups[number]

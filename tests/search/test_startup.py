@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from fervit.api.tune import resolve_space
-from fervit.search.startup import smaller, too_many_at_once
+from fervit.search.startup import drawn_at_random, smaller, too_many_at_once
 from tests.conftest import ROOT
-from tests.helpers.simulated_sweeps import space_of
+from tests.helpers.simulated_sweeps import PARAMETERS, space_of
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,11 @@ def test_a_range_of_widths_is_replaced_whole() -> None:
     wide = {"distribution": "int", "min": 256, "max": 512, "step": 64}
     large = resolve_space({"name": "s", "parameters": {"embed_dim": wide}})
     assert resolve_space(large, smaller(large)).values_of("embed_dim") == (64, 128)
+
+
+@pytest.mark.parametrize(("sampler", "said"), [("cmaes", True), ("qmc", True), ("tpe", False), ("gp", False)])
+def test_it_is_said_which_hyperparameters_a_sampler_of_numbers_draws_at_random(sampler: str, said: bool) -> None:
+    parameters = {**PARAMETERS, "scheduler": {"values": ["cosine", "none"]}, "heads": {"values": [2, 4]}}
+    text = drawn_at_random(space_of(sampler, "none", 0, 8, parameters=parameters))
+    assert ("scheduler, heads at random" in text) == said  # depth is a list of numbers whose order matters
+    assert drawn_at_random(space_of(sampler, "none", 0, 8)) == ""

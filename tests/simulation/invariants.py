@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 
 from fervit.search.driver import LOOK_S, Driver
+from fervit.search.forecast import most_files
 from fervit.search.ledger import Ledger
 from fervit.search.outcome.confirm import baseline_that_may_stay, candidates, choose, confirmations
 from fervit.search.policy.sampler import SpaceSampler
@@ -29,7 +30,6 @@ from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
-from fervit.search.space.settings import NOISE_SEEDS
 from tests.simulation.machines import Machines, World, could_begin
 from tests.simulation.plan import FACES
 
@@ -145,20 +145,10 @@ class Watch:
         begun = sum(record.state == "running" and not record.paused for record in ledger.records)
         unknown = max(0, begun - self._world.most_places) + sum(record.cut for record in ledger.records)
         unknown += len({record.number for record in ledger.records if record.purpose == "confirm"})  # when it goes on
-        most = disk_forecast(ledger.space, self._world.most_places) + (MODEL + STATE) * unknown
+        models, states = most_files(ledger.space, self._world.most_places)
+        most = MODEL * (models + unknown) + STATE * (states + unknown)
         if size > most:
             raise ViolationError(f"the checkpoints take {size} units, where the forecast is {most}")
-
-
-def disk_forecast(space: SearchSpace, at_once: int) -> int:
-    """Returns the most units on disk, by the formula of `forecast`."""
-    kept = space.confirm.top + 1
-    kept += (space.confirm.top + 1) * space.confirm.seeds if space.confirm.top else 0
-    kept += NOISE_SEEDS if space.budget.until_noise else 0
-    paused = (
-        min(space.early_stopping.max_paused, space.search.trials) if space.early_stopping.scheduler == "thaw" else 0
-    )
-    return MODEL * (kept + 2) + (MODEL + STATE) * (2 * at_once + paused)
 
 
 def check_session(ledger: Ledger, events: list[Event]) -> None:

@@ -31,6 +31,8 @@ from fervit.training.failure import NODE_LEAVES, OUT_OF_MEMORY, PROCESS_DIED, Fa
 from tests.simulation.models import write, write_model
 from tests.simulation.plan import FAULTS, Plan
 
+AGAIN, COPIED = 5, 0.01
+"""Which of a trial's last reports may arrive again, and the share of reports after which one of them does."""
 DECLARED_DEAD_S = 60.0
 """The seconds of silence after which the cluster gives a node up."""
 
@@ -112,12 +114,14 @@ class World:
     lost_s: dict[str, float] = field(default_factory=lambda: {"search": 0.0, "confirm": 0.0})
     """The seconds between the last line of a session and its end, of which nobody knows any more."""
     pids: Any = field(default_factory=lambda: itertools.count(1))
-    last_report: dict[str, TrialReport] = field(default_factory=dict)
+    last_reports: dict[str, list[TrialReport]] = field(default_factory=dict)
+    """The last reports of each trial in this session, the latest last."""
     to_come: list[tuple[float, str, Node]] = field(default_factory=list)
     """What will happen to nodes, whichever part of the sweep runs then: when, the method of `Machines`, the node."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(f"world {self.plan.seed}")
+        self.copies = random.Random(f"copies {self.plan.seed}")
         self.nodes = [Node(f"node{i}", places) for i, places in enumerate(self.plan.nodes)]
         self.most_places = sum(self.plan.nodes)
 
@@ -393,7 +397,11 @@ class Machines:
         if self.world.show is not None:
             self.world.say(f"{name} reports {_words(report)}")
         training.has_reported = report.failure is None
-        self.world.last_report[name] = report
+        last = self.world.last_reports.setdefault(name, [])
+        last.append(report)
+        del last[:-AGAIN]
+        if self.world.faults and self.world.copies.random() < COPIED:
+            self._at(self.world.copies.uniform(0, 3 * self.world.plan.epoch_s), partial(self._once_more, name=name))
         stops = driver.reported(name, report)
         if report.failure is not None or report.finished or stops:
             self.world.point("between a last report and the end")
@@ -408,6 +416,12 @@ class Machines:
             self._next_epoch(process, training)
 
     # Faults.
+
+    def _once_more(self, driver: Driver, name: str) -> None:
+        """Lets one of a trial's last reports arrive again, also after later ones."""
+        report = self.world.copies.choice(self.world.last_reports[name])
+        self.world.say(f"a report of {name} arrives once more: {_words(report)}")
+        driver.reported(name, report)
 
     def _draw_fault(self) -> None:
         world = self.world
@@ -448,10 +462,8 @@ class Machines:
             case "ctrl-c" if not driver.interrupted:
                 world.say("Ctrl-C")
                 driver.interrupt()
-            case "stale report" if world.last_report:
-                name = world.rng.choice(sorted(world.last_report))
-                world.say(f"the last report of {name} arrives once more: {_words(world.last_report[name])}")
-                driver.reported(name, world.last_report[name])
+            case "stale report" if world.last_reports:
+                self._once_more(driver, world.rng.choice(sorted(world.last_reports)))
             case "disk full":
                 world.say("the disk is full")
                 world.disk_full = True

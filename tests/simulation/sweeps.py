@@ -121,7 +121,7 @@ def run_session(world: World, space: SearchSpace, result: Simulated, watch: Look
     kill = world.faults and plan.kill_every and world.rng.random() < 0.9
     world.points_left = 1 + int(world.rng.expovariate(1 / plan.kill_every)) if kill else None
     world.say(f"a session begins: {space.search.trials} trials, {space.early_stopping.scheduler}, {space.budget}")
-    world.last_report.clear()
+    world.last_reports.clear()
     ledger: _Ledger | None = None
     try:
         with in_place_of_checkpoints(world.point):

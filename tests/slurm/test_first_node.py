@@ -14,7 +14,7 @@ PROGRAMS = {
     "scontrol": """
         [ "$1" = show ] && { echo "$3" | tr , '\\n'; exit; }
         echo "scontrol $*" >>"$HERE/asked"; [ ! -e "$HERE/refuses" ]""",
-    "sbatch": 'echo "sbatch $* of job ${SLURM_JOB_ID-none}" >>"$HERE/asked"',
+    "sbatch": 'echo "sbatch $* of job ${SLURM_JOB_ID-none}" >>"$HERE/asked"; echo 8',
     "scancel": 'echo "scancel $*" >>"$HERE/asked"',
 }
 
@@ -45,7 +45,8 @@ def test_where_it_may_not_be_requeued_a_successor_is_submitted(here: Path) -> No
     (here / "refuses").touch()
     first_node.go_on_without("fer1", print)
     asked = (here / "asked").read_text().splitlines()
-    assert asked[1:] == ["sbatch --dependency=afterany:7 /x/job.sh of job none", "scancel 7"]
+    assert asked[1:] == ["sbatch --parsable --dependency=afterany:7 /x/job.sh of job none", "scancel 7"]
+    assert (here / "job_id").read_text() == "8\n"
 
 
 @pytest.mark.parametrize("state", ["RUNNING|fer1,fer2", "COMPLETING|fer2", ""])

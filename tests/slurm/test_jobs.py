@@ -10,12 +10,15 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.helpers.hosts import wait_until
-from tests.helpers.slurm import Slurm, events, log_of
+from tests.helpers.slurm import USERS, Slurm, events, log_of
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cut_sweep")]
+
+OF_JOBS = tuple(USERS)
+"""The users of these tests' jobs. The sweep that is cut beside them is root's."""
 
 SCRIPT = """#!/bin/bash
-#SBATCH --ntasks-per-node=1 --cpus-per-task=1 --time=30 --output={log} --open-mode=append {flags}
+#SBATCH --ntasks-per-node=1 --cpus-per-task={cpus} --time=30 --output={log} --open-mode=append {flags}
 export FERVIT_JOB_FOLDER={folder}/slurm FERVIT_SCRIPT={script}
 mkdir -p {folder}/slurm
 exec bash {root}/clusters/slurm.sh {root}/.venv/bin/python {driver}
@@ -31,7 +34,7 @@ def who():
     return os.environ["SLURM_JOB_ID"], os.getuid()
 alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
 assert len(alive) == int(os.environ["SLURM_JOB_NUM_NODES"]), alive
-assert ray.cluster_resources()["CPU"] == len(alive), ray.cluster_resources()
+assert ray.cluster_resources()["CPU"] == len(alive) * int(os.environ["SLURM_CPUS_PER_TASK"]), ray.cluster_resources()
 assert ray.cluster_resources().get("GPU", 0) == (len(alive) if gpu else 0), ray.cluster_resources()
 found = ray.get([who.options(scheduling_strategy=On(node, soft=False)).remote() for node in alive])
 assert set(found) == {me}, (found, me)
@@ -63,16 +66,15 @@ except KeyboardInterrupt:
 
 
 def by_hand(
-    slurm: Slurm, user: str, name: str, driver: str, flags: str = "--nodes=1", exports: str = ""
+    slurm: Slurm, user: str, name: str, driver: str, flags: str = "--nodes=1", exports: str = "", cpus: int = 1
 ) -> tuple[str, Path]:
     """Submits a script that stands on clusters/slurm.sh alone, and returns the number of the job and its folder."""
     folder = slurm.home(user) / name
     slurm.run(f"mkdir -p {folder}/slurm", user)
     script, source = folder / "job.sh", folder / "driver.py"
     source.write_text(driver)
-    text = SCRIPT.format(
-        log=folder / "slurm" / "log.txt", flags=flags, folder=folder, script=script, root=ROOT, driver=source
-    )
+    log = folder / "slurm" / "log.txt"
+    text = SCRIPT.format(log=log, flags=flags, cpus=cpus, folder=folder, script=script, root=ROOT, driver=source)
     script.write_text(text)
     return slurm.run(f"{exports} sbatch --parsable {script}", user, folder).strip(), folder
 
@@ -90,7 +92,7 @@ def test_jobs_of_two_users_on_the_same_nodes_never_meet(slurm: Slurm, n: int) ->
         assert wait_until(lambda: sum(not slurm.over(job) for job, _ in jobs) < 4)
         gpu = "--gres=gpu:1" if i % 4 < 2 else ""
         flags, user = f"--nodes={1 + i % 2} {gpu}", ("ada", "ben")[i // 2 % 2]
-        jobs.append(by_hand(slurm, user, f"look_{n}_{i}", LOOK, flags, exports="HOME=/proc"))
+        jobs.append(by_hand(slurm, user, f"look_{n}_{i}", LOOK, flags, "HOME=/proc", cpus=1 + i // 4 % 2))
     for job, folder in jobs:
         assert slurm.ended(job) == "COMPLETED", log_of(folder)
         told = re.search(r"alone at (\S+) (\S+) GPU(\S*)", log_of(folder))
@@ -99,7 +101,7 @@ def test_jobs_of_two_users_on_the_same_nodes_never_meet(slurm: Slurm, n: int) ->
         addresses.add(told.groups())
     assert len(addresses) == n
     slurm.hosts.check(3, "rm /tmp/full")
-    assert wait_until(lambda: slurm.left_over() == [], 60), slurm.left_over()
+    assert wait_until(lambda: slurm.left_over(users=OF_JOBS) == [], 60), slurm.left_over(users=OF_JOBS)
 
 
 def test_a_job_that_is_cancelled_leaves_nothing(slurm: Slurm) -> None:
@@ -107,7 +109,7 @@ def test_a_job_that_is_cancelled_leaves_nothing(slurm: Slurm) -> None:
     assert wait_until(lambda: "alone at" in log_of(folder) or slurm.over(job))
     slurm.run(f"scancel {job}", "ben")
     assert slurm.ended(job) == "CANCELLED"
-    assert wait_until(lambda: slurm.left_over() == [], 60), slurm.left_over()
+    assert wait_until(lambda: slurm.left_over(users=OF_JOBS) == [], 60), slurm.left_over(users=OF_JOBS)
     assert events(folder) == ["began", "ended"]
     assert "to go on: sbatch" in log_of(folder)
 
@@ -140,4 +142,4 @@ def test_faces_are_encoded_on_three_nodes_and_a_model_is_trained_on_two(slurm: S
     assert environment["training"]["hosts"] == ["fer1", "fer2"]
     assert json.loads((folder / "experiment_summary.json").read_text())["state"] == "finished"
     assert "state" not in slurm.run(f"python {ROOT}/launch/slurm.py status {folder}", "ada", home)
-    assert wait_until(lambda: slurm.left_over() == [], 60), slurm.left_over()
+    assert wait_until(lambda: slurm.left_over(users=OF_JOBS) == [], 60), slurm.left_over(users=OF_JOBS)

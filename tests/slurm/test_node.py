@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -38,6 +39,29 @@ def test_what_a_killed_job_left_is_removed_by_the_next_one(short: Path) -> None:
         with node.own_folder({"FERVIT_TMP": str(short)}):
             assert not dead.exists()
             assert alive.exists()
+
+
+def test_a_folder_that_another_job_removes_before_it_is_locked_is_made_again(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[Path] = []
+    lock = fcntl.flock
+
+    def late(file: IO[str], how: int) -> None:
+        if not removed:
+            removed.append(Path(file.name).parent)
+            node._remove_left_over(short)  # as another job of this user does at this moment
+            assert not removed[0].exists()
+        lock(file, how)
+
+    monkeypatch.setattr(
+        node.fcntl, "flock", lambda file, how: late(file, how) if how == fcntl.LOCK_EX else lock(file, how)
+    )
+    with node.own_folder({"FERVIT_TMP": str(short)}) as folder:
+        assert folder.is_dir()
+        assert folder != removed[0]
+        node._remove_left_over(short)
+        assert folder.is_dir()
 
 
 def test_a_node_without_a_usable_folder_says_why(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 from pathlib import Path
@@ -8,15 +7,11 @@ from pathlib import Path
 import pytest
 
 from fervit.errors import UserError
-from fervit.search.space.settings import TrialResources
 from fervit.slurm.jobs import gpu_hours, starts_of
 from fervit.slurm.script import CLUSTER_SCRIPT, JobFiles, Request, batch_script
 from fervit.slurm.share import share_of_job
-from fervit.slurm.submit import NodeKind, check_fits, check_shared, check_trial
+from fervit.slurm.submit import check_shared, submit
 from fervit.slurm.times import checked_limit, seconds_of
-
-SMALL = NodeKind(partition="cpu", default=True, cpus=8, gpus=0, limit=3600.0)
-LARGE = NodeKind(partition="gpu", default=False, cpus=64, gpus=4, limit=math.inf)
 
 
 def request(**changes: object) -> Request:
@@ -42,37 +37,15 @@ def test_time_limits_are_read_as_slurm_reads_them(text: str, seconds: float | No
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize(("text", "says"), [("4h", "must be hours"), ("00:00", "must be"), ("02:30", "four minutes")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("4h", "must be hours"), ("00:00", "must be"), ("03", "less than 120 s"), ("02:30", "four minutes")],
+)
 def test_a_limit_that_leaves_no_time_to_work_is_refused(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         checked_limit(text, save_before=120)
     assert checked_limit("04:00:00", save_before=120) == 14400
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"partition": "gpus"}, "--partition gpus: there is none; this cluster has cpu, gpu"),
-        ({"cpus_per_node": 9}, "no node of partition cpu has 9 CPUs and 0 GPUs: the largest has 8 CPUs and 0 GPUs"),
-        ({"gpus_per_node": 1}, "no node of partition cpu has 8 CPUs and 1 GPUs"),
-        ({"partition": "gpu", "gpus_per_node": 5}, "the largest has 64 CPUs and 4 GPUs"),
-        ({"time": "02:00:00"}, "partition cpu allows 1 hours"),
-    ],
-)
-def test_a_job_that_fits_no_node_is_refused(changes: dict[str, object], says: str) -> None:
-    with pytest.raises(UserError, match=says):
-        check_fits(request(**changes), [SMALL, LARGE])
-    check_fits(request(), [SMALL, LARGE])
-    check_fits(request(partition="gpu", gpus_per_node=4, time="2-00"), [SMALL, LARGE])
-
-
-def test_a_trial_that_does_not_fit_into_the_job_is_refused() -> None:
-    with pytest.raises(UserError, match=r"needs 16 CPUs and 0 GPUs on one node, the job asks for 8 CPUs and 0 GPUs"):
-        check_trial(TrialResources(cpus=16), request())
-    with pytest.raises(UserError, match="needs 1 CPUs and 2 GPUs"):
-        check_trial(TrialResources(cpus=1, gpus=2), request(gpus_per_node=1))
-    assert check_trial(TrialResources(cpus=8), request()) == ""
-    assert "on the CPU" in check_trial(TrialResources(cpus=1, gpus=1), request())
+    assert checked_limit("3", save_before=60) == 180
 
 
 def test_what_only_this_machine_sees_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -82,6 +55,29 @@ def test_what_only_this_machine_sees_is_refused(monkeypatch: pytest.MonkeyPatch,
             check_shared("--latents", path)
     for path in ("/home/me/latents", "s3://bucket/latents"):
         check_shared("--latents", path)
+    monkeypatch.setattr("fervit.slurm.submit.OWN_DISKS", ("/dev/shm",))
+    (tmp_path / "latents").symlink_to("/dev/shm")
+    with pytest.raises(UserError, match="/dev/shm is a disk of each node's own"):
+        check_shared("--latents", tmp_path / "latents")
+
+
+@pytest.mark.parametrize("headline", ["", "Welcome to the cluster | today | maintenance\n"])
+def test_the_job_is_submitted_without_the_variables_of_the_one_in_which_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, headline: str
+) -> None:
+    program = tmp_path / "sbatch"
+    program.write_text(
+        f'#!/bin/bash\nenv >"{tmp_path}/env"; echo "$*" >"{tmp_path}/asked"\nprintf "{headline}"; echo "12;main"\n'
+    )
+    program.chmod(0o755)
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "100"}
+    for name, value in {**given, "SLURM_CONF": "/etc/slurm.conf"}.items():
+        monkeypatch.setenv(name, value)
+    files = JobFiles(tmp_path)
+    assert submit(files, after="5:6") == "12"
+    seen = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
+    assert [name for name in seen if name.startswith("SLURM_")] == ["SLURM_CONF"]
+    assert "--dependency=afterok:5:6" in (tmp_path / "asked").read_text()
 
 
 def test_the_script_can_be_read_by_bash_and_by_sbatch(tmp_path: Path) -> None:

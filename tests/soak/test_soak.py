@@ -14,8 +14,9 @@ import shutil
 import signal
 import statistics
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
@@ -27,7 +28,7 @@ from fervit.images.demo_faces import write_demo_faces
 from fervit.latents import LatentSet
 from fervit.search.records.sweep_folder import SweepFolder
 from tests.conftest import SMALL_SPACE, write_splits
-from tests.helpers.own_ray import OwnRay, shared_memory
+from tests.helpers.own_ray import OwnRay, resident_mb, shared_memory
 from tests.helpers.processes import Running, launch
 from tests.helpers.sweeps import leaderboard
 
@@ -55,6 +56,8 @@ class Soak:
         self.commands, self.attempts = Counter[str](), 0
         self.random = random.Random(0)
         self.memory: list[dict[str, float]] = []
+        self.peaks: dict[str, list[float]] = defaultdict(list)
+        """The most megabytes of a command, a trial and an encoder, for each command that came to its end."""
 
     def sweep(self, kinds: tuple[str, ...]) -> None:
         """Runs a sweep to its end, whatever is killed."""
@@ -93,20 +96,36 @@ class Soak:
                 self.ray.start()
             driver = launch(str(words[0]), *words[1:], cwd=self.folder, env=self.ray.environment())
             kind = self.random.choice(kinds)
-            self._wait_a_while(driver)
-            killed = self._kill(kind, driver)
-            printed = driver.ended()
+            with ThreadPoolExecutor(1) as pool:
+                peaks = pool.submit(self._peaks, str(words[0]), driver)
+                self._wait_a_while(driver)
+                killed = self._kill(kind, driver)
+                printed = driver.ended()
             assert "Traceback" not in printed, printed[-3000:]
             assert driver.returncode == 0 or killed, printed[-3000:]
             if kind in HARSH and killed:
+                assert self.ray.workers_left() == []  # they end by themselves, also without their raylet
                 self.ray.end()
             if driver.returncode == 0:
+                for process, peak in peaks.result().items():
+                    self.peaks[process].append(peak)
                 break
         else:
             raise AssertionError(f"{words} does not end: {printed[-3000:]}")
         if self.ray.address:
             assert self.ray.workers_left() == []
             self.memory.append(self.ray.memory_mb())
+
+    def _peaks(self, command: str, driver: Running) -> dict[str, float]:
+        """Measures a command and its workers each second until it ends."""
+        peaks: dict[str, float] = defaultdict(float)
+        while driver.returncode is None:
+            peaks[command] = max(peaks[command], resident_mb(driver.pid))
+            for kind in ("trial", "encoder"):
+                for pid in self.ray.of_kind(kind):
+                    peaks[kind] = max(peaks[kind], resident_mb(pid))
+            time.sleep(1)
+        return peaks
 
     def _wait_a_while(self, driver: Running) -> None:
         until = time.monotonic() + self.random.uniform(2, 25)
@@ -144,20 +163,19 @@ def test_sweeps_and_encodings_survive_an_hour_of_kills(
     while minutes() < MINUTES * 2 / 3:
         soak.sweep(GENTLE)
         soak.encode(GENTLE)
-    lived, memory = ray.starts, soak.memory
-    soak.memory = []
+    lived, memory, peaks = ray.starts, soak.memory, dict(soak.peaks)
+    soak.memory, soak.peaks = [], defaultdict(list)
     while minutes() < MINUTES:
         soak.sweep((*GENTLE, *HARSH))
         soak.encode((*GENTLE, *HARSH))
     ray.end()
     measured(f"{minutes():.0f} minutes: {dict(soak.commands)} in {soak.attempts} attempts, killed {dict(soak.killed)}")
     measured(f"Rays: {lived} with gentle kills, then {ray.starts - lived}")
-    quarter = max(1, len(memory) // 4)
-    for kind in set(memory[0]) - {"dashboard", "log monitor"}:  # which were killed
-        first, last = (
-            statistics.median(one[kind] for one in part) for part in (memory[quarter : 2 * quarter], memory[-quarter:])
-        )
-        measured(f"{kind}: {first:.0f} MB in the second quarter, {last:.0f} MB in the last of {len(memory)} commands")
+    kinds = set(memory[0]) - {"dashboard", "log monitor"}  # which were killed
+    for kind, sizes in {**{kind: [one[kind] for one in memory] for kind in kinds}, **peaks}.items():
+        quarter = max(1, len(sizes) // 4)
+        first, last = (statistics.median(part) for part in (sizes[quarter : 2 * quarter] or sizes, sizes[-quarter:]))
+        measured(f"{kind}: {first:.0f} MB in the second quarter, {last:.0f} MB in the last of {len(sizes)} commands")
         assert last < 1.25 * first + 20, kind
     assert lived == 1
     assert shared_memory() <= before, shared_memory() - before

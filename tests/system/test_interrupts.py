@@ -69,6 +69,27 @@ def test_a_signal_that_a_library_takes_for_itself_is_taken_back() -> None:
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
+@pytest.mark.parametrize(
+    ("number", "notice", "seconds"),
+    [
+        (signal.SIGUSR1, "120", 75.0),
+        (signal.SIGUSR1, "30", interrupts.SHORT_S),
+        (signal.SIGUSR1, "soon", interrupts.SHORT_S),
+        (signal.SIGINT, "120", interrupts.SHORT_S),
+        (signal.SIGTERM, "120", interrupts.SHORT_S),
+    ],
+)
+def test_the_notice_of_a_time_limit_leaves_long_epochs_their_time(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, notice: str, seconds: float
+) -> None:
+    monkeypatch.setenv(interrupts.NOTICE, notice)
+    monkeypatch.setattr(interrupts._Requests, "time", float("-inf"))
+    monkeypatch.setattr(interrupts._Requests, "number", 0)
+    with interrupts.answering(lambda number: None):
+        os.kill(os.getpid(), number)
+    assert interrupts.patience_s() == seconds
+
+
 def test_a_later_signal_ends_the_saving_with_a_line_and_no_traceback() -> None:
     command = busy(clean="print('long', flush=True); time.sleep(600)")
     assert command.says("ready")

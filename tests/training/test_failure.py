@@ -13,7 +13,8 @@ from fervit.training.failure import DivergedError, FailedError, Failure
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory", True),
         (MemoryError("no more"), "out of memory", True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory", True),
-        (ValueError("a\n  b"), "ValueError", False),
+        (ValueError("a\n  b"), "ValueError", True),
+        (PermissionError("no"), "PermissionError", False),
     ],
 )
 def test_the_kind_of_a_failure_is_that_of_its_exception(error: Exception, kind: str, infeasible: bool) -> None:

@@ -20,8 +20,14 @@ def parser() -> Parser:
         "CK+ or FER+ as they come; a path or URI (s3://, gs://)",
     )
     flags.add_argument("--latent_out", required=True, help="folder for the codes, one folder a split; a path or URI")
-    flags.add_argument("--encoder_type", help="psp, e4e, or demo (untrained, for trying fervit out); left out: psp")
+    flags.add_argument(
+        "--encoder_type",
+        help="psp, e4e, demo (untrained, for trying fervit out), or one that --encoder_module registers; left out: psp",
+    )
     flags.add_argument("--encoder_model", help="the encoder's checkpoint, such as pretrained_models/psp_ffhq_encode.pt")
+    flags.add_argument(
+        "--encoder_module", metavar="FILE", help="Python file or module that registers an encoder of yours"
+    )
     flags.add_argument(
         "--precision",
         choices=("float32", "bfloat16", "float16"),
@@ -53,7 +59,8 @@ def parser() -> Parser:
     )
     add_exclude(
         flags,
-        f"lists of faces to leave out: those of {called('audit')}, or an image_id in each line",
+        f"lists of faces to leave out of training and validation: those of {called('audit')}, or an image_id in each "
+        "line; a test split stays whole",
     )
     add_fractions(flags, "pictures")
     flags.add_argument("--allow_missing_classes", action="store_true", help="accept splits that lack a class")

@@ -28,6 +28,9 @@ def parser() -> Parser:
     flags.add_argument("--encoder_model", help="the encoder's checkpoint: the one that the model was trained on")
     flags.add_argument("--encoder_type", help="psp, e4e or demo; left out: the one that the model names")
     flags.add_argument(
+        "--encoder_module", metavar="FILE", help="Python file or module that registers the model's encoder"
+    )
+    flags.add_argument(
         "--align", action="store_true", help="find the face and cut it out as FFHQ's are; needs --face_detector"
     )
     flags.add_argument("--face_detector", help="YuNet's ONNX file, face_detection_yunet_2023mar.onnx")
@@ -65,7 +68,8 @@ def main() -> int:
     with printing(args.format) as give:
         checkpoint = load_checkpoint(args.checkpoint_path, heads=args.heads)
         detector = FaceDetector(args.face_detector) if args.align else None
-        model = TrainedModel(checkpoint, open_encoder(checkpoint, args.encoder_model, args.encoder_type), detector)
+        encoder = open_encoder(checkpoint, args.encoder_model, args.encoder_type, args.encoder_module)
+        model = TrainedModel(checkpoint, encoder, detector)
         if not model.encoder:
             _warn(
                 "checkpoint: of an earlier run, which does not name its codes' encoder: make sure that it was this one"
@@ -82,20 +86,37 @@ def main() -> int:
 
 
 def _pictures(given: list[Path]) -> list[Path]:
-    from fervit.images.pictures import SUFFIXES
-
+    """The pictures that are given, and those in the folders that are given, with a word on the other files there."""
     paths: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise UserError(f"{path}: holds no picture ({', '.join(SUFFIXES)})")
-            paths += inside
+            paths += _inside(path)
         elif path.is_file():
             paths.append(path)
         else:
             raise UserError(f"{path}: there is no such picture")
     return paths
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The pictures in a folder, as encoding finds them."""
+    import pyarrow.fs as pafs
+
+    from fervit.images import passed_over
+    from fervit.images.layouts.listing import list_folder, readable
+
+    try:
+        listing = list_folder(str(folder), pafs.LocalFileSystem(), str(folder))
+    except UserError as error:
+        raise UserError(str(error).removeprefix("--data_root ")) from None
+    inside = [name for name in listing.files if listing.is_picture(name)]
+    others = [*listing.passed_over]
+    others += [passed_over.PassedOver(readable(name), passed_over.NO_PICTURE) for name in {*listing.files} - {*inside}]
+    if not inside:
+        raise UserError(f"{folder}: holds no picture" + (f" ({passed_over.brief(others)})" if others else ""))
+    if others:
+        _warn(f"{folder}: {len(inside)} pictures, {passed_over.brief(others)}")
+    return [folder / name for name in inside]
 
 
 def _table(predictions: list[Prediction]) -> None:

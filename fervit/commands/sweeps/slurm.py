@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from fervit.search.space.settings import TrialResources
     from fervit.slurm.script import JobFiles, Request
 
+AFTER = "; if a job writes it, name that with --after"
 WHAT = ("tune", "encode", "train", "status")
 EPILOG = (
     f"All other flags are those of {called('tune')}, encode.py or train.py; flags after -- go to sbatch as they are. "
@@ -54,6 +57,7 @@ def parser(what: str = "") -> Parser:
     flags.add_argument("--name", help="of the job; left out: that of the space or the command")
     flags.add_argument("--save_before", type=positive_int, default=120, help="seconds before the limit to save in")
     flags.add_argument("--max_requeues", type=whole_number, default=100, help="how often it goes on by itself")
+    flags.add_argument("--after", metavar="JOB", help="begin once this job has ended well, such as that of encode")
     flags.add_argument("--print", action="store_true", help="only write and show the script, without submitting it")
     add_format(flags, of="slurm")
     return flags
@@ -90,10 +94,12 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> Subm
     from fervit.io.disk import make_folder
     from fervit.io.files import write_text
     from fervit.slurm.script import JobFiles, batch_script
-    from fervit.slurm.submit import check_shared, submit
+    from fervit.slurm.submit import after_flags, check_shared, submit
     from fervit.slurm.times import checked_limit
 
     limit = checked_limit(args.time, args.save_before)
+    if args.after is not None and not re.fullmatch(r"\d+(:\d+)*", args.after):
+        raise UserError(f"--after {args.after}: must be the number of a job, or several with colons between them")
     check_shared("the folder in which you are,", Path.cwd())
     given, name, request = _checked(args, rest, sbatch)
     files = JobFiles(_folder(given, name))
@@ -104,32 +110,45 @@ def _submit(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> Subm
     if args.what != "encode":
         command += ["--resume", str(files.folder)]
     text = batch_script(request, files, command, Path.cwd())
+    _keep_earlier(files.script, text)
     write_text(files.script, text)
     print(text)
     hours = f"{limit / 3600:.3g} hours" if limit >= 3600 else f"{limit / 60:.3g} minutes"
     print(f"each job has {hours}; {args.save_before} s before its end it saves, and goes on in the next one")
     if args.print:
-        print(f"not submitted: sbatch {shlex.quote(str(files.script))}")
+        flags = shlex.join(after_flags(args.after)) + " " if args.after else ""
+        print(f"not submitted: sbatch {flags}{shlex.quote(str(files.script))}")
         return Submitted(job="", folder=files.folder, script=files.script, log=files.log)
-    job = submit(files)
+    job = submit(files, args.after)
     write_text(files.path / "job_id", f"{job}\n")
     print(f"submitted  job {job}")
-    print(f"watch      tail -f {files.log}")
+    print(f"watch      tail -F {files.log}")
     print(f"           {called('slurm')} status {files.folder}")
     print(f"stop       scancel --batch --signal=TERM {job}    (saves first; scancel {job} ends at once)")
     return Submitted(job=job, folder=files.folder, script=files.script, log=files.log)
 
 
+def _keep_earlier(script: Path, text: str) -> None:
+    """Renames an earlier script to job.sh.1, job.sh.2 and so on if it differs, since the user may have changed it."""
+    from fervit.io.disk import rename
+    from fervit.io.files import near
+
+    if not script.is_file() or script.read_text(encoding="utf-8", errors="replace") == text:
+        return
+    kept = next(path for n in count(1) if not (path := script.with_name(f"{script.name}.{n}")).exists())
+    rename(script, kept)
+    print(f"the earlier script is kept as {near(kept)}")
+
+
 def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tuple[Namespace, str, Request]:
     """Reads the flags of the command itself, and returns them, the name of its folder, and the job."""
+    from fervit.slurm.fits import PLACES, check_fits, check_trial, cpus_for, nodes_of_slurm
     from fervit.slurm.script import Request
-    from fervit.slurm.submit import check_fits, check_trial, nodes_of_slurm
 
-    given, name, trial = _CHECKS[args.what](list(rest))
-    cpus = args.cpus_per_node or 4
-    if trial is not None and args.cpus_per_node is None:
-        at_once = args.gpus_per_node / trial.gpus if args.gpus_per_node and trial.gpus else 4
-        cpus = max(1, round(at_once * trial.cpus))
+    given, name, trial = _CHECKS[args.what](list(rest), after=args.after)
+    if getattr(given, "use_gpu", None) and not args.gpus_per_node:
+        raise UserError("--use_gpu: the job asks for no GPUs; give --gpus_per_node")
+    cpus = args.cpus_per_node or (cpus_for(trial, args.nodes, args.gpus_per_node) if trial is not None else PLACES)
     request = Request(
         name=args.name or f"fervit-{name}",
         nodes=args.nodes,
@@ -143,7 +162,8 @@ def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tup
         max_requeues=args.max_requeues,
         sbatch=tuple(sbatch),
     )
-    if trial is not None and (remark := check_trial(trial, request)):
+    workers = "--workers" if args.what == "train" else "trial.workers"
+    if trial is not None and (remark := check_trial(trial, request, workers)):
         print(remark)
     resumed = getattr(given, "resume", None)
     if resumed and not Path(resumed).is_dir():
@@ -153,7 +173,7 @@ def _checked(args: Namespace, rest: Sequence[str], sbatch: Sequence[str]) -> tup
     return given, name, request
 
 
-def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
+def _check_tune(rest: list[str], after: str | None) -> tuple[Namespace, str, TrialResources | None]:
     from fervit.api.tune import resolve_space
     from fervit.commands.sweeps.tune import parser as of_tune
     from fervit.search.records.sweep_folder import earlier_sweep
@@ -164,7 +184,8 @@ def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]
         raise UserError("--dry_run and --address: do not go with a job, which has a Ray of its own; leave them out")
     space = resolve_space(given.space, given.set)
     check_shared("--latents", given.latents)
-    _check_there(given.latents)
+    if after is None:
+        _check_there(given.latents)
     check_shared("--space", given.space)
     check_shared("--output_dir", given.output_dir)
     if given.resume == "":  # the newest of this space, or none
@@ -173,7 +194,7 @@ def _check_tune(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]
     return given, space.name, space.trial
 
 
-def _check_encode(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
+def _check_encode(rest: list[str], after: str | None) -> tuple[Namespace, str, TrialResources | None]:
     from fervit.commands.data.encode import parser as of_encode
     from fervit.slurm.submit import check_shared
 
@@ -181,26 +202,39 @@ def _check_encode(rest: list[str]) -> tuple[Namespace, str, TrialResources | Non
     for flag in ("data_root", "latent_out", "encoder_model", "from_pt"):
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
+            if flag == "encoder_model" or (flag != "latent_out" and after is None):
+                _check_exists(f"--{flag}", path, "" if flag == "encoder_model" else AFTER)
     return given, "encode", None
 
 
-def _check_train(rest: list[str]) -> tuple[Namespace, str, TrialResources | None]:
+def _check_train(rest: list[str], after: str | None) -> tuple[Namespace, str, TrialResources | None]:
     from fervit.commands.models.train import parser as of_train
+    from fervit.search.space.settings import TrialResources
     from fervit.slurm.submit import check_shared
 
     given = of_train().parse(rest)
     for flag in ("latent_train_dir", "latent_val_dir"):
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
+            if after is None:
+                _check_exists(f"--{flag}", path, AFTER)
         elif not given.resume and not (flag == "latent_val_dir" and given.val_fraction):
             raise UserError(f"--{flag}: is missing; give the folder that {called('encode')} wrote")
     for flag in ("output_dir", "checkpoint_dir"):
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
-    return given, "latent_vit", None
+    gpus = 0.0 if given.use_gpu is False else None
+    return given, "latent_vit", TrialResources(workers=given.workers or 1, cpus=1, gpus=gpus)
 
 
 _CHECKS = {"tune": _check_tune, "encode": _check_encode, "train": _check_train}
+
+
+def _check_exists(flag: str, path: str, hint: str) -> None:
+    from fervit.io.storage import is_uri
+
+    if not is_uri(str(path)) and not Path(path).exists():
+        raise UserError(f"{flag} {path}: there is no such file or folder{hint}")
 
 
 def _check_there(latents: str) -> None:
@@ -208,7 +242,8 @@ def _check_there(latents: str) -> None:
 
     if not is_uri(latents) and not (Path(latents) / "train").is_dir():
         raise UserError(
-            f"{latents}/train: no latents here; make them with `{called('slurm')} encode ...` or {called('encode')}"
+            f"{latents}/train: no latents here; make them with `{called('slurm')} encode ...` or {called('encode')}, "
+            "or name the job that does with --after"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from pathlib import PurePosixPath
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -75,5 +76,5 @@ def _number(content: bytes, path: str, root: str) -> str:
     """The number in an annotation, which some editions hold as text."""
     try:
         return str(int(float(np.load(io.BytesIO(content), allow_pickle=False).item())))
-    except (ValueError, EOFError, OSError, TypeError):
+    except (ValueError, EOFError, OSError, TypeError, OverflowError, BadZipFile):
         raise UserError(f"--data_root {root}: {path} holds no number of an emotion; copy it again") from None

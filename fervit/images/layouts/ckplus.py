@@ -34,7 +34,7 @@ def mark(listing: Listing) -> Marked | None:
     for path, content in zip(texts, listing.read(texts), strict=True):
         try:
             labels[PurePosixPath(path).name.removesuffix(END)] = str(int(float(content.decode("ascii"))))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise UserError(
                 f"--data_root {listing.root}: {path} holds no number of an emotion; copy it again"
             ) from None

@@ -21,12 +21,12 @@ from fervit.errors import UserError
 from fervit.images.layouts.listing import Listing
 from fervit.images.layouts.marked import Marked
 from fervit.io.storage import child_of, naming
+from fervit.labels.emotions import split_of
 from fervit.labels.label_set import EIGHT, PREDEFINED
 
 COLUMNS = (*EIGHT, "unknown", "NF")
 """What the ten columns of votes stand for."""
 UNKNOWN, NO_FACE, NO_MAJORITY = "unknown by FER+'s majority", "no face by FER+'s majority", "without a majority in FER+"
-SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 FOLDERS = {"FER2013Train": "train", "FER2013Valid": "val", "FER2013Test": "test"}
 
 
@@ -66,12 +66,16 @@ def read_votes(filesystem: pafs.FileSystem, path: str) -> list[tuple[str, str, s
     """
     with naming(path, "cannot be read"), filesystem.open_input_stream(path) as file:
         text = bytes(file.read()).decode("utf-8-sig", "replace")
-    header, *rows = csv.reader(io.StringIO(text))
+    header, *rows = list(csv.reader(io.StringIO(text))) or [[]]
     names = {"happiness": "happy", "sadness": "sad", "anger": "angry"}
     columns = [names.get(name.strip(), name.strip()) for name in header[2:]]
     if tuple(columns) != COLUMNS:
         raise UserError(f"{path}: has other columns than FER+'s fer2013new.csv (Usage, Image name and ten of votes)")
-    return [(row[0].strip(), row[1].strip(), _voted(row[2:], path, i)) for i, row in enumerate(rows) if row]
+    found = []
+    for i, row in enumerate(row for row in rows if row):
+        label = _voted(row[2:], path, i)  # says if the row is too short
+        found.append((row[0].strip(), row[1].strip(), label))
+    return found
 
 
 def _voted(cells: Sequence[str], path: str, row: int) -> str:
@@ -102,7 +106,7 @@ def mark(listing: Listing) -> Marked | None:
     labels: dict[tuple[str, str], str] = {}
     if lists:
         for usage, name, label in read_votes(listing.filesystem, child_of(listing.path, lists[0])):
-            labels[SPLITS.get(usage, ""), name] = label
+            labels[split_of(usage) or "", name] = label
     else:
         for path, content in zip(folder_lists, listing.read(folder_lists), strict=True):
             split = FOLDERS.get(PurePosixPath(path).parent.name, "")

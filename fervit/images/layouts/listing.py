@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow.fs as pafs
 from PIL import Image
 
-from fervit.images.passed_over import LINK_BACK, NO_FILE, NO_PICTURES, PassedOver, why_not
+from fervit.images.passed_over import LINK_AGAIN, LINK_BACK, NO_FILE, NO_PICTURES, NOT_LISTED, PassedOver, why_not
 from fervit.images.pictures import SUFFIXES
 from fervit.io.storage import child_of, naming
 from fervit.labels.emotions import split_of
@@ -90,7 +90,7 @@ def list_folder(root: str, filesystem: pafs.FileSystem, path: str) -> Listing:
         UserError: the root cannot be listed.
     """
     if isinstance(filesystem, pafs.LocalFileSystem):
-        entries = sorted(_local_entries(Path(path)))
+        entries = sorted(_LocalFolders(Path(path)).entries)
         path = str(Path(path).absolute())  # tasks have other working directories
         name = Path(path).resolve().name
     else:
@@ -100,32 +100,82 @@ def list_folder(root: str, filesystem: pafs.FileSystem, path: str) -> Listing:
     return Listing(root=root, filesystem=filesystem, path=path, name_of_split=name_of_split, entries=entries)
 
 
-def _local_entries(
-    folder: Path, prefix: str = "", above: frozenset[Path] = frozenset(), why: str = ""
-) -> Iterator[Entry]:
-    """Yields folders and files. Links are followed, unless they lead to a folder above themselves.
+class _LocalFolders:
+    """Walks through a local folder. Links to folders are followed, but no folder is read twice or from inside itself.
 
-    What lies in a folder that is passed over, for which `why` has the reason, is passed over, too.
+    What is there under its own name goes before what a link leads to.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        UserError: the folder itself cannot be listed.
     """
-    resolved = folder.resolve()
-    if resolved in above:
-        yield Entry(prefix.rstrip("/"), is_folder=False, passed_over=LINK_BACK)
-        return
-    with os.scandir(folder) as found:
-        for item in found:
+
+    def __init__(self, root: Path) -> None:
+        self.entries: list[Entry] = []
+        self._read: set[Path] = set()
+        self._links: list[tuple[Path, str]] = []
+        top = root.resolve()
+        with naming(f"--data_root {root}", "cannot be listed"), os.scandir(root):
+            pass
+        self._walk(root, top, "", "")
+        while self._links:
+            self._follow(*self._links.pop(0), top)
+
+    def _follow(self, link: Path, path: str, top: Path) -> None:
+        """Reads the folder that a link leads to, unless it is read elsewhere or holds the data root or the link."""
+        real = link.resolve()
+        if real in top.parents or real in link.parent.resolve().parents or real in (top, link.parent.resolve()):
+            self._note(path, LINK_BACK)
+        elif real in self._read:
+            self._note(path, LINK_AGAIN)
+        else:
+            self.entries.append(Entry(readable(path), is_folder=True))
+            self._walk(link, real, f"{path}/", "")
+
+    def _walk(self, folder: Path, real: Path, prefix: str, why: str) -> None:
+        """Notes what lies in a folder; links to folders wait until all else is read.
+
+        Args:
+            folder: the folder.
+            real: its path without links.
+            prefix: its path below the data root, with a slash at its end.
+            why: why it is passed over, and what lies in it, too; "" if it is not.
+        """
+        if not why:
+            self._read.add(real)
+        try:
+            with os.scandir(folder) as found:
+                items = sorted(found, key=lambda item: item.name)
+        except OSError:
+            self._note(prefix.rstrip("/"), why or NOT_LISTED)
+            return
+        for item in items:
             path, reason = f"{prefix}{item.name}", why or why_not(item.name)
             try:
-                is_folder, special = item.is_dir(), not item.is_file() and Path(item.path).exists()
+                is_folder = item.is_dir()
+                special = not is_folder and not item.is_file() and Path(item.path).exists()
             except OSError:  # a link to itself, which is reported when it is read
                 is_folder = special = False
-            if is_folder:
-                if not reason:
-                    yield Entry(readable(path), is_folder=True)
-                yield from _local_entries(folder / item.name, f"{path}/", above | {resolved}, reason)
-            elif special:  # reading a named pipe would never end
-                yield Entry(path, is_folder=False, passed_over=reason or NO_FILE)
-            else:
-                yield Entry(path, is_folder=False, passed_over=reason)
+            if is_folder and not item.is_symlink():
+                self._inside(folder / item.name, real / item.name, path, reason)
+            elif is_folder and not reason:
+                self._links.append((folder / item.name, path))
+            else:  # reading a named pipe would never end
+                self._note(path, reason or (NO_FILE if special else ""))
+
+    def _inside(self, folder: Path, real: Path, path: str, reason: str) -> None:
+        """Walks through a folder that is no link."""
+        if not reason and real in self._read:  # a link has led into it before
+            self._note(path, LINK_AGAIN)
+            return
+        if not reason:
+            self.entries.append(Entry(readable(path), is_folder=True))
+        self._walk(folder, real, f"{path}/", reason)
+
+    def _note(self, path: str, passed_over: str) -> None:
+        self.entries.append(Entry(path, is_folder=False, passed_over=passed_over))
 
 
 def _remote_entries(root: str, filesystem: pafs.FileSystem, path: str) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ from fervit.errors import UserError
 from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.layouts.listing import Listing, readable
 from fervit.images.passed_over import LEFT_OUT_CLASS, NO_LABEL, NO_PICTURE, PassedOver
-from fervit.labels.label_set import FOLDERS, PREDEFINED, LabelSet
+from fervit.labels.label_set import FOLDERS, LabelSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Marked:
 
         The numbers of a set that the user has written count before those of the data set.
         """
-        own = wanted.name not in PREDEFINED
+        own = not wanted.predefined
         if own and (found := wanted.class_of(label)) is not None:
             return found
         named = self.label_set.class_of(label)

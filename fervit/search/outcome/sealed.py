@@ -137,17 +137,22 @@ def open_test(
         chosen: the run that trained the model.
         splits: the splits of the sweep, with a test split.
         fresh: the finished runs of the chosen configuration with fresh seeds. Those whose model is there are evaluated.
-        again: evaluates again, which is recorded, if another run has been chosen since the last evaluation.
+        again: evaluates again, which is recorded, if another run has been chosen since the last evaluation, or if there
+            are fresh seeds that it does not hold.
 
     Raises:
         UserError: an earlier evaluation of another run was cut off, and `again` is false; or the record is damaged.
     """
     looks = read_looks(folder)
     fingerprint = checkpoint.fingerprint
-    mine = next((i for i, one in enumerate(looks) if one.is_of(chosen, checkpoint.epoch, fingerprint)), None)
+    of_it = [i for i, one in enumerate(looks) if one.is_of(chosen, checkpoint.epoch, fingerprint)]
+    mine = of_it[-1] if of_it else None
     if mine is not None and looks[mine].complete:
-        return _sealed(folder, looks, mine)
-    if looks and mine is None and not again:
+        unseen = _unseen(folder, looks[mine], fresh)
+        if not unseen or not again:
+            return _sealed(folder, looks, mine, unseen)
+        mine = None
+    elif looks and mine is None and not again:
         if not looks[-1].complete:
             raise UserError(
                 f"{folder.path}: a look at the test split for trial {looks[-1].trial} was cut off, and trial "
@@ -175,6 +180,18 @@ def open_test(
         )
         write_looks(folder, looks)
     return _look(folder, looks, mine, checkpoint, splits, fresh)
+
+
+def _unseen(folder: SweepFolder, look: SealedLook, fresh: Sequence[TrialRecord]) -> str:
+    """Names the fresh seeds of the chosen configuration that were trained after a look; "" for none."""
+    seen = {score.seed for score in look.seeds}
+    later = [str(run.seed) for run in fresh if run.seed not in seen and folder.trial(run.name).best_model.is_file()]
+    if not later:
+        return ""
+    return (
+        f"the result on the test split does not hold the seeds {', '.join(later)}, which were trained after "
+        f"{look.opened[:10]}; --second_look opens it again, for all of them, and records that"
+    )
 
 
 def _look(

@@ -43,6 +43,10 @@ class TrialSource(Protocol):
         """Returns the next trial; None if there is none to start."""
         ...
 
+    def add(self, params: Params) -> None:
+        """Plans a configuration that a user added."""
+        ...
+
     def report(self, number: int, epoch: int, value: float) -> None:
         """Learns the best value that a trial has reached by an epoch. A repeated report of the epoch is ignored.
 
@@ -72,6 +76,10 @@ class StoppingRule(Protocol):
             best_value: the best value of the metric that the trial has reached so far.
             value: the value of the metric in the last epoch.
         """
+        ...
+
+    def reason(self, name: str) -> str:
+        """Returns why a trial was stopped, for the user, such as "0.31 is below 0.35, which ..."."""
         ...
 
 

@@ -84,6 +84,7 @@ class SpaceSampler:
         events: the events of the sweep's own journal. If a kill or a power cut left the study's file in another state,
             it is written anew from the events. None uses the file as it is.
         records: the trials and reruns that these events give, where they are known; None to read the events.
+        taken: how many of the trials have configurations that users added.
     """
 
     def __init__(
@@ -92,9 +93,11 @@ class SpaceSampler:
         path: Path | None = None,
         events: Iterable[Event] | None = None,
         records: Iterable[TrialRecord] | None = None,
+        *,
+        taken: int = 0,
     ) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
-        self._space, self._path = space, path
+        self._space, self._path, self._taken = space, path, taken
         self._distributions = {name: distribution_of(d) for name, d in space.parameters.items()}
         self._space_size = space.size()
         self._grid: list[Params] = []
@@ -126,8 +129,14 @@ class SpaceSampler:
         if number < len(warm_starts):
             self._study.enqueue_trial(warm_start_params(self._space, warm_starts[number]))
         elif self._grid:
-            self._study.enqueue_trial(self._of_grid(number - len(warm_starts)))
+            self._study.enqueue_trial(self._of_grid(number - len(warm_starts) - self._taken))
         return self._begin(sampler_for(self._space, number))
+
+    def take(self, params: Params) -> Suggestion:
+        """Takes a configuration of the user as the next one, with the sampler's values for what it leaves open."""
+        self._study.enqueue_trial(params)
+        self._taken += 1
+        return self._begin(sampler_for(self._space, self._next))
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Reports the best value that a running trial has reached by an epoch.

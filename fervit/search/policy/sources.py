@@ -38,12 +38,23 @@ class SearchSource:
         space: the search space.
         sampler: the sampler of the space.
         known: the trials of the sweep's journal.
+        added: the configurations that users added.
+        wanted: those of them that have not begun.
     """
 
     purposes: tuple[Purpose, ...] = ("search", "noise")
 
-    def __init__(self, space: SearchSpace, sampler: SpaceSampler, known: Iterable[TrialRecord] = ()) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        sampler: SpaceSampler,
+        known: Iterable[TrialRecord] = (),
+        *,
+        added: Sequence[Params] = (),
+        wanted: Sequence[Params] = (),
+    ) -> None:
         self._space, self._sampler = space, sampler
+        self._n_added, self._wanted = len(added), list(wanted)
         known = list(known)
         searched = [record for record in known if record.purpose == "search"]
         self._asked = len(searched)
@@ -63,7 +74,7 @@ class SearchSource:
     @property
     def total(self) -> int:
         """The largest number of trials that there can be, including those that measure the noise of the seed."""
-        return int(min(self._space.search.trials, self._sampler.size)) + self._n_noise
+        return int(min(self._space.search.trials, self._sampler.size)) + self._n_noise + self._n_added
 
     @property
     def enough(self) -> str:
@@ -80,11 +91,17 @@ class SearchSource:
         """Returns the next trial: a rerun that measures the noise of the seed, if one is due, or one of the sampler."""
         if self._noise_plan:
             return self._noise_plan.pop(0)
-        if self._asked + self._n_noise >= self.total or self.enough:
+        takes = bool(self._wanted) and self._asked >= min(len(self._space.search.warm_start), self._space.search.trials)
+        if not takes and (self._asked + self._n_noise >= self.total or self.enough):
             return None
         self._asked += 1
-        number, params = self._sampler.ask()
+        number, params = self._sampler.take(self._wanted.pop(0)) if takes else self._sampler.ask()
         return Planned(number, trial_name(number), params, self._space.config(params, self._seed(params)))
+
+    def add(self, params: Params) -> None:
+        """Makes a configuration of the user the next trial, one more than the space says."""
+        self._n_added += 1
+        self._wanted.append(params)
 
     def _seed(self, params: Params) -> int:
         """Returns the seed of a trial: that of the search, or a fresh one where the configuration is a repetition.
@@ -167,6 +184,9 @@ class RerunSource:
     def ask(self) -> Planned | None:
         """Returns the next rerun; None if none is left."""
         return self._plan.pop(0) if self._plan else None
+
+    def add(self, params: Params) -> None:
+        """Does nothing: what users add begins when the search goes on."""
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Does nothing, since no sampler learns from reruns."""

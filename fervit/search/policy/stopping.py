@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from fervit.search.policy.interfaces import StoppingRule
@@ -27,6 +28,10 @@ class NeverStops:
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
         """Returns False."""
         return False
+
+    def reason(self, name: str) -> str:
+        """Returns ""."""
+        return ""
 
 
 def stopping_rule(settings: EarlyStopping, metric: Metric) -> StoppingRule:
@@ -53,6 +58,7 @@ class MedianRule:
         """The mean of each trial's values since its grace, and the number of these values."""
         self._at: defaultdict[int, list[float]] = defaultdict(list)
         """The means of all trials at each epoch, lowest first. A higher one is always better here."""
+        self._reasons: dict[str, str] = {}
 
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
         """Returns whether a trial is stopped after the epoch that it has just reported."""
@@ -64,11 +70,20 @@ class MedianRule:
         self._means[record.name] = mean, n + 1
         others = self._at[epoch]
         half = len(others) // 2
-        enough = len(others) >= self.LEAST
-        worse = enough and self._sign * best_value < (others[half] + others[half - (len(others) % 2 == 0)]) / 2
+        worse = False
+        if len(others) >= self.LEAST:
+            median = (others[half] + others[half - (len(others) % 2 == 0)]) / 2
+            worse = self._sign * best_value < median
+            if worse:
+                means = f"the median of the means of {len(others)} others"
+                self._reasons[record.name] = f"{best_value:.4g} is worse than {self._sign * median:.4g}, {means}"
         if math.isfinite(mean):
             bisect.insort(others, mean)
         return worse
+
+    def reason(self, name: str) -> str:
+        """Returns why a trial was stopped."""
+        return self._reasons.get(name, "")
 
 
 def decision_epochs(settings: EarlyStopping, warmup_epochs: float) -> tuple[int, ...] | None:
@@ -121,6 +136,7 @@ class _RaysRule:
         ]
         self._shares = [share for _, share in brackets(settings)]
         self._known: set[str] = set()
+        self._factor, self._reasons = settings.reduction_factor, dict[str, str]()
 
     def stops(self, record: TrialRecord, best_value: float, value: float) -> bool:
         """Returns whether Ray Tune's scheduler stops the trial after the epoch that it has just reported."""
@@ -129,7 +145,26 @@ class _RaysRule:
             self._known.add(record.name)
             scheduler.on_trial_add(None, trial)
         result = {"epoch": _counted(record), "best_value": best_value}
-        return bool(scheduler.on_trial_result(None, trial, result) == "STOP")
+        stops = bool(scheduler.on_trial_result(None, trial, result) == "STOP")
+        if stops and result["epoch"] < scheduler._max_t:
+            with suppress(AttributeError, LookupError, StopIteration, TypeError, ValueError):  # another version of Ray
+                self._reasons[record.name] = self._worse(scheduler, trial, result["epoch"], best_value)
+        return stops
+
+    def reason(self, name: str) -> str:
+        """Returns why a trial was stopped."""
+        return self._reasons.get(name, "")
+
+    def _worse(self, scheduler: Any, trial: _Trial, epoch: float, best_value: float) -> str:
+        """Says what the best of the others reached at the rung that a trial has just come to."""
+        bracket, sign = scheduler._trial_info[trial.trial_id], scheduler._metric_op
+        values: dict[str, float] = next(
+            (at for rung, at in bracket._rungs if epoch >= rung and trial.trial_id in at), {}
+        )
+        others = {name: value for name, value in values.items() if name != trial.trial_id}
+        needed = bracket.cutoff(others)
+        share = f"the best of {len(others)} others reach (1 in {self._factor})"
+        return f"{best_value:.4g} is worse than {sign * needed:.4g}, which {share}"
 
     def _bracket(self, number: int) -> int:
         """Returns the bracket of a trial. The brackets get trials by their shares, in the same way in every run."""

@@ -13,6 +13,7 @@ seconds since its session began, by a clock that no one sets (versions before 0.
     {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": "", "cut": false}
     {"event": "paused", "time": ..., "name": "trial_0003", "epoch": 3, "why": "4 % to reach 0.41"}   its place is free
     {"event": "returned", "time": ..., "name": "trial_0003", "epoch": 3, "why": "22 % to reach 0.41"}   it goes on
+    {"event": "asked", "time": ..., "request": "0173...", "action": "stop", "name": "trial_0003"}   by launch/control.py
     {"event": "over", "time": ..., "part": "search", "by": "hours", "why": "the budget of 1 hours is spent ..."}
     {"event": "resumed", "time": ..., "name": "trial_0003"}     the budget had cut it; a larger one lets it go on
     {"event": "chosen", "time": ..., "number": 3, "seed": 44, "epoch": 17, "confirmed": [3, 8], "ties": [8]}
@@ -37,6 +38,9 @@ TrialState = Literal["running", "finished", "stopped", "failed"]
 Purpose = Literal["search", "noise", "confirm", "fold"]
 Part = Literal["search", "confirm"]
 """A part of a sweep: the search, to which the measurement of the noise belongs, or the confirmation with its folds."""
+Action = Literal["stop", "keep", "add", "pause", "go"]
+"""What a user asks of a sweep that runs. `stop`: end a trial after its epoch; `keep`: never end or pause it early;
+`add`: try a configuration; `pause`: begin no further trials; `go`: begin trials again."""
 EndedBy = Literal["hours", "gpu_hours", "noise"]
 """What ended a part of a sweep before its last trial: a budget, or the noise of the seed (`until_noise`)."""
 FORMAT = 2
@@ -160,7 +164,7 @@ class TrialEnded(_Event):
     cut: bool = False
     """Whether the search or its budget ended, and the trial with it, which could have gone on."""
     why: str = ""
-    """What the model of curves says of a paused trial that is stopped, for the user; "" for others."""
+    """Why the trial was stopped, for the user; "" for others, and for those of versions before 0.2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +172,19 @@ class TrialResumed(_Event):
     """A trial that a budget had cut waits for a process in which it goes on."""
 
     name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserAsked(_Event):
+    """The sweep has taken up what a user asked of it."""
+
+    request: str
+    """The name of the request, so that it is taken up once."""
+    action: Action
+    name: str = ""
+    """The name of the trial to stop or to keep; "" for others."""
+    params: Params = dataclasses.field(default_factory=dict)
+    """The configuration to add; empty for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +237,7 @@ TrialEvent = (
     | TrialEnded
     | TrialResumed
 )
-Event = SessionBegan | TrialEvent | PartEnded | ModelChosen | SweepDone
+Event = SessionBegan | TrialEvent | UserAsked | PartEnded | ModelChosen | SweepDone
 KINDS: dict[str, type[Any]] = {
     "session": SessionBegan,
     "start": TrialStarted,
@@ -232,6 +249,7 @@ KINDS: dict[str, type[Any]] = {
     "returned": TrialReturned,
     "end": TrialEnded,
     "resumed": TrialResumed,
+    "asked": UserAsked,
     "over": PartEnded,
     "chosen": ModelChosen,
     "done": SweepDone,

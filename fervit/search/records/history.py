@@ -20,9 +20,11 @@ from fervit.search.records.events import (
     TrialReturned,
     TrialStarted,
     TrialWentOn,
+    UserAsked,
     part_of,
 )
 from fervit.search.records.record import TrialRecord
+from fervit.search.space.search_space import Params
 
 
 class History:
@@ -39,6 +41,18 @@ class History:
         """How many commands have worked on the sweep."""
         self.done = self.was_done = False
         """`done`: whether the last session completed the sweep; `was_done`: whether any session did."""
+        self.asked: set[str] = set()
+        """The names of the requests of users that have been taken up."""
+        self.to_stop: set[str] = set()
+        """The names of the trials that users asked to stop."""
+        self.to_keep: set[str] = set()
+        """The names of the trials that users asked to keep."""
+        self.added: list[Params] = []
+        """The configurations that users added."""
+        self.wanted: list[Params] = []
+        """Those of them that have not begun."""
+        self.on_hold = False
+        """Whether users asked that no further trials begin."""
         self.unknown: Counter[str] = Counter()
         """The names of trials whose start stands nowhere, with the number of their events, which are passed over."""
         for event in events:
@@ -60,7 +74,7 @@ class History:
 
         Returns None for an event that concerns the whole sweep, or a trial whose start is missing.
         """
-        if isinstance(event, SessionBegan | PartEnded | ModelChosen | SweepDone):
+        if isinstance(event, SessionBegan | UserAsked | PartEnded | ModelChosen | SweepDone):
             self._apply_to_sweep(event)
             return None
         if isinstance(event, TrialStarted):
@@ -74,6 +88,8 @@ class History:
                 fold=event.fold,
                 folds=event.folds,
             )
+            if event.purpose == "search":
+                self._has_begun(event.params)
         record = self.records.get(event.name)
         if record is None:
             self.unknown[event.name] += 1
@@ -102,8 +118,31 @@ class History:
             self.ends.pop(part_of(record.purpose), None)
         return record
 
-    def _apply_to_sweep(self, event: SessionBegan | PartEnded | ModelChosen | SweepDone) -> None:
-        if isinstance(event, ModelChosen):
+    def _has_begun(self, params: Params) -> None:
+        """Takes a configuration that a user added off the list of those that have not begun."""
+        given = (one for one in self.wanted if one.items() <= params.items())  # the sampler may have added to it
+        if (wanted := next(given, None)) is not None:
+            self.wanted.remove(wanted)
+
+    def _answer(self, event: UserAsked) -> None:
+        self.asked.add(event.request)
+        match event.action:
+            case "stop":
+                self.to_stop.add(event.name)
+                self.to_keep.discard(event.name)
+            case "keep":
+                self.to_keep.add(event.name)
+                self.to_stop.discard(event.name)
+            case "add":
+                self.added.append(event.params)
+                self.wanted.append(event.params)
+            case "pause" | "go":
+                self.on_hold = event.action == "pause"
+
+    def _apply_to_sweep(self, event: SessionBegan | UserAsked | PartEnded | ModelChosen | SweepDone) -> None:
+        if isinstance(event, UserAsked):
+            self._answer(event)
+        elif isinstance(event, ModelChosen):
             self.choice = event
         elif isinstance(event, PartEnded):
             self.ends[event.part] = event

@@ -128,6 +128,11 @@ class SweepFolder:
         return self.path / "ray.log"
 
     @property
+    def requests(self) -> Path:
+        """The folder of what users ask of the sweep while it runs (`launch/control.py`)."""
+        return self.path / "requests"
+
+    @property
     def stop(self) -> Path:
         """A file that exists while the trials are asked to save after their current epoch."""
         return self.path / ".stop"

@@ -431,6 +431,16 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
         raise UserError(f"{where}: heads do not divide embed_dim; embed_dim must be a multiple of heads")
 
 
+def configuration_of(space: SearchSpace, params: Mapping[str, Any], where: str) -> Params:
+    """Returns a user's configuration with the defaults that lie in the space for what it leaves open.
+
+    Raises:
+        UserError: it is not one of the space; the message begins with `where`.
+    """
+    _check_warm_start(space, params, where)
+    return warm_start_params(space, params)
+
+
 def warm_start_params(space: SearchSpace, params: Mapping[str, Any]) -> Params:
     """Completes a warm start with the defaults that lie in the space. Optuna samples the remaining parameters."""
     filled = {name: DEFAULTS[name] for name, d in space.parameters.items() if d.contains(DEFAULTS[name])}

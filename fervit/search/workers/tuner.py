@@ -190,7 +190,7 @@ class _DriverSearcher(Searcher):  # type: ignore[misc]
         planned, ledger = self._driver.next(), self._driver.ledger
         if planned is None:
             # The end of a running trial may bring further ones, such as those that measure the noise of the seed.
-            return None if ledger.n_running else str(Searcher.FINISHED)
+            return None if ledger.n_running or ledger.on_hold else str(Searcher.FINISHED)
         return TrialTask(
             name=planned.name,
             folder=self._folder.trial(planned.name),
@@ -274,7 +274,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         SIGUSR1, the notice of a time limit, only ever does what the first one does.
         """
         if not self._driver.interrupted:
-            self._driver.interrupt()
+            self._driver.interrupt(interrupts.patience_s())
         elif number != signal.SIGUSR1 and in_notebook():
             raise KeyboardInterrupt  # ends the cell, and keeps the kernel with the user's variables
         elif number != signal.SIGUSR1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fervit.errors import UserError
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
 from fervit.images.layouts.ferplus import COLUMNS, NO_MAJORITY, majority
-from fervit.labels.label_set import PREDEFINED, read_label_set
+from fervit.labels.label_set import PREDEFINED, LabelSet, read_label_set
 
 GREY = " ".join(["7"] * 2303 + ["200"])
 
@@ -63,6 +64,29 @@ def test_the_compound_edition_of_raf_db_takes_a_file_of_its_classes(tmp_path: Pa
     index = open_faces(str(root), read_label_set(str(tmp_path / "labels.yaml")))
     assert len(index.label_set) == 11
     assert classes(index)["train_0002_aligned.jpg"] == ("train", "compound 11")
+
+
+@pytest.mark.parametrize("name", ["rafdb", "ferplus", "fer2013", "mine"])
+def test_a_file_means_what_it_says_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    """A file of the user may be called as a predefined set is; its numbers are its own all the same."""
+    root = raf_db(tmp_path / "compound", "train_0001.jpg 1\ntrain_0002.jpg 2\n")
+    numbers = "1: happily surprised\n2: sadly fearful\n"
+    named = f"name: {name}\nnumbers: {{1: happily surprised, 2: sadly fearful}}\n"
+    for text in (numbers, named):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        index = open_faces(str(root), read_label_set(str(tmp_path / f"{name}.yaml")))
+        assert classes(index)["train_0001_aligned.jpg"] == ("train", "happily surprised")
+        assert classes(index)["train_0002_aligned.jpg"] == ("train", "sadly fearful")
+    emotions = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")  # alphabetical, unlike Kaggle's
+    (tmp_path / f"{name}.yaml").write_text("\n".join(f"{i}: {one}" for i, one in enumerate(emotions)))
+    (tmp_path / "f.csv").write_text(f"emotion,pixels,Usage\n4,{GREY},Training\n6,{GREY},Training\n")
+    own = read_label_set(str(tmp_path / f"{name}.yaml"))
+    assert [meant for _, meant in classes(open_faces(str(tmp_path / "f.csv"), own)).values()] == ["neutral", "surprise"]
+    kept = LabelSet.from_json(json.loads(json.dumps(own.to_json())))  # as `_faces.json` has it
+    assert [meant for _, meant in classes(open_faces(str(tmp_path / "f.csv"), kept)).values()] == [
+        "neutral",
+        "surprise",
+    ]
 
 
 def test_raf_dbs_numbered_folders_are_read_when_the_set_is_named(tmp_path: Path) -> None:
@@ -166,6 +190,24 @@ def test_fer_plus_relabels_fer2013_by_the_taggers_majority(tmp_path: Path) -> No
     (tmp_path / "fer2013.csv").write_text(text.rpartition("\n")[0])
     with pytest.raises(UserError, match="has 4 rows, but"):
         open_faces(str(tmp_path / "fer2013.csv"), PREDEFINED["ferplus"])
+
+
+def test_a_damaged_file_of_fer_plus_is_told_and_files_beside_the_pair_are_accounted_for(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *(f"0,{GREY},Training" for _ in VOTES)]))
+    votes = tmp_path / "fer2013new.csv"
+    votes.write_text("")
+    with pytest.raises(UserError, match="has other columns than FER"):
+        open_faces(str(tmp_path))
+    write_votes(votes)
+    whole = votes.read_text()
+    votes.write_text(whole + "Training\n")
+    with pytest.raises(UserError, match="row 4 must have ten numbers of votes"):
+        open_faces(str(tmp_path))
+    votes.write_text(whole)
+    (tmp_path / "README.md").write_text("about")
+    picture(tmp_path / "extra.png")
+    others = {one.path: one.reason for one in open_faces(str(tmp_path)).passed_over if "row-" not in one.path}
+    assert others == {"README.md": "no picture", "extra.png": "without a label"}
 
 
 def test_fer_plus_is_read_from_its_pictures(tmp_path: Path) -> None:

@@ -124,6 +124,25 @@ def test_a_look_that_was_made_before_is_shown_again_and_not_counted(
     assert "stays closed" in open_test(files, models[2], a, splits).remark
 
 
+def test_seeds_that_were_trained_after_the_look_are_named_and_evaluated_by_a_second_one(
+    splits: Splits, models: list[Checkpoint], tmp_path: Path
+) -> None:
+    files, fresh = SweepFolder(tmp_path / "sweep"), [run(4, seed, purpose="confirm") for seed in (0, 1, 2)]
+    for record in fresh:
+        save_checkpoint(models[record.seed], files.trial(record.name).best_model)
+    first = open_test(files, models[0], fresh[0], splits, fresh[:2])
+    assert first.remark == ""
+    closed = open_test(files, models[0], fresh[0], splits, fresh)
+    assert "does not hold the seeds 2, which were trained after" in closed.remark
+    assert closed.look == first.look
+    for again in (True, False):  # the second look is then the result
+        opened = open_test(files, models[0], fresh[0], splits, fresh, again=again)
+        assert opened.looks == 2
+        assert "does not hold" not in opened.remark
+        assert opened.look is not None
+        assert [score.seed for score in opened.look.seeds] == [0, 1, 2]
+
+
 def test_records_of_earlier_versions_are_read_and_written_as_they_were(tmp_path: Path) -> None:
     files = SweepFolder(ROOT / "tests" / "data" / "version_0_1" / "finished")
     (look,) = read_looks(files)

@@ -17,7 +17,7 @@ def test_the_best_epoch_becomes_that_of_the_model_on_disk(tmp_path: Path, epoch:
     sweep = Sweep(tmp_path)
     name = sweep.begin().name
     sweep.ledger.report(name, report(1, 0.5))
-    sweep.ledger.report(name, report(2, 0.7))
+    sweep.ledger.report(name, report(2, 0.7, saved=1))
     write_model(SweepFolder(tmp_path), name, epoch, value)
     settle_running(sweep.ledger, SweepFolder(tmp_path))
     sweep.ledger.end_all()

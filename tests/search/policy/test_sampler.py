@@ -296,6 +296,25 @@ def test_tpe_keeps_away_from_what_diverges() -> None:
     assert late(outcome_of(of)) < 0.7 * late(Outcome.FAILED)
 
 
+def test_with_two_objectives_gp_keeps_away_from_what_diverges_too() -> None:
+    def late(outcome: Outcome) -> int:
+        raw = yaml.safe_load(SMALL_SPACE)
+        raw["parameters"] = {"lr": {"distribution": "log_uniform", "min": 1.0e-5, "max": 1.0e-1}}
+        raw["search"] |= {"sampler": "gp", "trials": 30, "warm_start": []}
+        raw["metric"] |= {"against": "parameters"}
+        raw["early_stopping"] = {"scheduler": "none"}
+        source, diverged = SpaceSampler(parse_space(raw, "small.yaml")), 0
+        for i in range(30):
+            number, params = source.ask()
+            bad = params["lr"] > 1e-3
+            value = 0.5 + math.log10(params["lr"]) / 10
+            source.tell(number, outcome if bad else Outcome.FINISHED, value, 1000)
+            diverged += bad and i >= 12
+        return diverged
+
+    assert late(Outcome.INFEASIBLE) < late(Outcome.FAILED)
+
+
 def test_a_configuration_that_was_tried_is_drawn_anew() -> None:
     raw = yaml.safe_load(SMALL_SPACE)
     raw["search"] |= {"sampler": "random", "trials": 60}

@@ -1,0 +1,50 @@
+"""A sweep on a real Ray is steered by the command while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fervit.search.records.sweep_folder import SweepFolder
+from tests.conftest import SMALL_SPACE, Command
+from tests.helpers.host_sweeps import epochs_of
+from tests.helpers.processes import alone, launch, wait_until
+from tests.helpers.sweeps import leaderboard
+
+
+@pytest.mark.long
+def test_a_sweep_is_held_and_steered_while_it_runs(latents_folder: Path, tmp_path: Path, command: Command) -> None:
+    raw = {**yaml.safe_load(SMALL_SPACE), "name": "steered"}
+    raw["search"] |= {"trials": 2, "sampler": "random"}
+    raw["early_stopping"] = {"scheduler": "none", "max_epochs": 60}
+    raw["fixed"]["batch_size"] = 2
+    (tmp_path / "steered.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    words = ("--space", tmp_path / "steered.yaml", "--latents", latents_folder)
+    tune = launch("tune", *words, cwd=tmp_path, env=alone())
+
+    def sweep() -> Path | None:
+        return next((tmp_path / "experiments").glob("steered_*"), None)
+
+    def trains() -> bool:
+        folder = sweep()
+        return folder is not None and SweepFolder(folder).journal.is_file() and len(epochs_of(folder)) > 0
+
+    assert wait_until(lambda: trains() or tune.returncode is not None), tune.printed
+    folder = sweep()
+    assert folder is not None
+    for request in (("pause",), ("stop", "0"), ("add", "heads=3 embed_dim=12")):
+        asked = command("control", folder, *request)
+        assert asked.status == 0, asked.err
+        assert "takes it up within seconds" in asked.out
+    assert tune.says("you asked: add"), tune.printed
+    assert command("control", folder, "go").status == 0
+    assert "Traceback" not in tune.ended()
+    assert tune.returncode == 0, tune.printed[-3000:]
+    rows = {int(row["trial"]): row for row in leaderboard(folder)}
+    assert sorted(rows) == [0, 1, 2]
+    assert (rows[2]["heads"], rows[2]["embed_dim"], rows[2]["state"]) == ("3", "12", "finished")
+    assert (rows[0]["state"], "by hand" in rows[0]["why"]) == ("stopped", True)
+    assert "by hand" in command("control", folder, "why", "0").out
+    assert "by hand" in (folder / "report.html").read_text()
