@@ -57,7 +57,8 @@ class Progress:
         """
         self.done += done
         self.failed += failed
-        self._shows(lambda: self._bar.set_postfix(failed=self.failed, refresh=False))
+        if self.failed:
+            self._shows(lambda: self._bar.set_postfix(failed=self.failed, refresh=False))
         self._shows(lambda: self._bar.update(done + failed))
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.evaluation.crossing import Crossing, cross, in_words
-from fervit.evaluation.evaluate import FLAT_REMARK, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit
+from fervit.evaluation.evaluate import FLAT_REMARK, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit, passes_of
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import Groups, by_group, check_groups, groups_in_words, read_groups, read_scores
@@ -35,7 +35,7 @@ from fervit.latents.looks import RecordedLook, Seen, others_in_words, record_loo
 from fervit.latents.parts import about_in
 from fervit.latents.source import find_faces
 from fervit.latents.votes import Votes, VotesAs
-from fervit.progress import Say, silent
+from fervit.progress import Progress, Say, silent
 from fervit.system.gpu import device_at_hand
 
 FOLDER = "eval_results"
@@ -99,12 +99,16 @@ def evaluate(
     listed = exclusion_in(exclude)
     evaluating = partial(evaluate_rows, split=name_of(split), checkpoint_path=absolute(str(model)), crossing=crossing)
     evaluating = partial(evaluating, batch_size=batch_size, samples=visualize_samples, exclusion=listed, votes=voted)
-    evaluating = partial(evaluating, training_mean=_training_mean(checkpoint, split, as_text(latent_train_dir)))
+    mean = _training_mean(checkpoint, split, as_text(latent_train_dir))
+    (say or silent)(f"evaluating {len(latents):,} faces of {name_of(split)} ...")
+    progress = Progress(passes_of(checkpoint, mean), "passes", "evaluate", say)
+    evaluating = partial(evaluating, training_mean=mean, passed=partial(progress.add, 1))
     evaluating = partial(evaluating, faces=None if no_faces else find_faces(latents, as_text(data_root)))
     out = _own_folder(checkpoint, latents) if output_dir is None else Path(from_home(str(output_dir)))
     training = as_text(latent_train_dir)
     grouping = _grouping(groups, latents if crossing is None else crossing.rows(latents), out)
-    result, remarks = _recorded(evaluating, checkpoint, latents, out, training, listed)
+    with contextlib.closing(progress):
+        result, remarks = _recorded(evaluating, checkpoint, latents, out, training, listed)
     remarks += [*_about_device(device), *_about_encoder(checkpoint, latents)]
     grouping(result)
     for line in (*remarks, *summary_lines(result)):

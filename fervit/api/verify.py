@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fervit.api.arguments import as_text
 from fervit.errors import UserError
 from fervit.io.files import from_home
-from fervit.progress import Say, silent
+from fervit.progress import Progress, Say, silent
 from fervit.search.splits import Splits
 from fervit.verification.comparison import Comparison, DifferenceError
 from fervit.verification.evaluation import check_data, check_evaluation, check_simple_models, check_validation
@@ -62,7 +63,7 @@ def verify(
     try:
         found = open_sweep(Path(from_home(str(sweep))))
         splits = read_latents(found, as_text(latents))
-        _check(found, splits, compare)
+        _check(found, splits, compare, say)
         if retrain:
             train_again(found, splits, compare, tell)
     except DifferenceError as error:
@@ -75,22 +76,30 @@ def verify(
     return Verification(numbers=compare.numbers)
 
 
-def _check(sweep: EndedSweep, splits: Splits, compare: Comparison) -> None:
+def _check(sweep: EndedSweep, splits: Splits, compare: Comparison, say: Say | None) -> None:
     """Runs all checks, those of numbers first, so that the message names a number rather than a file.
 
     Raises:
         DifferenceError: a number or a file differs.
     """
+    first = (
+        *(partial(check, sweep, compare) for check in (check_journal, check_choice, check_leaderboard, check_model)),
+        *(partial(check, sweep, splits, compare) for check in (check_data, check_validation)),
+    )
+    progress = Progress(len(first) + 4, "checks", "verify", say)
     try:
-        check_journal(sweep, compare)
-        check_choice(sweep, compare)
-        check_leaderboard(sweep, compare)
-        check_model(sweep, compare)
-        check_data(sweep, splits, compare)
-        check_validation(sweep, splits, compare)
+        for check in first:
+            check()
+            progress.add(1)
         stated = check_evaluation(sweep, splits, compare)
+        progress.add(1)
         check_simple_models(sweep, splits, stated[0], compare)
+        progress.add(1)
         check_card(sweep, splits, *stated)
+        progress.add(1)
         check_files(sweep.files, compare)
+        progress.add(1)
     except UserError as error:  # a file of the sweep is missing or damaged
         raise DifferenceError(str(error)) from None
+    finally:
+        progress.close()

@@ -21,7 +21,8 @@ def parser() -> Parser:
         The parser of the flags.
     """
     flags = Parser(description=__doc__)
-    flags.add_argument("of", choices=(SPACE, *RESULTS), help="space, or the command")
+    names = ", ".join(RESULTS)
+    flags.add_argument("of", choices=(SPACE, *RESULTS), metavar="NAME", help=f"space, or a command: {names}")
     return flags
 
 

@@ -23,7 +23,7 @@ from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.paired.layers import PICTURE_FILE as LAYERS_FILE
 from fervit.evaluation.paired.layers import TABLE_FILE as LAYERS_TABLE_FILE
 from fervit.evaluation.paired.layers import draw as draw_layers
-from fervit.evaluation.paired.layers import layer_drops, write_table
+from fervit.evaluation.paired.layers import groups_of, layer_drops, write_table
 from fervit.evaluation.predictions import FILE as PREDICTIONS_FILE
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import (
@@ -161,6 +161,13 @@ class About(TypedDict, total=False):
     training_mean: np.ndarray | None
     """The mean of the training codes, float [seq_len, latent_dim], by which layers are replaced to see what the model
     loses; None if it is not at hand."""
+    passed: Callable[[], object] | None
+    """Is called after each pass of the model over rows, of which there are `passes_of`."""
+
+
+def passes_of(checkpoint: Checkpoint, training_mean: np.ndarray | None) -> int:
+    """Returns how often an evaluation runs the model over rows: once, and for each set of layers that it leaves out."""
+    return 1 if training_mean is None else 2 + len(groups_of(checkpoint.config.seq_len))
 
 
 def evaluate(
@@ -209,7 +216,9 @@ def measure(
     """
     batch_size, crossing = about.get("batch_size", 32), about.get("crossing")
     seen = next((name for name, known in checkpoint.data.items() if known == latents.origin), None)
+    passed = about.get("passed") or (lambda: None)
     latents, predictions, across = _predicted(checkpoint, latents, split, batch_size, crossing)
+    passed()
     classes, model = latents.label_set.classes, checkpoint.model().to(device_at_hand())
     results: EvaluationResults = {
         "split": split,
@@ -224,7 +233,7 @@ def measure(
         "copies_of_validation": _copies(latents, predictions.predicted, about.get("validation_sha256")),
         "looks_of_others": about.get("others"),
         "attention": _mean_attention(model, latents, batch_size),
-        "layers": _layers(model, latents, about.get("training_mean"), batch_size, crossing),
+        "layers": _layers(model, latents, about.get("training_mean"), batch_size, crossing, passed),
         "excluded": _excluded(latents, predictions.predicted, split, about.get("exclusion")),
         "votes": fit_to_votes(latents, predictions.probabilities, about.get("votes")),
         **_provenance(checkpoint, predictions, latents, about.get("checkpoint_path")),
@@ -386,7 +395,12 @@ def _mean_attention(model: LatentViT, latents: LatentSet, batch_size: int) -> Me
 
 
 def _layers(
-    model: LatentViT, latents: LatentSet, mean: np.ndarray | None, batch_size: int, crossing: Crossing | None
+    model: LatentViT,
+    latents: LatentSet,
+    mean: np.ndarray | None,
+    batch_size: int,
+    crossing: Crossing | None,
+    passed: Callable[[], object],
 ) -> LayerDrops | None:
     """Measures what the model loses without layers of the codes; None if their mean is not at hand."""
     if mean is None:
@@ -394,6 +408,7 @@ def _layers(
 
     def predicted(codes: np.ndarray) -> np.ndarray:
         probabilities = probabilities_of(model, codes, batch_size)
+        passed()
         return probabilities if crossing is None else crossing.probabilities(probabilities)
 
     return layer_drops(predicted, latents, mean, sum(weight.numel() for weight in model.parameters()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,10 +28,6 @@ SOON_DONE = 1e14
 """A sweep of fewer floating-point operations takes some minutes on one core and is not measured beforehand."""
 LONG_S = 3600.0
 """A sweep that is expected to take longer is told how a smaller one is had."""
-SMALLER = (
-    "a smaller one for a first look: --set search.trials=8 --set early_stopping.max_epochs=12 --set confirm.top=1, and "
-    "smaller models: --set parameters.embed_dim.values=[64,128] --set search.warm_start=[]"
-)
 LEARN = ("tpe", "gp", "cmaes")
 """The samplers that learn from results."""
 OF_NUMBERS = ("cmaes", "qmc")
@@ -108,8 +105,31 @@ def expectations(
     takes = _time_text(space, expected, pace_s, resources, at_once)
     lines.append(f"expected, from the mean of these: {takes}")
     if (expected.epochs * pace_s).high / at_once > LONG_S:
-        lines.append(SMALLER)
+        lines.append(f"a smaller one for a first look: {_flags(smaller(space))}")
     return "\n".join(lines)
+
+
+def _flags(settings: Sequence[str]) -> str:
+    return shlex.join(word for text in settings for word in ("--set", text))
+
+
+def smaller(space: SearchSpace) -> list[str]:
+    """Returns settings of `--set` that make a sweep small enough for a first look: fewer and shorter trials, and models
+    that are no wider than 128."""
+    widths, heads = space.values_of("embed_dim"), space.values_of("heads")
+    narrow = [width for width in (64, 128) if any(width % n == 0 for n in heads)]
+    settings = [
+        f"search.trials={min(8, space.search.trials)}",
+        f"early_stopping.max_epochs={min(12, space.early_stopping.max_epochs)}",
+        f"early_stopping.grace_epochs={min(2, space.early_stopping.grace_epochs)}",
+        f"confirm.top={min(1, space.confirm.top)}",
+    ]
+    if not narrow or min(widths) <= max(narrow):
+        return settings
+    if "embed_dim" not in space.parameters:
+        return [*settings, f"fixed.embed_dim={narrow[-1]}"]
+    values = f"{{values: {narrow}}}"
+    return [*settings, f"parameters.embed_dim={values}", *(["search.warm_start=[]"] if space.search.warm_start else [])]
 
 
 def what_is_left(

@@ -307,7 +307,7 @@ def test_a_score_is_weighed_against_the_size_of_the_model(weighed: SweepResult) 
     for trial in study(result.folder).trials:
         assert trial.values[1] == next(cost for cost, _, number in rows if number == trial.number)
     text = summarise(result, "")
-    assert "Best at its cost (parameters, f1_macro):" in text
+    assert "Best at its cost (parameters, macro-F1):" in text
     assert f"trial {result.front[0].number}: " in text
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from fervit.search.startup import drawn_at_random, too_many_at_once
+from fervit.api.tune import resolve_space
+from fervit.search.startup import drawn_at_random, smaller, too_many_at_once
+from tests.conftest import ROOT
 from tests.helpers.simulated_sweeps import PARAMETERS, space_of
 
 
@@ -17,6 +19,22 @@ def test_it_is_said_when_more_trials_start_at_once_than_the_sampler_can_learn_fr
     assert bool(text) == warned
     if warned:
         assert f"set search.max_concurrent_trials={max(4, trials // 4)}" in text
+
+
+@pytest.mark.parametrize("name", ["vit", "regularised", "demo"])
+def test_the_flags_of_a_smaller_sweep_make_it_one(name: str) -> None:
+    path = ROOT / "search_spaces" / f"{name}.yaml"
+    large = resolve_space(path)
+    small = resolve_space(path, smaller(large))
+    assert small.search.trials <= 8
+    assert small.early_stopping.max_epochs <= 12
+    assert max(small.values_of("embed_dim")) <= 128
+
+
+def test_a_range_of_widths_is_replaced_whole() -> None:
+    wide = {"distribution": "int", "min": 256, "max": 512, "step": 64}
+    large = resolve_space({"name": "s", "parameters": {"embed_dim": wide}})
+    assert resolve_space(large, smaller(large)).values_of("embed_dim") == (64, 128)
 
 
 @pytest.mark.parametrize(("sampler", "said"), [("cmaes", True), ("qmc", True), ("tpe", False), ("gp", False)])
