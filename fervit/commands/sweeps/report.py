@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser
+from fervit.cli import Parser, positive_int
 from fervit.system.program import called
 
 
@@ -27,6 +27,9 @@ def parser() -> Parser:
     flags.add_argument(
         "--no_faces", action="store_true", help="show no pictures of faces, whose licence may forbid to publish them"
     )
+    flags.add_argument(
+        "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
+    )
     return flags
 
 
@@ -40,5 +43,6 @@ def main() -> None:
 
     from fervit.report.write import write_report
 
-    path = write_report(args.folder, evaluation=args.evaluation, data_root=args.data_root, no_faces=args.no_faces)
+    options = {"data_root": args.data_root, "no_faces": args.no_faces, "heads": args.heads}
+    path = write_report(args.folder, evaluation=args.evaluation, **options)
     print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in any browser")
