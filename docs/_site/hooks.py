@@ -59,7 +59,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for file in files.documentation_pages():
         for link in LINK.finditer(file.content_string):
             target = _in_repository(file.src_uri, link["path"])
-            if target is not None and target not in PAGES and (ROOT / target).is_file():
+            if target is None or target in PAGES or target.startswith("docs/"):
+                continue  # a page that the site has
+            if (ROOT / target).is_file():
                 wanted.add(target)
     for target in sorted(wanted):
         files.append(File.generated(config, f"repository/{target}", abs_src_path=str(ROOT / target)))

@@ -18,7 +18,7 @@ from fervit.search.space.space_file import parse_space, read_space
 from fervit.training.config import TrainConfig
 from fervit.training.objective import Metric
 from tests.conftest import ROOT
-from tests.helpers.pages import GUIDE, LINK, Block, anchors, blocks, calls, lines_of
+from tests.helpers.pages import GUIDE, Block, anchors, blocks, calls, lines_of, links
 
 PAGES = (*GUIDE, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "third_party/README.md")
 OF_OTHERS = {
@@ -102,14 +102,13 @@ def test_python_and_spaces_are_what_they_seem(page: str) -> None:
 def test_every_link_leads_somewhere() -> None:
     broken = []
     for page in PAGES:
-        path = ROOT / page
-        for link in LINK.finditer(re.sub(r"`[^`\n]*`", "", path.read_text(encoding="utf-8"))):
-            if ":" in link["path"]:
+        here = ROOT / page
+        for path, anchor in links(here):
+            if ":" in path:
                 continue  # of another host
-            target = (path.parent / link["path"]).resolve() if link["path"] else path
-            there = target.exists()
-            if not there or (link["anchor"] and target.suffix == ".md" and link["anchor"] not in anchors(target)):
-                broken.append(f"{page}: {link[0]}#{link['anchor'] or ''}")
+            target = (here.parent / path).resolve() if path else here
+            if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+                broken.append(f"{page}: {path}#{anchor}")
     assert broken == []
 
 
@@ -122,13 +121,14 @@ def test_readme_is_short() -> None:
         assert (ROOT / picture).stat().st_size < 300_000
 
 
-def test_every_key_and_every_hyperparameter_is_explained() -> None:
-    page = (ROOT / "docs" / "search-spaces.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("folder", ["docs", "docs/ja"])
+def test_every_key_and_every_hyperparameter_is_explained(folder: str) -> None:
+    page = (ROOT / folder / "search-spaces.md").read_text(encoding="utf-8")
     sections = (SearchSpace, Metric, SearchSettings, EarlyStopping, TrialResources, Confirm, Budget)
     for section in sections:
         for field in dataclasses.fields(section):
             assert f"`{field.name}`" in page or f"{field.name}:" in page, field.name
-    training = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    training = (ROOT / folder / "training.md").read_text(encoding="utf-8")
     for field in dataclasses.fields(TrainConfig):
         row = re.search(rf"^\| `--{field.name}`.*$", training, re.MULTILINE) or re.search(
             rf"^\|.*`--{field.name}`.*$", training, re.MULTILINE
@@ -136,7 +136,8 @@ def test_every_key_and_every_hyperparameter_is_explained() -> None:
         assert row, field.name
 
 
-def test_the_table_of_training_has_the_defaults_and_the_recipe() -> None:
+@pytest.mark.parametrize("folder", ["docs", "docs/ja"])
+def test_the_table_of_training_has_the_defaults_and_the_recipe(folder: str) -> None:
     from fervit.training.recipes import RECIPES
 
     def said(value: object) -> str:
@@ -144,7 +145,7 @@ def test_the_table_of_training_has_the_defaults_and_the_recipe() -> None:
             return "on" if value else "off"
         return f"{value:g}" if isinstance(value, int | float) else str(value)
 
-    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    page = (ROOT / folder / "training.md").read_text(encoding="utf-8")
     rows = {cells[0]: cells[1:3] for cells in re.findall(r"^\| `--(\w+)` \| (\S+) \| (\S+) \|", page, re.MULTILINE)}
     assert len(rows) > 20
     for field in dataclasses.fields(TrainConfig):
@@ -160,11 +161,3 @@ def test_every_public_name_is_documented() -> None:
     names += [f"fervit.{room}.{name}" for room in ("encoders", "latents") for name in getattr(fervit, room).__all__]
     for name in names:
         assert f"::: {name}\n" in page or f"`{name}`" in page, name
-
-
-@pytest.mark.parametrize("page", [page for page in GUIDE if page.startswith("docs/ja/")])
-def test_a_translated_page_has_the_same_commands(page: str) -> None:
-    def commands(of: str) -> list[tuple[str, str, list[str]]]:
-        return [(block.kind, block.mark, lines_of(block)) for block in blocks(of) if block.kind == "bash"]
-
-    assert commands(page) == commands(page.replace("/ja/", "/"))

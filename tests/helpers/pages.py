@@ -70,11 +70,21 @@ def _is_operator(word: str) -> bool:
     return set(word) <= set("();&|")
 
 
-def anchors(page: Path) -> set[str]:
-    """Returns the anchors of a page's headings, as GitHub and the site make them."""
-    text = re.sub(FENCE, "", page.read_text(encoding="utf-8"))
-    found = set()
-    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+def prose(page: Path) -> str:
+    """Returns a page without its fenced blocks and without the entries that are made from docstrings."""
+    return re.sub(r"^::: .*$", "", FENCE.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+
+
+def links(page: Path) -> list[tuple[str, str]]:
+    """Returns the path and the anchor of each link of a page, either of which may be empty."""
+    text = re.sub(r"`[^`]*`", "", prose(page))
+    return [(link["path"], link["anchor"] or "") for link in LINK.finditer(text)]
+
+
+def anchors(page: Path) -> list[str]:
+    """Returns the anchors of a page's headings in their order, as GitHub and the site make them."""
+    found = []
+    for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
         bare = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
-        found.add(re.sub(r"[^\w\- ]", "", bare).strip().replace(" ", "-"))
+        found.append(re.sub(r"[^\w\- ]", "", bare).strip().replace(" ", "-"))
     return found
