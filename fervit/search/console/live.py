@@ -40,7 +40,7 @@ class PlainScreen(Observer):
             line += f"  {str(record.failure)[:80]}"
         if record.why and record.state == "stopped":
             line += f"  {record.why}"
-        self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
+        self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} elapsed{_left(ledger)}")
 
     def moved(self, ledger: Ledger, record: TrialRecord) -> None:
         """Prints why the trial pauses or goes on."""
@@ -136,7 +136,7 @@ def _row(record: TrialRecord, ledger: Ledger, leading: TrialRecord | None) -> tu
 def status_line(ledger: Ledger) -> str:
     """Returns the status line: the progress, the best trial, the spent budget and the time left."""
     failures = failures_by_kind(ledger.records)
-    line = f"{ledger.n_ended}/{ledger.source.total} trials{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone"
+    line = f"{ledger.n_ended}/{ledger.source.total} trials{_leading(ledger)}  {clock(ledger.elapsed_seconds())} elapsed"
     if ledger.n_paused:
         begun = sum(bool(record.epochs) for record in ledger.paused)
         line += f"  {begun} paused, {ledger.n_paused - begun} not begun"
