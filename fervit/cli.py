@@ -290,7 +290,10 @@ def add_exclude(flags: Parser, what: str) -> None:
 def add_votes(flags: Parser, what: str) -> None:
     """Adds `--votes` and `--votes_as`. `what` is the help of the latter."""
     flags.add_argument(
-        "--votes", metavar="CSV", help="votes of several taggers, such as FER+'s fer2013new.csv, in place of the labels"
+        "--votes",
+        metavar="CSV",
+        help="votes of several taggers, such as FER+'s fer2013new.csv, in place of the labels; by majority, the class "
+        "of most votes counts (encode.py --labels ferplus wants more than half of them)",
     )
     flags.add_argument("--votes_as", choices=("majority", "distribution"), default="majority", help=what)
 

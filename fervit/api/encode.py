@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -139,13 +139,13 @@ def encode(
     source, old, model = map(as_text, (data_root, from_pt, encoder_model))
     module = whole_path(as_text(encoder_module))
     out, tell = from_home(str(latent_out)), say or silent
-    _check(source, old, reconstruct=reconstruct, precision=precision)
+    _check(source, old, reconstruct=reconstruct, precision=precision, module=module)
     label_set = read_label_set(str(labels)) if labels is not None else None
     fractions, listed = _fractions(out, val_fraction, test_fraction, split_seed, old), exclusion_in(exclude)
     index = _faces(source, old, label_order, label_set).limited(limit)
-    # Before the dealing, since lists name the splits of the pictures.
-    index = index if listed is None else _without(index, listed, fractions, tell)
+    origins = {} if fractions is None else dict.fromkeys(fractions.shares, index.splits()[0])
     index = index if fractions is None else with_fractions(index, out, fractions)
+    index = index if listed is None else _without(index, listed, origins, tell)
     _tell_faces(index, fractions, tell, allow_missing_classes=allow_missing_classes)
     planning = partial(_plan, module=module) if old is None else _plan_import
     plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
@@ -168,12 +168,14 @@ def _draw(index: FaceIndex, plan: EncodePlan, decoder: Decoder | None, n: int, t
     return sheet
 
 
-def _check(source: str | None, old: str | None, *, reconstruct: int | None, precision: str | None) -> None:
+def _check(
+    source: str | None, old: str | None, *, reconstruct: int | None, precision: str | None, module: str | None
+) -> None:
     """Raises a UserError for arguments that contradict each other."""
     if (source is None) == (old is None):
         raise UserError("give either data_root, or from_pt=DIR to import codes")
-    if old is not None and (reconstruct or precision):
-        raise UserError("reconstruct and precision need the pictures; they do not go with from_pt")
+    if old is not None and (reconstruct or precision or module):
+        raise UserError("reconstruct, precision and encoder_module need the pictures; they do not go with from_pt")
     if precision not in (None, *PRECISIONS):
         raise UserError(f"precision: must be one of {', '.join(PRECISIONS)}, but got {precision!r}")
 
@@ -211,18 +213,25 @@ def _tell_faces(index: FaceIndex, fractions: Fractions | None, tell: Say, *, all
         tell(remark)
 
 
-def _without(index: FaceIndex, listed: Exclusion, fractions: Fractions | None, tell: Say) -> FaceIndex:
-    """The index without the faces on a list, which count as passed over. A test split stays whole."""
+def _without(index: FaceIndex, listed: Exclusion, origins: Mapping[str, str], tell: Say) -> FaceIndex:
+    """The index without the faces on a list, which count as passed over. A test split stays whole.
+
+    Args:
+        index: the faces, whose splits have been dealt without regard to the list.
+        listed: the list.
+        origins: for splits that were dealt, the split of the pictures, which lists name.
+        tell: gets a line about what is left out.
+    """
     ids, splits = index.table["image_id"].to_pylist(), np.array(index.table["split"].to_pylist())
-    named = listed.names(ids, splits.tolist())
-    if named.all():
+    named = listed.names(ids, [origins.get(split, split) for split in splits.tolist()])
+    out = named & (splits != "test")
+    if out.all():
         raise UserError(f"--exclude {', '.join(listed.files)}: names all {len(ids)} faces of {index.root}")
-    becomes_training = index.one_split and fractions is not None
-    out = named & (splits != "test") if not becomes_training else named
     reason = f"excluded by {', '.join(map(name_of, listed.files))} (sha256 {listed.sha256[:12]})"
     others = tuple(PassedOver(ids[row], reason) for row in np.flatnonzero(out))
     if out.any() or not named.any():
-        tell(in_words(listed.record({split: int((out & (splits == split)).sum()) for split in index.splits()})))
+        shown = [split for split in index.splits() if split != "test" or not named.any()]
+        tell(in_words(listed.record({split: int((out & (splits == split)).sum()) for split in shown})))
     if (named & ~out).any():
         tell(
             f"--exclude: {(named & ~out).sum()} of test are encoded all the same, since a test split is measured whole "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fervit.checkpoints.card import HEADER, card_of_run, with_section
+from fervit.checkpoints.card import HEADER, card_of_run, completed, with_section
 from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, ONNX_FILE, check_free, export_onnx
 from fervit.checkpoints.export import export as write_export
@@ -53,7 +53,7 @@ def export(
     beside = model.parent / CARD_FILE  # the card of a sweep is more detailed
     written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
     of_sweep = written.startswith("\n".join(HEADER))
-    card = written if of_sweep else card_of_run(checkpoint, _changes_of(model))
+    card = completed(written) if of_sweep else card_of_run(checkpoint, _changes_of(model))
     write_text(output_dir / CARD_FILE, with_section(card, GROUPS_TITLE, groups))
     return difference
 

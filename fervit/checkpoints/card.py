@@ -22,6 +22,8 @@ PRIVACY = (
     "This folder holds no pictures of faces. The licences of many data sets forbid publishing theirs, which reports "
     "and evaluations show unless they are made with --no_faces."
 )
+FIXED = {"Intended use": INTENDED_USE, "Privacy": PRIVACY}
+"""The title of each section that every card has -> its text."""
 MADE_FROM = "## Made from"
 METRICS = ("f1_macro", "accuracy", "f1_weighted", "balanced_accuracy", "val_loss")
 
@@ -61,7 +63,7 @@ def card(
         *([f"- hyperparameters: {', '.join(params)}"] if params else []),
         "- all hyperparameters: config.json here",
         "",
-        *("## Intended use", "", INTENDED_USE, "", "## Privacy", "", PRIVACY, ""),
+        *(line for title, text in FIXED.items() for line in (f"## {title}", "", text, "")),
         *_use(checkpoint),
     ]
     return "\n".join(lines)
@@ -73,6 +75,14 @@ def card_of_run(checkpoint: Checkpoint, changes: Sequence[str] = ()) -> str:
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in known.items()) or "not named"
     results = [f"On its validation split, which chose epoch {checkpoint.epoch}, so optimistic: {metrics}."]
     return card(checkpoint, "LatentViT", results, changes=changes)
+
+
+def completed(text: str) -> str:
+    """A card with the sections that every card has; those of fervit 0.1 lacked intended use and privacy."""
+    for title, words in FIXED.items():
+        if f"\n## {title}\n" not in text:
+            text = with_section(text, title, [words])
+    return text
 
 
 def with_section(text: str, title: str, lines: Sequence[str]) -> str:

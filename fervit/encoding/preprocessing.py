@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +25,7 @@ from fervit.errors import JobError, UserError
 from fervit.images.align import find_and_align
 from fervit.images.detector import FaceDetector
 from fervit.images.face_index import FaceIndex, SourceKind, read_source
-from fervit.images.face_names import names_of_faces
+from fervit.images.face_names import Owners, names_of_faces, read_owners, write_owners
 from fervit.images.pictures import reason_of
 from fervit.io.disk import remove, sync_folder
 from fervit.io.files import whole_file
@@ -58,6 +58,10 @@ class PreprocessPlan:
     """For each split, the failures of earlier jobs that stay in its list: image_id -> reason."""
     leftovers: tuple[str, ...]
     """Unfinished files of a killed job."""
+    owners: Owners = field(default_factory=dict)
+    """The faces of all pictures, those of earlier jobs too, to be written before the first face."""
+    again: frozenset[str] = frozenset()
+    """The faces that are there and are made again; `owners` that are written before do not name them."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -91,9 +95,9 @@ def plan_preprocessing(index: FaceIndex, out: str, *, retry_errors: bool = False
     """
     out = absolute(out)
     folders = {split: child(out, split) for split in index.splits()}
-    names = names_of_faces(index)
-    there, leftovers = _files_in(out, index.splits())
-    missing = np.array([name not in there for name in names], bool)
+    owners, (there, leftovers) = read_owners(out), _files_in(out, index.splits())
+    names, again = names_of_faces(index, owners, there)
+    missing = np.array([name not in there or name in again for name in names], bool)
     ids, splits = index.table["image_id"].to_pylist(), index.table["split"].to_pylist()
     lists = {split: read_faces(folder) for split, folder in folders.items()}
     listed = np.array([name in lists[split] for name, split in zip(ids, splits, strict=True)], bool)
@@ -113,6 +117,8 @@ def plan_preprocessing(index: FaceIndex, out: str, *, retry_errors: bool = False
         folders=folders,
         failures=failures,
         leftovers=leftovers,
+        owners=owners | dict(zip(names, ids, strict=True)),
+        again=again,
     )
 
 
@@ -140,12 +146,15 @@ def preprocess_faces(
     def finish() -> None:
         for path in plan.leftovers:
             remove(Path(path))
+        if plan.again:
+            _note_owners(plan.out, plan.owners)
 
     rows = plan.index.table.append_column("path", pa.array(plan.paths, pa.string()))
     block_rows = min(BLOCK_ROWS, max(1, int(len(plan) / (BLOCKS_A_CPU * max(1, cpus)))))
     arguments = {"kind": plan.index.kind, "filesystem": plan.index.filesystem, "detector": detector}
     receipts: Iterable[Receipts] = ()
     if len(plan):
+        _note_owners(plan.out, {name: of for name, of in plan.owners.items() if name not in plan.again})
         receipts = map_faces(rows, block_rows, align_block, **arguments, size=size, out=plan.out)
     job = Job(folder=plan.out, total=len(plan), label="align", verb="aligned")
     followed = follow(job, receipts, failures, taken_in, finish, say)
@@ -162,6 +171,18 @@ def preprocess_faces(
         seconds=followed.seconds,
         hosts=followed.hosts,
     )
+
+
+def _note_owners(out: str, owners: Owners) -> None:
+    """Writes which picture has which face.
+
+    Raises:
+        JobError: the folder cannot be written.
+    """
+    try:
+        write_owners(out, owners)
+    except OSError as error:
+        raise JobError(cannot_write(out, error)) from None
 
 
 def align_block(
@@ -281,7 +302,7 @@ def pairs_for_preview(index: FaceIndex, out: str, a_class: int) -> dict[str, lis
     out, found = absolute(out), {}
     there, _ = _files_in(out, index.splits())
     filesystem, inner = locate(out)
-    names = np.array(names_of_faces(index), object)
+    names = np.array(names_of_faces(index, read_owners(out), there).paths, object)
     written = np.array([name in there for name in names], bool)
     for label, name in enumerate(index.label_set.classes):
         of_class = pc.equal(index.table["label"], label).to_numpy(zero_copy_only=False)

@@ -17,14 +17,16 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 def read_picture(filesystem: pafs.FileSystem, path: str) -> np.ndarray:
     """Reads a picture into RGB pixels, uint8 [height, width, 3], turned upright by its EXIF orientation.
 
-    Grey pictures of 16 bits are scaled to 8 bits. Transparency is dropped, as in pSp.
+    Grey values of 16 and 32 bits and of floating point are scaled to 8 bits, by the range in which they lie.
+    Transparency is dropped, as in pSp.
 
     Args:
         filesystem: the file system that the picture is on.
         path: its path there.
 
     Raises:
-        OSError, ValueError, Image.DecompressionBombError: PIL cannot read the file.
+        OSError, ValueError, Image.DecompressionBombError: PIL cannot read the file, or its grey values lie in no known
+            range.
     """
     if not path:
         raise ValueError("the file's name is not UTF-8: rename it")
@@ -38,10 +40,25 @@ def read_picture(filesystem: pafs.FileSystem, path: str) -> np.ndarray:
         raise ValueError("is no picture of a kind that Pillow reads") from None
     with picture:
         upright = ImageOps.exif_transpose(picture)
-        if upright.mode.startswith("I"):  # 16 bits of grey, which PIL's convert would clip at 255
-            grey = (np.asarray(upright, np.float64) / 257).round().clip(0, 255).astype(np.uint8)
-            upright = Image.fromarray(grey)
+        if upright.mode.startswith(("I", "F")):  # which PIL's convert would clip at 255
+            upright = Image.fromarray(_eight_bits(np.asarray(upright, np.float64), fractions=upright.mode == "F"))
         return np.asarray(upright.convert("RGB"))
+
+
+def _eight_bits(grey: np.ndarray, *, fractions: bool) -> np.ndarray:
+    """Scales grey values, float64 [h, w], to uint8: from 0..1 if they may be `fractions`, from 0..255 or 0..65535.
+
+    Raises:
+        ValueError: some are not finite, negative, or larger.
+    """
+    low, high = float(grey.min()), float(grey.max())
+    if not np.isfinite(grey).all() or low < 0 or high > 65535:
+        raise ValueError(
+            f"its grey values lie in {low:g}..{high:g}, but must lie in 0..1, 0..255 or 0..65535: convert the picture"
+        )
+    scale = 255.0 if fractions and high <= 1 else 1.0 if high <= 255 else 1 / 257
+    scaled: np.ndarray = (grey * scale).round().astype(np.uint8)
+    return scaled
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -12,9 +12,9 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from fervit.errors import UserError
 from fervit.io.files import JsonObject
 from fervit.io.storage import absolute, read_csv
 from fervit.labels.emotions import emotion_of
+from fervit.labels.label_set import LabelSet
 from fervit.latents.latent_set import LatentSet
+from fervit.latents.vote_ids import Key, joined, other_keys
 
 VotesAs = Literal["majority", "distribution"]
 """Whether a row gets the class of most votes as its label, or the shares of all classes as its target."""
@@ -30,6 +32,13 @@ NO_FACE = ("nf", "noface", "notaface", "not a face", "no face")
 """The names of the column, in lower case, that counts the taggers who see no face."""
 OTHER_COLUMNS = ("usage", "image name")
 """The columns of FER+'s own file, whose rows are those of fer2013.csv in their order."""
+NO_VOTES = frozenset(
+    (
+        *("image_id", *OTHER_COLUMNS, "", "split", "label", "labels", "emotion", "majority", "path", "file"),
+        *("filename", "image", "total", "sum", "count"),
+    )
+)
+"""The columns, in lower case, that are never votes; one without a name, or `Unnamed: 0`, is the index of pandas."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,39 +53,46 @@ class Votes:
     """What taggers could vote for: emotions under fervit's names, and others such as "contempt", "unknown" and "NF"."""
     votes: Mapping[str, np.ndarray]
     """The image id of each face -> its votes for each column, float32 [columns]."""
+    others: Mapping[Key, str] = field(default_factory=dict)
+    """By what else the rows are found -> their image ids (`vote_ids.other_keys`)."""
 
     @classmethod
     def read(cls, file: str) -> Votes:
-        """Reads a CSV file with a column for each emotion, and `image_id` unless it is FER+'s own fer2013new.csv.
+        """Reads a CSV file with a column for each class, and `image_id` unless it is FER+'s own fer2013new.csv.
 
         Args:
             file: the path or URI.
 
         Raises:
-            UserError: there is no such file, it names no faces or fewer than two emotions, or a vote is no number.
+            UserError: there is no such file, it names no faces or fewer than two classes, a face or a column stands
+                there twice, or a vote is no number.
         """
-        rows, content = read_csv(file, "--votes", csv.reader)
+        rows, content = read_csv(file, "--votes", _rows)
         if len(rows) < 2:
             raise UserError(f"--votes {file}: has no rows; it needs a heading and a row for each face")
         heading = [name.strip() for name in rows[0]]
-        ids = _image_ids(file, heading, rows[1:])
-        voted = [i for i, name in enumerate(heading) if name.lower() not in ("image_id", *OTHER_COLUMNS)]
+        ids, others = _image_ids(file, heading, rows[1:])
+        voted = [
+            i for i, name in enumerate(heading) if name.lower() not in NO_VOTES and not name.startswith("Unnamed:")
+        ]
         columns = tuple(emotion_of(heading[i]) or heading[i] for i in voted)
-        if sum(emotion_of(heading[i]) is not None for i in voted) < 2:
+        if len(columns) < 2:
             raise UserError(
-                f"--votes {file}: has the columns {', '.join(heading)}; it needs one for each emotion, and image_id"
+                f"--votes {file}: has the columns {', '.join(heading)}; it needs one for each class, and image_id"
             )
-        try:
-            counts = np.array([[float(row[i] or 0) for i in voted] for row in rows[1:]], np.float32)
-        except (ValueError, IndexError):
-            raise UserError(f"--votes {file}: a vote is no number, or a row is too short") from None
-        if not (np.isfinite(counts).all() and (counts >= 0).all()):
-            raise UserError(f"--votes {file}: votes must be numbers of 0 or more")
+        for what, names in (("the face", ids), ("a column for", columns)):
+            twice = next((name for name, n in Counter(names).items() if n > 1), None)
+            if twice is not None:
+                raise UserError(
+                    f"--votes {file}: has {what} {twice} twice; give a row for each face with the numbers of votes"
+                )
+        counts = np.array([_counts(file, ids[i], row, heading, voted) for i, row in enumerate(rows[1:])], np.float32)
         return cls(
             file=absolute(file),
             sha256=hashlib.sha256(content).hexdigest(),
             columns=columns,
             votes=dict(zip(ids, counts, strict=True)),
+            others=others,
         )
 
     def relabelled(self, latents: LatentSet, votes_as: VotesAs) -> tuple[LatentSet, JsonObject]:
@@ -93,14 +109,15 @@ class Votes:
             The rows that stay, with their new labels, and the counts for the records.
 
         Raises:
-            UserError: no row of the split has votes, or none stays.
+            UserError: no row of the split has votes, or none stays; or fewer than two classes have a column.
         """
         classes = latents.label_set.classes
-        known = np.array([self.columns.index(name) if name in self.columns else -1 for name in classes])
+        known = self._columns_of(latents.label_set)
+        ids = joined(latents.image_ids, self.votes, self.others)
         labels, shares, why = latents.labels.copy(), np.zeros((len(latents), len(classes)), np.float32), Counter[str]()
         kept = np.zeros(len(latents), bool)
-        for row, image_id in enumerate(latents.image_ids):
-            found = self.votes.get(image_id)
+        for row, image_id in enumerate(ids):
+            found = None if image_id is None else self.votes[image_id]
             reason = "without votes" if found is None or not found.sum() else ""
             if found is not None and not reason:
                 best = np.flatnonzero(found == found.max())
@@ -126,6 +143,9 @@ class Votes:
             "relabelled": int((labels[rows] != latents.labels[rows]).sum()),
             "left_out": dict(why),
         }
+        by_name = sum(ids[row] != latents.image_ids[row] for row in rows)
+        if by_name:
+            record["by_name"] = by_name
         targets = shares[rows] if votes_as == "distribution" else None
         return latents.take(rows).with_labels(labels[rows], targets), record
 
@@ -139,6 +159,28 @@ class Votes:
     def record(self, votes_as: VotesAs, splits: JsonObject) -> JsonObject:
         """What records say: the file, how its votes are used, and the counts of each split."""
         return {"file": self.file, "sha256": self.sha256, "as": votes_as, "splits": splits}
+
+    def _columns_of(self, label_set: LabelSet) -> np.ndarray:
+        """The column of each class, integers [C]; -1 for a class without one.
+
+        Raises:
+            UserError: fewer than two classes have a column, or two columns mean one class.
+        """
+        found = np.full(len(label_set), -1)
+        for i, name in enumerate(self.columns):
+            # Numbers of classes are not taken: nobody says whose they are.
+            meant = label_set.class_of(name) if name in label_set or not name.isdecimal() else None
+            if meant is not None and found[label_set.index(meant)] >= 0:
+                other = self.columns[found[label_set.index(meant)]]
+                raise UserError(f"--votes {self.file}: the columns {other} and {name} both mean {meant}; add them up")
+            if meant is not None:
+                found[label_set.index(meant)] = i
+        if (found >= 0).sum() < 2:
+            raise UserError(
+                f"--votes {self.file}: has the columns {', '.join(self.columns)}; it needs one for each class of "
+                f"{label_set}"
+            )
+        return found
 
     def _no_class(self, column: int, known: np.ndarray) -> str:
         """Why rows with most votes for a column are left out; "" if it is a class."""
@@ -174,15 +216,51 @@ def resumed(
     return given
 
 
-def _image_ids(file: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def _rows(file: TextIO) -> list[list[str]]:
+    """The rows of a CSV file without blank ones, whichever of comma, semicolon and tab is between its cells."""
+    head = file.readline()
+    file.seek(0)
+    delimiter = max(",;\t", key=head.count)
+    return [row for row in csv.reader(file, delimiter=delimiter) if any(cell.strip() for cell in row)]
+
+
+def _image_ids(file: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], Mapping[Key, str]]:
+    """The image id of each row, and by what else it is found."""
     names = [name.lower() for name in heading]
     if "image_id" in names:
-        return [row[names.index("image_id")] if row else "" for row in rows]
+        place = names.index("image_id")
+        ids = [row[place].strip() if len(row) > place else "" for row in rows]
+        return ids, other_keys(ids)
     if set(OTHER_COLUMNS) <= set(names):
-        return [f"row-{i:05d}" for i in range(len(rows))]
+        ids = [f"row-{i:05d}" for i in range(len(rows))]
+        usage, picture = map(names.index, OTHER_COLUMNS)
+        last = max(usage, picture)
+        pictures = [(row[usage], row[picture].strip()) if len(row) > last else ("", "") for row in rows]
+        return ids, other_keys(ids, pictures)
     raise UserError(
         f"--votes {file}: has no column image_id, and is not FER+'s fer2013new.csv, whose rows are those of fer2013.csv"
     )
+
+
+def _counts(file: str, image_id: str, row: Sequence[str], heading: Sequence[str], voted: Sequence[int]) -> list[float]:
+    """The votes of a row; an empty cell is none.
+
+    Raises:
+        UserError: a cell is missing, or is no number of 0 or more.
+    """
+    found = []
+    for i in voted:
+        try:
+            found.append(float(row[i].strip() or 0))
+        except IndexError:
+            raise UserError(f"--votes {file}: the row of {image_id} is too short: it has no {heading[i]}") from None
+        except ValueError:
+            raise UserError(
+                f"--votes {file}: {row[i]!r}, the votes of {image_id} for {heading[i]}, is no number"
+            ) from None
+        if not 0 <= found[-1] < np.inf:
+            raise UserError(f"--votes {file}: the votes of {image_id} for {heading[i]} must be a number of 0 or more")
+    return found
 
 
 def in_words(record: JsonObject) -> str:
@@ -190,5 +268,6 @@ def in_words(record: JsonObject) -> str:
     parts = []
     for split, counts in record["splits"].items():
         why = ", ".join(f"{n} {reason}" for reason, n in counts["left_out"].items()) or "none"
-        parts.append(f"{split} {counts['rows']} rows, {counts['relabelled']} relabelled, left out: {why}")
+        found = f", {counts['by_name']} found by their names" if counts.get("by_name") else ""
+        parts.append(f"{split} {counts['rows']} rows, {counts['relabelled']} relabelled{found}, left out: {why}")
     return f"--votes as {record['as']}: {'; '.join(parts)}"

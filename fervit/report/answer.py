@@ -15,6 +15,7 @@ from fervit.evaluation.results import Copies
 from fervit.latents.looks import others_in_words
 from fervit.model import count_weights
 from fervit.progress import clock
+from fervit.report.earlier_scripts import EarlierEvaluation
 from fervit.report.html import Card, Section, Table
 from fervit.report.plots.plot import label
 from fervit.report.results import Results
@@ -35,11 +36,13 @@ def answer(results: Results) -> Section:
     """The section that names the best model, how good it is, what it ties with, and what it costs."""
     section = Section(id="answer", title="The answer")
     chosen = results.chosen
-    if chosen is None and results.evaluation is None:
+    if chosen is None and results.evaluation is None and results.earlier is None:
         section.texts.append(_nothing(results))
         if results.state != "running" and results.records:
             section.texts.append("What went wrong stands below, under failures, and in failures.log of the sweep.")
         return section
+    if results.earlier is not None:
+        section.cards += _earlier_cards(results.earlier)
     if results.evaluation is not None:
         section.cards += _evaluation_cards(results.evaluation, results.evaluated)
         section.cards += _seed_cards(results.look)
@@ -162,6 +165,13 @@ def _evaluation_cards(results: Mapping[str, Any], evaluated: str) -> list[Card]:
         about.append(f"{of_validation['n']} of validation faces")
     cards.append(Card(f"faces, {split}", str(results["n"]), "; ".join(about)))
     return cards
+
+
+def _earlier_cards(earlier: EarlierEvaluation) -> list[Card]:
+    """The metrics of an evaluation of an earlier script."""
+    note = "of an earlier script, without an interval"
+    cards = [Card(f"{name}, {earlier.split}", f"{value:.3f}", note) for name, value in earlier.metrics.items()]
+    return cards if earlier.n is None else [*cards, Card(f"faces, {earlier.split}", str(earlier.n), "")]
 
 
 def _seed_cards(look: SealedLook | None) -> list[Card]:

@@ -1,11 +1,14 @@
-"""Reads runs of earlier LatentViT scripts: checkpoints/best_model.pt, and the curves from TensorBoard's logs."""
+"""Reads what earlier LatentViT scripts left: checkpoints/best_model.pt, TensorBoard's logs, evaluation_results.json."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fervit.checkpoints.checkpoint import Checkpoint
+from fervit.io.files import JsonObject
 from fervit.search.records.record import TrialRecord
 from fervit.training.epoch import EpochResult
 
@@ -20,6 +23,73 @@ TAGS = {
     "lr": "Learning_Rate",
 }
 """The field of `EpochResult` -> the tag of its curve."""
+
+
+METRICS = {
+    "f1_macro": "macro-F1",
+    "accuracy": "accuracy",
+    "f1_weighted": "weighted F1",
+    "balanced_accuracy": "balanced accuracy",
+}
+"""The key of each metric in an evaluation -> its name."""
+OF_CLASS = ("precision", "recall", "f1-score", "support")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierEvaluation:
+    """What an evaluation_results.json of an earlier script says."""
+
+    split: str
+    n: int | None
+    """The number of faces; None if it does not say."""
+    metrics: dict[str, float]
+    """The name of each metric, as a reader knows it -> its value."""
+    classes: dict[str, dict[str, float]]
+    """The name of each class -> its `OF_CLASS`, as scikit-learn's report has them; empty if it does not say."""
+    confusion: list[list[int]] | None
+    """The confusion matrix [C][C] of these classes; None if it does not say."""
+
+
+def evaluation_of(content: JsonObject) -> EarlierEvaluation | None:
+    """Reads the evaluation of an earlier script.
+
+    Args:
+        content: the content of evaluation_results.json, with the metrics at the top or under `metrics`.
+
+    Returns:
+        What it says; None if accuracy and macro-F1 are not among it.
+    """
+    inner = content.get("metrics")
+    whole = {**content, **inner} if isinstance(inner, dict) else content
+    metrics = {name: float(whole[key]) for key, name in METRICS.items() if _is_number(whole.get(key))}
+    if not {METRICS["f1_macro"], METRICS["accuracy"]} <= metrics.keys():
+        return None
+    report = whole.get("classification_report")
+    classes = {
+        name: {key: float(values[key]) for key in OF_CLASS}
+        for name, values in (report.items() if isinstance(report, dict) else ())
+        if isinstance(values, dict) and all(_is_number(values.get(key)) for key in OF_CLASS) and " avg" not in name
+    }
+    n = next((int(whole[key]) for key in ("n", "test_dataset_size") if _is_number(whole.get(key))), None)
+    confusion = whole.get("confusion_matrix")
+    return EarlierEvaluation(
+        split=str(whole.get("split") or "test"),
+        n=n,
+        metrics=metrics,
+        classes=classes,
+        confusion=confusion if _is_square(confusion, len(classes)) else None,
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_square(matrix: Any, n: int) -> bool:
+    """Whether a value is a matrix of numbers [n][n], n of 1 or more."""
+    if not isinstance(matrix, list) or len(matrix) != n or n == 0:
+        return False
+    return all(isinstance(row, list) and len(row) == n and all(map(_is_number, row)) for row in matrix)
 
 
 def trial_of(folder: Path, checkpoint: Checkpoint) -> TrialRecord:

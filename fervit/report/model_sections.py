@@ -61,6 +61,23 @@ def model(results: Results) -> Section | None:
     return section
 
 
+def earlier_model(results: Results) -> Section | None:
+    """What an earlier script's evaluation says of each class; None if there is no such, or it does not say."""
+    earlier = results.earlier
+    if earlier is None or not earlier.classes:
+        return None
+    section = Section(id="earlier", title=f"The model on {earlier.split}, by an earlier script")
+    if earlier.confusion is not None:
+        section.add(model_plots.confusion(earlier.confusion, list(earlier.classes), earlier.split))
+    rows = [
+        [name, f"{of['support']:g}", *(f"{of[key]:.3f}" for key in ("precision", "recall", "f1-score"))]
+        for name, of in earlier.classes.items()
+    ]
+    headings = ["class", "faces", "precision", "recall", "F1"]
+    section.tables.append(Table(caption="Each class", headings=headings, rows=rows, sortable=True))
+    return section
+
+
 def attention(results: Results) -> Section | None:
     """The attention of the model to the styles of the codes; None without an evaluation."""
     if results.evaluation is None:

@@ -15,7 +15,7 @@ from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.io.files import JsonObject, is_locked
 from fervit.labels.label_set import SEVEN
-from fervit.report.earlier_scripts import trial_of
+from fervit.report.earlier_scripts import EarlierEvaluation, evaluation_of, trial_of
 from fervit.report.times import Timing
 from fervit.runs.folder import RunFolder, RunRecord
 from fervit.runs.recorder import read_history
@@ -68,6 +68,8 @@ class Results:
     """The trials that were to be confirmed, but of which no rerun with a fresh seed finished."""
     evaluation: JsonObject | None = None
     evaluation_dir: Path | None = None
+    earlier: EarlierEvaluation | None = None
+    """What an earlier script's evaluation says, which has less than `evaluation`; None if there is no such."""
     environment: JsonObject = field(default_factory=dict)
     model: JsonObject = field(default_factory=dict)
     """The arguments of `LatentViT` for the chosen model."""
@@ -156,14 +158,17 @@ def read_results(
     evaluation: Path | None = None,
     running: bool | None = None,
     reading: SweepReading | None = None,
+    heads: int | None = None,
 ) -> Results:
     """Reads a folder of results.
 
     Args:
         folder: the folder of a sweep or a training run, or the output folder of launch/evaluate.py.
-        evaluation: the output folder of launch/evaluate.py for a run; None for `evaluation/` in the run's folder.
+        evaluation: the output folder of launch/evaluate.py for a run; None for `evaluation/` in the run's folder, or
+            for `eval_results/`, where earlier scripts have it.
         running: whether a command is working in the folder; None to find out from its lock.
         reading: what an earlier call has read of the sweep, to read on from there; None reads all.
+        heads: the number of attention heads of another script's model whose file does not name it.
 
     Raises:
         UserError: the folder holds no results, lacks a file, or has a damaged file.
@@ -181,15 +186,17 @@ def read_results(
         _take_evaluation(results, folder, required=True)
         return results
     elif (folder / "checkpoints" / BEST_MODEL).is_file():
-        results = _earlier_run(folder)
+        results = _earlier_run(folder, heads)
     else:
         raise UserError(
             f"{folder}: holds no results (no {files.space.name} of a sweep, config.json of a run, or {RESULTS_FILE}); "
             "give the folder of one"
         )
     if evaluation is not None or results.kind == "run":
-        _take_evaluation(results, evaluation or folder / "evaluation", required=evaluation is not None)
-        _check_model(results, required=evaluation is not None)
+        own = (folder / name for name in ("evaluation", "eval_results"))
+        place = evaluation or next((one for one in own if (one / RESULTS_FILE).is_file()), folder / "evaluation")
+        _take_evaluation(results, place, required=evaluation is not None)
+        _check_model(results, heads, required=evaluation is not None)
     return results
 
 
@@ -307,9 +314,9 @@ def _is_run(folder: Path) -> bool:
         return True
 
 
-def _earlier_run(folder: Path) -> Results:
+def _earlier_run(folder: Path, heads: int | None) -> Results:
     """Reads a run of an earlier LatentViT script."""
-    checkpoint = load_checkpoint(folder / "checkpoints" / BEST_MODEL)
+    checkpoint = load_checkpoint(folder / "checkpoints" / BEST_MODEL, heads=heads)
     trial = trial_of(folder, checkpoint)
     return Results(
         folder=folder,
@@ -332,14 +339,21 @@ def _take_evaluation(results: Results, folder: Path, *, required: bool = False) 
     Args:
         results: the results, which are changed.
         folder: the output folder.
-        required: raises a UserError if the output is missing or of an earlier version, which is otherwise ignored.
+        required: raises a UserError if the output is missing or says nothing, which is otherwise a remark.
     """
     path = folder / RESULTS_FILE
     if not required and not path.is_file():
         return
     content = _json(path)
     if not content.keys() >= RESULTS_KEYS:
-        message = f"{path}: was written by an earlier version; run {called('evaluate')} again"
+        results.earlier, again = evaluation_of(content), f"run {called('evaluate')} again"
+        if results.earlier is not None:
+            results.remarks.append(
+                f"{path} was written by an earlier script or version, and says less than those of today; {again} for "
+                "intervals, calibration, attention and layers. Whether it is of this model is not known."
+            )
+            return
+        message = f"{path}: holds neither accuracy and f1_macro nor what evaluations of today say; {again}"
         if required:
             raise UserError(message)
         results.remarks.append(message)
@@ -392,12 +406,12 @@ def _is_exported(files: SweepFolder, fingerprint: str) -> bool:
         return True
 
 
-def _check_model(results: Results, *, required: bool) -> None:
+def _check_model(results: Results, heads: int | None, *, required: bool) -> None:
     """Removes an evaluation of another model than the folder's best, or raises a UserError if `required`."""
     if results.evaluation is None:
         return
     evaluated = results.evaluation["checkpoint"]["fingerprint"]
-    if load_checkpoint(checkpoint_in(results.folder)).fingerprint == evaluated:
+    if load_checkpoint(checkpoint_in(results.folder), heads=heads).fingerprint == evaluated:
         return
     message = (
         f"{results.evaluation_dir}: is the evaluation of another model than {results.folder}'s best; evaluate that one"

@@ -5,7 +5,16 @@ from __future__ import annotations
 from fervit.evaluation.evaluate import SEEN
 from fervit.report.answer import answer
 from fervit.report.html import Section
-from fervit.report.model_sections import attention, by_group, layers, model, provenance, simple, wrong
+from fervit.report.model_sections import (
+    attention,
+    by_group,
+    earlier_model,
+    layers,
+    model,
+    provenance,
+    simple,
+    wrong,
+)
 from fervit.report.results import Results
 from fervit.report.search_sections import curves, failures, parameters, pareto, time, trials
 from fervit.search.records.ranking import counts_by_state
@@ -31,6 +40,7 @@ def sections_of(results: Results, data_root: str | None = None, *, no_faces: boo
     ]
     found += [
         model(results),
+        earlier_model(results),
         simple(results),
         by_group(results),
         layers(results),

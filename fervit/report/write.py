@@ -30,6 +30,7 @@ def write_report(
     no_faces: bool = False,
     running: bool | None = None,
     reading: SweepReading | None = None,
+    heads: int | None = None,
 ) -> Path:
     """Writes `report.html` into a folder of results, whole or not at all, and returns its path.
 
@@ -41,11 +42,12 @@ def write_report(
         no_faces: whether to show no pictures of faces, as for sweeps that were begun with `--no_faces`.
         running: whether the sweep or run is still running; None finds out by its lock.
         reading: what an earlier call has read of the sweep; None reads all of it.
+        heads: the number of attention heads of another script's model whose file does not name it.
 
     Raises:
         UserError: the folder holds no results or lacks a file, or a file is damaged.
     """
-    results = read_results(folder, evaluation=evaluation, running=running, reading=reading)
+    results = read_results(folder, evaluation=evaluation, running=running, reading=reading, heads=heads)
     path = folder / FILE
     write_text(path, render(results, sections_of(results, data_root, no_faces=no_faces)))
     if results.kind == "sweep" and results.state == "finished":

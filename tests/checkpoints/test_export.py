@@ -13,7 +13,7 @@ import torch
 import fervit
 from fervit.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from fervit.errors import UserError
-from tests.conftest import CONFIG, Ended, latent_set, trained
+from tests.conftest import CONFIG, ROOT, Ended, latent_set, trained
 
 
 def test_the_export_of_a_run_loads_back_without_a_pickle(command: Callable[..., Ended], tmp_path: Path) -> None:
@@ -44,6 +44,18 @@ def test_the_export_of_a_run_loads_back_without_a_pickle(command: Callable[..., 
     for n in (1, 21):
         (logits,) = session.run(None, {"codes": codes[:n]})
         np.testing.assert_allclose(logits, expected[:n].detach().numpy(), atol=1e-4)
+
+
+def test_the_card_of_an_old_sweep_gets_what_every_card_says(command: Callable[..., Ended], tmp_path: Path) -> None:
+    best = ROOT / "tests/data/version_0_1/finished/best"
+    assert command("export", "--checkpoint_path", best, "--output_dir", "exported").status == 0
+    card, before = ((folder / "README.md").read_text() for folder in (tmp_path / "exported", best))
+    for words in ("Art. 5(1)(f)", "at work and in education, except for medical or safety reasons", "--no_faces"):
+        assert words in card
+        assert words not in before
+    assert set(before.splitlines()) <= set(card.splitlines())
+    assert command("export", "--checkpoint_path", "exported", "--output_dir", "again").status == 0
+    assert (tmp_path / "again/README.md").read_text().count("Art. 5(1)(f)") == 1
 
 
 @pytest.mark.parametrize(

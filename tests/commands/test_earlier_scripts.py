@@ -65,6 +65,57 @@ def test_old_runs_are_found_below_their_names_and_called_by_them(old_run: Path, 
     assert row["standing"] == "other rows"
 
 
+def old_results(**more: object) -> str:
+    """An evaluation_results.json as the earlier scripts write it."""
+    of_class = {"precision": 0.5, "recall": 0.25, "f1-score": 0.333, "support": 40.0}
+    report = {"angry": of_class, "happy": of_class, "accuracy": 0.5, "macro avg": of_class}
+    content = {"accuracy": 0.5548, "f1_macro": 0.5475, "f1_weighted": 0.55, "test_dataset_size": 7178}
+    return json.dumps({**content, "classification_report": report, "confusion_matrix": [[30, 10], [20, 20]], **more})
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_old_evaluation_has_a_report(nested: bool, command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "eval_results"
+    folder.mkdir()
+    text = json.dumps({"metrics": json.loads(old_results())}) if nested else old_results()
+    (folder / "evaluation_results.json").write_text(text)
+    ended = command("report", folder)
+    assert ended.status == 0, ended.err
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for words in ("0.547", "0.555", "7178", "by an earlier script", "0.333", "says less than those of today"):
+        assert words in page
+    (folder / "evaluation_results.json").write_text('{"loss": 1}')
+    ended = command("report", folder)
+    assert ended.status == 2
+    assert "holds neither accuracy and f1_macro nor" in ended.err
+
+
+def test_an_old_run_has_a_report_with_its_old_evaluation(old_run: Path, command: Command) -> None:
+    (old_run / "eval_results").mkdir()
+    (old_run / "eval_results/evaluation_results.json").write_text(old_results())
+    assert command("report", old_run).status == 0
+    page = (old_run / "report.html").read_text(encoding="utf-8")
+    assert "0.547" in page
+    assert "A run of an earlier LatentViT script" in page
+    assert "Whether it is of this model is not known" in page
+
+
+def test_an_old_run_that_does_not_name_its_heads_compares_and_reports(
+    old_run: Path, command: Command, tmp_path: Path
+) -> None:
+    file = old_run / "checkpoints/best_model.pt"
+    content = torch.load(file, weights_only=True)
+    del content["config"]
+    torch.save(content, file)
+    picture = ("--picture", tmp_path / "comparison.png")
+    for words in (("report", old_run), ("compare", old_run, *picture)):
+        ended = command(*words)
+        assert ended.status == 2
+        assert "--heads N" in ended.err
+        ended = command(*words, "--heads", 4)
+        assert ended.status == 0, ended.err
+
+
 def test_an_evaluation_has_the_keys_and_the_files_of_the_guide(tmp_path: Path) -> None:
     checkpoint = trained(CONFIG)
     evaluate(checkpoint, latent_set(3), tmp_path, samples=2, checkpoint_path="runs/best_model.pt")

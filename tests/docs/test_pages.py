@@ -11,9 +11,10 @@ import yaml
 
 import fervit
 from fervit.commands.program import HOMES, home
+from fervit.errors import UserError
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import Budget, Confirm, EarlyStopping, SearchSettings, TrialResources
-from fervit.search.space.space_file import parse_space
+from fervit.search.space.space_file import parse_space, read_space
 from fervit.training.config import TrainConfig
 from fervit.training.objective import Metric
 from tests.conftest import ROOT
@@ -21,7 +22,7 @@ from tests.helpers.pages import GUIDE, LINK, Block, anchors, blocks, calls, line
 
 PAGES = (*GUIDE, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "third_party/README.md")
 OF_OTHERS = {
-    *("--requeue", "--no-kill", "--constraint", "--qos", "--signal", "--batch"),  # Slurm's
+    *("--requeue", "--no-kill", "--constraint", "--qos", "--signal", "--batch", "--nodelist", "--gres"),  # Slurm's
     *(
         "--submission-id",
         "--generate",
@@ -34,6 +35,9 @@ OF_OTHERS = {
 """Flags of other programs that the pages name."""
 
 
+OWN_SPACES = {path.stem for path in (ROOT / "search_spaces").glob("*.yaml")}
+
+
 def understood(command: str, words: list[str]) -> argparse.Namespace | None:
     """Parses a command of fervit as the program does. None stands for what needs no parser."""
     command = command.replace("-", "_")
@@ -41,7 +45,10 @@ def understood(command: str, words: list[str]) -> argparse.Namespace | None:
         return None
     assert command in HOMES, f"there is no command {command}"
     if command != "slurm":
-        return home(command).parser().parse(words)
+        args = home(command).parser().parse(words)
+        if command == "tune" and str(args.space) in OWN_SPACES:
+            read_space(args.space, args.set)
+        return args
     flags, rest = home(command).parser(words[0]).parse_some(words[: words.index("--")] if "--" in words else words)
     assert rest == [] or flags.what != "status"
     return home(flags.what).parser().parse(rest) if flags.what != "status" else None
@@ -56,8 +63,8 @@ def test_every_command_parses(page: str, capsys: pytest.CaptureFixture[str]) -> 
             for command, words in calls(line):
                 try:
                     understood(command, words)
-                except SystemExit:
-                    pytest.fail(f"{page}:{block.line}: {line}\n{capsys.readouterr().err}")
+                except (SystemExit, UserError) as error:
+                    pytest.fail(f"{page}:{block.line}: {line}\n{error}\n{capsys.readouterr().err}")
 
 
 def test_commands_are_found_where_they_stand() -> None:

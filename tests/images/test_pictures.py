@@ -50,6 +50,26 @@ def test_sixteen_bits_of_grey_are_scaled_to_eight(face: Image.Image, tmp_path: P
         np.testing.assert_array_equal(read(tmp_path / name)[..., 1], grey)
 
 
+def test_grey_values_of_other_types_are_scaled_by_their_range_or_refused(face: Image.Image, tmp_path: Path) -> None:
+    grey = np.asarray(face.convert("L"))
+    for i, values in enumerate(
+        (
+            (grey / 255).astype(np.float32),
+            grey.astype(np.float32),
+            grey.astype(np.float32) * 257,
+            grey.astype(np.int32),
+            grey.astype(np.int32) * 257,
+            grey.astype(np.uint16),
+        )
+    ):
+        Image.fromarray(values).save(tmp_path / f"{i}.tiff")
+        np.testing.assert_array_equal(read(tmp_path / f"{i}.tiff")[..., 1], grey, err_msg=f"{values.dtype}")
+    for values in (grey - np.float32(300), np.where(grey > 9, np.float32("nan"), grey), grey.astype(np.int32) * 9999):
+        Image.fromarray(values).save(tmp_path / "odd.tiff")
+        with pytest.raises(ValueError, match="its grey values lie in"):
+            read(tmp_path / "odd.tiff")
+
+
 def test_pictures_are_turned_upright_as_their_camera_says(face: Image.Image, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to the right

@@ -14,7 +14,9 @@ import fervit
 from fervit.api.export import export
 from fervit.checkpoints.checkpoint import save_checkpoint
 from fervit.cluster.nodes import Cluster
+from fervit.encoding.fractions import with_fractions
 from fervit.errors import UserError
+from fervit.images.index import open_faces
 from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
 from fervit.latents.exclusion import Exclusion, in_words, leave_out
@@ -171,7 +173,8 @@ def test_faces_on_a_list_are_not_encoded_but_a_test_split_stays_whole(
         say=lines.append,
     )
     assert result.done == 7 * (6 + 2) - 1
-    assert any("left out 1 of train" in line for line in lines)
+    (told,) = [line for line in lines if line.startswith("--exclude: left out")]
+    assert "1 of train, 0 of val by" in told or "0 of train, 1 of val by" in told
     assert any("1 of test are encoded all the same" in line for line in lines)
     (passed_over,) = (tmp_path / "latents/_passed_over.jsonl").read_text().splitlines()
     assert json.loads(passed_over)["path"] == one
@@ -179,6 +182,24 @@ def test_faces_on_a_list_are_not_encoded_but_a_test_split_stays_whole(
     train, val, test = (LatentSet.read(str(tmp_path / "latents" / split)) for split in ("train", "val", "test"))
     assert one not in (*train.image_ids, *val.image_ids)
     assert (tested in test.image_ids, other in (*train.image_ids, *val.image_ids)) == (True, True)
+
+
+@pytest.mark.long
+def test_what_is_listed_changes_no_dealing_and_a_test_split_that_is_dealt_stays_whole(
+    cluster: Cluster, demo_faces: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(demo_faces / "train", tmp_path / "my faces")
+    fractions = Fractions(val=0.25, test=0.25)
+    dealt = with_fractions(open_faces(str(tmp_path / "my faces")), str(tmp_path / "none"), fractions).table
+    splits = dict(zip(dealt["image_id"].to_pylist(), dealt["split"].to_pylist(), strict=True))
+    listed = [name for name in splits if "happy" in name or "sad" in name][::2]
+    write_list(tmp_path / "list.jsonl", *((name, "my faces") for name in listed))  # as an audit names the split
+    shares = {"val_fraction": 0.25, "test_fraction": 0.25, "exclude": tmp_path / "list.jsonl"}
+    fervit.encode(tmp_path / "my faces", tmp_path / "latents", encoder_type="demo", say=None, **shares)
+    for split in ("train", "val", "test"):
+        wanted = {name for name, found in splits.items() if found == split}
+        found = set(LatentSet.read(str(tmp_path / "latents" / split)).image_ids)
+        assert found == (wanted if split == "test" else wanted - set(listed))
 
 
 @pytest.mark.parametrize("listed_as", ["train", "Training", "", "my faces"])

@@ -18,6 +18,7 @@ from fervit.errors import UserError
 from fervit.evaluation.evaluate import fit_to_votes
 from fervit.io.files import write_json
 from fervit.labels.emotions import EMOTIONS
+from fervit.labels.label_set import LabelSet
 from fervit.latents import LatentSet
 from fervit.latents.votes import Votes, in_words, resumed
 from fervit.runs.folder import RunFolder, RunRecord
@@ -86,8 +87,12 @@ def test_majority_and_what_is_left_out(tmp_path: Path) -> None:
     [
         ("image_id,happy,sad\n", "has no rows"),
         ("name,happy,sad\na,1,2\n", "no column image_id"),
-        ("image_id,happy,other\na,1,2\n", "one for each emotion"),
-        ("image_id,happy,sad\na,1,x\n", "no number"),
+        ("image_id,happy,label\na,1,2\n", "one for each class"),
+        ("image_id,happy,sad\na,1,x\n", "'x', the votes of a for sad, is no number"),
+        ("image_id,happy,sad\na,1\n", "the row of a is too short: it has no sad"),
+        ("image_id,happy,sad\na,1,nan\n", "0 or more"),
+        ("image_id,happy,sad\na,1,2\nb,1,2\na,0,1\n", "has the face a twice; give a row for each face"),
+        ("image_id,happy,sad,joy\na,1,2,0\n", "has a column for happy twice"),
         ("image_id,happy,sad\na,1,-2\n", "0 or more"),
     ],
 )
@@ -97,6 +102,69 @@ def test_files_that_hold_no_votes_are_told(content: str, message: str, tmp_path:
         Votes.read(str(tmp_path / "votes.csv"))
     with pytest.raises(UserError, match="cannot be read"):
         Votes.read(str(tmp_path / "none.csv"))
+
+
+def test_columns_that_mean_no_class_are_told(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text("image_id,happy,0,1\nrow-00000,1,2,3\n")
+    with pytest.raises(UserError, match="it needs one for each class of the seven emotions"):
+        Votes.read(str(tmp_path / "votes.csv")).relabelled(split_of(["sad"]), "majority")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_id,happy,sad\nrow-00000,9,1\nrow-00001,1,9\n\n",
+        ",image_id,happy,sad\n0,row-00000,9,1\n1,row-00001,1,9\n",
+        "Unnamed: 0,Image_ID,happy,sad,total\n0,row-00000,9,1,10\n1,row-00001,1,9,10\n",
+        "image_id;happy;sad;split\n row-00000;9;1;train\n;;;\nrow-00001;1;9;train\n",
+    ],
+)
+def test_files_as_pandas_and_spreadsheets_write_them_are_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text(text)
+    kept, counts = Votes.read(str(tmp_path / "votes.csv")).relabelled(split_of(["sad", "sad"]), "majority")
+    assert [EMOTIONS[label] for label in kept.labels] == ["happy", "sad"]
+    assert counts == {"rows": 2, "relabelled": 1, "left_out": {}}
+
+
+def test_classes_that_are_no_emotions_have_columns_under_their_own_names(tmp_path: Path) -> None:
+    own = LabelSet(("happily surprised", "sadly fearful"))
+    latents = replace(split_of(["angry", "disgust"]), label_set=own)
+    (tmp_path / "votes.csv").write_text("image_id,Happily_Surprised,sadly fearful\nrow-00000,1,9\nrow-00001,2,8\n")
+    kept, counts = Votes.read(str(tmp_path / "votes.csv")).relabelled(latents, "majority")
+    assert kept.labels.tolist() == [1, 1]
+    assert counts["relabelled"] == 1
+
+
+def named(latents: LatentSet, *image_ids: str) -> LatentSet:
+    return replace(latents, image_ids=list(image_ids), whole="")
+
+
+def test_votes_are_found_for_faces_that_were_cut_out_of_the_pictures_and_for_ferpluss_own(tmp_path: Path) -> None:
+    rows = ("9,1,0,0,0,0,0,0,0,0", "0,9,1,0,0,0,0,0,0,0", "0,0,9,1,0,0,0,0,0,0")  # neutral, happy, surprise
+    votes = Votes.read(str(ferplus(tmp_path / "fer2013new.csv", *rows)))
+    latents = split_of(["sad", "sad", "sad"])
+    for ids in (
+        ("row-00000", "row-00001", "row-00002"),
+        ("train/sad/row-00000.png", "train/happy/row-00001.png", "val/sad/row-00002.png"),
+        ("FER2013Train/fer0000000.png", "FER2013Train/fer0000001.png", "FER2013Train/fer0000002.png"),
+        ("train/sad/FER2013Train/fer0000000.png", "sad/fer0000001.png", "fer0000002.png"),
+    ):
+        kept, counts = votes.relabelled(named(latents, *ids), "majority")
+        assert [EMOTIONS[label] for label in kept.labels] == ["neutral", "happy", "surprise"]
+        assert counts.get("by_name", 0) == (0 if ids[0] == "row-00000" else 3)
+    assert "3 found by their names" in in_words(votes.record("majority", {"train": counts}))
+    text = (
+        "image_id,happy,sad\nTraining/Anger/0.jpg,9,0\nTraining/Anger/0.png,0,9\nraw/aligned/7.tiff,9,0\nx/8.png,9,0\n"
+    )
+    (tmp_path / "own.csv").write_text(text)
+    votes = Votes.read(str(tmp_path / "own.csv"))
+    faces = named(latents, "train/angry/0.jpg.png", "train/angry/0.png.png", "train/fear/raw/aligned/7.png")
+    kept, _ = votes.relabelled(faces, "majority")
+    assert [EMOTIONS[label] for label in kept.labels] == ["happy", "sad", "happy"]
+    # What may mean two rows of votes, or two faces, is not guessed.
+    faces = named(latents, "train/angry/0.png", "train/fear/x/8.png", "train/sad/x/8.png")
+    with pytest.raises(UserError, match="'without votes': 3"):
+        votes.relabelled(faces, "majority")
 
 
 def test_votes_of_another_data_set_are_told(tmp_path: Path) -> None:

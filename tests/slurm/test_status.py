@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fervit.slurm.status import status_lines
+from fervit.slurm.status import status_lines, status_of
 
 JOBS = """#!/bin/bash
 job=${2#--jobs=}
@@ -49,14 +49,14 @@ def slurm_knows(folder: Path, *lines: str) -> None:
 
 
 def job_of(folder: Path) -> str:
-    return next(line for line in status_lines(folder) if line.startswith("job ")).partition(" ")[2].strip()
+    return next(line for line in status_lines(status_of(folder)) if line.startswith("job ")).partition(" ")[2].strip()
 
 
 def test_a_job_that_has_not_begun_waits(folder: Path) -> None:
     submitted(folder, 7)
     slurm_knows(folder, "7 PENDING||N/A|Priority")
     assert job_of(folder) == "7: PENDING (Priority)"
-    assert any("tail -F" in line for line in status_lines(folder))  # the log is not there yet
+    assert any("tail -F" in line for line in status_lines(status_of(folder)))  # the log is not there yet
 
 
 @pytest.mark.parametrize("end", ["ended", "paused", ""])
@@ -65,7 +65,7 @@ def test_after_the_end_of_a_job_the_one_that_was_submitted_later_is_shown(folder
     submitted(folder, 9)
     slurm_knows(folder, "9 PENDING||N/A|Dependency")
     assert job_of(folder) == "9: PENDING (Dependency)"
-    assert "GPU-hours  1.00" in status_lines(folder) or not end
+    assert "GPU-hours  1.00" in status_lines(status_of(folder)) or not end
 
 
 def test_a_job_that_runs_is_shown_although_another_one_waits(folder: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_slurm_that_does_not_answer_is_not_one_that_knows_nothing(
     began(folder, 7)
     monkeypatch.setenv("DOWN", "yes")
     assert job_of(folder).startswith("7: Slurm does not answer (squeue: slurm_load_jobs error: Unable to contact")
-    assert "no longer knows" not in "\n".join(status_lines(folder))
+    assert "no longer knows" not in "\n".join(status_lines(status_of(folder)))
 
 
 def test_a_line_that_a_kill_cut_off_takes_no_other_with_it(folder: Path) -> None:
@@ -99,4 +99,4 @@ def test_a_line_that_a_kill_cut_off_takes_no_other_with_it(folder: Path) -> None
         file.write('{"time": 3600, "jo\n')
     began(folder, 8, "ended")
     assert job_of(folder) == "8: Slurm no longer knows it; ended with status 130"
-    assert sum("start" in line for line in status_lines(folder)) == 2
+    assert sum("start" in line for line in status_lines(status_of(folder))) == 2

@@ -81,8 +81,8 @@ def main() -> None:
     args = flags.parse()
     if (args.data_root is None) == (args.from_pt is None):
         flags.error("give either --data_root FACES, or --from_pt DIR to import codes")
-    if args.from_pt is not None and (args.reconstruct or args.precision):
-        flags.error("--reconstruct and --precision need the pictures; they do not go with --from_pt")
+    if args.from_pt is not None and (args.reconstruct or args.precision or args.encoder_module):
+        flags.error("--reconstruct, --precision and --encoder_module need the pictures; they do not go with --from_pt")
 
     from fervit.api.encode import encode
 

@@ -33,6 +33,9 @@ def parser() -> Parser:
     add_format(flags, "table", "csv", of="compare")
     flags.add_argument("--picture", type=Path, default=Path("comparison.png"), help="file for the picture")
     flags.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
+    flags.add_argument(
+        "--heads", type=positive_int, help="attention heads of other scripts' models whose files do not name them"
+    )
     return flags
 
 
@@ -57,7 +60,7 @@ def main() -> None:
         contenders: list[Contender] = []
         for path in [run for given in args.runs for run in runs_in(given)]:
             try:
-                contenders.append(read_contender(path, latents, args.batch_size))
+                contenders.append(read_contender(path, latents, args.batch_size, heads=args.heads))
             except UserError as error:
                 if len(args.runs) == 1 or not path.exists():
                     raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser
+from fervit.cli import Parser, positive_int
 from fervit.commands.output import add_format, printing
 from fervit.system.program import called
 
@@ -28,6 +28,9 @@ def parser() -> Parser:
     flags.add_argument(
         "--no_faces", action="store_true", help="show no pictures of faces, whose licence may forbid to publish them"
     )
+    flags.add_argument(
+        "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
+    )
     add_format(flags, of="report")
     return flags
 
@@ -43,8 +46,9 @@ def main() -> None:
     from fervit.commands.results import Reported
     from fervit.report.write import write_report
 
+    options = {"data_root": args.data_root, "no_faces": args.no_faces, "heads": args.heads}
     with printing(args.format) as give:
-        path = write_report(args.folder, evaluation=args.evaluation, data_root=args.data_root, no_faces=args.no_faces)
+        path = write_report(args.folder, evaluation=args.evaluation, **options)
         size = path.stat().st_size
         print(f"written: {path} ({size / 1e6:.1f} MB); open it in any browser")
         give(Reported(report=path, bytes=size))

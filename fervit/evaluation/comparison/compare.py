@@ -37,13 +37,16 @@ def runs_in(path: Path) -> list[Path]:
     return [path]
 
 
-def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int = 32) -> Contender:
+def read_contender(
+    path: Path, latents: LatentSet | None = None, batch_size: int = 32, *, heads: int | None = None
+) -> Contender:
     """Reads a model to compare.
 
     Args:
         path: a run, a sweep, a checkpoint, or a folder that launch/evaluate.py wrote.
         latents: the rows to predict now; None takes the predictions of an earlier evaluation, if there are any.
         batch_size: the number of rows in a forward pass.
+        heads: the number of attention heads of another script's model whose file does not name it.
 
     Raises:
         UserError: the path is none of these, or the model cannot read these rows.
@@ -62,7 +65,7 @@ def read_contender(path: Path, latents: LatentSet | None = None, batch_size: int
     if weights is None:
         predictions = earlier[0] if earlier else None
         return Contender(name=name, validation={}, predictions=predictions, results=results)
-    checkpoint = load_checkpoint(weights)
+    checkpoint = load_checkpoint(weights, heads=heads)
     # Others are predictions of a model that was there before, or of an earlier choice.
     found = next((one for one in earlier if one.checkpoint == checkpoint.fingerprint), None)
     if latents is not None:
