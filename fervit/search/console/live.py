@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fervit.io.files import first_line
-from fervit.progress import Say, clock
+from fervit.progress import Say, clock, counted
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.record import TrialRecord, params_text
@@ -35,7 +35,8 @@ class PlainScreen(Observer):
         line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
         if best is not None:
-            line += f"{len(record.epochs):>3} epochs  {metric.words} {metric.value(best):.3f} (epoch {best.epoch})"
+            reached = f"{metric.words} {metric.value(best):.3f} (epoch {best.epoch})"
+            line += f"{counted(len(record.epochs), 'epoch'):>10}  {reached}"
         if record.failure:
             line += f"  {str(record.failure)[:80]}"
         if record.why and record.state == "stopped":
