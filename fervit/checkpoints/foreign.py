@@ -164,7 +164,8 @@ def _refuse_unread(key: str, value: Any, classes: int, path: Path, *, known: boo
     whole = len(entries) == classes
     numbers = whole and all(type(one) is int for one in entries) and entries != sorted(entries)
     named = [one for one in entries if isinstance(one, str) and emotion_of(one) is not None]
-    if (whole and len(named) > 1) or (known and ((whole and words) or numbers)):
+    emotions = sum(emotion_of(word) is not None for word in words)
+    if (whole and len(named) > 1) or (known and ((whole and words) or numbers or emotions > 1)):
         raise UserError(
             f"{path}: its {key} seems to name the classes, but not in a way that fervit understands (a list in the "
             "order of the logits, or a mapping of names and numbers from 0 on); mend it in the file"

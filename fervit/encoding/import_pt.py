@@ -33,7 +33,7 @@ from fervit.images.face_index import SCHEMA, FaceIndex
 from fervit.images.layouts.listing import list_folder, readable
 from fervit.images.passed_over import NO_SPLIT, PassedOver, brief
 from fervit.images.pictures import reason_of
-from fervit.labels.emotions import EMOTIONS, KAGGLE_EMOTIONS, split_of
+from fervit.labels.emotions import EMOTIONS, KAGGLE_EMOTIONS, emotion_of, split_of
 from fervit.labels.label_set import SEVEN, LabelSet
 
 
@@ -114,7 +114,11 @@ def _row(
     emotion, name = _emotion_and_name(path, root, label_set)
     inside = readable(path.parent.relative_to(root).as_posix())  # the split, and folders below it
     source, split = str(path.absolute()), place.resolve().name
-    label = label_inside(path, label_order, label_set) if emotion is None else label_set.index(emotion)
+    other = any(emotion_of(said) is not None for said in (path.stem.partition("_")[0], path.parent.name))
+    if emotion is not None:
+        label = label_set.index(emotion)
+    else:  # contempt_1.pt is none of the seven, whatever number it has in it
+        label = -1 if other else label_inside(path, label_order, label_set)
     return (
         name if inside == "." else f"{inside}/{name}",
         split_of(place.name) or split_of(split) or split,

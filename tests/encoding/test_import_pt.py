@@ -235,6 +235,8 @@ def test_numbers_in_files_without_names_wait_for_their_order(tmp_path: Path) -> 
     assert "its label 4 is a number: say by --label_order whose it is" in error
     assert imported(tmp_path, "kaggle") == [("train", "sad")]
     assert imported(tmp_path, "alphabetical") == [("train", "neutral")]
+    saved(tmp_path / "train" / "contempt_1.pt", {"latent": code(), "label": 4})  # none of the seven by its name
+    assert index_pt(str(tmp_path), "kaggle").table["label"].to_pylist() == [5, -1]
 
 
 def test_numbers_in_names_are_not_taken_for_kaggles(tmp_path: Path) -> None:
