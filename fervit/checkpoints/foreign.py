@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fervit.errors import UserError
 from fervit.io.torch_files import StateDict
-from fervit.labels.class_names import as_plain, names_in_order
+from fervit.labels.class_names import KEYS, as_plain, names_in_order
 from fervit.labels.emotions import emotion_of
 from fervit.labels.label_set import SEVEN, LabelSet, canonical
 from fervit.system.program import called
@@ -27,11 +27,6 @@ METRICS = {
     "f1_macro": ("f1_macro", "val_f1", "val_f1_macro", "best_f1", "best_val_f1", "macro_f1"),
     "accuracy": ("accuracy", "val_acc", "val_accuracy", "best_acc", "best_val_acc"),
 }
-NAMES = re.compile(
-    r"(class(es)?|labels?|emotions?|targets?|category)_?(names?|list|map(ping)?|dict|labels?|classes)|labels|classes|"
-    r"emotions|(class|label|emotion|name|id|idx|index|int)_?(2|to)_?(class|label|emotion|name|id|idx|index|int)"
-)
-"""The keys under which scripts save the names of the classes, in lower case."""
 LIKE_NAMES = re.compile(r"class|label|emotion|expression|categor")
 """What a key has in it, in lower case, under which these names may stand, too."""
 OURS = ("cls_token", "pos_emb", "input_proj", "transformer", "mlp_head", "code_mean", "code_std")
@@ -141,7 +136,7 @@ def _class_names(content: StateDict, classes: int, path: Path) -> list[str] | No
     others: list[list[str]] = []
     for where, place in _places(content):
         for key, value in place.items():
-            known = NAMES.fullmatch(key.lower()) is not None
+            known = KEYS.fullmatch(key.lower()) is not None
             if not known and not LIKE_NAMES.search(key.lower()):
                 continue
             names = names_in_order(value)
@@ -169,7 +164,8 @@ def _refuse_unread(key: str, value: Any, classes: int, path: Path, *, known: boo
     whole = len(entries) == classes
     numbers = whole and all(type(one) is int for one in entries) and entries != sorted(entries)
     named = [one for one in entries if isinstance(one, str) and emotion_of(one) is not None]
-    if (whole and len(named) > 1) or (known and ((whole and words) or numbers)):
+    emotions = sum(emotion_of(word) is not None for word in words)
+    if (whole and len(named) > 1) or (known and ((whole and words) or numbers or emotions > 1)):
         raise UserError(
             f"{path}: its {key} seems to name the classes, but not in a way that fervit understands (a list in the "
             "order of the logits, or a mapping of names and numbers from 0 on); mend it in the file"
