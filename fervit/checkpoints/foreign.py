@@ -37,7 +37,7 @@ NO_LATENT_VIT = (
 )
 
 
-def bare_names(weights: Mapping[Any, Any]) -> dict[str, Any]:
+def bare_names(weights: Mapping[Any, Any]) -> StateDict:
     """The weights without what wrappers have put into their names."""
     found = {}
     for name, value in weights.items():
@@ -69,7 +69,7 @@ def understood(content: StateDict, path: Path, heads: int | None = None) -> Stat
     _check_network(weights, path)
     configs = [_plain(content[name]) for name in CONFIG_NAMES if name in content]
     configs += [config["model"] for config in configs if isinstance(config.get("model"), dict)]
-    empty: dict[str, Any] = {}
+    empty: StateDict = {}
     model = next((config for config in reversed(configs) if any(name in config for name in HEADS_NAMES)), empty)
     number = heads or next((model[name] for name in HEADS_NAMES if name in model), None)
     config = {"model": {**model, **({} if number is None else {"heads": number})}}
@@ -84,13 +84,13 @@ def understood(content: StateDict, path: Path, heads: int | None = None) -> Stat
     }
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _plain(value: Any) -> StateDict:
     """A dict, or the attributes of a Namespace."""
     found = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return {str(key): inner for key, inner in found.items()}
 
 
-def _metrics(content: StateDict) -> dict[str, Any]:
+def _metrics(content: StateDict) -> StateDict:
     given = content.get("metrics")
     metrics = dict(given) if isinstance(given, dict) else {}
     for name, others in METRICS.items():
@@ -116,7 +116,7 @@ def _parts(weights: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[0] for name in weights))[:6]
 
 
-def _places(content: StateDict) -> list[tuple[str, dict[str, Any]]]:
+def _places(content: StateDict) -> list[tuple[str, StateDict]]:
     """The mappings in which the classes may be named, with the paths to them: the file, and two levels below it."""
     level, found = [("", {key: value for key, value in content.items() if key not in WEIGHTS_NAMES})], []
     for _ in range(3):
@@ -172,7 +172,7 @@ def _refuse_unread(key: str, value: Any, classes: int, path: Path, *, known: boo
         )
 
 
-def _in_order(weights: dict[str, Any], content: StateDict, path: Path) -> tuple[dict[str, Any], LabelSet]:
+def _in_order(weights: StateDict, content: StateDict, path: Path) -> tuple[StateDict, LabelSet]:
     """The weights and the classes. If these are the seven emotions, the last layer is put into fervit's order.
 
     Raises:

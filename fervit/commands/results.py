@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from fervit.diagnosis.finding import Finding
 from fervit.io.files import JsonObject
@@ -40,7 +40,7 @@ class ChosenRun:
     trial: int
     """The number of its configuration."""
     seed: int
-    params: dict[str, Any]
+    params: JsonObject
     """The values of the hyperparameters that were searched."""
     value: float
     """The best value of the metric on validation."""

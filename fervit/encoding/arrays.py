@@ -66,13 +66,15 @@ def read_arrays(path: str) -> Arrays | None:
     )
 
 
+Columns = dict[str, Any]
+"""What a file of codes holds, by its keys."""
 PUT_LABELS = (
     "put one a code under 'labels' in it, or into <name>_labels.npy beside it, or the file into a folder named after "
     "its class"
 )
 
 
-def columns_of(content: Any) -> dict[str, Any]:
+def columns_of(content: Any) -> Columns:
     """What a file holds, by the keys under which scripts save it."""
     if isinstance(content, dict):
         return {str(key): value for key, value in content.items()}
@@ -86,7 +88,7 @@ def columns_of(content: Any) -> dict[str, Any]:
     return {"latents": content}
 
 
-def codes_in(columns: dict[str, Any]) -> np.ndarray | None:
+def codes_in(columns: Columns) -> np.ndarray | None:
     """The codes in a file, of any float type: [n, styles, 512], or [styles, 512] of one face; None if it has none."""
     codes = next((_array(columns[key]) for key in CODES if key in columns), None)
     if codes is None or codes.dtype.kind != "f" or codes.ndim < 2:
@@ -98,7 +100,7 @@ def codes_in(columns: dict[str, Any]) -> np.ndarray | None:
     return codes
 
 
-def labels_in(columns: dict[str, Any]) -> np.ndarray | None:
+def labels_in(columns: Columns) -> np.ndarray | None:
     """The labels in a file, [n] or [] of one face: numbers or texts, also if it has them one-hot; None without any."""
     labels = next((_array(columns[key]) for key in LABELS if key in columns), None)
     if labels is None or labels.ndim != 2:
@@ -109,7 +111,7 @@ def labels_in(columns: dict[str, Any]) -> np.ndarray | None:
     return labels.argmax(axis=1) if one_hot else labels
 
 
-def class_names_in(columns: dict[str, Any]) -> dict[int, str] | None:
+def class_names_in(columns: Columns) -> dict[int, str] | None:
     """What the numbers of classes mean, if a file says it."""
     keys = [key for key in columns if KEYS.fullmatch(key.lower()) and key not in LABELS]
     return next((names for key in keys if (names := names_by_number(columns[key])) is not None), None)
