@@ -15,6 +15,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from fervit.training.trainer import Trainer
 
 LABELS, MAJORITY, DISTRIBUTION = "FER2013's labels", "class of most votes", "shares of the votes"
 METRICS = ("macro-F1", "accuracy", "taggers who agree")
+SMALL = {"depth": 2, "embed_dim": 64, "heads": 4, "mlp_dim": 128, "lr": 1e-3}
 Splits = tuple[LatentSet, LatentSet]
 """The rows to train on, and those that choose the epoch."""
 
@@ -60,9 +62,8 @@ def encoded(index: FaceIndex, split: str, runner: EncoderRunner) -> LatentSet:
     )
 
 
-def trained(splits: Splits, seed: int, epochs: int | None) -> torch.nn.Module:
-    """Trains a model by the recipe "strong", and returns it as of its best epoch."""
-    changes = {"epochs": epochs} if epochs else {}
+def trained(splits: Splits, seed: int, changes: dict[str, Any]) -> torch.nn.Module:
+    """Trains a model by the recipe "strong" with some changes, and returns it as of its best epoch."""
     trainer = Trainer(TrainConfig(**{**RECIPES["strong"], **changes, "seed": seed}), *map(DeviceLatents, splits))
     best: dict[str, torch.Tensor] = {}
     while not trainer.finished:
@@ -98,7 +99,10 @@ def main() -> None:
     flags.add_argument("--limit", type=positive_int, help="about this many faces; left out: all")
     flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the trainings")
     flags.add_argument("--epochs", type=positive_int, help="instead of the recipe's")
+    flags.add_argument("--small", action="store_true", help="a model of 2 layers x 64 in place of 6 x 512")
     args = flags.parse()
+    changes: dict[str, Any] = {"epochs": args.epochs} if args.epochs else {}
+    changes |= SMALL if args.small else {}
     started = time.monotonic()
     index, votes = open_faces(args.data_root).limited(args.limit), Votes.read(args.votes)
     runner = EncoderRunner(load_encoder("demo"), 64)
@@ -118,7 +122,7 @@ def main() -> None:
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in splits}
     for seed in args.seeds:
         for name, both in splits.items():
-            found[name].append(measured(trained(both, seed, args.epochs), test))
+            found[name].append(measured(trained(both, seed, changes), test))
             print(f"seed {seed}, {name}: " + ", ".join(f"{value:.4f}" for value in found[name][-1]), flush=True)
     print(f"\n| trained on | rows | {' | '.join(METRICS)} |\n|---|---|---|---|---|")
     for name, values in found.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from fervit.errors import UserError
 from fervit.io.files import from_home
@@ -15,6 +15,7 @@ from fervit.search.records.journal import read_journal
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.search.records.requests import Request, send
 from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.space.search_space import Params
 from fervit.search.space.space_file import configuration_of, override
 
 TAKEN_UP = "a sweep that runs takes it up within seconds, one that does not when it goes on (--resume)"
@@ -91,9 +92,9 @@ def _trial(folder: SweepFolder, words: list[str], action: str) -> TrialRecord:
     return records[name]
 
 
-def _configuration(folder: SweepFolder, words: list[str]) -> dict[str, Any]:
+def _configuration(folder: SweepFolder, words: list[str]) -> Params:
     """Returns the configuration that the user adds, with values read as YAML does."""
-    given: dict[str, Any] = {}
+    given: Params = {}
     for word in " ".join(words).split():
         if "=" not in word or "." in word.partition("=")[0]:
             raise UserError(f"add {word}: must be name=value, such as lr=3e-4")

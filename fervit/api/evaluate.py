@@ -15,7 +15,7 @@ import numpy as np
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.evaluation.crossing import Crossing, cross, in_words
-from fervit.evaluation.evaluate import FLAT_REMARK, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit, passes_of
+from fervit.evaluation.evaluate import FLAT_REMARK, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit, steps_of
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import Groups, by_group, check_groups, groups_in_words, read_groups, read_scores
@@ -101,8 +101,8 @@ def evaluate(
     evaluating = partial(evaluating, batch_size=batch_size, samples=visualize_samples, exclusion=listed, votes=voted)
     mean = _training_mean(checkpoint, split, as_text(latent_train_dir))
     (say or silent)(f"evaluating {len(latents):,} faces of {name_of(split)} ...")
-    progress = Progress(passes_of(checkpoint, mean), "passes", "evaluate", say)
-    evaluating = partial(evaluating, training_mean=mean, passed=partial(progress.add, 1))
+    progress = Progress(steps_of(checkpoint, mean), "steps", "evaluate", say)
+    evaluating = partial(evaluating, training_mean=mean, stepped=partial(progress.add, 1))
     evaluating = partial(evaluating, faces=None if no_faces else find_faces(latents, as_text(data_root)))
     out = _own_folder(checkpoint, latents) if output_dir is None else Path(from_home(str(output_dir)))
     training = as_text(latent_train_dir)

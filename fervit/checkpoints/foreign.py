@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fervit.errors import UserError
 from fervit.io.torch_files import StateDict
-from fervit.labels.class_names import as_plain, names_in_order
+from fervit.labels.class_names import KEYS, as_plain, names_in_order
 from fervit.labels.emotions import emotion_of
 from fervit.labels.label_set import SEVEN, LabelSet, canonical
 from fervit.system.program import called
@@ -27,11 +27,6 @@ METRICS = {
     "f1_macro": ("f1_macro", "val_f1", "val_f1_macro", "best_f1", "best_val_f1", "macro_f1"),
     "accuracy": ("accuracy", "val_acc", "val_accuracy", "best_acc", "best_val_acc"),
 }
-NAMES = re.compile(
-    r"(class(es)?|labels?|emotions?|targets?|category)_?(names?|list|map(ping)?|dict|labels?|classes)|labels|classes|"
-    r"emotions|(class|label|emotion|name|id|idx|index|int)_?(2|to)_?(class|label|emotion|name|id|idx|index|int)"
-)
-"""The keys under which scripts save the names of the classes, in lower case."""
 LIKE_NAMES = re.compile(r"class|label|emotion|expression|categor")
 """What a key has in it, in lower case, under which these names may stand, too."""
 OURS = ("cls_token", "pos_emb", "input_proj", "transformer", "mlp_head", "code_mean", "code_std")
@@ -42,7 +37,7 @@ NO_LATENT_VIT = (
 )
 
 
-def bare_names(weights: Mapping[Any, Any]) -> dict[str, Any]:
+def bare_names(weights: Mapping[Any, Any]) -> StateDict:
     """The weights without what wrappers have put into their names."""
     found = {}
     for name, value in weights.items():
@@ -74,7 +69,7 @@ def understood(content: StateDict, path: Path, heads: int | None = None) -> Stat
     _check_network(weights, path)
     configs = [_plain(content[name]) for name in CONFIG_NAMES if name in content]
     configs += [config["model"] for config in configs if isinstance(config.get("model"), dict)]
-    empty: dict[str, Any] = {}
+    empty: StateDict = {}
     model = next((config for config in reversed(configs) if any(name in config for name in HEADS_NAMES)), empty)
     number = heads or next((model[name] for name in HEADS_NAMES if name in model), None)
     config = {"model": {**model, **({} if number is None else {"heads": number})}}
@@ -89,13 +84,13 @@ def understood(content: StateDict, path: Path, heads: int | None = None) -> Stat
     }
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _plain(value: Any) -> StateDict:
     """A dict, or the attributes of a Namespace."""
     found = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     return {str(key): inner for key, inner in found.items()}
 
 
-def _metrics(content: StateDict) -> dict[str, Any]:
+def _metrics(content: StateDict) -> StateDict:
     given = content.get("metrics")
     metrics = dict(given) if isinstance(given, dict) else {}
     for name, others in METRICS.items():
@@ -121,7 +116,7 @@ def _parts(weights: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[0] for name in weights))[:6]
 
 
-def _places(content: StateDict) -> list[tuple[str, dict[str, Any]]]:
+def _places(content: StateDict) -> list[tuple[str, StateDict]]:
     """The mappings in which the classes may be named, with the paths to them: the file, and two levels below it."""
     level, found = [("", {key: value for key, value in content.items() if key not in WEIGHTS_NAMES})], []
     for _ in range(3):
@@ -141,7 +136,7 @@ def _class_names(content: StateDict, classes: int, path: Path) -> list[str] | No
     others: list[list[str]] = []
     for where, place in _places(content):
         for key, value in place.items():
-            known = NAMES.fullmatch(key.lower()) is not None
+            known = KEYS.fullmatch(key.lower()) is not None
             if not known and not LIKE_NAMES.search(key.lower()):
                 continue
             names = names_in_order(value)
@@ -169,14 +164,15 @@ def _refuse_unread(key: str, value: Any, classes: int, path: Path, *, known: boo
     whole = len(entries) == classes
     numbers = whole and all(type(one) is int for one in entries) and entries != sorted(entries)
     named = [one for one in entries if isinstance(one, str) and emotion_of(one) is not None]
-    if (whole and len(named) > 1) or (known and ((whole and words) or numbers)):
+    emotions = sum(emotion_of(word) is not None for word in words)
+    if (whole and len(named) > 1) or (known and ((whole and words) or numbers or emotions > 1)):
         raise UserError(
             f"{path}: its {key} seems to name the classes, but not in a way that fervit understands (a list in the "
             "order of the logits, or a mapping of names and numbers from 0 on); mend it in the file"
         )
 
 
-def _in_order(weights: dict[str, Any], content: StateDict, path: Path) -> tuple[dict[str, Any], LabelSet]:
+def _in_order(weights: StateDict, content: StateDict, path: Path) -> tuple[StateDict, LabelSet]:
     """The weights and the classes. If these are the seven emotions, the last layer is put into fervit's order.
 
     Raises:

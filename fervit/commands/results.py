@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from fervit.diagnosis.finding import Finding
 from fervit.io.files import JsonObject
@@ -40,7 +40,7 @@ class ChosenRun:
     trial: int
     """The number of its configuration."""
     seed: int
-    params: dict[str, Any]
+    params: JsonObject
     """The values of the hyperparameters that were searched."""
     value: float
     """The best value of the metric on validation."""
@@ -209,6 +209,16 @@ class Verified:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Controlled:
+    """What a sweep was asked for, or what was asked about it."""
+
+    sweep: Path
+    action: str
+    text: str
+    """The answer, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Diagnosed:
     """What the doctor found."""
 
@@ -265,7 +275,7 @@ def result_schema(name: str) -> JsonObject:
         **{"train": Trained, "tune": Swept, "evaluate": Evaluated, "compare": list[Compared]},
         **{"predict": list[PredictedPicture], "export": Exported, "report": Reported, "replay": Replays},
         **{"verify": Verified, "doctor": Diagnosed, "slurm": Submitted, "slurm_status": JobStatus},
-        **{"cluster": ClusterFiles},
+        **{"cluster": ClusterFiles, "control": Controlled},
     }
     names = {"ColumnScores": ColumnScores, "EvaluationResults": EvaluationResults}
     title = f"fervit {name.replace('_status', ' status')} --format json"

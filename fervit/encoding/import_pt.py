@@ -7,9 +7,9 @@ alphabetical in those of others.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +17,24 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from fervit.encoders.fingerprint import UNKNOWN, EncoderFingerprint
-from fervit.encoding.arrays import SMALLEST, SUFFIXES, LabelOrder, labels_of, read_arrays
+from fervit.encoding.arrays import (
+    CODES,
+    SMALLEST,
+    SUFFIXES,
+    LabelOrder,
+    labels_of,
+    read_arrays,
+)
+from fervit.encoding.one_code import SIZE, hash_of, holds_code, label_inside, load_code, why_unknown
 from fervit.encoding.ray_data import Columns
 from fervit.encoding.stages import names_of
 from fervit.errors import UserError
 from fervit.images.face_index import SCHEMA, FaceIndex
-from fervit.images.folders import readable
-from fervit.images.passed_over import NO_SPLIT, PassedOver, why_not
-from fervit.images.pictures import pixels_sha256, read_picture, reason_of, resize
-from fervit.labels.emotions import KAGGLE_EMOTIONS, split_of
+from fervit.images.layouts.listing import list_folder, readable
+from fervit.images.passed_over import NO_SPLIT, PassedOver, brief
+from fervit.images.pictures import reason_of
+from fervit.labels.emotions import EMOTIONS, KAGGLE_EMOTIONS, emotion_of, split_of
 from fervit.labels.label_set import SEVEN, LabelSet
-
-STYLES, STYLE_DIM = (14, 16, 18), 512
-SIZE = 256
-"""The side of the input of pSp and e4e in pixels, to which a picture is resized before it is hashed."""
 
 
 def index_pt(folder: str, label_order: LabelOrder | None = None, label_set: LabelSet = SEVEN) -> FaceIndex:
@@ -40,28 +44,29 @@ def index_pt(folder: str, label_order: LabelOrder | None = None, label_set: Labe
 
     Args:
         folder: the folder, or a file that holds a whole split.
-        label_order: the order of labels that are numbers in files that hold a whole split; None if it is not known.
+        label_order: the order of labels that are numbers, in files or in their names; None if it is not known.
         label_set: the classes.
 
     Raises:
         UserError: there is no such folder, it holds no .pt file, or two files have the same image_id.
     """
-    root, files, splits = _opened(folder)
-    rows, others = whole_splits(files, root, splits, label_order, label_set), []
+    root, files, splits, others = _opened(folder)
+    by_name = _by_name(label_set, label_order)
+    rows = whole_splits(files, root, splits, label_order, by_name)
     in_arrays = {row[3].rpartition("#")[0] for row in rows}
     for path in files:
         place = next((split for split in splits if path.is_relative_to(split)), None if splits else root)
         if str(path.absolute()) in in_arrays:
             continue
-        reason = next((why for part in path.relative_to(root).parts if (why := why_not(part))), "")
-        reason = reason or (LABELS_ONLY if in_arrays and re.search(r"(^|_)(labels|y)$", path.stem) else "")
-        if reason or place is None or path.suffix.lower() != ".pt":
+        reason = LABELS_ONLY if in_arrays and re.search(r"(^|_)(labels|y)$", path.stem) else ""
+        if reason or place is None or not holds_code(path):
             others.append(PassedOver(readable(str(path.relative_to(root))), reason or (NO_CODE if place else NO_SPLIT)))
         else:
-            rows.append(_row(path, root, place, label_set))
+            rows.append(_row(path, root, place, by_name, label_order))
     if not rows:
+        there = f" ({brief(others)})" if others else ""
         raise UserError(
-            f"--from_pt {folder}: holds no .pt file; expected [train|val|test/]<emotion>_<name>.pt, or "
+            f"--from_pt {folder}: holds no .pt file{there}; expected [train|val|test/]<emotion>_<name>.pt, or "
             "[train|val|test/]<emotion>/<name>.pt"
         )
     twice = [name for name, n in Counter(row[0] for row in rows).items() if n > 1]
@@ -83,26 +88,41 @@ def index_pt(folder: str, label_order: LabelOrder | None = None, label_set: Labe
 NO_CODE, LABELS_ONLY = "no .pt file", "labels of another file"
 
 
-def _opened(folder: str) -> tuple[Path, list[Path], list[Path]]:
-    """The folder, its files, and its subfolders that are splits. A file stands for a folder with only this file."""
+def _opened(folder: str) -> tuple[Path, list[Path], list[Path], list[PassedOver]]:
+    """The folder, its files, its subfolders that are splits, and the files that are passed over by their names.
+
+    A file stands for a folder with only this file.
+    """
     root = Path(folder)
     if root.is_file():
-        return root.absolute().parent, [root.absolute()], []
+        return root.absolute().parent, [root.absolute()], [], []
     if not root.is_dir():
         raise UserError(f"--from_pt {folder}: there is no such folder")
-    files = sorted(path for path in root.rglob("*") if not path.is_dir())
-    return root, files, [path for path in sorted(root.iterdir()) if path.is_dir() and split_of(path.name) is not None]
+    try:
+        listing = list_folder(folder, pafs.LocalFileSystem(), folder)
+    except UserError as error:
+        raise UserError(str(error).replace("--data_root", "--from_pt")) from None
+    files = [root / name for name in listing.files]
+    top = [entry.path for entry in listing.entries if entry.is_folder and "/" not in entry.path]
+    return root, files, [root / name for name in top if split_of(name) is not None], listing.passed_over
 
 
-def _row(path: Path, root: Path, place: Path, label_set: LabelSet) -> tuple[str, str, int, str]:
+def _row(
+    path: Path, root: Path, place: Path, label_set: LabelSet, label_order: LabelOrder | None
+) -> tuple[str, str, int, str]:
     """The row of a file that holds the code of one face, in the split `place`."""
     emotion, name = _emotion_and_name(path, root, label_set)
     inside = readable(path.parent.relative_to(root).as_posix())  # the split, and folders below it
     source, split = str(path.absolute()), place.resolve().name
+    other = any(emotion_of(said) is not None for said in (path.stem.partition("_")[0], path.parent.name))
+    if emotion is not None:
+        label = label_set.index(emotion)
+    else:  # contempt_1.pt is none of the seven, whatever number it has in it
+        label = -1 if other else label_inside(path, label_order, label_set)
     return (
         name if inside == "." else f"{inside}/{name}",
-        split_of(split) or split,
-        -1 if emotion is None else label_set.index(emotion),
+        split_of(place.name) or split_of(split) or split,
+        label,
         source if source == readable(source) else "",
     )
 
@@ -113,7 +133,7 @@ def whole_splits(
     """The rows of the files that hold a whole split; the source of a row is `<path>#<number>`."""
     rows: list[tuple[str, str, int, str]] = []
     for path in files:
-        if path.suffix.lower() not in SUFFIXES or path.stat().st_size < SMALLEST:
+        if not _may_hold_several(path, label_set):
             continue
         try:
             arrays = read_arrays(str(path.absolute()))
@@ -126,7 +146,8 @@ def whole_splits(
         place = next((split.name for split in splits if path.is_relative_to(split)), "")
         named = [split for part in re.split(r"[\W_]+", path.stem) if (split := split_of(part)) is not None]
         split = split_of(place) or (named[0] if named else split_of(root.resolve().name) or "train")
-        labels = labels_of(arrays, str(path), label_order, label_set)
+        of_folder = _emotion_and_name(path, root, label_set)[0]
+        labels = labels_of(arrays, str(path), label_order, label_set, of_folder)
         ids = arrays.ids or [f"{i:06d}" for i in range(len(labels))]
         stem = readable(path.relative_to(root).with_suffix("").as_posix())
         rows += [
@@ -136,17 +157,45 @@ def whole_splits(
     return rows
 
 
+def _may_hold_several(path: Path, label_set: LabelSet) -> bool:
+    """Whether a file may hold several codes, by its size or, if these are few, by its name."""
+    stem = path.stem.lower()
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():  # a link may lead nowhere
+        return False
+    named = (
+        stem in CODES
+        or split_of(stem) is not None
+        or (label_set.class_of(path.stem) is not None and not stem.isdecimal())
+    )
+    return path.stat().st_size >= SMALLEST or named
+
+
 def _emotion_and_name(path: Path, root: Path, label_set: LabelSet) -> tuple[str | None, str]:
     """The class of a file, by its name or else by the folder that it lies in, and the end of its image_id."""
     stem = readable(path.stem)
     first, _, rest = stem.partition("_")
+    second, _, last = rest.partition("_")
+    if first.isdecimal() and last and (emotion := label_set.class_of(second)) is not None:  # 4_neutral_001
+        return emotion, f"{emotion}/{first}_{last}"
     emotion = label_set.class_of(first)
     if emotion is not None and rest:
         return emotion, f"{emotion}/{rest}"
     folder = path.parent
     while folder != root and label_set.class_of(folder.name) is None:
         folder = folder.parent
-    return (label_set.class_of(folder.name) if folder != root else None), stem
+    of_folder = label_set.class_of(folder.name) if folder != root else None
+    return of_folder or (None if stem.isdecimal() else label_set.class_of(path.stem)), stem
+
+
+def _by_name(label_set: LabelSet, label_order: LabelOrder | None) -> LabelSet:
+    """The label set by which names of files and folders are understood.
+
+    Numbers in them are those of the seven emotions only once their order is known.
+    """
+    if label_set is not SEVEN:
+        return label_set
+    names = {"alphabetical": EMOTIONS, "kaggle": KAGGLE_EMOTIONS, None: ()}[label_order]
+    return replace(label_set, name="by name", numbers=dict(enumerate(names)))
 
 
 def fingerprint_of_pt(index: FaceIndex, kind: str | None, checkpoint_sha256: str) -> EncoderFingerprint:
@@ -163,7 +212,7 @@ def fingerprint_of_pt(index: FaceIndex, kind: str | None, checkpoint_sha256: str
     reason = ""
     for source in index.table["source"].to_pylist():
         try:
-            seq_len, latent_dim = _load(source)[0].shape
+            seq_len, latent_dim = load_code(source)[0].shape
         except Exception as error:  # another file may be readable
             reason = reason or reason_of(error)
             continue
@@ -191,8 +240,8 @@ def load_block(block: pa.Table, fingerprint: EncoderFingerprint, label_set: Labe
     for i, (source, label) in enumerate(zip(block["source"].to_pylist(), block["label"].to_pylist(), strict=True)):
         try:
             if label < 0:
-                raise ValueError(f"its name does not begin with one of {label_set}")
-            code, number, picture = _load(source)
+                raise ValueError(why_unknown(source, label_set))
+            code, number, picture = load_code(source)
             if label_set == SEVEN and number not in (None, label, KAGGLE_EMOTIONS.index(SEVEN.classes[label])):
                 raise ValueError(f"its label {number} contradicts its name: {SEVEN.classes[label]} is {label}")
             if code.shape != shape:
@@ -201,7 +250,7 @@ def load_block(block: pa.Table, fingerprint: EncoderFingerprint, label_set: Labe
                 codes[i] = code
             if not np.isfinite(codes[i]).all():
                 raise ValueError("its latent has numbers that are not finite in float16")
-            sha256.append(_hash(codes[i], picture))
+            sha256.append(hash_of(codes[i], picture))
             errors.append("")
         except Exception as error:  # whatever is wrong with one file must not stop the job
             codes[i] = 0
@@ -213,50 +262,3 @@ def load_block(block: pa.Table, fingerprint: EncoderFingerprint, label_set: Labe
         "latent": codes,
         "error": np.array(errors, object),
     }
-
-
-def _load(path: str) -> tuple[np.ndarray, int | None, str]:
-    """Reads the code [seq_len, latent_dim], its label or None, and the path of its picture or ""."""
-    import torch
-
-    from fervit.io.torch_files import load_untrusted
-
-    if not path:
-        raise ValueError("the file's name is not UTF-8: rename it")
-    whole, sharp, row = path.rpartition("#")
-    if sharp and row.isdigit() and not Path(path).is_file():
-        arrays = read_arrays(whole)
-        assert arrays is not None
-        return _checked(np.asarray(arrays.codes[int(row)], np.float32)), None, ""
-    content = load_untrusted(Path(path))
-    latent = content.get("latent") if isinstance(content, dict) else None
-    if not isinstance(latent, torch.Tensor) or latent.layout != torch.strided or not latent.is_floating_point():
-        raise ValueError("it holds no tensor under 'latent'")
-    latent = latent.detach().float()
-    if latent.dim() == 3 and len(latent) == 1:
-        latent = latent[0]
-    label, picture = content.get("label"), content.get("img_path")
-    if isinstance(label, torch.Tensor) and label.numel() == 1:
-        label = label.item()
-    return (
-        _checked(latent.numpy()),
-        label if isinstance(label, int) else None,
-        picture if isinstance(picture, str) else "",
-    )
-
-
-def _checked(code: np.ndarray) -> np.ndarray:
-    if code.ndim != 2 or len(code) not in STYLES or code.shape[1] != STYLE_DIM:
-        raise ValueError(f"its latent is {list(code.shape)}; it must be [18, 512] ([16, 512], [14, 512])")
-    return code
-
-
-def _hash(code: np.ndarray, picture: str) -> str:
-    """The SHA-256 of the picture's pixels if it can be read, as for faces that fervit encodes, else of the code."""
-    if picture and Path(picture).is_file():
-        try:
-            pixels = resize(read_picture(pafs.LocalFileSystem(), str(Path(picture).absolute())), SIZE)
-            return pixels_sha256(pixels)
-        except Exception:  # the picture is broken, but the code is good
-            pass
-    return "code:" + hashlib.sha256(code.tobytes()).hexdigest()

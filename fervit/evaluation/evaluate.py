@@ -161,13 +161,13 @@ class About(TypedDict, total=False):
     training_mean: np.ndarray | None
     """The mean of the training codes, float [seq_len, latent_dim], by which layers are replaced to see what the model
     loses; None if it is not at hand."""
-    passed: Callable[[], object] | None
-    """Is called after each pass of the model over rows, of which there are `passes_of`."""
+    stepped: Callable[[], object] | None
+    """Is called after each of the `steps_of` an evaluation: the passes of the model over rows, and the pictures."""
 
 
-def passes_of(checkpoint: Checkpoint, training_mean: np.ndarray | None) -> int:
-    """Returns how often an evaluation runs the model over rows: once, and for each set of layers that it leaves out."""
-    return 1 if training_mean is None else 2 + len(groups_of(checkpoint.config.seq_len))
+def steps_of(checkpoint: Checkpoint, training_mean: np.ndarray | None) -> int:
+    """Returns the steps of an evaluation: the passes of the model over whole codes and without layers, the pictures."""
+    return 2 if training_mean is None else 3 + len(groups_of(checkpoint.config.seq_len))
 
 
 def evaluate(
@@ -199,6 +199,7 @@ def evaluate(
     model = checkpoint.model().to(device_at_hand())
     drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
     remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
+    (about.get("stepped") or (lambda: None))()
     write_json(output_dir / RESULTS_FILE, results)
     return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
 
@@ -216,9 +217,9 @@ def measure(
     """
     batch_size, crossing = about.get("batch_size", 32), about.get("crossing")
     seen = next((name for name, known in checkpoint.data.items() if known == latents.origin), None)
-    passed = about.get("passed") or (lambda: None)
+    stepped = about.get("stepped") or (lambda: None)
     latents, predictions, across = _predicted(checkpoint, latents, split, batch_size, crossing)
-    passed()
+    stepped()
     classes, model = latents.label_set.classes, checkpoint.model().to(device_at_hand())
     results: EvaluationResults = {
         "split": split,
@@ -233,7 +234,7 @@ def measure(
         "copies_of_validation": _copies(latents, predictions.predicted, about.get("validation_sha256")),
         "looks_of_others": about.get("others"),
         "attention": _mean_attention(model, latents, batch_size),
-        "layers": _layers(model, latents, about.get("training_mean"), batch_size, crossing, passed),
+        "layers": _layers(model, latents, about.get("training_mean"), batch_size, crossing, stepped),
         "excluded": _excluded(latents, predictions.predicted, split, about.get("exclusion")),
         "votes": fit_to_votes(latents, predictions.probabilities, about.get("votes")),
         **_provenance(checkpoint, predictions, latents, about.get("checkpoint_path")),
@@ -400,7 +401,7 @@ def _layers(
     mean: np.ndarray | None,
     batch_size: int,
     crossing: Crossing | None,
-    passed: Callable[[], object],
+    stepped: Callable[[], object],
 ) -> LayerDrops | None:
     """Measures what the model loses without layers of the codes; None if their mean is not at hand."""
     if mean is None:
@@ -408,7 +409,7 @@ def _layers(
 
     def predicted(codes: np.ndarray) -> np.ndarray:
         probabilities = probabilities_of(model, codes, batch_size)
-        passed()
+        stepped()
         return probabilities if crossing is None else crossing.probabilities(probabilities)
 
     return layer_drops(predicted, latents, mean, sum(weight.numel() for weight in model.parameters()))

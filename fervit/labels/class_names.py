@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from fervit.labels.emotions import emotion_of
 
+KEYS = re.compile(
+    r"(class(es)?|labels?|emotions?|targets?|category)_?(names?|list|map(ping)?|dict|labels?|classes)|labels|classes|"
+    r"emotions|(class|label|emotion|name|id|idx|index|int)_?(2|to)_?(class|label|emotion|name|id|idx|index|int)"
+)
+"""The keys, in lower case, under which scripts save the names of the classes."""
+
 
 def names_in_order(value: Any) -> list[str] | None:
-    """The names of classes in the order of their numbers; None if the value does not say that.
+    """The names of classes in the order of their numbers, which run from 0 or from 1; None if it does not say that.
+
+    Args:
+        value: as for `names_by_number`.
+    """
+    numbered = names_by_number(value) or {}
+    for first in (0, 1):
+        if numbered and set(numbered) == set(range(first, first + len(numbered))):
+            return [numbered[first + i] for i in range(len(numbered))]
+    return None
+
+
+def names_by_number(value: Any) -> dict[int, str] | None:
+    """The name of each number of a class; None if the value does not say that.
 
     Args:
         value: names in order (a list, an array, a text with commas between emotions), names by number, or numbers by
-            name (mappings or pairs). Numbers run from 0 or from 1, and may be texts.
+            name (mappings or pairs). Numbers may be texts, and none stands there twice.
     """
     plain = as_plain(value)
     if isinstance(plain, str):
         parts = [part.strip() for part in plain.split(",")]
-        return parts if len(parts) > 1 and all(emotion_of(part) is not None for part in parts) else None
+        plain = parts if len(parts) > 1 and all(emotion_of(part) is not None for part in parts) else None
     if isinstance(plain, list) and plain and all(isinstance(one, str) for one in plain):
-        return plain
+        return dict(enumerate(plain))
     pairs = _pairs(plain)
-    if not pairs:
-        return None
-    if all(_number(key) is not None for key, _ in pairs) and all(isinstance(name, str) for _, name in pairs):
-        numbered = {_number(key): name for key, name in pairs}
-    elif all(isinstance(name, str) for name, _ in pairs) and all(_number(one) is not None for _, one in pairs):
-        numbered = {_number(number): name for name, number in pairs}
-    else:
-        return None
-    for first in (0, 1):
-        if set(numbered) == set(range(first, first + len(pairs))):
-            return [numbered[first + i] for i in range(len(pairs))]
+    found: dict[int, str] = {}
+    for swapped in (False, True):
+        for number, name in ((name, key) if swapped else (key, name) for key, name in pairs):
+            whole = _number(number)
+            if whole is not None and isinstance(name, str):
+                found[whole] = name
+        if len(found) == len(pairs):
+            return found or None
+        found.clear()
     return None
 
 

@@ -119,9 +119,9 @@ class Driver:
         self._alone: set[str] = set()
         """The names of the trials that are tried again alone, since their neighbours may have taken the memory that
         they lacked, or may have caused the fault of their GPU."""
-        self._told: dict[str, tuple[_Process, int]] = {}
+        self._last_reports: dict[str, tuple[_Process, int]] = {}
         """The name of each trial that has reported -> its process and the last epoch that this one has reported."""
-        self._gone: set[tuple[str, _Process]] = set()
+        self._given_up: set[tuple[str, _Process]] = set()
         """The processes of trials that are lost. What still arrives from them is of no trial any more."""
         self._due: dict[str, float] = {}
         """The name of each trial that has reported -> when its next report is due."""
@@ -183,17 +183,17 @@ class Driver:
         """
         self._listen()
         process = report.pid, report.started
-        if (name, process) in self._gone:
+        if (name, process) in self._given_up:
             return True
         if report.epoch is not None:
-            known, last = self._told.get(name, (None, 0))
+            known, last = self._last_reports.get(name, (None, 0))
             if known == process and report.epoch.epoch <= last:
                 return self.ledger.was_stopped(name)
-            self._told[name] = process, report.epoch.epoch
+            self._last_reports[name] = process, report.epoch.epoch
         stops = self.ledger.report(name, report)
         if self.ledger.is_paused(name):
-            self._gone.add((name, process))
-            self._told.pop(name, None)
+            self._given_up.add((name, process))
+            self._last_reports.pop(name, None)
         self._note(name, report)
         return stops
 
@@ -222,8 +222,8 @@ class Driver:
             self.ledger.lost(name, str(failure))
             self._note(name)
             return
-        if name in self._told:
-            self._gone.add((name, self._told.pop(name)[0]))
+        if name in self._last_reports:
+            self._given_up.add((name, self._last_reports.pop(name)[0]))
         if of_device and self._shares_faults and name not in self._alone:
             self._device_faults[name] += 1
             if self._device_faults[name] > 1:

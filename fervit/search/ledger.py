@@ -634,14 +634,14 @@ class Ledger:
                 known = [record] if self._leading is None else [self._leading, record]
                 self._leading = next(iter(ranked(known, self.space.metric)), None)
 
-    def _judge(self, record: TrialRecord, row: EpochResult, best_value: float, told: bool | None = None) -> bool:
+    def _judge(self, record: TrialRecord, row: EpochResult, best_value: float, recorded: bool | None = None) -> bool:
         """Returns whether the rule stops or pauses a trial after an epoch, which it judges only once.
 
         Args:
             record: the trial.
             row: the epoch.
             best_value: the best value of the metric that the trial has reached so far.
-            told: what the journal says of it; None if it is to be decided.
+            recorded: what the journal says of it; None if it is to be decided.
         """
         name, asked = record.name, self._history
         if record.purpose != "search" or row.epoch <= self._judged.get(name, 0):
@@ -649,8 +649,8 @@ class Ledger:
         self._judged[name] = row.epoch
         if self._thaw is not None:
             self._thaw.learn(name, row.epoch, best_value)
-            if told is not None:
-                return told
+            if recorded is not None:
+                return recorded
             others = [one.name for one in self.paused]
             stops = self._thaw.pauses(name, row.epoch, others, self._busy(name))
         else:

@@ -219,6 +219,7 @@ def test_logits_in_the_order_of_the_file_are_put_into_ours(tmp_path: Path, said:
         ),
         ({"class_to_idx": {name: 2 * i for name, i in BY_NAME.items()}}, "its class_to_idx seems to name the classes"),
         ({"data": {"label_order": dict(zip("abcdefg", KAGGLES, strict=True))}}, r"its data\.label_order seems to name"),
+        ({"class_to_idx": {"angry": "a", "sad": "b"}}, "its class_to_idx seems to name the classes"),
         ({"labels": [0, 4, 2, 3, 1, 5, 6]}, "its labels seems to name the classes"),
         ({"class_names": KAGGLES, "id2label": dict(enumerate(sorted(KAGGLES)))}, "under class_names and id2label"),
     ],

@@ -48,3 +48,5 @@ def test_a_sweep_is_held_and_steered_while_it_runs(latents_folder: Path, tmp_pat
     assert (rows[0]["state"], "by hand" in rows[0]["why"]) == ("stopped", True)
     assert "by hand" in command("control", folder, "why", "0").out
     assert "by hand" in (folder / "report.html").read_text()
+    verified = command("verify", folder)
+    assert verified.status == 0, verified.out

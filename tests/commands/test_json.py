@@ -112,6 +112,8 @@ def test_a_sweep_and_what_follows_from_it(
     assert (verified["numbers"] > 100, verified["difference"]) == (True, "")
     replays = result(command("replay", swept["folder"], "--seeds", 2, "--format", "json"), "replay")
     assert (replays["curves"], len(replays["ways"][0]["best"])) == (3, 2)
+    why = result(command("control", swept["folder"], "why", 0, "--format", "json"), "control")
+    assert why["text"].startswith("trial_0000  finished")
     (Path(swept["folder"]) / "leaderboard.csv").write_text("changed\n")
     assert result(command("verify", swept["folder"], "--format", "json"), "verify", status=1)["difference"]
 

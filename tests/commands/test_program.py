@@ -25,9 +25,10 @@ Ended = subprocess.CompletedProcess[str]
 
 
 def fervit(*words: object, python: str | Path = sys.executable, cwd: Path | None = None) -> Ended:
-    return subprocess.run(
-        [python, "-m", "fervit", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    """Runs `python -m fervit`, with the fervit that this Python has installed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [python, "-m", "fervit", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_it_names_each_script_of_launch_and_says_what_each_does() -> None:

@@ -25,7 +25,7 @@ class DiedError(Exception):
     """The job ends here, as by a kill."""
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_an_encoding_that_died_before_or_after_any_upload_ends_as_if_undisturbed(
     moto_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +70,7 @@ def _die_at(patch: pytest.MonkeyPatch, n: int, url: str, *, half: bool) -> None:
         patch.setattr(module, "write_whole", write_whole)
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_two_jobs_that_write_the_same_faces_leave_each_face_once(
     moto_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

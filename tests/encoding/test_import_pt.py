@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fervit.cluster.nodes import Cluster
+from fervit.encoding.arrays import LabelOrder
 from fervit.encoding.import_pt import fingerprint_of_pt, index_pt, load_block
 from fervit.encoding.job import encode_faces
 from fervit.encoding.plan import EncodePlan, plan_encoding
@@ -152,3 +153,124 @@ def test_a_whole_split_in_one_file_is_imported_once_the_order_of_its_labels_is_k
     np.testing.assert_array_equal(found["latent"], codes.astype(np.float16))
     alone = index_pt(str(path), "kaggle") if suffix != ".npy" else index
     assert len(alone.table) == 14
+
+
+def code(n: int | None = None) -> torch.Tensor:
+    return torch.randn(*(() if n is None else (n,)), 18, 512)
+
+
+def saved(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, np.asarray(content))
+    elif path.suffix == ".npz":
+        np.savez(path, **content)  # type: ignore[arg-type]
+    else:
+        torch.save(content, path)
+
+
+def imported(folder: Path, order: LabelOrder | None = None) -> list[tuple[str, str]]:
+    """The split and the class of each face that is imported from a folder."""
+    index = index_pt(str(folder), order)
+    found = load_block(index.table, fingerprint_of_pt(index, None, ""))
+    assert not any(found["error"]), found["error"]
+    assert np.isfinite(found["latent"]).all()
+    assert found["latent"].any(axis=(1, 2)).all()
+    columns = (index.table[name].to_pylist() for name in ("split", "label"))
+    return [(split, EMOTIONS[label]) for split, label in zip(*columns, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train/happy/1.pt": code(), "train/sad/2.pt": code(1)},
+        {"train/happy/1.npy": code(), "train/sad/2.npz": {"latent": code(1).numpy()}},
+        {"train/1.pt": {"w": code(), "label": "happy"}, "train/2.pt": {"latent": code(), "label": "Sadness"}},
+        {"train/happy_1.pt": {"latent": code().numpy(), "label": np.int64(3)}, "train/sad/latents.pt": code(1)},
+        {"train/happy/latents.pt": code(1), "train/sad.pt": code(1)},
+        {"train.pt": {"latents": code(2).numpy(), "labels": np.array(["happy", "sad"])}},
+        {"train.pt": (code(2), ["happy", "sad"])},
+        {"train.pt": [{"latent": code(), "label": "happy"}, {"latent": code(), "label": "sad"}]},
+        {"train.pt": {"latents": code(2), "labels": torch.tensor([1, 0]), "class_to_idx": {"sad": 0, "happy": 1}}},
+        {"train.pt": {"latents": code(2), "labels": torch.tensor([1, 2]), "id2label": {1: "happy", 2: "sad"}}},
+        {"train.npz": {"latents": code(2).numpy(), "labels": np.array([b"happy", b"sad"])}},
+    ],
+    ids=lambda files: "+".join(files),
+)
+def test_codes_are_imported_in_whichever_form_scripts_save_them(tmp_path: Path, files: dict[str, object]) -> None:
+    for name, content in files.items():
+        saved(tmp_path / name, content)
+    assert imported(tmp_path) == [("train", "happy"), ("train", "sad")]
+
+
+def test_whole_classes_in_a_file_each_one_hot_labels_and_flat_codes(tmp_path: Path) -> None:
+    for emotion in ("happy", "sad"):
+        saved(tmp_path / "e4e" / "train" / emotion / "latents.pt", code(3))  # as e4e's script writes a folder
+    assert imported(tmp_path / "e4e") == [("train", "happy")] * 3 + [("train", "sad")] * 3
+    one_hot = torch.eye(7)[[3, 5]]
+    saved(tmp_path / "flat" / "val.pt", {"latents": code(2).reshape(2, -1), "labels": one_hot})
+    assert imported(tmp_path / "flat", "alphabetical") == [("val", "happy"), ("val", "sad")]
+    with pytest.raises(UserError, match="its labels are numbers"):
+        index_pt(str(tmp_path / "flat"))
+
+
+def test_a_split_may_be_a_link_and_a_link_to_nowhere_is_listed(tmp_path: Path) -> None:
+    saved(tmp_path / "elsewhere" / "happy_1.pt", {"latent": code()})
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "train").symlink_to(tmp_path / "elsewhere")
+    assert imported(tmp_path / "old") == [("train", "happy")]
+    (tmp_path / "elsewhere" / "happy_2.pt").symlink_to("gone.pt")
+    (tmp_path / "elsewhere" / ".hidden.pt").touch()
+    index = index_pt(str(tmp_path / "old"))
+    errors = list(load_block(index.table, fingerprint_of_pt(index, None, ""))["error"])
+    assert errors[0] == ""
+    assert "FileNotFoundError" in errors[1]
+    assert index.passed_over == (("train/.hidden.pt", "hidden"),)
+
+
+def test_numbers_in_files_without_names_wait_for_their_order(tmp_path: Path) -> None:
+    saved(tmp_path / "train" / "001.pt", {"latent": code(), "label": 4})
+    index = index_pt(str(tmp_path))
+    (error,) = load_block(index.table, fingerprint_of_pt(index, None, ""))["error"]
+    assert "its label 4 is a number: say by --label_order whose it is" in error
+    assert imported(tmp_path, "kaggle") == [("train", "sad")]
+    assert imported(tmp_path, "alphabetical") == [("train", "neutral")]
+    saved(tmp_path / "train" / "contempt_1.pt", {"latent": code(), "label": 4})  # none of the seven by its name
+    assert index_pt(str(tmp_path), "kaggle").table["label"].to_pylist() == [5, -1]
+
+
+def test_numbers_in_names_are_not_taken_for_kaggles(tmp_path: Path) -> None:
+    saved(tmp_path / "named" / "train" / "4_neutral_1.pt", {"latent": code()})  # Kaggle's 4 is sad
+    assert imported(tmp_path / "named") == [("train", "neutral")]
+    saved(tmp_path / "old" / "train" / "4" / "1.pt", {"latent": code()})
+    saved(tmp_path / "old" / "train" / "4_2.pt", {"latent": code()})
+    index = index_pt(str(tmp_path / "old"))
+    assert index.table["label"].to_pylist() == [-1, -1]
+    errors = load_block(index.table, fingerprint_of_pt(index, None, ""))["error"]
+    assert all("once --label_order says whose" in error for error in errors)
+    assert imported(tmp_path / "old", "kaggle") == [("train", "sad")] * 2
+    assert imported(tmp_path / "old", "alphabetical") == [("train", "neutral")] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "harm", "message"),
+    [
+        ({"latents": code(8).numpy(), "labels": np.zeros(8, int)}, "cut", "is no NumPy file of plain numbers"),
+        ({"latents": code(8).numpy(), "labels": np.zeros(8, int)}, "damage", "is no NumPy file of plain numbers"),
+        ({"latents": code(8).numpy(), "labels": np.array([1.0] * 7 + [np.nan])}, "", "neither all names nor all whole"),
+        ({"latents": code(8).numpy(), "labels": np.zeros(5, int)}, "", r"holds 8 codes, but labels: \[5\]"),
+        ({"latents": code(8).numpy()}, "", "holds 8 codes, but labels: none"),
+        ({"latents": code(8).numpy(), "labels": np.array(["?"] * 8)}, "", r"label '\?' is not one of"),
+    ],
+)
+def test_a_damaged_file_of_a_whole_split_is_told_in_a_line(
+    tmp_path: Path, content: dict[str, np.ndarray], harm: str, message: str
+) -> None:
+    path = tmp_path / "train.npz"
+    saved(path, content)
+    whole = path.read_bytes()
+    if harm:
+        path.write_bytes(whole[:-3000] if harm == "cut" else whole[:5000] + b"x" * 100 + whole[5100:])
+    with pytest.raises(UserError, match=message) as told:
+        index_pt(str(tmp_path), "alphabetical")
+    assert "\n" not in str(told.value)

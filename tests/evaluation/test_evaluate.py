@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, classificat
 
 from fervit.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import evaluate, predict
+from fervit.evaluation.evaluate import evaluate, predict, steps_of
 from fervit.evaluation.intervals import intervals_of, wilson
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.statistics import calibrate, confusion, describe, ece_if_calibrated
@@ -248,3 +248,12 @@ def test_rows_of_another_shape_or_encoder_are_refused(checkpoint: Checkpoint) ->
     other = LatentSet(**{**vars(latents), "encoder": replace(ENCODER, encoder="e4e")})
     with pytest.raises(UserError, match="its codes come from encoder e4e"):
         predict(checkpoint, other)
+
+
+def test_the_progress_of_an_evaluation_ends_at_its_last_step(tmp_path: Path) -> None:
+    checkpoint = trained(replace(CONFIG, epochs=1))
+    steps: list[int] = []
+    for mean in (None, np.zeros((4, 16), np.float32)):
+        steps.clear()
+        evaluate(checkpoint, latent_set(2), tmp_path, training_mean=mean, samples=0, stepped=lambda: steps.append(1))
+        assert len(steps) == steps_of(checkpoint, mean)

@@ -54,7 +54,7 @@ def test_a_look_at_a_split_that_cannot_be_written_is_noted_with_the_results(spli
     assert len(LatentSet.read(split.path)) == 21
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_looks_at_an_object_store(moto_server: str, split: LatentSet, tmp_path: Path) -> None:
     storage._from_uri.cache_clear()  # of the last test's server
     filesystem, bucket = pafs.FileSystem.from_uri("s3://faces?allow_bucket_creation=true")

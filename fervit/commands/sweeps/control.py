@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.cli import Parser
+from fervit.commands.output import add_format, printing
 
 ACTIONS = {
     "stop": "end a trial after its epoch",
@@ -28,6 +29,7 @@ def parser() -> Parser:
     flags.add_argument("sweep", type=Path, help="folder of the sweep, experiments/vit_...")
     flags.add_argument("action", choices=tuple(ACTIONS), help=actions)
     flags.add_argument("what", nargs="*", help="the trial, such as 3 or trial_0003, or the configuration to add")
+    add_format(flags, of="control")
     return flags
 
 
@@ -40,5 +42,8 @@ def main() -> None:
     args = parser().parse()
 
     from fervit.api.control import control
+    from fervit.commands.results import Controlled
 
-    control(args.sweep, args.action, *args.what)
+    with printing(args.format) as give:
+        text = control(args.sweep, args.action, *args.what)
+        give(Controlled(sweep=args.sweep, action=args.action, text=text))

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fervit.io.files import first_line
-from fervit.progress import Say, clock
+from fervit.progress import Say, clock, counted
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.record import TrialRecord, params_text
@@ -35,12 +35,13 @@ class PlainScreen(Observer):
         line = f"{done:>4}/{total}  {record.name:<16} {record.state:<8} "
         best = record.best(metric)
         if best is not None:
-            line += f"{len(record.epochs):>3} epochs  {metric.words} {metric.value(best):.3f} (epoch {best.epoch})"
+            reached = f"{metric.words} {metric.value(best):.3f} (epoch {best.epoch})"
+            line += f"{counted(len(record.epochs), 'epoch'):>10}  {reached}"
         if record.failure:
             line += f"  {str(record.failure)[:80]}"
         if record.why and record.state == "stopped":
             line += f"  {record.why}"
-        self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone{_left(ledger)}")
+        self._say(f"{line}{_leading(ledger)}  {clock(ledger.elapsed_seconds())} elapsed{_left(ledger)}")
 
     def moved(self, ledger: Ledger, record: TrialRecord) -> None:
         """Prints why the trial pauses or goes on."""
@@ -136,7 +137,7 @@ def _row(record: TrialRecord, ledger: Ledger, leading: TrialRecord | None) -> tu
 def status_line(ledger: Ledger) -> str:
     """Returns the status line: the progress, the best trial, the spent budget and the time left."""
     failures = failures_by_kind(ledger.records)
-    line = f"{ledger.n_ended}/{ledger.source.total} trials{_leading(ledger)}  {clock(ledger.elapsed_seconds())} gone"
+    line = f"{ledger.n_ended}/{ledger.source.total} trials{_leading(ledger)}  {clock(ledger.elapsed_seconds())} elapsed"
     if ledger.n_paused:
         begun = sum(bool(record.epochs) for record in ledger.paused)
         line += f"  {begun} paused, {ledger.n_paused - begun} not begun"

@@ -21,6 +21,8 @@ from fervit.io.json_lines import drop_torn_line
 from fervit.search.policy.ordinal import Ordinal
 from fervit.search.space.search_space import SearchSpace
 
+LogRow = dict[str, Any]
+"""A record of Optuna's journal."""
 BEST_SEEN, LATEST_SEEN = 50, 200
 """The numbers of best and of latest trials that TPE and the Gaussian process learn from."""
 
@@ -38,13 +40,13 @@ class SingleWriterJournal(JournalFileBackend):
         super().__init__(str(path))
         self._read = (0, 0)
         """The number and the offset of the first log record that has not been read."""
-        self._written: list[tuple[dict[str, Any], int]] = []
+        self._written: list[tuple[LogRow, int]] = []
         """The records that were written since all of the file had been read, with the number of their bytes. They need
         not be read from the disk."""
         self._is_read = False
         """Whether all of the file but these has been read."""
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+    def read_logs(self, log_number_from: int) -> Generator[LogRow, None, None]:
         """Yields Optuna's log records from a number on. Optuna's own method keeps the offsets of all records."""
         if self._is_read and log_number_from == self._read[0]:
             yield from self._take_written()
@@ -62,7 +64,7 @@ class SingleWriterJournal(JournalFileBackend):
                     yield json.loads(line)
         self._is_read = True
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def append_logs(self, logs: list[LogRow]) -> None:
         """Writes Optuna's log records as lines of JSON.
 
         Raises:
@@ -73,7 +75,7 @@ class SingleWriterJournal(JournalFileBackend):
         if self._is_read:
             self._written += [(_as_read(log, line), len(line)) for log, line in zip(logs, lines, strict=True)]
 
-    def _take_written(self) -> list[dict[str, Any]]:
+    def _take_written(self) -> list[LogRow]:
         """Returns the records that were written since, as read."""
         written, self._written = self._written, []
         self._read = self._read[0] + len(written), self._read[1] + sum(length for _, length in written)
@@ -84,11 +86,11 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _SCALARS = (str, int, float, bool, NoneType)
 
 
-def _as_read(log: dict[str, Any], line: bytes) -> dict[str, Any]:
+def _as_read(log: LogRow, line: bytes) -> LogRow:
     """Returns a record as it is read from its line. One of plain values is the same, and need not be parsed."""
     if all(isinstance(value, _SCALARS) for value in log.values()):
         return log
-    read: dict[str, Any] = json.loads(line)
+    read: LogRow = json.loads(line)
     return read
 
 

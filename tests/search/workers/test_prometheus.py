@@ -27,7 +27,7 @@ def value(metrics: dict[str, float], name: str, *labels: str) -> float | None:
     return found[0] if found else None
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_a_sweep_and_an_encoding_job_are_seen_by_prometheus(
     command: Callable[..., Ended], cluster: Cluster, demo_faces: Path, latents_folder: Path, small_space: Path
 ) -> None:

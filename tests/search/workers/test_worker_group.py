@@ -55,7 +55,7 @@ def test_a_rank_that_fails_is_noticed_while_others_hang() -> None:
     ray.cancel(hanging, force=True)
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_workers_share_a_trial_give_the_curve_of_one_and_are_gone_when_it_is(
     latents_folder: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
