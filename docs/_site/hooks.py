@@ -87,9 +87,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, nav: Navigation) -> dict[str, Any]:
-    """Shows a page with the navigation and the words of its own language."""
+    """Shows a page with the navigation and the words of its own language, and the link to it in the other one."""
     japanese = page.file.src_uri.startswith(JAPANESE)
     config.theme["language"] = "ja" if japanese else "en"
+    name = page.file.src_uri.removeprefix(JAPANESE)
+    both = (Path(config.docs_dir) / JAPANESE / name).is_file()
+    here = Path(name).with_suffix(".html").as_posix()
+    for choice in config.extra["alternate"]:
+        choice["link"] = here if choice["lang"] == "en" else JAPANESE + (here if both else "index.html")
     last = nav.items[-1] if nav.items else None
     if isinstance(last, Section) and last.title == "日本語":
         shown = Navigation(last.children if japanese else nav.items[:-1], nav.pages)

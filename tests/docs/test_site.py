@@ -103,3 +103,23 @@ def test_a_browser_draws_it_and_finds_words(address: str, browser: Browser) -> N
     assert any("Search: spaces" in title for title in found.all_inner_texts())
     assert wrong == []
     page.close()
+
+
+def test_japanese_words_are_found_in_the_japanese_pages(address: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{address}/python.html")
+    page.goto(page.locator("a.md-select__link[hreflang=ja]").evaluate("link => link.href"))
+    assert page.url == f"{address}/ja/python.html"
+    assert page.locator("html").get_attribute("lang") == "ja"
+    page.goto(page.locator("a.md-select__link[hreflang=en]").evaluate("link => link.href"))
+    assert page.url == f"{address}/python.html"
+    for word, title in (("混同行列", "結果とその読み方"), ("潜在コード", "データ")):
+        page.goto(f"{address}/ja/index.html")
+        assert page.locator("nav.md-nav--primary a", has_text="結果とその読み方").count() > 0
+        page.locator("input.md-search__input").fill(word)
+        found = page.locator(".md-search-result__item h1")
+        found.first.wait_for()
+        titles = found.all_inner_texts()
+        assert any(title in each for each in titles)
+        assert len(titles) < 20, f"{word} is found everywhere"
+    page.close()
