@@ -123,7 +123,7 @@ def encode(
         split_seed: another seed takes others.
         reconstruct: draws this many faces beside their reconstructions from the codes; None for none.
         from_pt: instead of `data_root`, a folder of <emotion>_<name>.pt files of earlier scripts, which are imported.
-        label_order: what label numbers mean in `from_pt` files of a whole split: "alphabetical" or "kaggle".
+        label_order: what numbers of classes mean in `from_pt` files and their names: "alphabetical" or "kaggle".
         address: of a Ray cluster; None for RAY_ADDRESS, a running Ray of this process or machine, or a new Ray.
         say: gets each line of text; None for silence.
 

@@ -152,6 +152,8 @@ class Reported:
     report: Path
     bytes: int
     """Its size."""
+    paper: list[str]
+    """The files for a paper; none without `--paper`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""Draws the pictures of an evaluation: class metrics, confidence, and attention."""
+"""Draws the figures of an evaluation: class metrics, confidence, and attention."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ import numpy as np
 from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import CalibratedError
 from fervit.evaluation.statistics import Calibration
-from fervit.plotting import plain, save
+from fervit.plotting import PAGE, draw, lean, plain, write_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RIGHT, WRONG, ROLLOUT, COSINE = "#2a7fba", "#d1603d", "#2a7fba", "#8a8a8a"
 
@@ -26,18 +28,28 @@ def draw_class_metrics(
     title: str,
     path: Path,
 ) -> None:
+    """Writes the figure of `class_metrics_figure` with a title as a PNG."""
+    painter = partial(class_metrics_figure, report, intervals, classes)
+    draw(painter, path, width=max(PAGE, 0.9 * len(classes)), title=f"{title}; the lines are 95 % intervals of F1")
+
+
+def class_metrics_figure(
+    report: Mapping[str, Mapping[str, float]],
+    intervals: Mapping[str, Sequence[float]],
+    classes: Sequence[str],
+    width: float = PAGE,
+) -> Figure:
     """Draws bars of precision, recall and F1 for each class, and the interval of F1.
 
     Args:
         report: scikit-learn's classification report.
         intervals: the interval [low, high] of each `f1_<class>`.
         classes: the names of the classes.
-        title: the title of the picture.
-        path: the path of the PNG.
+        width: the width of the figure in inches.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(10, 1.4 * len(classes)), 4.6), layout="constrained")
+    figure = Figure(figsize=(width, 3.0 if width >= PAGE else 2.6), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(classes))
     for i, (name, color) in enumerate((("precision", "#a6cbe3"), ("recall", "#5c9fcb"), ("f1-score", "#1f5f8b"))):
@@ -45,20 +57,24 @@ def draw_class_metrics(
         axes.bar(places + (i - 1) * 0.27, values, 0.25, label="F1" if name == "f1-score" else name, color=color)
         if name == "f1-score":
             low, high = np.array([intervals[f"f1_{emotion}"] for emotion in classes]).T
-            axes.vlines(places + 0.27, low, high, color="black", linewidth=1.5)
-    ticks = [f"{emotion}\n{report[emotion]['support']:g} faces" for emotion in classes]
+            axes.vlines(places + 0.27, low, high, color="black", linewidth=1)
+    wide = width / len(classes) >= 0.8
+    between = "\n" if wide else ", "
+    ticks = [f"{plain(emotion)}{between}{report[emotion]['support']:g}" for emotion in classes]
     axes.set_xticks(places, ticks)
+    if not wide:
+        lean(axes)
+    axes.set_xlabel("class, and its number of faces")
     axes.set_ylim(0, 1)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="upper left", ncols=3, frameon=False)
-    axes.set_title(f"{plain(title)}; the lines are 95 % intervals of F1", fontsize=11)
-    save(figure, path)
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
 
 
 def draw_confidence(
     predictions: Predictions, calibration: Calibration, by_chance: CalibratedError, title: str, path: Path
 ) -> None:
-    """Draws histograms of the confidence of right and wrong predictions, and a reliability diagram.
+    """Writes the figure of `confidence_figure` as a PNG. Its title has the calibration error.
 
     Args:
         predictions: the predictions.
@@ -67,12 +83,32 @@ def draw_confidence(
         title: the title of the picture.
         path: the path of the PNG.
     """
+    expected = f"if calibrated: {by_chance['mean']:.3f}, 95 % below {by_chance['quantile_95']:.3f}"
+    title = f"{title}; ECE {calibration.ece:.3f} ({expected})"
+    draw(partial(confidence_figure, predictions, calibration), path, title=title)
+
+
+def confidence_figure(predictions: Predictions, calibration: Calibration, width: float = PAGE) -> Figure:
+    """Draws the confidence of right and wrong predictions, a reliability diagram, and how many faces its bins hold.
+
+    Args:
+        predictions: the predictions.
+        calibration: from `calibrate`.
+        width: the width of the figure in inches.
+    """
     from matplotlib.figure import Figure
 
     confidence, right = predictions.probabilities.max(axis=1), predictions.predicted == predictions.labels
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    left, middle = figure.subplots(1, 2)
-    bins = np.linspace(0, 1, 26)
+    beside = width >= PAGE
+    figure = Figure(figsize=(width, 3.4 if beside else 6.0), layout="constrained")
+    if beside:
+        grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
+        places = (grid[:, 0], grid[0, 1], grid[1, 1])
+    else:
+        grid = figure.add_gridspec(3, 1, height_ratios=(3, 3, 1))
+        places = (grid[0, 0], grid[1, 0], grid[2, 0])
+    left, middle = figure.add_subplot(places[0]), figure.add_subplot(places[1])
+    bins = [i / 25 for i in range(26)]
     for rows, name, color in ((right, "right", RIGHT), (~right, "wrong", WRONG)):
         mean = f", mean {confidence[rows].mean():.2f}" if rows.any() else ""
         left.hist(confidence[rows], bins, alpha=0.65, color=color, label=f"{name}: {rows.sum()} faces{mean}")
@@ -80,20 +116,25 @@ def draw_confidence(
     left.set_ylabel("faces")
     left.set_xlim(0, 1)
     left.margins(y=0.25)  # room for the legend
-    left.legend(frameon=False)
+    left.legend()
+    _reliability(middle, figure.add_subplot(places[2], sharex=middle), calibration)
+    return figure
+
+
+def _reliability(axes: Axes, below: Axes, calibration: Calibration) -> None:
+    """Draws the share that is right in each bin of confidence, and below it the number of faces in the bin."""
     edges = np.linspace(0, 1, len(calibration.counts) + 1)
     some = calibration.counts > 0
-    middle.bar(edges[:-1][some], calibration.accuracy[some], np.diff(edges)[0], align="edge", color=RIGHT, alpha=0.75)
-    middle.plot(calibration.confidence[some], calibration.accuracy[some], "o", color="black", markersize=4)
-    middle.plot([0, 1], [0, 1], "--", color="black", linewidth=1)
-    middle.set_xlim(0, 1)
-    middle.set_ylim(0, 1)
-    middle.set_xlabel("mean confidence")
-    middle.set_ylabel("share that is right")
-    expected = f"if calibrated: {by_chance['mean']:.3f}, 95 % below {by_chance['quantile_95']:.3f}"
-    middle.set_title(f"reliability, ECE {calibration.ece:.3f} ({expected})", fontsize=11)
-    figure.suptitle(plain(title))
-    save(figure, path)
+    axes.bar(edges[:-1][some], calibration.accuracy[some], np.diff(edges)[0], align="edge", color=RIGHT, alpha=0.75)
+    axes.plot(calibration.confidence[some], calibration.accuracy[some], "o", color="black")
+    axes.plot([0, 1], [0, 1], "--", color="black")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("share that is right")
+    axes.tick_params(labelbottom=False)
+    below.bar(edges[:-1], calibration.counts, np.diff(edges)[0], align="edge", color=COSINE)
+    below.set_xlabel("mean confidence")
+    below.set_ylabel("faces")
 
 
 def draw_attention(
@@ -118,9 +159,22 @@ def draw_attention(
         face: the picture of the face, uint8 [h, w, 3]; None if it cannot be found.
         remark: a line below the title, such as that the attention is flat.
     """
+    painter = partial(_attention_figure, rollout, cosine, between, similarity, face)
+    draw(painter, path, width=10 if face is not None else 8, title=f"{title}\n{remark}" if remark else title)
+
+
+def _attention_figure(
+    rollout: np.ndarray,
+    cosine: np.ndarray,
+    between: np.ndarray,
+    similarity: np.ndarray,
+    face: np.ndarray | None,
+    width: float,
+) -> Figure:
+    """The figure of `draw_attention`."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15 if face is not None else 12, 8.6), layout="constrained")
+    figure = Figure(figsize=(width, 6), layout="constrained")
     columns = 3 if face is not None else 2
     grid = figure.add_gridspec(3, columns, height_ratios=(1, 1, 3), width_ratios=(1.6, 2, 2)[-columns:])
     column = columns - 2
@@ -137,51 +191,51 @@ def draw_attention(
     heat.set_ylabel("token")
     heat = figure.add_subplot(grid[2, column + 1])
     _heat_map(heat, similarity, names[1:], "cosine similarity between the W+ layers' tokens", low=None)
-    figure.suptitle(plain(f"{title}\n{remark}" if remark else title))
-    save(figure, path)
+    return figure
 
 
 def _heat_map(axes: Axes, values: np.ndarray, names: Sequence[str], title: str, *, low: float | None) -> None:
     """Draws values between tokens [n, n] with a scale."""
     image = axes.imshow(values, cmap="viridis", aspect="auto", vmin=low)
-    axes.set_xticks(range(len(names)), names, fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.set_title(title, fontsize=10)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title(title)
     axes.figure.colorbar(image, ax=axes, shrink=0.8)
 
 
 def draw_mean_attention(rollouts: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
-    """Draws the mean attention rollout of each class.
+    """Writes the figure of `mean_attention_figure` with a title as a PNG."""
+    draw(partial(mean_attention_figure, rollouts), path, title=title)
+
+
+def mean_attention_figure(rollouts: Mapping[str, Sequence[float]], width: float = PAGE) -> Figure:
+    """Draws the mean attention rollout of each class, in percent.
 
     Args:
         rollouts: the mean rollout [seq_len] of each emotion.
-        title: the title of the picture.
-        path: the path of the PNG.
+        width: the width of the figure in inches.
     """
     from matplotlib.figure import Figure
 
     values = np.array(list(rollouts.values()))
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    classes, layers = values.shape
+    figure = Figure(figsize=(width, 1.1 + 0.24 * classes), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap="viridis", aspect="auto", vmin=0)
-    axes.set_xticks(range(values.shape[1]), [str(i + 1) for i in range(values.shape[1])])
-    axes.set_yticks(range(len(rollouts)), list(rollouts))
+    step = 1 if width >= PAGE else 2
+    axes.set_xticks(range(0, layers, step), [str(i + 1) for i in range(0, layers, step)])
+    axes.set_yticks(range(classes), [plain(name) for name in rollouts])
     axes.set_xlabel("W+ layer (coarse to fine)")
-    axes.set_title(plain(title), fontsize=11)
-    bright = values > 0.6 * values.max()
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color="k" if bright[i, j] else "w")
+    write_cells(axes, image, [[f"{100 * value:.0f}" for value in row] for row in values], width - 1.6)
     figure.colorbar(image, ax=axes, label="share")
-    save(figure, path)
+    return figure
 
 
 def _bars(axes: Axes, values: np.ndarray, name: str, color: str) -> None:
     """Draws a bar for each W+ layer."""
     axes.bar(range(1, len(values) + 1), values, color=color)
     axes.set_xticks(range(1, len(values) + 1))
-    axes.tick_params(labelsize=8)
-    axes.set_ylabel(name.partition(" by ")[0], fontsize=9)
-    axes.set_title(f"{name} of each W+ layer", fontsize=10)
+    axes.set_ylabel("share" if name.startswith("share") else "similarity")
+    axes.set_title(f"{name} of each W+ layer")
     if values.min() < 0:
         axes.axhline(0, color="black", linewidth=0.8)

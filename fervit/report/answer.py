@@ -1,6 +1,6 @@
 """The first section of the report: the best model, how good it is, what it ties with, and what it costs.
 
-"The guide" is the training guide of the original LatentViT scripts (see `TrainConfig`).
+"The guide" is the experiment guide of the original LatentViT scripts (`THE_GUIDE`; see `TrainConfig`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,7 @@ from fervit.search.outcome.sealed import SealedLook
 from fervit.search.records.ranking import better_until_it_failed, ranked
 from fervit.search.records.record import TrialRecord, params_text
 from fervit.training.metrics import majority_f1_macro
-
-GUIDE = (
-    "55.48 % accuracy and 54.75 % macro-F1 on FER2013's test split (7,178 faces) with pSp codes, one seed: the "
-    "checkpoint that the guide names"
-)
+from fervit.training.recipes import GUIDE_RESULT, THE_GUIDE
 
 
 def answer(results: Results) -> Section:
@@ -64,7 +60,10 @@ def answer(results: Results) -> Section:
             section.notes.append(
                 "The guide's own configuration was not run in this sweep; a warm start in the space file runs it."
             )
-    section.notes.append(f"To compare with: {GUIDE}. Only the same split and encoder make it comparable.")
+    section.notes.append(
+        f"To compare with: {GUIDE_RESULT}: the checkpoint that the guide names. Only the same split and encoder make "
+        f"it comparable. The guide is {THE_GUIDE}."
+    )
     section.notes += [*_looks(results), *_intervals(results)]
     return section
 
@@ -250,6 +249,7 @@ def _baselines(results: Results) -> Table:
         what = f"always the largest class (on {results.evaluation['split']})"
         rows.append([what, f"{majority_f1_macro(faces):.3f}", *[""] * (4 if results.confirmed else 3)])
     return Table(
+        name="baselines",
         caption=f"The best beside the baselines: {name} on validation",
         headings=[
             "",
@@ -286,6 +286,7 @@ def _confirmation(results: Results) -> list[Table]:
     highest = "highest" if results.metric.goal == "maximize" else "lowest"
     return [
         Table(
+            name="confirmation",
             caption="Confirmation: the best of the search, trained again with fresh seeds; "
             f"the {highest} mean is chosen, or the baseline if that ties with it",
             headings=["", "in the search", "fresh seeds", "mean, 95 % interval of the seeds alone"],
@@ -306,6 +307,7 @@ def _folds(results: Results) -> list[Table]:
         rows.append([f"fold {run.fold}", value, epoch, run.state])
     return [
         Table(
+            name="folds",
             caption=f"Folds: {label(results.chosen) if results.chosen else 'the best'} trained again on training and "
             f"validation, of which each fold validates once; {results.folds.text}",
             headings=["", results.metric.name, "epoch", "state"],

@@ -43,6 +43,8 @@ class Table:
     headings: list[str]
     rows: list[list[str]]
     sortable: bool = False
+    name: str = ""
+    """The name of its files in a paper's folder; "" for one of its section."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,10 @@ class PlacedPlot:
     """The height in pixels."""
     note: str
     """A text that follows the text alternative in the caption."""
+    hint: str
+    """What a reader on a screen can do with it; it ends the caption there, and is not in a paper's."""
+    name: str
+    """The name of its files in a paper's folder."""
     small: bool
     """Whether it is placed beside other small figures where there is room."""
 
@@ -78,10 +84,18 @@ class Section:
     notes: list[str] = field(default_factory=list)
     """Remarks in small print."""
 
-    def add(self, plot: Plot | None, note: str = "", *, small: bool = False) -> None:
-        """Adds a figure; None adds nothing. The arguments are those of `PlacedPlot`."""
+    def add(self, plot: Plot | None, note: str = "", *, hint: str = "", name: str = "", small: bool = False) -> None:
+        """Adds a figure; None adds nothing. The arguments are those of `PlacedPlot`; "" names it after its section."""
         if plot is not None:
-            name = f"{self.id}-{len(self.plots) + 1}"
             self.plots.append(
-                PlacedPlot(id=name, figure=plot.figure, alt=plot.alt, height=plot.height, note=note, small=small)
+                PlacedPlot(
+                    id=f"{self.id}-{len(self.plots) + 1}",
+                    figure=plot.figure,
+                    alt=plot.alt,
+                    height=plot.height,
+                    note=note,
+                    hint=hint,
+                    name=name or self.id,
+                    small=small,
+                )
             )

@@ -22,6 +22,10 @@ from fervit.report.plots import model as model_plots
 from fervit.report.results import Results
 from fervit.system.program import in_words as command_in_words
 
+CONFUSION, CLASSES, ATTENTION = "confusion_matrix", "class_metrics", "attention_mean"
+"""The names of the figures of an evaluation, which are those of its pictures."""
+EARLIER_CONFUSION = "confusion_matrix_earlier"
+
 
 def model(results: Results) -> Section | None:
     """The confusion matrix and the metrics of each class; None without an evaluation."""
@@ -36,14 +40,17 @@ def model(results: Results) -> Section | None:
         section.texts += in_words(evaluation["across"])
     metrics = cast(EvaluationResults, evaluation)
     section.texts += [*votes_in_words(metrics), *excluded_in_words(metrics)]
-    section.add(model_plots.confusion(evaluation["confusion_matrix"], results.classes, evaluation["split"]))
+    confusion = model_plots.confusion(evaluation["confusion_matrix"], results.classes, evaluation["split"])
+    section.add(confusion, name=CONFUSION)
     section.add(
         model_plots.class_metrics(evaluation["classification_report"], evaluation["intervals_95"], results.classes),
         "Lines: 95 % intervals of F1.",
+        name=CLASSES,
     )
     report, intervals = evaluation["classification_report"], evaluation["intervals_95"]
     section.tables.append(
         Table(
+            name="classes",
             caption="Each class",
             headings=["class", "faces", "precision", "recall", "F1", "95 % interval of F1"],
             rows=[
@@ -68,7 +75,8 @@ def earlier_model(results: Results) -> Section | None:
         return None
     section = Section(id="earlier", title=f"The model on {earlier.split}, by an earlier script")
     if earlier.confusion is not None:
-        section.add(model_plots.confusion(earlier.confusion, list(earlier.classes), earlier.split))
+        plot = model_plots.confusion(earlier.confusion, list(earlier.classes), earlier.split)
+        section.add(plot, name=EARLIER_CONFUSION)
     rows = [
         [name, f"{of['support']:g}", *(f"{of[key]:.3f}" for key in ("precision", "recall", "f1-score"))]
         for name, of in earlier.classes.items()
@@ -91,6 +99,7 @@ def attention(results: Results) -> Section | None:
     section.add(
         model_plots.attention(attention["rollout"]),
         "Attention rollout from what the head reads to each style, mean of up to 100 faces a class.",
+        name=ATTENTION,
     )
     return section
 
@@ -108,6 +117,7 @@ def layers(results: Results) -> Section | None:
     )
     section.tables.append(
         Table(
+            name="layers",
             caption="Drop of macro-F1",
             headings=["replaced", "drop of macro-F1 (95 %, for the choice of faces)"],
             rows=[[name, drop_text(one)] for name, one in drops["without"].items()],
@@ -115,6 +125,7 @@ def layers(results: Results) -> Section | None:
     )
     section.tables.append(
         Table(
+            name="layers_of_classes",
             caption="The group that carries each class most",
             headings=["class", "group, and drop of the class's F1 (95 %)"],
             rows=[[emotion, text] for emotion, text in strongest(drops).items()],
@@ -140,7 +151,12 @@ def simple(results: Results) -> Section | None:
     ]
     headings = ["model", "what", "macro-F1 (95 %)", "lead of the chosen model (95 %, paired)"]
     section.tables.append(
-        Table(caption=f"On the same codes, {results.evaluation['split']}", headings=headings, rows=rows)
+        Table(
+            name="simple_models",
+            caption=f"On the same codes, {results.evaluation['split']}",
+            headings=headings,
+            rows=rows,
+        )
     )
     section.notes.append(
         "Trained on the same training codes, regularised by validation. The intervals cover the choice of the faces, "
@@ -160,6 +176,7 @@ def by_group(results: Results) -> Section | None:
         tested = "" if p is None else f": the same accuracy in all groups, {p_in_words(p)} (permutations, corrected)"
         section.tables.append(
             Table(
+                name=f"groups_{column['column']}",
                 caption=f"By {column['column']}{tested}",
                 headings=["group", "faces", "accuracy", "95 % interval", "macro-F1", "95 % interval of macro-F1"],
                 rows=[_group_row(scores) for scores in column["groups"]],

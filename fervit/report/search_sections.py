@@ -19,7 +19,8 @@ SHOWN_TRIALS = 1000
 def curves(results: Results) -> Section | None:
     """The learning curves; None before the first epoch."""
     section = Section(id="curves", title="Learning curves")
-    section.add(curve_plots.curves(results), "A mark is where a trial ended; hover or tap it for its hyperparameters.")
+    hint = "Hover or tap a mark for the trial's hyperparameters."
+    section.add(curve_plots.curves(results), "A mark is where a trial ended.", hint=hint, name="learning_curves")
     return section if section.plots else None
 
 
@@ -29,12 +30,13 @@ def parameters(results: Results) -> Section | None:
         return None
     section = Section(id="parameters", title="What mattered")
     shares = importances(results.records, results.space)
-    section.add(parameter_plots.importance(shares), "fANOVA over the best values of all trials, stopped ones included.")
+    note = "fANOVA over the best values of all trials, stopped ones included."
+    section.add(parameter_plots.importance(shares), note, name="importance")
     if not shares:
         section.texts.append(f"Importance takes {FEWEST} trials with different values; there are not so many.")
-    section.add(parameter_plots.parallel(results), "Hover a line for its trial.")
-    for one in parameter_plots.slices(results):
-        section.add(one, small=True)
+    section.add(parameter_plots.parallel(results), hint="Hover a line for its trial.", name="parallel_coordinates")
+    for name, one in zip(results.parameters, parameter_plots.slices(results), strict=False):
+        section.add(one, name=f"slice_{name}", small=True)
     return section
 
 
@@ -139,5 +141,5 @@ def time(results: Results) -> Section | None:
             rows=[[name, f"{seconds / whole:.1%}", clock(seconds)] for name, seconds in parts.items()],
         )
     )
-    section.add(curve_plots.timeline(times, results))
+    section.add(curve_plots.timeline(times, results), name="timeline")
     return section

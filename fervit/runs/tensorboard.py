@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fervit.plotting import confusion_figure
+from fervit.plotting import DOTS, confusion_figure, painted
 from fervit.training.config import TrainConfig
 from fervit.training.metrics import f1_of_classes
 
@@ -47,7 +48,9 @@ def log_classes(writer: SummaryWriter, confusion: np.ndarray, classes: Sequence[
     """
     for name, f1 in zip(classes, f1_of_classes(confusion), strict=True):
         writer.add_scalar(f"F1/{name}", f1, epoch)
-    writer.add_figure("Confusion_Matrix", confusion_figure(confusion, classes, f"validation, epoch {epoch}"), epoch)
+    figure = painted(partial(confusion_figure, confusion, classes), title=f"validation, epoch {epoch}")
+    figure.set_dpi(DOTS)
+    writer.add_figure("Confusion_Matrix", figure, epoch)
 
 
 def open_writer(folder: Path, config: TrainConfig, epochs_done: int, metric: str = "f1_macro") -> SummaryWriter:

@@ -1,11 +1,18 @@
 """Recipes: named sets of hyperparameters. What a recipe does not name has the default of `TrainConfig`.
 
-The recipe "guide" is the training guide of the original LatentViT scripts, which the defaults are taken from.
+The recipe "guide" is the experiment guide of the original LatentViT scripts, which the defaults are taken from.
 """
 
 from __future__ import annotations
 
 from fervit.io.files import JsonObject
+
+THE_GUIDE = (
+    "the experiment guide of the original LatentViT scripts (github.com/yuki-ominato/FER-ViT, EXPERIMENT_GUIDE.md)"
+)
+"""What fervit calls "the guide", as one cites it."""
+GUIDE_RESULT = "55.48 % accuracy and 54.75 % macro-F1 on FER2013's test split (7,178 faces) with pSp codes, one seed"
+"""What the checkpoint that the guide names reaches."""
 
 RECIPES: dict[str, JsonObject] = {
     "guide": {},

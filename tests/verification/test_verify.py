@@ -16,7 +16,7 @@ from fervit.errors import UserError
 from fervit.evaluation.intervals import OF_FACES
 from fervit.report.write import write_report
 from fervit.search.outcome.confirm import OF_SEEDS
-from fervit.search.outcome.fingerprints import files_of, write_fingerprints
+from fervit.search.outcome.fingerprints import files_of, renew_fingerprint, write_fingerprints
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.verification.comparison import Comparison, DifferenceError
 from fervit.verification.files import check_files
@@ -97,6 +97,17 @@ def test_a_file_that_is_missing_or_came_later_is_found(sweep: Path) -> None:
         (sweep / ".aside").rename(sweep / name)
     (sweep / "evaluation" / "more.json").write_text("{}")
     assert "evaluation/more.json came later" in difference(sweep)
+
+
+def test_the_words_of_another_version_are_no_difference(sweep: Path) -> None:
+    card, fingerprints = sweep / "best" / "README.md", SweepFolder(sweep).fingerprints
+    card.write_text(card.read_text().replace("LatentViT", "latent ViT"))
+    renew_fingerprint(SweepFolder(sweep), card)
+    assert "README.md lacks the line" in fervit.verify(sweep, say=None).difference
+    fingerprints.write_text(fingerprints.read_text().replace(fervit.__version__, "0.1.9"))
+    lines: list[str] = []
+    assert not fervit.verify(sweep, say=lines.append).difference
+    assert any("in the words of fervit 0.1.9" in line for line in lines)
 
 
 def test_what_ray_and_slurm_write_after_the_end_changes_nothing(sweep: Path) -> None:

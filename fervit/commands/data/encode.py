@@ -52,7 +52,7 @@ def parser() -> Parser:
     flags.add_argument(
         "--label_order",
         choices=("alphabetical", "kaggle"),
-        help="what label numbers mean in --from_pt files of a whole split that do not name their classes",
+        help="what numbers of classes mean in --from_pt files, and in their names, where no file says it",
     )
     flags.add_argument(
         "--limit", type=positive_int, help="encode about this many faces, keeping the share of each class"

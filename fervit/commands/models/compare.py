@@ -31,7 +31,9 @@ def parser() -> Parser:
         help="evaluate all on this split now; left out: what evaluate.py or the sweep said of each model",
     )
     add_format(flags, "table", "csv", of="compare")
-    flags.add_argument("--picture", type=Path, default=Path("comparison.png"), help="file for the picture")
+    flags.add_argument(
+        "--picture", type=Path, default=Path("comparison.png"), help="file for the picture: .png, .pdf or .svg"
+    )
     flags.add_argument("--batch_size", type=positive_int, default=32, help="codes in a forward pass")
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of other scripts' models whose files do not name them"
@@ -47,8 +49,8 @@ def main() -> None:
     """
     flags = parser()
     args = flags.parse()
-    if args.picture.suffix.lower() != ".png":
-        flags.error(f"--picture {args.picture}: is written as PNG; give it a name that ends in .png")
+    if args.picture.suffix.lower() not in (".png", ".pdf", ".svg"):
+        flags.error(f"--picture {args.picture}: must end in .png, .pdf or .svg")
 
     from fervit.evaluation.comparison.compare import compare, read_contender, record_comparison, runs_in
     from fervit.evaluation.comparison.figure import draw_comparison

@@ -31,6 +31,12 @@ def parser() -> Parser:
     flags.add_argument(
         "--heads", type=positive_int, help="attention heads of another script's model whose file does not name them"
     )
+    flags.add_argument(
+        "--paper",
+        type=Path,
+        metavar="DIR",
+        help="write all figures (PDF and SVG, column and page width, captions) and tables (LaTeX, CSV, Markdown), too",
+    )
     add_format(flags, of="report")
     return flags
 
@@ -39,7 +45,7 @@ def main() -> None:
     """Runs the command with the flags of `sys.argv`.
 
     Raises:
-        UserError: the folder holds no results.
+        UserError: the folder holds no results, or the paper's is a file.
     """
     args = parser().parse()
 
@@ -51,4 +57,10 @@ def main() -> None:
         path = write_report(args.folder, evaluation=args.evaluation, **options)
         size = path.stat().st_size
         print(f"written: {path} ({size / 1e6:.1f} MB); open it in any browser")
-        give(Reported(report=path, bytes=size))
+        files: list[str] = []
+        if args.paper is not None:
+            from fervit.report.paper.write import write_paper
+
+            files = write_paper(args.folder, args.paper, evaluation=args.evaluation, heads=args.heads, say=print)
+            print(f"written: {args.paper}, {len(files)} figures, tables and captions")
+        give(Reported(report=path, bytes=size, paper=[str(args.paper / name) for name in files]))

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +20,11 @@ from fervit.evaluation.paired.resampling import differences
 from fervit.evaluation.results import Drop, LayerDrops, LayersDrop
 from fervit.io.files import whole_file
 from fervit.latents import LatentSet
+from fervit.plotting import PAGE, lean, plain
+from fervit.plotting import draw as draw_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TABLE_FILE = "layers.csv"
 PICTURE_FILE = "layers.png"
@@ -108,33 +115,46 @@ def write_table(drops: LayerDrops, classes: Sequence[str], path: Path) -> None:
 
 
 def draw(drops: LayerDrops, classes: Sequence[str], title: str, path: Path) -> None:
-    """Draws the drop of macro-F1 without each group and layer, with its interval, and below it that of each class."""
-    from matplotlib.figure import Figure
+    """Writes the figure of `layers_figure` with a title as a PNG."""
+    draw_figure(partial(layers_figure, drops, classes), path, title=title)
 
-    from fervit.plotting import plain, save
+
+def layers_figure(drops: LayerDrops, classes: Sequence[str], width: float = PAGE) -> Figure:
+    """Draws the drop of macro-F1 without each group and layer, with its interval, and below it that of each class.
+
+    Args:
+        drops: what `layer_drops` has measured.
+        classes: the names of the classes.
+        width: the width of the figure in inches.
+    """
+    from matplotlib.figure import Figure
 
     without = drops["without"]
     names = [name for name in classes if name in next(iter(without.values()))["classes"]]
     values = np.array([one["drop"] for one in without.values()])
     low, high = np.array([one["interval_95"] for one in without.values()]).T
     of_class = np.array([[one["classes"][emotion]["drop"] for one in without.values()] for emotion in names])
-    figure = Figure(figsize=(12, 7), layout="constrained")
+    figure = Figure(figsize=(width, 2.6 + 0.22 * len(names)), layout="constrained")
     bars, cells = figure.subplots(2, 1, height_ratios=(1, 1.1))
     colors = ["#1f5f8b" if len(one["layers"]) > 1 else "#5c9fcb" for one in without.values()]
     bars.bar(range(len(values)), values, color=colors)
-    bars.vlines(range(len(values)), low, high, color="black", linewidth=1.5)
-    bars.axhline(0, color="black", linewidth=0.8)
+    bars.vlines(range(len(values)), low, high, color="black", linewidth=1)
+    bars.axhline(0, color="black", linewidth=0.6)
     bars.set_ylabel("drop of macro-F1")
-    bars.set_title(plain(title), fontsize=11)
     largest = max(float(np.abs(of_class).max()), 1e-3)
     image = cells.imshow(of_class, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
     cells.set_yticks(range(len(names)), [plain(name) for name in names])
-    cells.set_xlabel("replaced by the training mean: groups of layers, then single layers")
+    cells.set_xlabel("replaced by the training mean: groups, then single layers")
     figure.colorbar(image, ax=cells, label="drop of F1")
+    every = 1 if width >= PAGE else 2  # single layers have numbers, of which a column has room for each second one
+    groups = sum(len(one["layers"]) > 1 for one in without.values())
+    places = [i for i in range(len(values)) if i < groups or (i - groups) % every == 0]
     for axes in (bars, cells):
-        axes.set_xticks(range(len(values)), list(without))
+        axes.set_xticks(places, [list(without)[i] for i in places])
         axes.set_xlim(-0.6, len(values) - 0.4)
-    save(figure, path)
+        lean(axes)
+    bars.tick_params(labelbottom=False)
+    return figure
 
 
 def strongest(drops: LayerDrops) -> dict[str, str]:

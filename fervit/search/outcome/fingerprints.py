@@ -16,8 +16,8 @@ from fervit.io.files import write_json
 from fervit.search.records.sweep_folder import PARTS, SweepFolder
 from fervit.version import __version__
 
-LEFT_OUT = ("ray.log", *PARTS.values(), JOB_FOLDER)
-"""What Ray and Slurm write into the folder, some of it after the sweep has ended. It holds no result of its own."""
+LEFT_OUT = ("ray.log", *PARTS.values(), JOB_FOLDER, "requests")
+"""What Ray, Slurm and users write into the folder, some of it after the sweep has ended. It holds no result."""
 
 
 def write_fingerprints(folder: SweepFolder) -> None:
@@ -47,6 +47,14 @@ def read_fingerprints(folder: SweepFolder) -> dict[str, str]:
         return {str(name): str(digest) for name, digest in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{folder.fingerprints}: is damaged; copy it again") from None
+
+
+def version_of(folder: SweepFolder) -> str:
+    """Returns the version of fervit that ended a sweep; "" if its fingerprints do not say it."""
+    try:
+        return str(json.loads(folder.fingerprints.read_text(encoding="utf-8"))["fervit_version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def files_of(folder: SweepFolder) -> list[str]:

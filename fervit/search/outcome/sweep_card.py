@@ -11,10 +11,11 @@ from fervit.evaluation.intervals import OF_FACES
 from fervit.evaluation.paired.simple_models import SimpleScores, ahead_text
 from fervit.evaluation.statistics import ece_in_words
 from fervit.latents.looks import others_in_words
-from fervit.search.outcome.baseline import baseline_name
+from fervit.search.outcome.baseline import baseline_name, is_guide
 from fervit.search.outcome.confirm import OF_SEEDS, why_it_stays
 from fervit.search.outcome.folds import OPTIMISTIC
 from fervit.search.outcome.result import SweepResult
+from fervit.training.recipes import GUIDE_RESULT, THE_GUIDE
 
 BRIEF: tuple[Literal["f1_macro", "accuracy"], ...] = ("f1_macro", "accuracy")
 """The metrics of the table."""
@@ -71,6 +72,8 @@ def model_card(result: SweepResult, checkpoint: Checkpoint, changes: Sequence[st
         stays = why_it_stays(confirmed, result.ties, metric)
         lines += ["", *([f"{stays}."] if stays else []), OF_SEEDS]
     lines += ["", OF_FACES.format(split=test.split)]
+    if result.gain is not None and is_guide(result.space, result.gain.baseline.record):
+        lines += ["", f"The guide is {THE_GUIDE}; the checkpoint that it names reaches {GUIDE_RESULT}."]
     if result.left_out:
         numbers = ", ".join(f"trial {record.number}" for record in result.left_out)
         lines += ["", f"Left out of the confirmation, since none of their reruns finished: {numbers}."]
