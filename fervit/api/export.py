@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 from fervit.checkpoints.card import HEADER, card_of_run, completed, with_section
-from fervit.checkpoints.checkpoint import checkpoint_in, load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, ONNX_FILE, check_free, export_onnx
 from fervit.checkpoints.export import export as write_export
+from fervit.checkpoints.hub import Measured, with_hub_header
 from fervit.errors import UserError
-from fervit.evaluation.evaluate import RESULTS_FILE
+from fervit.evaluation.evaluate import RESULTS_FILE, SEEN
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import groups_for_card
 from fervit.io.files import JsonObject, write_text
@@ -50,12 +51,73 @@ def export(
     groups = _groups_section(model, checkpoint.fingerprint, evaluation)
     difference = export_onnx(checkpoint, output_dir / ONNX_FILE) if onnx else None
     write_export(checkpoint, output_dir)
-    beside = model.parent / CARD_FILE  # the card of a sweep is more detailed
-    written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
-    of_sweep = written.startswith("\n".join(HEADER))
-    card = completed(written) if of_sweep else card_of_run(checkpoint, _changes_of(model))
-    write_text(output_dir / CARD_FILE, with_section(card, GROUPS_TITLE, groups))
+    write_text(output_dir / CARD_FILE, with_section(_card_of(checkpoint, model), GROUPS_TITLE, groups))
     return difference
+
+
+def export_for_hub(
+    checkpoint_path: Path, hub_folder: Path, *, evaluation: Path | None = None, heads: int | None = None
+) -> None:
+    """Writes a model as `huggingface_hub.upload_folder` takes it: a card with metrics, safetensors, config.json.
+
+    `fervit.load` takes the folder, as it is or downloaded. Nothing is uploaded.
+
+    Args:
+        checkpoint_path: as for `export`.
+        hub_folder: a new folder.
+        evaluation: the output folder of an evaluation of the model, whose metrics the card gets; None for those in the
+            folder of its run or sweep, or else for those of its validation split.
+        heads: as for `export`.
+
+    Raises:
+        UserError: the checkpoint or the evaluation is wrong, or the folder holds other files.
+    """
+    checkpoint, model = load_checkpoint(checkpoint_path, heads=heads), checkpoint_in(checkpoint_path)
+    check_free(hub_folder, "--hub_folder")
+    measured = _measured(checkpoint, model, evaluation)
+    write_export(checkpoint, hub_folder, pickle=False)
+    write_text(hub_folder / CARD_FILE, with_hub_header(_card_of(checkpoint, model), checkpoint, "LatentViT", measured))
+
+
+def _card_of(checkpoint: Checkpoint, model: Path) -> str:
+    """The card of a model: that of its sweep, which is more detailed, or a new one."""
+    beside = model.parent / CARD_FILE
+    written = beside.read_text(encoding="utf-8") if beside.is_file() else ""
+    if written.startswith("\n".join(HEADER)):
+        return completed(written)
+    return card_of_run(checkpoint, _changes_of(model))
+
+
+def _measured(checkpoint: Checkpoint, model: Path, given: Path | None) -> list[Measured]:
+    """The metrics of a model in the evaluations of its run or sweep, or else on its validation split.
+
+    Raises:
+        UserError: the given folder has no evaluation of this model.
+    """
+    parent, found = model.absolute().parent.parent, {}
+    for folder in [given] if given is not None else sorted(parent.glob("evaluation*")):
+        results = _json(folder / RESULTS_FILE)
+        if results is None or results["checkpoint"]["fingerprint"] != checkpoint.fingerprint:
+            if given is not None:
+                raise UserError(f"--evaluation {given}: holds no evaluation of this model; evaluate this one")
+            continue
+        seen = f"; {SEEN.get(results['seen'], results['seen'])}" if results["seen"] is not None else ""
+        found[results["split"]] = Measured(
+            split=results["split"],
+            data=f"{results['n']} faces{seen}{_untrained(checkpoint)}",
+            sha256=results["latents"]["fingerprint"],
+            metrics=results,
+        )
+    if found:
+        return list(found.values())
+    data = f"faces that chose the epoch, so optimistic{_untrained(checkpoint)}"
+    metrics = checkpoint.metrics
+    return [Measured(split="validation", data=data, sha256=checkpoint.data.get("val", ""), metrics=metrics)]
+
+
+def _untrained(checkpoint: Checkpoint) -> str:
+    untrained = checkpoint.encoder is not None and checkpoint.encoder.untrained
+    return "; UNTRAINED demo encoder, not a result" if untrained else ""
 
 
 def _groups_section(model: Path, fingerprint: str, given: Path | None = None) -> list[str]:

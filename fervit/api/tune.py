@@ -31,6 +31,7 @@ from fervit.report.write import write_report
 from fervit.runs.folder import new_folder
 from fervit.search.console.after import summarise, summarise_interrupted
 from fervit.search.console.live import PlainScreen, screen
+from fervit.search.console.trackers import Tracking, check_trackers, open_tracker
 from fervit.search.ledger import Observer
 from fervit.search.outcome.again import train_again
 from fervit.search.outcome.fingerprints import write_fingerprints
@@ -96,6 +97,7 @@ def tune(
     val_fraction: float | None = None,
     test_fraction: float | None = None,
     split_seed: int = 0,
+    track: Sequence[str] = (),
     say: Say | None = print,
 ) -> SweepResult:
     """Runs a sweep: search, confirmation with fresh seeds, export, and one evaluation on the test split.
@@ -120,6 +122,7 @@ def tune(
             class, with copies of a face on one side. `resume` needs the same again.
         test_fraction: the same of a test split.
         split_seed: another seed takes others.
+        track: trackers that get all trials as well: "mlflow", "mlflow=URI or folder", "wandb".
         say: gets each line of text; None for silence.
 
     Returns:
@@ -136,13 +139,15 @@ def tune(
         fervit.load(result.model)
     """
     tell = say or silent
+    check_trackers(track)
     fractions = _fractions(val_fraction, test_fraction, split_seed)
     opening = partial(_open, root=output_dir, exclude=exclude, votes=votes_in(votes, votes_as), fractions=fractions)
     sweep = opening(space, from_home(str(latents)), overrides, resume, tell)
     sweep = replace(sweep, splits=replace(sweep.splits, no_faces=no_faces))
     with _holding(sweep):
         try:
-            result, dashboard = _run(sweep, address, say, second_look=second_look)
+            trackers = _trackers(track, sweep.folder, tell)
+            result, dashboard = _run(sweep, address, say, trackers, second_look=second_look)
         except KeyboardInterrupt:
             if not sweep.folder.journal.exists():
                 raise
@@ -152,6 +157,8 @@ def tune(
         again = train_again(result.space, result.chosen, sweep.splits)
         result, report = replace(result, train_again=again), _report(sweep.folder)
         SideChannel(sweep.folder.fingerprints.name, tell)(write_fingerprints, sweep.folder)
+        for tracking in trackers:
+            SideChannel("The tracker", tell)(_finish, tracking, result)
     for text in ("", summarise(result, dashboard), report):
         tell(text)
     return result
@@ -369,7 +376,31 @@ def _with_gpus(space: SearchSpace, gpus: float) -> SearchSpace:
     return replace(space, trial=replace(space.trial, gpus=gpus)) if space.trial.gpus is None else space
 
 
-def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bool) -> tuple[SweepResult, str]:
+def _trackers(asked: Sequence[str], folder: SweepFolder, tell: Say) -> list[Tracking]:
+    """Opens the trackers that were asked for; one that cannot be opened is said and left out."""
+    found = []
+    for one in asked:
+        tracker = SideChannel(f"--track {one}", tell)(open_tracker, one, folder.path)
+        if tracker is not None:
+            found.append(Tracking(f"--track {one}", tracker, folder.path, tell))
+    return found
+
+
+def _finish(tracking: Tracking, result: SweepResult) -> None:
+    """Gives a tracker the trials that it lacks, and the sweep with its files."""
+    files, evaluation = SweepFolder(result.folder), result.verdict.evaluation
+    scores = (evaluation.metrics["f1_macro"], evaluation.metrics["accuracy"])
+    metrics = {
+        f"{evaluation.split}_{name}": value for name, value in zip(("f1_macro", "accuracy"), scores, strict=True)
+    }
+    records = list(History(JournalReader(files.journal)).records.values())
+    kept = [files.best, evaluation.output_dir, files.leaderboard, files.space, files.path / "report.html"]
+    tracking.finish(records, result.space.metric.name, metrics, kept)
+
+
+def _run(
+    sweep: _Sweep, address: str | None, say: Say | None, trackers: Sequence[Observer], *, second_look: bool
+) -> tuple[SweepResult, str]:
     """Runs the sweep on the cluster, and returns its result and a text about the Ray dashboard."""
     space, splits, folder, tell = sweep.space, sweep.splits, sweep.folder, say or silent
     with connect(address, folder.ray_log) as cluster:
@@ -383,7 +414,7 @@ def _run(sweep: _Sweep, address: str | None, say: Say | None, *, second_look: bo
         try:
             with live_report(folder.path), _screen(say) as shown:
                 metrics = SideChannel("Metrics", tell)(Metrics, folder.path.name, share)
-                observers = [shown, *([] if metrics is None else [metrics])]
+                observers = [shown, *([] if metrics is None else [metrics]), *trackers]
                 result = run_sweep(
                     space, splits, resources, folder.path, cluster, tell, observers=observers, second_look=second_look
                 )

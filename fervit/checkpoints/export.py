@@ -17,21 +17,28 @@ ONNX_TOLERANCE = 1e-4
 """The largest difference of a logit that an ONNX file may show."""
 
 
-def check_free(folder: Path) -> None:
-    """Checks that a folder is empty or does not exist, so that an export overwrites nothing.
+def check_free(folder: Path, flag: str = "--output_dir") -> None:
+    """Checks that a folder, which a flag names, is empty or does not exist, so that an export overwrites nothing.
 
     Raises:
         UserError: the folder is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--output_dir {folder}: is not empty; an export gets a folder of its own, give a new one")
+        raise UserError(f"{flag} {folder}: is not empty; an export gets a folder of its own, give a new one")
 
 
-def export(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes best_model.pt, model.safetensors and config.json (labels, preprocessing, encoder, hyperparameters)."""
+def export(checkpoint: Checkpoint, folder: Path, *, pickle: bool = True) -> None:
+    """Writes best_model.pt, model.safetensors and config.json (labels, preprocessing, encoder, hyperparameters).
+
+    Args:
+        checkpoint: the model.
+        folder: the folder to write into.
+        pickle: whether to write best_model.pt, which earlier scripts read.
+    """
     from safetensors.torch import save_file
 
-    save_checkpoint(checkpoint, folder / BEST_MODEL)
+    if pickle:
+        save_checkpoint(checkpoint, folder / BEST_MODEL)
     with whole_file(folder / WEIGHTS) as aside:
         save_file({name: value.contiguous() for name, value in checkpoint.model_state_dict.items()}, aside)
     write_json(

@@ -68,10 +68,24 @@ def test_encode_twice_encodes_once(cluster: Cluster, demo_faces: Path, capsys: p
     assert "\n" not in repr(again)
 
 
+def runs_in_mlflow(store: Path, experiment: str) -> dict[str, set[str]]:
+    """Returns the files of each run of an experiment, by its name."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=store.as_uri())
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    runs = client.search_runs([found.experiment_id])
+    return {run.info.run_name: {file.path for file in client.list_artifacts(run.info.run_id)} for run in runs}
+
+
 @pytest.mark.long
 def test_tune_twice_from_a_dict_and_an_object(cluster: Cluster, latents_folder: Path, tmp_path: Path) -> None:
     heard: list[str] = []
-    result = fervit.tune(space(), latents_folder, overrides=TINY, say=heard.append)
+    store = tmp_path / "runs"
+    result = fervit.tune(space(), latents_folder, overrides=TINY, track=[f"mlflow={store}"], say=heard.append)
+    assert {"sweep", *(record.name for record in result.records)} <= set(runs_in_mlflow(store, result.folder.name))
+    assert runs_in_mlflow(store, result.folder.name)["sweep"] >= {"best", "leaderboard.csv", "report.html"}
     assert len(result.records) == 2
     assert result.best in result.records
     assert result.folder.parent == tmp_path / "experiments"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fervit.cli import Parser, positive_int
 from fervit.commands.output import add_format, printing
+from fervit.errors import UserError
 
 
 def parser() -> Parser:
@@ -21,7 +22,13 @@ def parser() -> Parser:
         required=True,
         help="best_model.pt, also of an earlier LatentViT run, or a folder",
     )
-    flags.add_argument("--output_dir", type=Path, required=True, help="folder for the export")
+    place = flags.add_mutually_exclusive_group(required=True)
+    place.add_argument("--output_dir", type=Path, help="folder for the export")
+    place.add_argument(
+        "--hub_folder",
+        type=Path,
+        help="a folder as huggingface_hub's upload_folder takes it: a card with metrics, safetensors, config.json",
+    )
     flags.add_argument(
         "--evaluation",
         type=Path,
@@ -46,12 +53,17 @@ def main() -> None:
     """
     args = parser().parse()
 
-    from fervit.api.export import export
+    from fervit.api.export import export, export_for_hub
     from fervit.commands.results import Exported
 
-    out = args.output_dir
+    if args.hub_folder is not None and args.onnx:
+        raise UserError("--onnx: goes with --output_dir; leave it out with --hub_folder")
+    out, difference = args.hub_folder or args.output_dir, None
     with printing(args.format) as give:
-        difference = export(args.checkpoint_path, out, evaluation=args.evaluation, onnx=args.onnx, heads=args.heads)
+        if args.hub_folder is not None:
+            export_for_hub(args.checkpoint_path, out, evaluation=args.evaluation, heads=args.heads)
+        else:
+            difference = export(args.checkpoint_path, out, evaluation=args.evaluation, onnx=args.onnx, heads=args.heads)
         files = sorted(path.name for path in out.iterdir())
         print(f"written: {', '.join(files)}")
         if difference is not None:

@@ -62,6 +62,13 @@ def parser() -> Parser:
     flags.add_argument(
         "--no_faces", action="store_true", help="show no pictures of faces in the report and the evaluation"
     )
+    flags.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        metavar="TRACKER",
+        help="give all trials to mlflow, mlflow=URI, mlflow=FOLDER or wandb (offline), too; may be repeated",
+    )
     add_format(flags, of="tune")
     return flags
 
@@ -98,7 +105,7 @@ def main() -> None:
         return
     try:
         with printing(args.format) as give:
-            give(_found(tune(args.space, args.latents, **given, second_look=args.second_look)))
+            give(_found(tune(args.space, args.latents, **given, track=args.track, second_look=args.second_look)))
     except SweepInterrupted as interrupt:
         command = in_words(sys.argv) + ("" if args.resume is not None else " --resume")
         raise KeyboardInterrupt(interrupt.summary(command)) from None
