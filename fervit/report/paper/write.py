@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fervit.errors import UserError
+from fervit.io.disk import make_folder
 from fervit.io.files import write_text
 from fervit.plotting import COLUMN, PAGE, draw
 from fervit.progress import Progress, Say
@@ -51,7 +52,7 @@ def write_paper(
     sections = sections_of(results, no_faces=True)
     figures, tables = figures_of(results, sections), tables_of(sections)
     for part in (FIGURES, TABLES):
-        (paper / part).mkdir(parents=True, exist_ok=True)
+        make_folder(paper / part)
     files = _draw(figures, paper, say)
     for table in tables:
         write_table(table, paper / TABLES)
