@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import queue
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,8 @@ from fervit.system.side_channels import SideChannel
 
 MODULES = {"mlflow": "mlflow.tracking", "wandb": "wandb"}
 """The name of each tracker -> the module that it needs."""
+PATIENCE_S, AT_CLOSE_S = 600.0, 10.0
+"""The seconds that the end of a sweep waits for a tracker, and those that a sweep waits that was interrupted."""
 STORE = "mlruns"
 """The folder of MLflow's local store, unless another is named."""
 
@@ -173,13 +177,26 @@ class Tracking(Observer):
 
     def __init__(self, name: str, tracker: Tracker, folder: Path, tell: Say) -> None:
         self._tracker, self._folder, self._tell, self._name = tracker, folder, tell, name
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracker")
+        self._runs: queue.Queue[Tracked | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._give, name="tracker", daemon=True)  # one that hangs ends with us
+        self._thread.start()
         self._why: list[str] = []
         self._channel = SideChannel(name, self._why.append)
 
     def ended(self, ledger: Ledger, record: TrialRecord) -> None:
         """Gives the trial to the tracker, without waiting for it."""
-        self._thread.submit(self._channel, self._tracker.give, self._tracked(record, ledger.space.metric.name))
+        self._runs.put(self._tracked(record, ledger.space.metric.name))
+
+    def close(self) -> None:
+        """Waits a little for what has been given, which is all that comes after Ctrl-C. `finish` waits longer."""
+        until = time.monotonic() + AT_CLOSE_S
+        while self._runs.unfinished_tasks and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def _give(self) -> None:
+        while (run := self._runs.get()) is not None:
+            self._channel(self._tracker.give, run)
+            self._runs.task_done()
 
     def finish(
         self, records: Sequence[TrialRecord], metric: str, summary: Mapping[str, float], artefacts: Sequence[Path]
@@ -193,7 +210,7 @@ class Tracking(Observer):
             artefacts: the files and folders of the sweep that are kept.
         """
         for record in records:
-            self._thread.submit(self._channel, self._tracker.give, self._tracked(record, metric))
+            self._runs.put(self._tracked(record, metric))
         whole = Tracked(
             sweep=self._folder.name,
             name="sweep",
@@ -203,8 +220,11 @@ class Tracking(Observer):
             summary=summary,
             artefacts=[path for path in artefacts if path.exists()],
         )
-        self._thread.submit(self._channel, self._tracker.give, whole)
-        self._thread.shutdown(wait=True)
+        self._runs.put(whole)
+        self._runs.put(None)
+        self._thread.join(PATIENCE_S)
+        if self._thread.is_alive():
+            self._why.append(f"{self._name}: has not taken all runs within {PATIENCE_S:.0f} s, and is left")
         for why in self._why:
             self._tell(why)
 

@@ -16,8 +16,8 @@ from fervit.io.files import write_json
 from fervit.search.records.sweep_folder import PARTS, SweepFolder
 from fervit.version import __version__
 
-LEFT_OUT = ("ray.log", *PARTS.values(), JOB_FOLDER, "requests")
-"""What Ray, Slurm and users write into the folder, some of it after the sweep has ended. It holds no result."""
+LEFT_OUT = ("ray.log", *PARTS.values(), JOB_FOLDER, "requests", "wandb")
+"""What Ray, Slurm, users and trackers write into the folder, some of it after the end. It holds no result."""
 
 
 def write_fingerprints(folder: SweepFolder) -> None:

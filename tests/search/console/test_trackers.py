@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fervit.errors import UserError
+from fervit.search.console import trackers
 from fervit.search.console.trackers import Mlflow, Tracked, Tracking, check_trackers, open_tracker
 from tests.helpers.ledger import Sweep, report
 from tests.helpers.processes import wait_until
@@ -110,3 +112,17 @@ def test_a_run_that_is_there_is_completed_and_not_doubled(tmp_path: Path) -> Non
     (run,) = client.search_runs([experiment.experiment_id])
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train_loss")]
     assert sorted(steps) == [1, 2, 3]
+
+
+def test_a_tracker_that_hangs_is_left_and_keeps_no_sweep_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging:
+        def give(self, run: Tracked) -> None:
+            threading.Event().wait()
+
+    monkeypatch.setattr(trackers, "AT_CLOSE_S", 0.1)
+    monkeypatch.setattr(trackers, "PATIENCE_S", 0.2)
+    said: list[str] = []
+    run_trials(tmp_path, Tracking("MLflow", Hanging(), tmp_path, said.append), trials=1)
+    assert said == ["MLflow: has not taken all runs within 0 s, and is left"]
