@@ -6,9 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
-import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from fervit.commands.program import HOMES
 from fervit.version import __version__
 from tests.conftest import ROOT
+from tests.helpers.wheel import build_wheel, install_wheel
 
 Ended = subprocess.CompletedProcess[str]
 
@@ -91,17 +90,7 @@ def check_cluster_files(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ended]:
     """Runs the command of a wheel in an environment of its own, which sees the packages of this one, but no fervit."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", ROOT, "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
-    done = subprocess.run([*build, "-q"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("fervit-*.whl")
-    venv.create(folder / "env", with_pip=False)
-    python = folder / "env" / "bin" / "python"
-    (site,) = (folder / "env" / "lib").glob("python*/site-packages")
-    target = ["--target", site, "--no-deps", "--no-index", "-q"]
-    subprocess.run([sys.executable, "-m", "pip", "install", wheel, *target], check=True)
-    (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")  # whose own .pth files are not read
+    python = install_wheel(tmp_path_factory.mktemp("wheel")) / "python"
 
     def run(*words: str, cwd: Path) -> Ended:
         return fervit(*words, python=python, cwd=cwd)
@@ -166,11 +155,7 @@ def test_an_editable_installation_wins_over_a_folder_of_its_name(tmp_path: Path)
 
 def wheel_of(source: Path, folder: Path) -> dict[str, int]:
     """Builds a wheel, and returns the checksum of each of its files but for the list of them."""
-    build = [sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
-    done = subprocess.run([*build, "-q"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("fervit-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(build_wheel(source, folder)) as archive:
         return {one.filename: one.CRC for one in archive.infolist() if not one.filename.endswith("RECORD")}
 
 

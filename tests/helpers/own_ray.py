@@ -107,18 +107,23 @@ class OwnRay:
         self.address = ""
 
     def processes(self) -> list[int]:
-        """Returns the processes that carry the mark, or print into a log of this Ray, and have not ended.
+        """Returns the processes that carry the mark, or print into a log of this Ray, with all that these started.
 
-        Those that have given themselves a title, such as trials, have written it over their environment.
+        Those that have given themselves a title, such as trials and agents, have written it over their environment.
         """
-        needle, found = f"{MARK}={self._mark}".encode(), []
+        needle, found, parents = f"{MARK}={self._mark}".encode(), set[int](), dict[int, int]()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state == "Z":
+                    continue
+                parents[int(folder.name)] = int(parent)
                 marked = needle in (folder / "environ").read_bytes().split(b"\0")
-                if state != "Z" and (marked or str(self._folder) in (folder / "fd" / "1").readlink().as_posix()):
-                    found.append(int(folder.name))
-        return found
+                if marked or str(self._folder) in (folder / "fd" / "1").readlink().as_posix():
+                    found.add(int(folder.name))
+        while children := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= children
+        return sorted(found)
 
     def of_kind(self, kind: str) -> list[int]:
         """Returns the processes of a kind."""

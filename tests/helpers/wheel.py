@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import sysconfig
 import venv
 from pathlib import Path
+from tempfile import gettempdir
 
 from tests.conftest import ROOT
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    """Builds the wheel of some code into a folder, one at a time, since that writes into the folder of the code."""
+    with (Path(gettempdir()) / "fervit_wheel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build = [sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation"]
+        done = subprocess.run([*build, "--wheel-dir", folder, "-q"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("fervit-*.whl")
+    return wheel
 
 
 def install_wheel(folder: Path) -> Path:
@@ -20,10 +33,7 @@ def install_wheel(folder: Path) -> Path:
     Returns:
         The folder of the environment's programs, which has the command `fervit`.
     """
-    build = [sys.executable, "-m", "pip", "wheel", ROOT, "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
-    done = subprocess.run([*build, "-q"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("fervit-*.whl")
+    wheel = build_wheel(ROOT, folder)
     venv.create(folder / "env", with_pip=False)
     programs = folder / "env" / "bin"
     (site,) = (folder / "env" / "lib").glob("python*/site-packages")
