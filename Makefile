@@ -2,7 +2,7 @@
 # make setup       sets up .venv, which everything else does first
 # make demo        set up, then the whole way once on generated faces (about four minutes)
 # make test        set up, then the tests but for those below (minutes)
-# make test-long   whole commands and sweeps; in a Jupyter kernel, on an object store, beside a Prometheus
+# make test-long   whole commands and sweeps; the quickstart notebook, an object store, a Prometheus
 # make test-extra  more whole commands, the demo from a wheel, the Ray dashboard, Grafana; the GPU acceptance run
 # make test-full   encoders and decoders of full size (needs ../shared)
 # make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)

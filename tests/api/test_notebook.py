@@ -48,7 +48,7 @@ def shown(cell: NotebookNode, kind: str) -> str:
     return "".join(each.text if "text" in each else each.data["text/plain"] for each in outputs)
 
 
-@pytest.mark.long
+@pytest.mark.extra
 @pytest.mark.timeout(900)
 def test_the_whole_way_in_a_notebook(tmp_path: Path) -> None:
     notebook = new_notebook(cells=[new_code_cell(source.strip()) for source in CELLS.values()])

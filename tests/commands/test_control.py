@@ -14,7 +14,7 @@ from tests.helpers.processes import alone, launch, wait_until
 from tests.helpers.sweeps import leaderboard
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_a_sweep_is_held_and_steered_while_it_runs(latents_folder: Path, tmp_path: Path, command: Command) -> None:
     raw = {**yaml.safe_load(SMALL_SPACE), "name": "steered"}
     raw["search"] |= {"trials": 2, "sampler": "random"}

@@ -113,7 +113,7 @@ def test_a_wheel_has_all_that_the_commands_need(installed: Callable[..., Ended],
     assert schema == (ROOT / "search_spaces" / "space.schema.json").read_text()
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_the_source_distribution_is_whole(tmp_path: Path) -> None:
     """The wheel that is built from it has the content of the one that is built from the code."""
     build = [

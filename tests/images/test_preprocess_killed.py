@@ -23,7 +23,7 @@ def pngs(out: Path) -> list[Path]:
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize("victim", [DRIVER, NODE])
+@pytest.mark.parametrize("victim", [DRIVER, pytest.param(NODE, marks=pytest.mark.chaos)])
 def test_a_killed_job_goes_on_and_ends_as_an_undisturbed_one(
     cluster: Cluster, command: Callable[..., Ended], shared: Path, tmp_path: Path, victim: str
 ) -> None:

@@ -39,7 +39,7 @@ def launch(name: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, script, *args], capture_output=True, text=True, env=environment, check=False)
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_faces_are_read_from_and_codes_written_to_an_object_store(demo_faces: Path, s3: pafs.S3FileSystem) -> None:
     odd = "happy/é #1?.png"
     for split in ("train", "val"):
@@ -70,7 +70,7 @@ def test_faces_are_read_from_and_codes_written_to_an_object_store(demo_faces: Pa
     assert "29 were there before" in again.stdout
 
 
-@pytest.mark.long
+@pytest.mark.extra
 def test_faces_are_cut_out_of_pictures_of_an_object_store(shared: Path, s3: pafs.S3FileSystem) -> None:
     csv = open_faces(str(shared / "data" / "fer2013_train_val.csv.gz")).limited(14)
     for i, face in enumerate(csv.stream()):
