@@ -89,7 +89,7 @@ def test_when_two_trials_in_three_fail_the_sweep_ends_and_says_of_what(
         assert f"  {n} failed: {kind}" in summary
     states = Counter(trial.state.name for trial in study(folder).trials)
     infeasible = [trial for trial in study(folder).trials if trial.constraints]
-    by_configuration = expected["out of memory"] + expected["diverged"]
+    by_configuration = sum(expected[kind] for kind in ("out of memory", "diverged", "ValueError"))
     assert states["FAIL"] == expected.total() - by_configuration
     assert len(infeasible) == by_configuration
     rows = leaderboard(folder)
