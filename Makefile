@@ -2,8 +2,8 @@
 # make setup       sets up .venv, which everything else does first
 # make demo        set up, then the whole way once on generated faces (about four minutes)
 # make test        set up, then the tests but for those below (minutes)
-# make test-long   whole commands and sweeps; the quickstart notebook, an object store, a Prometheus
-# make test-extra  more whole commands, the demo from a wheel, the Ray dashboard, Grafana; the GPU acceptance run
+# make test-long   whole commands and sweeps; an object store, a Prometheus
+# make test-extra  more whole commands, notebooks, the demo from a wheel, the Ray dashboard, Grafana; the GPU acceptance run
 # make test-full   encoders and decoders of full size (needs ../shared)
 # make test-hosts  `ray up` on three hosts that are made on this machine (needs root and ../shared)
 # make test-slurm  jobs of a real Slurm on three hosts that are made on this machine (needs root, slurm-wlm and ../shared)
