@@ -57,8 +57,7 @@ def control(sweep: str | Path, action: str, *what: str | int, say: Say | None = 
             send(folder, request)
         except OSError as error:
             raise UserError(f"{folder.requests}: cannot be written to ({error.strerror}); ask as its owner") from None
-        asked = " ".join(filter(None, (action, request.name, params_text(request.params))))
-        text = f"asked: {asked}; {TAKEN_UP}"
+        text = f"asked: {request.words}; {TAKEN_UP}"
     else:
         raise UserError(f"'{action}': must be one of {', '.join((*get_args(Action), 'why'))}")
     (say or silent)(text)

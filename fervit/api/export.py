@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from fervit.checkpoints.card import HEADER, card_of_run, completed, with_section
@@ -14,7 +13,7 @@ from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, SEEN
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import groups_for_card
-from fervit.io.files import JsonObject, write_text
+from fervit.io.files import read_object, write_text
 from fervit.latents.changes import changes_in_words
 from fervit.system.program import called
 
@@ -96,7 +95,7 @@ def _measured(checkpoint: Checkpoint, model: Path, given: Path | None) -> list[M
     """
     parent, found = model.absolute().parent.parent, {}
     for folder in [given] if given is not None else sorted(parent.glob("evaluation*")):
-        results = _json(folder / RESULTS_FILE)
+        results = read_object(folder / RESULTS_FILE)
         if results is None or results["checkpoint"]["fingerprint"] != checkpoint.fingerprint:
             if given is not None:
                 raise UserError(f"--evaluation {given}: holds no evaluation of this model; evaluate this one")
@@ -134,7 +133,7 @@ def _groups_section(model: Path, fingerprint: str, given: Path | None = None) ->
     """
     folders = [given] if given is not None else sorted(model.absolute().parent.parent.glob("evaluation*"), reverse=True)
     for folder in folders:
-        results, groups = _json(folder / RESULTS_FILE), _json(folder / GROUPS_FILE)
+        results, groups = read_object(folder / RESULTS_FILE), read_object(folder / GROUPS_FILE)
         if results is None or groups is None:
             continue
         if results["checkpoint"]["fingerprint"] == fingerprint:
@@ -157,16 +156,7 @@ def _changes_of(model: Path) -> list[str]:
     """
     for folder in list(model.absolute().parents)[1:3]:
         for name in ("config.json", "environment.json"):
-            record = _json(folder / name) or {}
+            record = read_object(folder / name) or {}
             if found := changes_in_words(record.get("exclude"), record.get("votes")):
                 return found
     return []
-
-
-def _json(path: Path) -> JsonObject | None:
-    """The content of a file; None if it is missing or no JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -6,14 +6,13 @@ Only those are ever deleted or replaced. Lists are there to be edited, and the f
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path, PurePosixPath
 
 from fervit.errors import UserError
 from fervit.io.disk import remove
-from fervit.io.files import JsonObject, whole_file
+from fervit.io.files import read_object, sha256_of, whole_file
 
 PAGE, RESULTS = "audit.html", "audit.json"
 
@@ -37,7 +36,7 @@ class AuditFolder:
         wanted."""
         if path.exists() and not path.is_dir():
             raise UserError(f"--output_dir {path}: is a file; give a folder")
-        before = _content(path / RESULTS)
+        before = read_object(path / RESULTS)
         for name in (RESULTS, PAGE):
             if (path / name).exists() and (before is None or "findings" not in before):
                 raise UserError(
@@ -91,15 +90,6 @@ class AuditFolder:
         ]
 
 
-def _content(path: Path) -> JsonObject | None:
-    """The JSON object in a file; None if there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _is_inside(name: str) -> bool:
     """Whether a path in audit.json, which is untrusted, is one below its folder."""
     return not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
@@ -108,6 +98,6 @@ def _is_inside(name: str) -> bool:
 def _sha256(path: Path) -> str:
     """The hash of a file; "" if it is none that can be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return sha256_of(path) if path.is_file() else ""
     except OSError:
         return ""

@@ -10,7 +10,6 @@ them is used.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import zipfile
@@ -26,6 +25,7 @@ from fervit.encoders.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.stylegan2 import Decoder
 from fervit.errors import UserError
+from fervit.io.files import sha256_of
 from fervit.io.torch_files import StateDict, load_untrusted
 
 NETWORKS: dict[str, type[GradualStyleEncoder]] = {"psp": GradualStyleEncoder, "e4e": Encoder4Editing}
@@ -103,8 +103,7 @@ class OfficialCheckpoint:
 
     def sha256(self) -> str:
         """The SHA-256 of the whole file, in hexadecimal."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.path)
 
     def _read(self) -> Mapping[str, Any]:
         try:

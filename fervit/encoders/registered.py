@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fervit.encoders.fingerprint import UNKNOWN, EncoderFingerprint
 from fervit.encoders.official import NETWORKS
 from fervit.errors import UserError
+from fervit.io.files import sha256_of
 
 ENTRY_POINTS = "fervit.encoders"
 """The group of entry points by which an installed package brings encoders."""
@@ -181,8 +182,7 @@ def _import(module: str) -> None:
 def _sha256(network: nn.Module, checkpoint: Path | None) -> str:
     """The SHA-256 of the checkpoint, or of the weights where there is none."""
     if checkpoint is not None:
-        with checkpoint.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(checkpoint)
     digest = hashlib.sha256()
     for name, weight in network.state_dict().items():
         digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())

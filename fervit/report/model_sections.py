@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -10,8 +9,7 @@ from typing import Any, cast
 import yaml
 
 from fervit.evaluation.crossing import in_words
-from fervit.evaluation.groups import FILE as GROUPS_FILE
-from fervit.evaluation.groups import GroupScores, p_in_words
+from fervit.evaluation.groups import GroupScores, p_in_words, read_scores
 from fervit.evaluation.paired.layers import drop_text, strongest
 from fervit.evaluation.paired.simple_models import ahead_text, read_simple_models
 from fervit.evaluation.results import EvaluationResults, LayerDrops, excluded_in_words, votes_in_words
@@ -167,11 +165,11 @@ def simple(results: Results) -> Section | None:
 
 def by_group(results: Results) -> Section | None:
     """The metrics by groups of faces; None if the evaluation was given no groups."""
-    path = results.evaluation_dir / GROUPS_FILE if results.evaluation_dir is not None else None
-    if path is None or not path.is_file():
+    columns = read_scores(results.evaluation_dir) if results.evaluation_dir is not None else None
+    if columns is None:
         return None
     section = Section(id="groups", title="By group")
-    for column in json.loads(path.read_text(encoding="utf-8"))["columns"]:
+    for column in columns:
         p = column["p_corrected"]
         tested = "" if p is None else f": the same accuracy in all groups, {p_in_words(p)} (permutations, corrected)"
         section.tables.append(

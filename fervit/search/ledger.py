@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from fervit.cluster.job import job_name
@@ -45,7 +45,7 @@ from fervit.search.records.history import History
 from fervit.search.records.journal import Journal
 from fervit.search.records.models_kept import ModelsKept
 from fervit.search.records.ranking import best_values, ranked
-from fervit.search.records.record import TrialRecord, params_text
+from fervit.search.records.record import TrialRecord
 from fervit.search.records.report import TrialReport
 from fervit.search.records.requests import Request
 from fervit.search.records.spent import Spent
@@ -217,9 +217,7 @@ class Ledger:
         """Whether a trial that is paused or has not begun is worth a free place."""
         if self._thaw is None or not self.pauses or self._none_is_worth:
             return False
-        if any(record.name in self._history.to_keep for record in self.paused):
-            return True
-        return self._thaw.choose([record.name for record in self.paused], self._busy()) is not None
+        return self._next_paused(self._thaw, [record.name for record in self.paused]) is not None
 
     @property
     def n_paused(self) -> int:
@@ -283,8 +281,7 @@ class Ledger:
             return
         given = {"request": request.request, "action": request.action, "name": request.name, "params": request.params}
         self._record(UserAsked, **given)
-        what = " ".join(filter(None, (request.action, request.name, params_text(request.params))))
-        self._remark(f"you asked: {what}")
+        self._remark(f"you asked: {request.words}")
         if request.action == "add":
             self.source.add(request.params)
         record = self._history.records.get(request.name)
@@ -339,7 +336,7 @@ class Ledger:
         if self._none_is_worth:
             return None
         paused = {record.name: record for record in self.paused}
-        name = next((one for one in paused if one in self._history.to_keep), None) or thaw.choose(paused, self._busy())
+        name = self._next_paused(thaw, paused)
         if name is None:
             if paused and not self.running:
                 for record in paused.values():
@@ -352,6 +349,11 @@ class Ledger:
         self._record(TrialReturned, name=name, epoch=record.last_epoch, why=thaw.reason(name))
         self._notify(lambda observer: observer.moved(self, record))
         return self._planned_again(record)
+
+    def _next_paused(self, thaw: Pausing, paused: Collection[str]) -> str | None:
+        """Returns which paused trial trains next: one that a user keeps, or what is worth a place most."""
+        kept = next((name for name in paused if name in self._history.to_keep), None)
+        return kept if kept is not None else thaw.choose(paused, self._busy())
 
     def _pause(self, thaw: Pausing, record: TrialRecord) -> None:
         """Records that a trial pauses. Of more than may pause, the one with the least to gain is stopped."""

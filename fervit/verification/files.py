@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fervit.errors import UserError
-from fervit.search.outcome.fingerprints import files_of, read_fingerprints, sha256_of
+from fervit.io.files import sha256_of
+from fervit.search.outcome.fingerprints import files_of, read_fingerprints
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.verification.comparison import Comparison, DifferenceError
 

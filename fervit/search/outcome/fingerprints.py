@@ -6,13 +6,12 @@ they find what was changed by accident, by another program, or by hand in one pl
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from fervit.cluster.job import JOB_FOLDER
 from fervit.errors import UserError
-from fervit.io.files import write_json
+from fervit.io.files import read_object, sha256_of, write_json
 from fervit.search.records.sweep_folder import PARTS, SweepFolder
 from fervit.version import __version__
 
@@ -51,10 +50,7 @@ def read_fingerprints(folder: SweepFolder) -> dict[str, str]:
 
 def version_of(folder: SweepFolder) -> str:
     """Returns the version of fervit that ended a sweep; "" if its fingerprints do not say it."""
-    try:
-        return str(json.loads(folder.fingerprints.read_text(encoding="utf-8"))["fervit_version"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    return str((read_object(folder.fingerprints) or {}).get("fervit_version", ""))
 
 
 def files_of(folder: SweepFolder) -> list[str]:
@@ -66,12 +62,6 @@ def files_of(folder: SweepFolder) -> list[str]:
         for name in names
         if name.parts[0] not in LEFT_OUT and not any(part.startswith(".") for part in name.parts)
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Computes the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _name(folder: SweepFolder, path: Path) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from dataclasses import asdict, dataclass, field
 from typing import cast, get_args
 
 from fervit.io.disk import remove
-from fervit.io.files import write_json
+from fervit.io.files import read_object, write_json
 from fervit.search.records.events import Action
+from fervit.search.records.record import params_text
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import Params
 
@@ -26,6 +26,11 @@ class Request:
     """The configuration to add."""
     request: str = ""
     """A name of the request that no other has. Those of later requests come later in alphabetical order."""
+
+    @property
+    def words(self) -> str:
+        """What is asked, such as "add lr 0.0003, depth 2"."""
+        return " ".join(filter(None, (self.action, self.name, params_text(self.params))))
 
 
 def send(folder: SweepFolder, request: Request) -> None:
@@ -45,11 +50,8 @@ def received(folder: SweepFolder) -> list[Request]:
     if not place.is_dir():
         return found
     for path in sorted(place.glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            action, name, params = content["action"], content.get("name", ""), content.get("params", {})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
+        content = read_object(path) or {}
+        action, name, params = content.get("action"), content.get("name", ""), content.get("params", {})
         if action in get_args(Action) and isinstance(name, str) and isinstance(params, dict):
             found.append(Request(action=cast(Action, action), name=name, params=params, request=path.stem))
     return found
