@@ -75,6 +75,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # Ray gives its workers a low priority (niceness), so that they would wait long for other busy processes.
     os.environ |= {"RAY_worker_niceness": "0"}
+    # A local Ray starts in two thirds of the CPU time without its dashboard, which few tests look at.
+    if config.getoption("markexpr") != "extra":
+        os.environ.setdefault("FERVIT_DASHBOARD", "0")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

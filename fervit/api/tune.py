@@ -408,7 +408,7 @@ def _run(
         space = _with_gpus(space, resources.gpus_each)
         tell(expectations(space, splits, resources, cluster) if sweep.is_new else _left(sweep, resources, cluster))
         board, study = f"tensorboard --logdir {near(folder.logs)}", f"optuna-dashboard {near(folder.study)}"
-        for watch in (cluster.watch, board, study):
+        for watch in (*([cluster.watch] if cluster.dashboard else []), board, study):
             tell(f"watch: {watch}")
         share = resources.gpus_each * resources.workers / cluster.gpus if cluster.gpus else 0.0
         try:
@@ -436,7 +436,7 @@ def _screen(say: Say | None) -> contextlib.AbstractContextManager[Observer]:
 
 
 def _dashboard(cluster: Cluster) -> str:
-    if not cluster.started_here:
+    if not cluster.started_here or cluster.dashboard is None:
         return cluster.watch
     return cluster.watch + " until this command ended (`ray start --head` first keeps it up)"
 

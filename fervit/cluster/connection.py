@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
-from fervit.cluster.local_ray import fit_environment, keeping_signals, local_settings
+from fervit.cluster.local_ray import DASHBOARD, fit_environment, keeping_signals, local_settings
 from fervit.cluster.nodes import NODE_GROUP, NODE_TYPES, Cluster, Node, gpu_type, may_join
 from fervit.cluster.ray_output import descriptor_to, loggers_to, messages_to
 from fervit.errors import JobError, UserError
@@ -176,6 +176,6 @@ def free_nodes() -> tuple[Node, ...]:
 def _describe(connected_before: bool) -> Cluster:
     from ray._private import worker
 
-    url = worker.get_dashboard_url()
     started_here = not connected_before and worker._global_node is not None and worker._global_node.head
+    url = None if started_here and os.environ.get(DASHBOARD) == "0" else worker.get_dashboard_url()
     return Cluster(nodes=cluster_nodes(), dashboard=f"http://{url}" if url else None, started_here=started_here)

@@ -38,7 +38,7 @@ class Cluster:
     nodes: tuple[Node, ...]
     """The running nodes, then those that its autoscaler may add."""
     dashboard: str | None
-    """The address of its dashboard, such as http://127.0.0.1:8265."""
+    """The address of its dashboard, such as http://127.0.0.1:8265; None where it has none."""
     started_here: bool
     """Whether it is a local Ray that this process has started, and that ends with it."""
     unusable: tuple[str, ...] = ()
@@ -52,6 +52,8 @@ class Cluster:
     @property
     def watch(self) -> str:
         """How the user gets to the dashboard, which listens only on the loopback address of the head node."""
+        if self.dashboard is None:
+            return "no Ray dashboard"
         if len(self.nodes) == 1:
             return f"{self.dashboard}"
         return f"{self.dashboard} on the head (`ray dashboard CLUSTER.yaml` brings it to your machine)"

@@ -35,7 +35,7 @@ def place(cluster: Cluster, workers: int, use_gpu: bool | None, *, problem: str 
     Raises:
         UserError: the cluster has too few GPUs or CPUs.
     """
-    where = "this cluster" if cluster.dashboard else "this machine"
+    where = "this machine" if cluster.started_here else "this cluster"
     if use_gpu and cluster.gpus < 1:
         raise UserError(f"--use_gpu: {problem or f'{where} has no GPU'}; leave it out to train on the CPU")
     gpu = cluster.gpus >= 1 if use_gpu is None else use_gpu

@@ -22,6 +22,13 @@ def test_ray_takes_the_cpus_and_the_memory_that_the_process_may_use(monkeypatch:
     assert "_memory" not in local_ray.local_settings()[0]
 
 
+def test_a_user_may_leave_the_dashboard_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(local_ray.DASHBOARD, "0")
+    assert local_ray.local_settings()[0]["include_dashboard"] is False
+    monkeypatch.delenv(local_ray.DASHBOARD)
+    assert "include_dashboard" not in local_ray.local_settings()[0]
+
+
 @pytest.mark.parametrize("name", ["x" * 105, "名前"])
 def test_another_folder_is_chosen_and_said_where_tmpdir_does_not_suit_sockets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -68,7 +68,7 @@ def test_train_validates_on_a_part_of_the_training_codes(command: Command, laten
     train = ("--latent_train_dir", latents_folder / "train", "--latent_dim", LATENT_DIM, *SMALL)
     ended = command("train", *train, "--val_fraction", 0.2, "--epochs", 1)
     assert ended.status == 0, ended.err
-    assert "validation: --val_fraction 0.2 of the training codes" in ended.out
+    assert "splits: --val_fraction 0.2 of the training codes" in ended.out
     assert "224 train" in ended.out
     (run,) = Path("experiments").iterdir()
     ended = command("train", "--resume", run, "--val_fraction", 0.3)

@@ -31,6 +31,10 @@ def curves(folder: Path) -> dict[str, list[tuple[float, ...]]]:
     return {r.name: [tuple(getattr(epoch, name) for name in names) for epoch in r.epochs] for r in records}
 
 
+def jobs_and_log(folder: Path) -> str:
+    return (folder / "slurm" / "jobs.jsonl").read_text() + log_of(folder)[-6000:]
+
+
 def seconds_to_epochs(folder: Path, told: list[Event]) -> list[float]:
     """Returns the seconds from each start of the job to the first epoch that a trial then reported."""
     began = [row["time"] for row in read_rows(folder / "slurm" / "jobs.jsonl") if row["event"] == "began"]
@@ -47,7 +51,7 @@ def check_all(
     """
     assert slurm.ended(job) == "COMPLETED", log_of(folder)[-3000:]
     starts = Counter(events(folder))["began"]
-    assert events(folder) == ["began", "paused"] * (starts - 1) + ["began", "ended"]
+    assert events(folder) == ["began", "paused"] * (starts - 1) + ["began", "ended"], jobs_and_log(folder)
     assert starts > len(cuts)
 
     told = read_journal(SweepFolder(folder).journal)
