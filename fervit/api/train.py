@@ -26,9 +26,9 @@ from fervit.system.program import called
 if TYPE_CHECKING:
     from fervit.cluster.gpus import GpuLook
     from fervit.cluster.nodes import Cluster
+    from fervit.cluster.workers import Workers
     from fervit.runs.console import Job
     from fervit.runs.folder import RunFolder
-    from fervit.runs.placement import Workers
     from fervit.runs.process import WarmProcess
     from fervit.runs.run import Run
     from fervit.training.epoch import EpochResult
@@ -325,8 +325,8 @@ def _train(
 ) -> None:
     """Trains the run to its end, and prints a line for each epoch."""
     from fervit.cluster.shared_folder import check_shared
+    from fervit.cluster.workers import place
     from fervit.runs.console import Follower
-    from fervit.runs.placement import place
     from fervit.runs.run import first_lines
 
     use_gpu = run.record.use_gpu if use_gpu is None else use_gpu

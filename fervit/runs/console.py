@@ -1,4 +1,4 @@
-"""Shows the progress of a training to the user. The command that started it reads the events that the workers write."""
+"""Shows the progress of a training: the command that started it reads the messages that its processes write."""
 
 from __future__ import annotations
 
@@ -10,16 +10,27 @@ from typing import Protocol
 
 from fervit.errors import JobError
 from fervit.io.disk import append_text, touch
-from fervit.io.json_lines import Row, read_new_rows
 from fervit.progress import clock
 from fervit.runs.folder import RunFolder
+from fervit.runs.messages import (
+    Ended,
+    Entered,
+    EpochDone,
+    Failed,
+    FirstStep,
+    Leaving,
+    Message,
+    MessageReader,
+    Ready,
+    Remark,
+)
 from fervit.system import interrupts
 from fervit.system.program import called
 
 POLL_S = 0.1
-"""The seconds between two reads of the events."""
+"""The seconds between two reads of the messages."""
 ENDING_S = 30.0
-"""The seconds that a job is given to end after its last event."""
+"""The seconds that a job is given to end after its last message."""
 PATIENCE_S = 60.0
 """The seconds after which the user is told that the workers have not started yet."""
 LEGEND = "(val, acc, F1: loss, accuracy and macro-F1 on validation; *: best so far, kept)"
@@ -62,15 +73,17 @@ class Follower:
     started: list[tuple[str, float]]
     say: Callable[[str], None]
     engine: str = "Ray Train"
-    _read: int = 0
     _state: str = ""
     _message: str = ""
-    _row: Row | None = None
+    _epoch: EpochDone | None = None
     _saved: int = 0
     _last: float = 0.0
     _legend: bool = False
     _waiting: bool = False
     _leaving: bool = False
+
+    def __post_init__(self) -> None:
+        self._messages = MessageReader(self.folder.events)
 
     def follow(self, start: Callable[[], Job]) -> str:
         """Starts the job and returns how it ended: "finished" or "stopped".
@@ -93,13 +106,13 @@ class Follower:
         return self._outcome(job, stopping)
 
     def _watch(self, job: Job) -> bool:
-        """Shows the events until the training ends, and returns whether Ctrl-C ended it."""
+        """Shows the messages until the training ends, and returns whether Ctrl-C ended it."""
         stopping = False
         while True:
             try:
                 running = job.running
-                for event in self._events():
-                    self._show(event)
+                for message in self._messages.new():
+                    self._show(message)
                 if self._state:
                     job.wait(ENDING_S)
                 if self._state or not running:
@@ -127,50 +140,52 @@ class Follower:
             raise KeyboardInterrupt(self._interrupted())
         return self._state
 
-    def _events(self) -> list[Row]:
-        """Returns the new whole lines of the events file."""
-        rows, self._read = read_new_rows(self.folder.events, self._read)
-        return rows
+    def _show(self, message: Message) -> None:
+        match message:
+            case Entered():
+                self._note_entry(message)
+            case Ready():
+                self._show_ready(message)
+            case FirstStep():
+                self._show_start(message.time)
+            case EpochDone():
+                self._epoch, self._last = message, time.time()
+                self._saved = message.result.epoch if message.saved else self._saved
+                self.say(self._line(message))
+            case Leaving():
+                self._saved, self._last, self._leaving = message.epoch, time.time(), True
+                self.say(f"a machine of the training is about to be taken away; {self._progress()}")
+            case Remark():
+                self.say(message.text)
+            case Ended():
+                self._state = message.state
+            case Failed():
+                self._state, self._message = message.kind, message.message
+                if message.details:
+                    self._log(message.details)
+                    self._message += f" (the traceback is in {self.folder.ray_log})"
 
-    def _show(self, event: Row) -> None:
-        kind = event["event"]
-        if kind == "entered":
-            if self._leaving:
-                self._leaving = False
-                self.started = [("notice", self._last)]
-            elif any(name == "imports" for name, _ in self.started):
-                self.say("a worker was lost; the training goes on from the last saved epoch")
-                self.started = [("loss of a worker", self._last)]
-            self.started += [("processes", event["time"]), ("imports", event["imported"])]
-        elif kind == "ready":
-            self._saved, self._last = event["epoch"], event["time"]
-            self.started.append(("data and model", event["time"]))
-            if event["epoch"]:
-                self.say(f"going on after epoch {event['epoch']}")
-            where = f" on {', '.join(event['hosts'])}" if len(event["hosts"]) > 1 else ""
-            self.say(
-                f"model: {event['parameters'] / 1e6:.1f} M parameters, {event['precision']}, {event['workers']} x "
-                f"{event['device']}{where}"
-            )
-        elif kind == "first step":
-            self._show_start(event["time"])
-        elif kind == "epoch":
-            self._row = event
-            self._last = time.time()
-            self._saved = event["epoch"] if event["saved"] else self._saved
-            self.say(self._line(event))
-        elif kind == "leaving":
-            self._saved, self._last, self._leaving = event["epoch"], time.time(), True
-            self.say(f"a machine of the training is about to be taken away; {self._progress()}")
-        elif kind == "remark":
-            self.say(event["text"])
-        elif kind == "end":
-            self._state = event["state"]
-        else:
-            self._state, self._message = kind, event["message"]
-            if "details" in event:
-                self._log(event["details"])
-                self._message += f" (the traceback is in {self.folder.ray_log})"
+    def _note_entry(self, message: Entered) -> None:
+        """Notes when a process entered: the first one, or one that takes over from a process that is gone."""
+        if self._leaving:
+            self._leaving = False
+            self.started = [("notice", self._last)]
+        elif any(name == "imports" for name, _ in self.started):
+            self.say("a worker was lost; the training goes on from the last saved epoch")
+            self.started = [("loss of a worker", self._last)]
+        self.started += [("processes", message.time), ("imports", message.imported)]
+
+    def _show_ready(self, message: Ready) -> None:
+        self._saved, self._last = message.epoch, message.time
+        self.started.append(("data and model", message.time))
+        if message.epoch:
+            self.say(f"going on after epoch {message.epoch}")
+        hardware = message.hardware
+        where = f" on {', '.join(hardware.hosts)}" if len(hardware.hosts) > 1 else ""
+        self.say(
+            f"model: {hardware.parameters / 1e6:.1f} M parameters, {hardware.precision}, {hardware.workers} x "
+            f"{hardware.device}{where}"
+        )
 
     def _show_start(self, first_step: float) -> None:
         stages = [*self.started, ("first step", first_step)]
@@ -181,20 +196,22 @@ class Follower:
             self._legend = True
             self.say(LEGEND)
 
-    def _line(self, row: Row) -> str:
-        left = row["seconds"] * (self.epochs - row["epoch"])
+    def _line(self, message: EpochDone) -> str:
+        row = message.result
+        left = row.seconds * (self.epochs - row.epoch)
         return (
-            f"epoch {row['epoch']:>3}/{self.epochs}  loss {row['train_loss']:.3f}  val {row['val_loss']:.3f}  "
-            f"acc {row['accuracy']:.3f}  F1 {row['f1_macro']:.3f}{'*' if row['best'] else ' '} "
-            f"{row['samples_per_second']:>6,.0f}/s  {clock(left)} left"
+            f"epoch {row.epoch:>3}/{self.epochs}  loss {row.train_loss:.3f}  val {row.val_loss:.3f}  "
+            f"acc {row.accuracy:.3f}  F1 {row.f1_macro:.3f}{'*' if message.best else ' '} "
+            f"{row.samples_per_second:>6,.0f}/s  {clock(left)} left"
         )
 
     def _short(self) -> bool:
         """Returns whether to wait for the current epoch: it ends soon, or the epoch before it is not saved yet."""
-        if self._row is None or self._leaving:
+        if self._epoch is None or self._leaving:
             return False
-        remaining = self._row["seconds"] - (time.time() - self._last)
-        return bool(remaining < interrupts.patience_s() or self._saved < self._row["epoch"])
+        last = self._epoch.result
+        remaining = last.seconds - (time.time() - self._last)
+        return remaining < interrupts.patience_s() or self._saved < last.epoch
 
     def _interrupted(self) -> str:
         return f"interrupted: {self._progress()}; {self._go_on()}"
@@ -222,7 +239,7 @@ class Follower:
     def _tell_if_waiting(self) -> None:
         """Tells the user once if the workers have not started for a while, since a busy cluster may delay them."""
         since = self._last if self._leaving else self.started[-1][1]
-        starting = self.engine and (self._leaving or not self._read)
+        starting = self.engine and (self._leaving or not self._messages.begun)
         if starting and not self._waiting and time.time() - since > PATIENCE_S:
             self._waiting = True
             self.say("waiting for the cluster to start the workers; is it busy? (`ray status` tells)")

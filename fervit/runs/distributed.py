@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 from fervit.cluster.nodes import not_on
+from fervit.cluster.workers import Workers
 from fervit.io.disk import remove
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
-from fervit.runs.placement import Workers
 from fervit.system.hardware import device_of
 from fervit.training.config import TrainConfig
 

@@ -22,11 +22,11 @@ from typing import Any
 
 from fervit.cluster.gpus import GpuFacts, GpuLook, gpus_here, look_here
 from fervit.cluster.nodes import Cluster, Node
+from fervit.cluster.workers import Workers
 from fervit.errors import JobError
 from fervit.io.disk import remove
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
-from fervit.runs.placement import Workers
 from fervit.system.hardware import FORCED_DEVICE, device_of, usable_cpus
 from fervit.training.config import TrainConfig
 

@@ -5,15 +5,27 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from fervit.io.files import JsonObject, write_json
-from fervit.io.json_lines import JsonLines
+from fervit.io.files import write_json
 from fervit.latents import LatentSet
 from fervit.runs.folder import RunFolder
+from fervit.runs.messages import (
+    Ended,
+    Entered,
+    EpochDone,
+    Failed,
+    FirstStep,
+    Hardware,
+    Leaving,
+    Message,
+    MessageWriter,
+    Ready,
+    Remark,
+)
 from fervit.runs.recorder import Recorder
 from fervit.runs.session import RUN, Session, SessionFiles, TakenOverError, prepare_process
 from fervit.training.config import TrainConfig
@@ -39,20 +51,10 @@ class WorkerJob:
     ranks: Ranks = ALONE
 
 
-class EventLog:
-    """Appends events to a file of the run, which the command that started the run reads. Each event is one line."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._lines = JsonLines(folder.events)
-
-    def __call__(self, event: str, **values: Any) -> None:
-        self._lines.append({"event": event, **values})
-
-
 def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: float, imported: float) -> str:
     """Trains a run from its start or its saved state to its last epoch, and returns how the training ended.
 
-    Failures are reported as events. An exception is raised only if another process of the training has died.
+    Failures are told as messages. An exception is raised only if another process of the training has died.
 
     Args:
         job: the arguments of this process.
@@ -61,23 +63,24 @@ def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: 
         entered: the Unix time at which the process began to work on the job.
         imported: the Unix time at which the process had imported its modules.
     """
-    tell = EventLog(job.folder) if job.ranks.rank == 0 else _silent
-    tell("entered", time=entered, imported=imported)
+    write = MessageWriter(job.folder.events)
+    tell: Callable[[Message], None] = write if job.ranks.rank == 0 else _silent
+    tell(Entered(time=entered, imported=imported))
     state, recorder = FAILED, None
     try:
         session = _start(job, train, val)
         hardware = _hardware(session.trainer, job.threads)
         if job.ranks.rank == 0:
-            recorder = Recorder(job.folder, session.trainer, lambda text: tell("remark", text=text))
+            recorder = Recorder(job.folder, session.trainer, lambda text: tell(Remark(text=text)))
             session.on_epoch, session.before_saving = recorder.epoch, recorder.sync
             _describe(job.folder, hardware)
-        session.trainer.on_first_step = lambda: tell("first step", time=time.time())
-        tell("ready", time=time.time(), epoch=session.trainer.epoch, **hardware)
+        session.trainer.on_first_step = lambda: tell(FirstStep(time=time.time()))
+        tell(Ready(time=time.time(), epoch=session.trainer.epoch, hardware=hardware))
         state = _train(session, tell)
         if state == LEAVING:
-            tell(LEAVING, epoch=session.saved_epoch)
+            tell(Leaving(epoch=session.saved_epoch))
         else:
-            tell("end", state=state)
+            tell(Ended(state=state))
     except TakenOverError:
         state, recorder = LEAVING, None  # the files are another process's now
     except Exception as error:
@@ -86,19 +89,19 @@ def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: 
             raise  # another process has died, so all processes are started again
         if failure.kind == DIVERGED:  # all processes see the same loss, and only one reports it
             state = DIVERGED
-            tell(state, message=failure.message)
+            tell(Failed(kind=state, message=failure.message))
         elif failure.kind == OUT_OF_MEMORY:
             state = OUT_OF_MEMORY
-            EventLog(job.folder)(state, message=f"{failure.kind} {failure.message}")
+            write(Failed(kind=state, message=f"{failure.kind} {failure.message}"))
         else:
-            EventLog(job.folder)(FAILED, message=str(failure), details=failure.details)
+            write(Failed(kind=FAILED, message=str(failure), details=failure.details))
     finally:
         if recorder:
             recorder.close(STOPPED if state == LEAVING else state)
     return state
 
 
-def _silent(event: str, **values: Any) -> None: ...
+def _silent(message: Message) -> None: ...
 
 
 def _start(job: WorkerJob, train: LatentSet, val: LatentSet) -> Session:
@@ -111,14 +114,14 @@ def _start(job: WorkerJob, train: LatentSet, val: LatentSet) -> Session:
     return session
 
 
-def _train(session: Session, tell: Any) -> str:
+def _train(session: Session, tell: Callable[[Message], None]) -> str:
     """Trains until the last epoch, a request to stop, or a notice that the machine is leaving; returns which it was."""
     trainer = session.trainer
     while not trainer.finished:
         result = session.run_epoch()
         if result is not None:
             saved = session.saved_epoch == result.epoch
-            tell("epoch", **result.to_json(), best=trainer.improved, saved=saved)
+            tell(EpochDone(result=result, best=trainer.improved, saved=saved))
         if session.stopping and not trainer.finished:
             return STOPPED
         if session.leaving:
@@ -126,22 +129,22 @@ def _train(session: Session, tell: Any) -> str:
     return FINISHED
 
 
-def _hardware(trainer: Trainer, threads: int) -> JsonObject:
+def _hardware(trainer: Trainer, threads: int) -> Hardware:
     """Describes the run's hardware. All processes must call this together, since they exchange their host names."""
     on_gpu, world = trainer.device.type == "cuda", trainer.ranks.world
     hosts = [socket.gethostname()] * world
     if world > 1:
         torch.distributed.all_gather_object(hosts, hosts[0])
-    return {
-        "workers": world,
-        "hosts": sorted(set(hosts)),
-        "device": torch.cuda.get_device_name(trainer.device) if on_gpu else f"CPU, {threads} threads a worker",
-        "precision": str(trainer.dtype).removeprefix("torch."),
-        "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
-    }
+    return Hardware(
+        workers=world,
+        hosts=tuple(sorted(set(hosts))),
+        device=torch.cuda.get_device_name(trainer.device) if on_gpu else f"CPU, {threads} threads a worker",
+        precision=str(trainer.dtype).removeprefix("torch."),
+        parameters=sum(weight.numel() for weight in trainer.model.parameters()),
+    )
 
 
-def _describe(folder: RunFolder, hardware: JsonObject) -> None:
+def _describe(folder: RunFolder, hardware: Hardware) -> None:
     """Adds to environment.json the hardware, which only a process of the training knows."""
     environment = json.loads(folder.environment.read_text(encoding="utf-8"))
-    write_json(folder.environment, {**environment, "training": hardware})
+    write_json(folder.environment, {**environment, "training": hardware.to_json()})

@@ -1,8 +1,7 @@
-"""What the command prints about a training, from the events that the workers write. Does not use Ray."""
+"""What the command prints about a training, from the messages that the workers write. Does not use Ray."""
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from dataclasses import dataclass, field
@@ -12,12 +11,28 @@ from typing import Any
 import pytest
 
 from fervit.errors import JobError
+from fervit.io.json_lines import text_of
 from fervit.runs.console import Follower
 from fervit.runs.folder import RunFolder
+from fervit.runs.messages import (
+    Ended,
+    Entered,
+    EpochDone,
+    Failed,
+    FirstStep,
+    Hardware,
+    Leaving,
+    Message,
+    MessageReader,
+    MessageWriter,
+    Ready,
+    Remark,
+    to_row,
+)
 from fervit.system import interrupts
+from fervit.training.epoch import EpochResult
 
-ROW = {"train_loss": 1.5, "val_loss": 1.6, "accuracy": 0.4, "f1_macro": 0.35, "lr": 1e-4, "samples_per_second": 1234.5}
-HARDWARE = {"parameters": 19_200_000, "precision": "bfloat16", "workers": 2, "device": "CPU", "hosts": ["a"]}
+HARDWARE = Hardware(parameters=19_200_000, precision="bfloat16", workers=2, device="CPU", hosts=("a",))
 
 
 @dataclass
@@ -52,20 +67,34 @@ class Elsewhere:
         self.closed = True
 
 
-def event(kind: str, **values: Any) -> str:
-    return json.dumps({"event": kind, **values}) + "\n"
+def text(*messages: Message) -> str:
+    return text_of(map(to_row, messages))
 
 
 def epoch(number: int, seconds: float = 1.0, saved: bool = True) -> str:
-    return event("epoch", epoch=number, seconds=seconds, best=number == 1, saved=saved, **ROW)
+    result = EpochResult(
+        epoch=number,
+        train_loss=1.5,
+        train_accuracy=0.5,
+        val_loss=1.6,
+        accuracy=0.4,
+        f1_macro=0.35,
+        f1_weighted=0.4,
+        balanced_accuracy=0.4,
+        lr=1e-4,
+        seconds=seconds,
+        samples_per_second=1234.5,
+    )
+    return text(EpochDone(result=result, best=number == 1, saved=saved))
 
 
 def start_of_run(done: int = 0) -> str:
-    return (
-        event("entered", time=107.0, imported=108.0)
-        + event("ready", time=109.0, epoch=done, **HARDWARE)
-        + event("first step", time=109.5)
+    return text(
+        Entered(time=107.0, imported=108.0), Ready(time=109.0, epoch=done, hardware=HARDWARE), FirstStep(time=109.5)
     )
+
+
+FINISHED, STOPPED = text(Ended(state="finished")), text(Ended(state="stopped"))
 
 
 def follow(tmp_path: Path, *texts: str, **more: Any) -> tuple[list[str], str]:
@@ -79,9 +108,7 @@ def follow(tmp_path: Path, *texts: str, **more: Any) -> tuple[list[str], str]:
 def test_an_epoch_is_a_line_and_the_start_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 106.0)
     half = epoch(2)
-    said, state = follow(
-        tmp_path, start_of_run(), epoch(1) + half[:20], half[20:] + epoch(3), event("end", state="finished")
-    )
+    said, state = follow(tmp_path, start_of_run(), epoch(1) + half[:20], half[20:] + epoch(3), FINISHED)
     assert state == "finished"
     assert said == [
         "model: 19.2 M parameters, bfloat16, 2 x CPU",
@@ -96,19 +123,17 @@ def test_an_epoch_is_a_line_and_the_start_is_accounted_for(tmp_path: Path, monke
 
 
 def test_a_lost_worker_is_said(tmp_path: Path) -> None:
-    said, _ = follow(
-        tmp_path, start_of_run(), epoch(1), start_of_run(1), epoch(2), epoch(3), event("end", state="finished")
-    )
+    said, _ = follow(tmp_path, start_of_run(), epoch(1), start_of_run(1), epoch(2), epoch(3), FINISHED)
     assert "a worker was lost; the training goes on from the last saved epoch" in said
     assert "going on after epoch 1" in said
     assert sum(line.startswith("model:") for line in said) == 2
 
 
 def test_a_training_that_leaves_a_machine_goes_on_elsewhere_or_says_how_to(tmp_path: Path) -> None:
-    leaving = event("leaving", epoch=1)
+    leaving = text(Leaving(epoch=1))
     said, _ = follow(
         tmp_path,
-        *(start_of_run(), epoch(1), leaving, start_of_run(1), epoch(2), epoch(3), event("end", state="finished")),
+        *(start_of_run(), epoch(1), leaving, start_of_run(1), epoch(2), epoch(3), FINISHED),
     )
     assert "a machine of the training is about to be taken away; epoch 1 of 3 is saved" in said
     assert "going on after epoch 1" in said
@@ -128,7 +153,7 @@ def test_a_training_is_ended_with_the_command(tmp_path: Path) -> None:
 
 def test_what_went_wrong_is_the_error(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"^the loss became nan$"):
-        follow(tmp_path, start_of_run(), event("diverged", message="the loss became nan"))
+        follow(tmp_path, start_of_run(), text(Failed(kind="diverged", message="the loss became nan")))
     with pytest.raises(JobError, match=r"before its last epoch \(three workers lost\); .*--resume"):
         follow(tmp_path / "lost", start_of_run(), epoch(1), error=RuntimeError("noise\nthree workers lost\n"))
     with pytest.raises(JobError, match="the run folder must lie where all nodes see it"):
@@ -137,7 +162,7 @@ def test_what_went_wrong_is_the_error(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_a_short_epoch_first(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt, match=r"epoch 2 of 3 is saved; .*--resume"):
-        follow(tmp_path, start_of_run(), epoch(1), epoch(2), event("end", state="stopped"), interrupts=[2])
+        follow(tmp_path, start_of_run(), epoch(1), epoch(2), STOPPED, interrupts=[2])
     assert (tmp_path / ".stop").exists()
 
 
@@ -149,7 +174,7 @@ def test_ctrl_c_gives_a_long_epoch_up(tmp_path: Path) -> None:
 
 def test_the_notice_of_a_time_limit_lets_a_longer_epoch_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(interrupts.NOTICE, "120")
-    texts = (start_of_run(), epoch(1, seconds=40.0), epoch(2), event("end", state="stopped"))
+    texts = (start_of_run(), epoch(1, seconds=40.0), epoch(2), STOPPED)
     for number, saved in ((signal.SIGINT, 1), (signal.SIGUSR1, 2)):
         monkeypatch.setattr(interrupts._Requests, "time", float("-inf"))
         with (
@@ -163,7 +188,7 @@ def test_ctrl_c_waits_for_a_state_that_is_not_on_disk_yet(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt, match="epoch 2 of 3 is saved"):
         follow(
             tmp_path,
-            *(start_of_run(), epoch(1, 900.0, saved=False), epoch(2, 900.0), event("end", state="stopped")),
+            *(start_of_run(), epoch(1, 900.0, saved=False), epoch(2, 900.0), STOPPED),
             interrupts=[2],
         )
 
@@ -171,3 +196,24 @@ def test_ctrl_c_waits_for_a_state_that_is_not_on_disk_yet(tmp_path: Path) -> Non
 def test_ctrl_c_twice_leaves_at_once(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt, match="epoch 1 of 3 is saved"):
         follow(tmp_path, start_of_run(), epoch(1), epoch(2), interrupts=[2, 3])
+
+
+def test_every_message_is_read_as_it_was_written(tmp_path: Path) -> None:
+    result = EpochResult(**dict.fromkeys(EpochResult.__annotations__, 0.5) | {"epoch": 3})
+    messages: list[Message] = [
+        Entered(time=1.0, imported=2.0),
+        Ready(time=3.0, epoch=0, hardware=HARDWARE),
+        FirstStep(time=4.0),
+        EpochDone(result=result, best=True, saved=False),
+        Remark(text="a remark"),
+        Leaving(epoch=3),
+        Failed(kind="failed", message="a fault", details="Traceback ..."),
+        Ended(state="stopped"),
+    ]
+    write, reader = MessageWriter(tmp_path / "events.jsonl"), MessageReader(tmp_path / "events.jsonl")
+    assert not reader.begun
+    for message in messages:
+        write(message)
+    assert reader.new() == messages
+    assert reader.begun
+    assert reader.new() == []
