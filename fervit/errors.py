@@ -5,7 +5,7 @@ from __future__ import annotations
 NEEDS_UNIX = (
     "fervit runs on Linux and macOS; on Windows install it in WSL 2 (`wsl --install`), where GPUs can be used, too"
 )
-"""What Windows is told, which has no `fcntl`."""
+"""What is said on Windows, which has no `fcntl`."""
 
 
 BREAKS = {ord(break_): repr(break_)[1:-1] for break_ in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}

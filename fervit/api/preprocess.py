@@ -151,7 +151,7 @@ def _summary(index: FaceIndex, plan: PreprocessPlan, job: Preprocessed, out: str
     if job.several:
         lines.append(f"{counted(job.several, 'picture')} with several faces: the largest was taken")
     if failed:
-        lines.append(f"{counted(failed, 'picture')} gave none; the reasons stand in {out}/<split>/{ERRORS_FILE}")
+        lines.append(f"{counted(failed, 'picture')} gave none; the reasons are in {out}/<split>/{ERRORS_FILE}")
     if plan.failed_before:
         lines.append(f"{plan.failed_before} of them failed in an earlier run; --retry_errors tries them again")
     if len(job.hosts) > 1:

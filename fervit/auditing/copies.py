@@ -92,7 +92,7 @@ def crossing(groups: Sequence[Sequence[int]], splits: np.ndarray) -> dict[str, i
 
 
 def surplus(groups: Sequence[Sequence[int]], splits: np.ndarray) -> dict[int, int]:
-    """Chooses which copies to leave out so that each picture stands in the data set once.
+    """Chooses which copies to leave out so that each picture appears in the data set once.
 
     It stays in the split that judges most: test rather than val rather than train, so that published test sets stay
     whole, and in that split its first row stays.

@@ -43,7 +43,7 @@ class Finding:
     shown: Sequence[int] = ()
     """The rows to look at, the clearest first; rows of one group follow each other."""
     captions: Mapping[int, str] = field(default_factory=dict)
-    """What stands below the picture of a row, if it is not the reason."""
+    """What is below the picture of a row, if it is not the reason."""
     certain: bool = False
     """Whether the rows are wrong beyond doubt, rather than to be looked at."""
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def of_rows(rows: Rows) -> list[Finding]:
     copies = Finding(
         key="copies",
         title="Exact copies",
-        text=f"{len(groups)} pictures stand in the data set more than once, with {sum(map(len, groups)) - len(groups)} "
+        text=f"{len(groups)} pictures are in the data set more than once, with {sum(map(len, groups)) - len(groups)} "
         f"extra copies{_crossing(groups, rows.splits)}. Copies across splits reward a model that remembers. The list "
         "leaves each picture once: in test rather than val rather than train.",
         reasons={row: f"copy of {rows.image_ids[kept]}" for row, kept in extra.items()},
@@ -78,7 +78,7 @@ def of_rows(rows: Rows) -> list[Finding]:
     conflict = Finding(
         key="conflicts",
         title="Copies with conflicting labels",
-        text=f"{len(conflicts)} of these pictures stand there under two labels or more, one of which is wrong. The "
+        text=f"{len(conflicts)} of these pictures have two labels or more, one of which is wrong. The "
         "list has all their rows.",
         reasons={row: f"the same picture as {_others(rows, group, row)}" for group in conflicts for row in group},
         shown=[row for group in conflicts for row in group],

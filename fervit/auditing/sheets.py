@@ -22,7 +22,7 @@ COLUMNS, SIDE, TEXT = 12, 96, 26
 
 
 def captions(finding: Finding, rows: Rows) -> dict[int, str]:
-    """What stands below each shown picture of a finding: its class, and what is special about it."""
+    """What is below each shown picture of a finding: its class, and what is special about it."""
     return {
         row: finding.captions.get(row) or f"{name_of_class(rows, row)}, {rows.splits[row]}" for row in finding.shown
     }

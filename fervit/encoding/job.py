@@ -139,7 +139,7 @@ class _Meter:
 
 
 def _refuse_nothing(plan: EncodePlan, failures: FaceList) -> None:
-    listed = f"all reasons stand in {plan.latent_out}, {ERRORS_FILE} of each split"
+    listed = f"all reasons are in {plan.latent_out}, {ERRORS_FILE} of each split"
     if failures.first is None:
         raise JobError(f"all {plan.failed_before} images failed before; {listed}; --retry_errors tries them again")
     name, reason = failures.first

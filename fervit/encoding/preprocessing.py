@@ -162,7 +162,7 @@ def preprocess_faces(
         name, reason = failures.first or ("", "failed before; --retry_errors tries them again")
         raise JobError(
             f"no face was found in any of the {len(plan) + plan.failed_before} pictures of {plan.index.root}: "
-            f"{name + ': ' if name else ''}{reason}; all reasons stand in {plan.out}, {ERRORS_FILE} of each split"
+            f"{name + ': ' if name else ''}{reason}; all reasons are in {plan.out}, {ERRORS_FILE} of each split"
         )
     return Preprocessed(
         done=followed.done,

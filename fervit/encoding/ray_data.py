@@ -70,7 +70,7 @@ def _missing(paths: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a job on pictures is called where its progress and its end are told."""
+    """What a job on pictures is called where its progress and its end are said."""
 
     folder: str
     """The folder or URI that it writes to."""

@@ -33,7 +33,7 @@ def names_by_number(value: Any) -> dict[int, str] | None:
 
     Args:
         value: names in order (a list, an array, a text with commas between emotions), names by number, or numbers by
-            name (mappings or pairs). Numbers may be texts, and none stands there twice.
+            name (mappings or pairs). Numbers may be texts, and none appears twice.
     """
     plain = as_plain(value)
     if isinstance(plain, str):

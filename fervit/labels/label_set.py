@@ -51,7 +51,7 @@ class LabelSet:
         bare = [bare_name(name) for name in self.classes]
         twice = next((name for name in self.classes if bare.count(bare_name(name)) > 1), None)
         if twice is not None:
-            raise ValueError(f"the class '{twice}' stands there twice")
+            raise ValueError(f"the class '{twice}' appears twice")
         if "" in bare:
             raise ValueError("a class has no name")
         if len(bare) == 1 or len(bare) > MOST_CLASSES:
@@ -246,5 +246,5 @@ def _numbers(content: Any) -> dict[int, str]:
         raise ValueError("its numbers are no mapping of whole numbers to classes")
     twice = next((number for number, n in Counter(int(number) for number, _ in pairs).items() if n > 1), None)
     if twice is not None:
-        raise ValueError(f"the number {twice} stands there twice")
+        raise ValueError(f"the number {twice} appears twice")
     return {int(number): canonical(name) for number, name in pairs}

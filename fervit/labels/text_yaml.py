@@ -11,16 +11,14 @@ NULLS = ("", "~", "null", "Null", "NULL")
 
 
 class _TextLoader(yaml.BaseLoader):
-    """Reads scalars as text, but for null, and refuses a key that stands twice in a mapping."""
+    """Reads scalars as text, but for null, and refuses a key that appears twice in a mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         found = super().construct_mapping(node, deep)
         keys = Counter(str(key.value) for key, _ in node.value)
         twice = next((key for key, n in keys.items() if n > 1), None)
         if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{twice}' stands there twice", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice}' appears twice", node.start_mark)
         return found
 
     def construct_scalar(self, node: yaml.ScalarNode) -> str | None:  # type: ignore[override]
@@ -32,6 +30,6 @@ def read_texts(text: str) -> Any:
     """The content of a YAML or JSON text: mappings, lists, texts, and None.
 
     Raises:
-        yaml.YAMLError: it is neither, or a key stands twice in a mapping.
+        yaml.YAMLError: it is neither, or a key appears twice in a mapping.
     """
     return yaml.load(text, _TextLoader)  # which makes nothing but texts

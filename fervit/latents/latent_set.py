@@ -77,7 +77,7 @@ class LatentSet:
             raise UserError(f"{path}: has labels {labels.min()}..{labels.max()}; {rule}")
         twice = len(whole) - pc.count_distinct(whole["image_id"]).as_py()
         if twice:
-            raise UserError(f"{path}: {twice} image_ids stand more than once; encode into an empty folder")
+            raise UserError(f"{path}: {twice} image_ids appear more than once; encode into an empty folder")
         codes = _codes(whole["latent"])
         if not _finite(codes):
             raise UserError(f"{path}: some codes are not finite numbers; encode again, in float32")

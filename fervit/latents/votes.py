@@ -64,7 +64,7 @@ class Votes:
             file: the path or URI.
 
         Raises:
-            UserError: there is no such file, it names no faces or fewer than two classes, a face or a column stands
+            UserError: there is no such file, it names no faces or fewer than two classes, a face or a column appears
                 there twice, or a vote is no number.
         """
         rows, content = read_csv(file, "--votes", _rows)

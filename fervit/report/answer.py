@@ -35,7 +35,7 @@ def answer(results: Results) -> Section:
     if chosen is None and results.evaluation is None and results.earlier is None:
         section.texts.append(_nothing(results))
         if results.state != "running" and results.records:
-            section.texts.append("What went wrong stands below, under failures, and in failures.log of the sweep.")
+            section.texts.append("What went wrong is below, under failures, and in failures.log of the sweep.")
         return section
     if results.earlier is not None:
         section.cards += _earlier_cards(results.earlier)

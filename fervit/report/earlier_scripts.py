@@ -97,7 +97,7 @@ def trial_of(folder: Path, checkpoint: Checkpoint) -> TrialRecord:
 
     Args:
         folder: the folder of the run.
-        checkpoint: its best model, whose epoch stands alone where there are no logs.
+        checkpoint: its best model, whose epoch is the only one known where there are no logs.
     """
     rows = _epochs(folder / "logs") or [_epoch(max(1, checkpoint.epoch), checkpoint.metrics, 0.0)]
     return TrialRecord(

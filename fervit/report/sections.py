@@ -64,7 +64,7 @@ def subtitle_of(results: Results) -> str:
     counts = counts_by_state(results.records)
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
     going = {
-        "running": "it is still running, and this page shows where it stands",
+        "running": "it is still running, and this page shows how far it has come",
         "interrupted": "it was interrupted; the same command with --resume goes on",
         "finished": "it has ended",
     }[results.state]

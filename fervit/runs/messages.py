@@ -1,6 +1,6 @@
 """What the processes of a run tell the command that started it: one line of JSON in the run's events file for each.
 
-The command shows them. What the run gave stands elsewhere: in its records, its state and its model.
+The command shows them. What the run gave is elsewhere: in its records, its state and its model.
 """
 
 from __future__ import annotations

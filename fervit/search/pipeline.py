@@ -1,6 +1,6 @@
 """Runs a sweep on a Ray cluster from start to end.
 
-What a sweep does stands in `steps.py`; this module gives it the cluster, and writes what belongs to the start.
+What a sweep does is in `steps.py`; this module gives it the cluster, and writes what belongs to the start.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ SHOWN = 5
 SOON_DONE = 1e14
 """A sweep of fewer floating-point operations takes some minutes on one core and is not measured beforehand."""
 LONG_S = 3600.0
-"""A sweep that is expected to take longer is told how a smaller one is had."""
+"""If a sweep is expected to take longer, the flags of a smaller one are named."""
 LEARN = ("tpe", "gp", "cmaes")
 """The samplers that learn from results."""
 OF_NUMBERS = ("cmaes", "qmc")

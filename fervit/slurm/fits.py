@@ -135,7 +135,7 @@ def _is_given(name: str, letter: str, request: Request, environment: Mapping[str
 
 
 def _given(sbatch: Sequence[str], name: str, letter: str) -> str | None:
-    """Returns the value of a flag of sbatch where it stands last, "" if it has none; None if it is not given."""
+    """Returns the value of a flag of sbatch in its last place, "" if it has none; None if it is not given."""
     value = None
     for i, word in enumerate(sbatch):
         follows = sbatch[i + 1] if i + 1 < len(sbatch) else ""

@@ -1,4 +1,4 @@
-"""Side channels of a job: metrics, TensorBoard, reports, pictures. Their errors stop nothing; each is told once."""
+"""Side channels of a job: metrics, TensorBoard, reports, pictures. Their errors stop nothing; each is said once."""
 
 from __future__ import annotations
 

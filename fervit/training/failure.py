@@ -55,7 +55,7 @@ class Failure:
 
     @property
     def infeasible(self) -> bool:
-        """Whether the configuration can never give a result on this hardware: samplers are told so."""
+        """Whether the configuration can never give a result on this hardware: samplers learn so."""
         return self.kind in (OUT_OF_MEMORY, DIVERGED, *_OF_NUMBERS)
 
     @property

@@ -26,7 +26,7 @@ class Comparison:
 
         Args:
             where: the name of the value, such as "leaderboard.csv, trial 3: f1_macro".
-            stated: what stands in the file.
+            stated: what the file says.
             computed: what was computed again. Of dicts, the keys that only one of the two has are passed over: another
                 version may write others.
             tolerance: how far two floats may be apart.

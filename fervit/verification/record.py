@@ -67,7 +67,7 @@ def check_choice(sweep: EndedSweep, compare: Comparison) -> None:
     """Computes again which configuration was chosen, which ones tie with it, and which run of it is the best."""
     metric, choice = sweep.space.metric, sweep.history.choice
     if choice is None:
-        raise DifferenceError(f"{sweep.files.journal.name}: no choice stands there")
+        raise DifferenceError(f"{sweep.files.journal.name}: it has no choice")
     confirmed, where = confirmed_in(sweep), sweep.files.journal.name
     runs = sweep.records
     if confirmed:

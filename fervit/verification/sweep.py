@@ -53,7 +53,7 @@ class EndedSweep:
         choice = self.history.choice
         runs = [run for run in self.records if choice and (run.number, run.seed) == (choice.number, choice.seed)]
         if not runs:
-            raise DifferenceError(f"{self.files.journal.name}: the run that was chosen stands nowhere")
+            raise DifferenceError(f"{self.files.journal.name}: it does not have the run that was chosen")
         return runs[0]
 
     @cached_property

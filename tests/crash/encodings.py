@@ -82,7 +82,7 @@ def result_of(root: Path | str) -> Result:
     for split in ("train", "val"):
         folder = child(str(root), "latents", split)
         latents = LatentSet.read(folder)
-        assert len(set(latents.image_ids)) == len(latents), "a face stands there twice"
+        assert len(set(latents.image_ids)) == len(latents), "a face appears twice"
         codes = [code.tobytes() for code in latents.codes]
         found[split] = dict(zip(latents.image_ids, zip(codes, latents.sha256, strict=True), strict=True))
         found[f"{split} errors"] = read_faces(folder)

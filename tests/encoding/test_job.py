@@ -161,7 +161,7 @@ def test_a_face_that_stands_in_two_parts_is_kept_once(demo_faces: Path, encoded:
     part = next((out / "val").glob("*.parquet"))
     whole = pq.read_table(part)
     write_part(whole.slice(5, 4), str(out / "val"), ["late"])
-    with pytest.raises(UserError, match="4 image_ids stand more than once"):
+    with pytest.raises(UserError, match="4 image_ids appear more than once"):
         LatentSet.read(str(out / "val"))
     assert len(plan(demo_faces, out)) == 0
     assert LatentSet.read(str(out / "val")).fingerprint == LatentSet.read(str(encoded / "val")).fingerprint

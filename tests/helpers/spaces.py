@@ -57,7 +57,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     (lr(distribution="normal"), "parameters.lr.distribution: must be one of uniform, log_uniform, int"),
     (lr(step=2), "parameters.lr: there is no key 'step'"),
     ({"fixed": {"lr": "fast"}}, "s.yaml: fixed.lr: must be a number, but got 'fast'"),
-    ({"fixed": {"depth": 3}}, "fixed.depth: stands in parameters as well"),
+    ({"fixed": {"depth": 3}}, "fixed.depth: is in parameters as well"),
     ({"fixed": {"heads": 7}}, "no value of heads divides one of embed_dim"),
     ({"metric": {"name": "val_loss", "goal": "maximize"}}, "metric: `goal: minimize` must hold for val_loss"),
     ({"early_stopping": {"grace_epochs": 99}}, "`1 <= grace_epochs <= max_epochs` must hold"),
@@ -98,7 +98,7 @@ MISTAKEN_CONDITIONS: list[tuple[dict[str, Any], str]] = [
     ({"heads": {"values": [4], "when": {"depth": 1}}}, "embed_dim and heads are searched in every trial"),
     (
         {"g": {"when": {"depth": 1}, "parameters": {"depth": {"values": [3]}}}},
-        "parameters.g.parameters.depth: stands twice among the parameters",
+        "parameters.g.parameters.depth: appears twice among the parameters",
     ),
     (
         {

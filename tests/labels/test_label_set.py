@@ -60,7 +60,7 @@ def test_a_file_defines_a_set_in_any_of_the_usual_forms(
     ("text", "message"),
     [
         ("[happy]", "a label set has 2 to 127 classes, not 1"),
-        ("[happy, Happiness]", "the class 'happy' stands there twice"),
+        ("[happy, Happiness]", "the class 'happy' appears twice"),
         ("{classes: [a, b], number: {}}", "there is no key 'number'; did you mean 'numbers'?"),
         ("classes: {a: [}", "defines no label set"),
         ("{classes: [a, b], numbers: {1: c}}", "'c' is none of its classes"),
@@ -68,8 +68,8 @@ def test_a_file_defines_a_set_in_any_of_the_usual_forms(
         ("{}", "it names no class"),
         ("classes: []", "it names no class"),
         ("# nothing", "it names no class"),
-        ("1: happy\n2: sad\n1: fear", "the key '1' stands there twice"),
-        ("1: happy\n2: sad\n01: fear", "the number 1 stands there twice"),
+        ("1: happy\n2: sad\n1: fear", "the key '1' appears twice"),
+        ("1: happy\n2: sad\n01: fear", "the number 1 appears twice"),
         ("{classes: ['1', '2'], numbers: {1: '2', 2: '1'}}", "the number 1 means '2', but another class is called '1'"),
     ],
 )

@@ -116,7 +116,7 @@ def test_columns_of_another_type_or_shape_are_named(tmp_path: Path) -> None:
 def test_a_face_that_stands_twice_is_refused(tmp_path: Path) -> None:
     write_latents(tmp_path, latent_set(2))
     write_latents(tmp_path, latent_set(2))
-    with pytest.raises(UserError, match="14 image_ids stand more than once"):
+    with pytest.raises(UserError, match="14 image_ids appear more than once"):
         LatentSet.read(str(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Side channels may fail: each is told once, and no job stops for it."""
+"""Side channels may fail: each is said once, and no job stops for it."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ Action = Literal["stop", "keep", "add", "pause", "go"]
 EndedBy = Literal["hours", "gpu_hours", "noise"]
 """What ended a part of a sweep before its last trial: a budget, or the noise of the seed (`until_noise`)."""
 FORMAT = 2
-"""The format of the journal that this version writes. 1, which stands in no journal, had neither `at` nor places."""
+"""The format of the journal that this version writes. 1, which no journal has, had neither `at` nor places."""
 
 
 @dataclass(frozen=True, kw_only=True)

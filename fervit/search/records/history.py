@@ -54,7 +54,7 @@ class History:
         self.on_hold = False
         """Whether users asked that no further trials begin."""
         self.unknown: Counter[str] = Counter()
-        """The names of trials whose start stands nowhere, with the number of their events, which are passed over."""
+        """The names of trials whose start is missing, with the number of their events, which are passed over."""
         for event in events:
             self.apply(event)
 

@@ -58,5 +58,5 @@ def received(folder: SweepFolder) -> list[Request]:
 
 
 def done_with(folder: SweepFolder, request: Request) -> None:
-    """Removes the file of a request that stands in the journal."""
+    """Removes the file of a request that the journal has."""
     remove(folder.requests / f"{request.request}.json")

@@ -94,7 +94,7 @@ class _SpaceLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' appears twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
@@ -242,14 +242,14 @@ def _collect(
                 )
             for other, wanted in value["when"].items():
                 if other in conditions and conditions[other] != wanted:
-                    raise UserError(f"{place}.when.{other}: stands in the group around it as well; keep one of the two")
+                    raise UserError(f"{place}.when.{other}: is in the group around it as well; keep one of the two")
                 conditions[other] = wanted
         if name in groups:
             check_keys(value, ("when", "parameters"), place)
             _collect(value["parameters"], conditions, f"{place}.parameters", parameters, when)
             continue
         if name in parameters:
-            raise UserError(f"{place}: stands twice among the parameters; list the values of `when` in one place")
+            raise UserError(f"{place}: appears twice among the parameters; list the values of `when` in one place")
         bare = {key: v for key, v in value.items() if key != "when"} if isinstance(value, Mapping) else value
         parameters[name] = _distribution(name, bare, place)
         when[name] = conditions
@@ -322,7 +322,7 @@ def _fixed(raw: Any, parameters: Mapping[str, Distribution], where: str) -> Para
     _refuse(raw, NOT_SEARCHABLE, f"{where}: fixed")
     for name in raw:
         if name in parameters:
-            raise UserError(f"{where}: fixed.{name}: stands in parameters as well; keep one of the two")
+            raise UserError(f"{where}: fixed.{name}: is in parameters as well; keep one of the two")
     return {name: convert(value, CONFIG_TYPES[name], f"{where}: fixed.{name}") for name, value in raw.items()}
 
 

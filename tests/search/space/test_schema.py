@@ -24,7 +24,7 @@ BEYOND = {
     "search.seed: `seed + 3 < 2**31` must hold, since reruns take the seeds after": "compares two keys",
     "search.seed: `seed + 9 < 2**31` must hold": "compares two keys",
     "parameters.lr: `min <= max` must hold, but got min=0.01, max=0.001": "compares two numbers",
-    "fixed.depth: stands in parameters as well": "compares two mappings",
+    "fixed.depth: is in parameters as well": "compares two mappings",
     "no value of heads divides one of embed_dim": "divides one number by another",
     "`1 <= grace_epochs <= max_epochs` must hold": "compares two numbers",
     "search.warm_start[0].depth: 5 lies outside parameters.depth": "compares with another key",
@@ -34,7 +34,7 @@ BEYOND = {
     "parameters.lr.max: must be a finite number": "JSON's numbers have no end",
     "must name a": "asks what another parameter is",
     "parameters.mixup.when.depth: 3 is none of parameters.depth": "asks what another parameter is",
-    "parameters.g.parameters.depth: stands twice among the parameters": "compares two mappings",
+    "parameters.g.parameters.depth: appears twice among the parameters": "compares two mappings",
     "the conditions of mixup, ema_decay wait for each other": "follows references",
 }
 """What the program refuses and no schema can: a part of the message -> why it cannot be said."""

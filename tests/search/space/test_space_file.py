@@ -117,7 +117,7 @@ def test_a_huge_range_costs_no_memory() -> None:
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("name: x\nparameters: {depth: {values: [1]}}\nname: y\n")
-    with pytest.raises(UserError, match="the key 'name' stands twice"):
+    with pytest.raises(UserError, match="the key 'name' appears twice"):
         read_space(path)
 
 
