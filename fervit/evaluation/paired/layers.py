@@ -1,8 +1,9 @@
 """What a model loses when layers of the codes are replaced by their training mean, and for which class.
 
 Attention says where a model looks; this says what it needs. A style that is replaced by the mean of the training codes
-no longer tells faces apart; the drop of macro-F1 is what only it gave. Layers that say the same drop nothing one by one, so the coarse, middle and fine ones are replaced together as well (Karras et al., "A style-based
-generator architecture", CVPR 2019: 4 to 8, 16 to 32, and 64 to 1,024 pixels).
+no longer tells faces apart; the drop of macro-F1 is what only it gave. Layers that say the same drop nothing one by
+one, so the coarse, middle and fine ones are replaced together as well (Karras et al., "A style-based generator
+architecture", CVPR 2019: 4 to 8, 16 to 32, and 64 to 1,024 pixels).
 """
 
 from __future__ import annotations
