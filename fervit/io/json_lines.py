@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,19 +87,34 @@ def rows_of(content: bytes, path: str | Path, damaged: Damaged = "refuse") -> li
     Raises:
         UserError: a line is damaged, and `damaged` is "refuse".
     """
-    rows: list[Row] = []
-    for i, line in enumerate(content.split(b"\n")[:-1]):
+    return list(_parsed(io.BytesIO(content), path, damaged))
+
+
+def each_row(path: Path, damaged: Damaged = "refuse") -> Iterator[Row]:
+    """Yields the rows of a file of any size, one at a time; see `rows_of`. A missing file has no rows.
+
+    Raises:
+        UserError: a line is damaged, and `damaged` is "refuse".
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            yield from _parsed(file, path, damaged)
+
+
+def _parsed(lines: Iterable[bytes], path: str | Path, damaged: Damaged) -> Iterator[Row]:
+    for i, line in enumerate(lines):
+        if not line.endswith(b"\n"):
+            return
         try:
             row = json.loads(line)
         except ValueError:
             row = None
         if isinstance(row, dict):
-            rows.append(row)
+            yield row
         elif damaged == "refuse":
             raise UserError(f"{path}: line {i + 1} is damaged; remove that line, and what it tells is lost")
         elif damaged == "stop":
-            break
-    return rows
+            return
 
 
 def read_rows(path: Path, damaged: Damaged = "refuse") -> list[Row]:

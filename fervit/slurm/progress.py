@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fervit.cluster.job import JOB_FOLDER
-from fervit.io.json_lines import read_rows
+from fervit.io.json_lines import each_row
 from fervit.io.storage import is_uri
 
 
@@ -42,7 +42,7 @@ def _of_sweep(journal: Path) -> str:
     """Counts the saved epochs of all trials, and the trials that have ended."""
     saved: dict[str, int] = {}
     ended = 0
-    for row in read_rows(journal, damaged="skip"):
+    for row in each_row(journal, damaged="skip"):
         if row.get("event") == "epoch":
             saved[row["name"]] = max(saved.get(row["name"], 0), row.get("saved", 0))
         ended += row.get("event") in ("end", "chosen", "done")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fervit.errors import UserError
-from fervit.io.json_lines import JsonLines, read_new_rows, read_rows, text_of
+from fervit.io.json_lines import JsonLines, each_row, read_new_rows, read_rows, text_of
 
 
 def test_rows_are_read_as_they_were_appended(tmp_path: Path) -> None:
@@ -37,6 +37,8 @@ def test_what_happens_at_a_damaged_line_is_the_readers_choice(damage: bytes, tmp
         read_rows(path)
     assert read_rows(path, damaged="stop") == [{"a": 1}]
     assert read_rows(path, damaged="skip") == [{"a": 1}, {"a": 2}]
+    assert list(each_row(path, damaged="skip")) == [{"a": 1}, {"a": 2}]
+    assert next(each_row(path)) == {"a": 1}
 
 
 def test_a_follower_reads_each_row_once(tmp_path: Path) -> None:
