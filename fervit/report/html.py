@@ -64,6 +64,8 @@ class PlacedPlot:
     """What a reader on a screen can do with it; it ends the caption there, and is not in a paper's."""
     name: str
     """The name of its files in a paper's folder."""
+    wide: bool
+    """Whether it needs more width than a phone has, and scrolls there."""
     small: bool
     """Whether it is placed beside other small figures where there is room."""
 
@@ -96,6 +98,7 @@ class Section:
                     note=note,
                     hint=hint,
                     name=name or self.id,
+                    wide=plot.wide,
                     small=small,
                 )
             )

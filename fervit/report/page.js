@@ -20,15 +20,16 @@
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
     };
     for (const key of Object.keys(layout).concat("xaxis", "yaxis")) {
-      if (/^[xy]axis\d*$/.test(key)) all[key] = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, exponentformat: "e", ...layout[key] };
+      if (/^[xy]axis\d*$/.test(key)) all[key] = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, exponentformat: "e", ...(narrow() && small ? { nticks: 4 } : {}), ...layout[key] };
     }
     all.annotations = (layout.annotations || []).map((one) => ({ ...one, bgcolor: card, borderpad: 1 }));
     return all;
   }
 
-  const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: false };
+  // Over each figure a button saves it as SVG.
+  const config = (name) => ({ displaylogo: false, responsive: true, modeBarButtons: [["toImage"]], toImageButtonOptions: { format: "svg", filename: name } });
   const drawn = Object.entries(figures).map(([id, figure]) => [document.getElementById(id), figure]);
-  const draw = (print) => Promise.all(drawn.map(([place, figure]) => Plotly.react(place, figure.data, themed(figure.layout, print, place.closest(".small")), config)));
+  const draw = (print) => Promise.all(drawn.map(([place, figure]) => Plotly.react(place, figure.data, themed(figure.layout, print, place.closest(".small")), config(place.id))));
   draw(false).then(() => { document.documentElement.dataset.drawn = Math.round(performance.now()); });
   dark.addEventListener("change", () => draw(false));
   addEventListener("beforeprint", () => draw(true));

@@ -45,7 +45,7 @@ def test_it_opens_from_disk_without_an_error_or_a_request(
     assert opened.requests == [report.as_uri()]
     plots = opened.sizes(".plot svg.main-svg:first-of-type")
     assert len(plots) == opened.page.locator(".plot").count() > 8
-    assert all(w > 200 and h > 100 for w, h in plots)
+    assert all(w > 150 and h > 100 for w, h in plots)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     paths = opened.page.locator("#curves .scatterlayer path.js-line").count()
     assert paths >= 3
@@ -53,6 +53,36 @@ def test_it_opens_from_disk_without_an_error_or_a_request(
         "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     )
     assert _contrast(background, text) > 7
+    opened.page.close()
+
+
+def test_a_figure_is_saved_by_a_button_over_it(browser: Browser, report: Path, tmp_path: Path) -> None:
+    opened = Opened(browser, report)
+    opened.page.locator("#curves .plot").first.hover()
+    with opened.page.expect_download() as saved:
+        opened.page.locator("#curves .modebar-btn").first.click()
+    assert saved.value.suggested_filename == "curves-1.svg"
+    saved.value.save_as(tmp_path / "curves.svg")
+    assert "<svg" in (tmp_path / "curves.svg").read_text(encoding="utf-8")
+    opened.page.close()
+
+
+def test_on_a_phone_captions_are_whole_and_what_is_wide_scrolls(browser: Browser, report: Path) -> None:
+    opened = Opened(browser, report, viewport={"width": 390, "height": 800})
+    captions = opened.sizes("caption span")
+    assert len(captions) > 5
+    assert all(width <= 390 for width, _ in captions)
+    hidden, shadow = opened.page.evaluate(
+        "[...document.querySelectorAll('.wide')].map((one) => [one.scrollWidth - one.clientWidth, "
+        "getComputedStyle(one).backgroundImage])[0]"
+    )
+    assert hidden > 100
+    assert "gradient" in shadow
+    cards = opened.page.locator("#answer .cards > div")
+    first, second = cards.nth(0).bounding_box(), cards.nth(1).bounding_box()
+    assert first is not None
+    assert second is not None
+    assert first["y"] == second["y"]  # side by side
     opened.page.close()
 
 

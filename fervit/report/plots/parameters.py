@@ -65,7 +65,7 @@ def parallel(results: Results) -> Plot | None:
     alt = (
         f"Parallel coordinates of {len(trials)} trials over {', '.join(results.parameters)}; the stronger, the better."
     )
-    return Plot(figure=figure, alt=alt, height=460)
+    return Plot(figure=figure, alt=alt, height=460, wide=True)
 
 
 def _axis(

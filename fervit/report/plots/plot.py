@@ -24,6 +24,8 @@ class Plot:
     """The text alternative: what the figure shows."""
     height: int = 420
     """The height in pixels."""
+    wide: bool = False
+    """Whether it needs more width than a phone has, and scrolls there."""
 
 
 def details(record: TrialRecord, results: Results) -> str:
