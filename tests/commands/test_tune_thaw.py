@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from tests.helpers.processes import DRIVER, alone, kill, launch
 from tests.helpers.sweeps import leaderboard, sweep
 
 
-def thawed() -> dict[str, Any]:
+def thawed(trials: int) -> dict[str, Any]:
     """Returns a space whose trials run one after the other, and pause."""
     raw: dict[str, Any] = yaml.safe_load(SMALL_SPACE)
-    raw["search"] |= {"trials": 9, "sampler": "random"}
+    raw["search"] |= {"trials": trials, "sampler": "random"}
     raw["early_stopping"] = {"scheduler": "thaw", "max_epochs": 8, "max_paused": 3}
     raw["parameters"] = {"lr": {"distribution": "log_uniform", "min": 1e-5, "max": 1e-1}}
     raw["fixed"]["batch_size"] = 4
@@ -36,12 +37,14 @@ def decided(folder: Path) -> list[tuple[str, str, int]]:
     return [(type(e).__name__, e.name, e.epoch) for e in events if isinstance(e, TrialPaused | TrialReturned)]
 
 
-@pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("kills", "trials"), [pytest.param(1, 6, marks=pytest.mark.long), pytest.param(10, 14, marks=pytest.mark.chaos)]
+)
+@pytest.mark.timeout(1800)
 def test_killed_among_its_pauses_a_sweep_goes_on_and_decides_as_an_undisturbed_one(
-    cluster: Cluster, latents_folder: Path, tmp_path: Path
+    kills: int, trials: int, cluster: Cluster, latents_folder: Path, tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
-    raw = thawed()
+    raw = thawed(trials)
     undisturbed = sweep(parse_space(raw, "small.yaml"), latents_folder, tmp_path / "undisturbed", cluster, [])
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
@@ -51,7 +54,9 @@ def test_killed_among_its_pauses_a_sweep_goes_on_and_decides_as_an_undisturbed_o
         return journals[0].read_bytes().count(b'"returned"') if journals else 0
 
     args = ("--space", path, "--latents", latents_folder, "--resume")
-    for enough in (3, 6, None):
+    in_all = sum(kind == "TrialReturned" for kind, _, _ in decided(undisturbed.folder))
+    assert in_all > kills
+    for enough in (*(1 + i * in_all // (kills + 1) for i in range(kills)), None):
         driver = launch("tune", *args, cwd=tmp_path, env=alone(RAY_ADDRESS="local"))
         try:
             if enough is not None:
@@ -72,6 +77,7 @@ def test_killed_among_its_pauses_a_sweep_goes_on_and_decides_as_an_undisturbed_o
     assert {record.name: len(record.epochs) for record in records} == {
         record.name: len(record.epochs) for record in undisturbed.records
     }
+    measured(f"{kills} kills of a sweep with {in_all} returns of paused trials: as undisturbed")
     rows = leaderboard(folder)
     assert all(("%" in row["why"]) == (row["state"] == "stopped") for row in rows)
     assert not list(folder.rglob("last.pt"))

@@ -34,6 +34,8 @@ DefMemPerCPU=500
 GresTypes=gpu
 ReturnToService=2
 SlurmdTimeout=300
+# Where others keep the cores busy, a batch script starts late. After 10 s Slurm takes it for lost and requeues the job.
+BatchStartTimeout=120
 KillWait=30
 # By default a job is forgotten five minutes after its end.
 MinJobAge=86400
@@ -128,6 +130,11 @@ class Slurm:
         """Waits until a job is over, and returns its state."""
         assert wait_until(lambda: self.over(job), patience), self.run("squeue -l")
         return self.state(job)
+
+    def said_of(self, job: str) -> str:
+        """Returns the lines of the controller's log that name a job."""
+        lines = (self.folder / "slurmctld.log").read_text(errors="replace").splitlines()
+        return "\n".join(line for line in lines if re.search(rf"Id={job}\b|job {job}\b|_{job}\b", line))
 
     def notice_down_after(self, seconds: int) -> None:
         """Sets after how many seconds of silence Slurm calls a node down."""

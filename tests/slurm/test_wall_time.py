@@ -31,8 +31,8 @@ def curves(folder: Path) -> dict[str, list[tuple[float, ...]]]:
     return {r.name: [tuple(getattr(epoch, name) for name in names) for epoch in r.epochs] for r in records}
 
 
-def jobs_and_log(folder: Path) -> str:
-    return (folder / "slurm" / "jobs.jsonl").read_text() + log_of(folder)[-6000:]
+def jobs_and_log(slurm: Slurm, job: str, folder: Path) -> str:
+    return (folder / "slurm" / "jobs.jsonl").read_text() + slurm.said_of(job) + log_of(folder)[-6000:]
 
 
 def seconds_to_epochs(folder: Path, told: list[Event]) -> list[float]:
@@ -51,7 +51,7 @@ def check_all(
     """
     assert slurm.ended(job) == "COMPLETED", log_of(folder)[-3000:]
     starts = Counter(events(folder))["began"]
-    assert events(folder) == ["began", "paused"] * (starts - 1) + ["began", "ended"], jobs_and_log(folder)
+    assert events(folder) == ["began", "paused"] * (starts - 1) + ["began", "ended"], jobs_and_log(slurm, job, folder)
     assert starts > len(cuts)
 
     told = read_journal(SweepFolder(folder).journal)
