@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from fervit.errors import JobError, UserError
 from fervit.lazy import attributes
+from fervit.threads import share_cores
 from fervit.version import __version__
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from fervit.api.tune import tune as tune
     from fervit.api.verify import verify as verify
     from fervit.evaluation.predictor import load as load
+
+share_cores()
 
 __all__ = [
     "JobError",

@@ -26,7 +26,7 @@ def thawed(trials: int) -> dict[str, Any]:
     raw["search"] |= {"trials": trials, "sampler": "random"}
     raw["early_stopping"] = {"scheduler": "thaw", "max_epochs": 8, "max_paused": 3}
     raw["parameters"] = {"lr": {"distribution": "log_uniform", "min": 1e-5, "max": 1e-1}}
-    raw["fixed"]["batch_size"] = 4
+    raw["fixed"]["batch_size"] = 8
     raw["trial"] = {"cpus": 2}
     return raw
 
