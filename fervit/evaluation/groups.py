@@ -15,6 +15,7 @@ from fervit.errors import UserError
 from fervit.evaluation.intervals import intervals_of
 from fervit.evaluation.statistics import confusion
 from fervit.io.storage import read_csv
+from fervit.latents.joining import joined, other_keys
 from fervit.training.metrics import metrics_of_counts
 
 FILE = "groups.json"
@@ -84,7 +85,7 @@ def check_groups(groups: Groups, image_ids: Sequence[str]) -> None:
     Raises:
         UserError: none has.
     """
-    if not any(image_id in of_faces for of_faces in groups.values() for image_id in image_ids):
+    if not any(name for of_faces in groups.values() for name in _of_each(of_faces, image_ids)):
         known = next((name for of_faces in groups.values() for name in of_faces), "none")
         raise UserError(
             f"--groups: no image_id of it, such as {known}, is in the split, whose are {', '.join(image_ids[:2])}, ..."
@@ -116,7 +117,7 @@ def by_group(
     check_groups(groups, image_ids)
     found: list[ColumnScores] = []
     for column, of_faces in groups.items():
-        names = np.array([of_faces.get(image_id, "") for image_id in image_ids])
+        names = np.array(_of_each(of_faces, image_ids))
         rows = {name: names == name for name in sorted(set(names) - {""})}
         scores = [_scores(name, labels[of], predicted[of], classes) for name, of in rows.items()]
         hits = [int((labels == predicted)[of].sum()) for of in rows.values()]
@@ -126,6 +127,12 @@ def by_group(
         )
     _correct(found)
     return found
+
+
+def _of_each(of_faces: Mapping[str, str], image_ids: Sequence[str]) -> list[str]:
+    """The group of each face, "" for none. Faces that preprocessing cut out have the group of their picture."""
+    found = joined(image_ids, of_faces, other_keys(list(of_faces)))
+    return ["" if name is None else of_faces[name] for name in found]
 
 
 def read_scores(folder: Path) -> list[ColumnScores] | None:

@@ -23,8 +23,8 @@ from fervit.io.files import JsonObject
 from fervit.io.storage import absolute, read_csv
 from fervit.labels.emotions import emotion_of
 from fervit.labels.label_set import LabelSet
+from fervit.latents.joining import Key, joined, other_keys
 from fervit.latents.latent_set import LatentSet
-from fervit.latents.vote_ids import Key, joined, other_keys
 
 VotesAs = Literal["majority", "distribution"]
 """Whether a row gets the class of most votes as its label, or the shares of all classes as its target."""
@@ -54,7 +54,7 @@ class Votes:
     votes: Mapping[str, np.ndarray]
     """The image id of each face -> its votes for each column, float32 [columns]."""
     others: Mapping[Key, str] = field(default_factory=dict)
-    """By what else the rows are found -> their image ids (`vote_ids.other_keys`)."""
+    """By what else the rows are found -> their image ids (`joining.other_keys`)."""
 
     @classmethod
     def read(cls, file: str) -> Votes:

@@ -54,6 +54,14 @@ def test_p_values_are_even_where_groups_do_not_matter() -> None:
     assert np.mean(np.array(values) < 0.05) < 0.15
 
 
+def test_faces_that_were_cut_out_have_the_group_of_their_picture() -> None:
+    cameras = {"train/happy/a.jpg": "one", "train/happy/b.jpg": "two", "other/c.jpg": "three"}
+    ids = ["train/happy/train/happy/a.png", "train/happy/b.png", "train/happy/c.png"]
+    (found,) = by_group({"camera": cameras}, ids, np.zeros(3, int), np.zeros(3, int), SEVEN.classes)
+    assert [one["group"] for one in found["groups"]] == ["one", "two"]
+    assert found["unknown"] == 1
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

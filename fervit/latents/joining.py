@@ -1,6 +1,7 @@
-"""Joins votes to faces whose image ids are not those of the file: what preprocessing cut out, and FER+'s pictures.
+"""Joins the rows of a user's file, votes or groups, to faces whose image ids are not those of the file.
 
-Each way is exact: an image id that may mean two rows of votes, or rows that two faces may mean, are not joined.
+Those are what preprocessing cut out, and FER+'s pictures. Each way is exact: an image id that may mean two rows, or
+rows that two faces may mean, are not joined.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PATH = "path"
 
 
 def other_keys(ids: Sequence[str], names: Sequence[tuple[str, str]] = ()) -> dict[Key, str]:
-    """By what else than its image id each row of votes is found.
+    """By what else than its image id each row is found.
 
     Args:
         ids: the image id of each row.
@@ -39,16 +40,16 @@ def other_keys(ids: Sequence[str], names: Sequence[tuple[str, str]] = ()) -> dic
     return {key: name for key, name in pairs if counts[key] == 1}
 
 
-def joined(image_ids: Sequence[str], votes: Mapping[str, object], others: Mapping[Key, str]) -> list[str | None]:
-    """The image id under which a file has the votes of each face; None if it has none.
+def joined(image_ids: Sequence[str], rows: Mapping[str, object], others: Mapping[Key, str]) -> list[str | None]:
+    """The image id under which a file has the row of each face; None if it has none.
 
     Args:
         image_ids: the image ids of the faces.
-        votes: the rows of the file by their image ids.
+        rows: the rows of the file by their image ids.
         others: from `other_keys`.
     """
     found = [
-        name if name in votes else next((others[key] for key in keys_of(name) if key in others), None)
+        name if name in rows else next((others[key] for key in keys_of(name) if key in others), None)
         for name in image_ids
     ]
     uses = Counter(found)
@@ -59,7 +60,7 @@ def joined(image_ids: Sequence[str], votes: Mapping[str, object], others: Mappin
 
 
 def keys_of(image_id: str) -> Iterator[Key]:
-    """The keys by which the votes of a face are looked for, the surest first."""
+    """The keys by which the row of a face is looked for, the surest first."""
     path = PurePosixPath(_stem(image_id))
     if ROW.fullmatch(path.name):
         yield PATH, path.name
