@@ -37,6 +37,7 @@ from fervit.search.outcome.again import train_again
 from fervit.search.outcome.fingerprints import write_fingerprints
 from fervit.search.outcome.result import SweepResult
 from fervit.search.pipeline import run_sweep
+from fervit.search.policy.learned import Learned, learn, with_learned
 from fervit.search.preflight import describe_space
 from fervit.search.records.history import History
 from fervit.search.records.journal import JournalReader
@@ -264,6 +265,8 @@ def _open(
     earlier = None if prepared else earlier_sweep(space, given_folder, root)
     began = earlier if goes_on else None
     splits = open_splits(latents, space, _exclusion(exclude, began), fractions, _votes(votes, began))
+    learned = Learned.read(began.learned) if began is not None else learn(space, splits.train)
+    space = with_learned(space, learned)
     if fractions is not None:
         tell(f"splits: {fractions} of the training codes")
     taken = splits.fractions is not None and splits.fractions.test > 0
@@ -274,11 +277,13 @@ def _open(
     for line in (left_out, voted, missing_classes(splits.train), copies_in_words(splits.copies, rows=splits.rows)):
         if line:
             tell(line)
+    for line in learned.in_words() if learned is not None else ():
+        tell(line)
     if splits.test is None:
         tell(f"{latents}/test: no latents there; the best model will be evaluated on validation, marked as such")
     sweep = partial(_Sweep, splits=splits, latents=latents, gpus_asked=_names_gpus(overrides))
     if prepared:
-        return sweep(space=space, folder=SweepFolder(Path(given_folder).absolute()), is_new=True)
+        return sweep(space=space, folder=_begin(SweepFolder(Path(given_folder).absolute()), learned), is_new=True)
     if goes_on and earlier is not None:
         check_same(space, splits, earlier)
         tell(f"going on with {earlier.path}")
@@ -286,7 +291,14 @@ def _open(
         return sweep(space=space, folder=earlier, is_new=False)
     if earlier is not None and not dry_run:
         tell(f"a new sweep; --resume would go on with {earlier.path}")
-    return sweep(space=space, folder=SweepFolder(new_folder(space.name, root)), is_new=True)
+    return sweep(space=space, folder=_begin(SweepFolder(new_folder(space.name, root)), learned), is_new=True)
+
+
+def _begin(folder: SweepFolder, learned: Learned | None) -> SweepFolder:
+    """Keeps what a new sweep learns from earlier ones in its folder, and returns the folder."""
+    if learned is not None:
+        learned.write(folder.learned)
+    return folder
 
 
 def _exclusion(exclude: Files | None, earlier: SweepFolder | None) -> Exclusion | None:

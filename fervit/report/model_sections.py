@@ -18,6 +18,8 @@ from fervit.report.faces import wrong_faces
 from fervit.report.html import Section, Table
 from fervit.report.plots import model as model_plots
 from fervit.report.results import Results
+from fervit.search.policy.learned import Learned
+from fervit.search.records.sweep_folder import SweepFolder
 from fervit.system.program import in_words as command_in_words
 
 CONFUSION, CLASSES, ATTENTION = "confusion_matrix", "class_metrics", "attention_mean"
@@ -219,7 +221,7 @@ def wrong(results: Results, data_root: str | None, *, no_faces: bool = False) ->
 def provenance(results: Results) -> Section:
     """The data, the encoder, the versions, the hardware and the command that the results come from."""
     section = Section(id="provenance", title="Made from")
-    rows = [*_data(results), *_machine(results)]
+    rows = [*_data(results), *_learned(results), *_machine(results)]
     for i, look in enumerate(results.looks, start=1):
         rows.append([f"look {i} at the test split", f"{look.opened}, trial {look.trial}, epoch {look.epoch}"])
     section.tables.append(Table(caption="Versions, data, hardware", headings=["", ""], rows=rows))
@@ -230,6 +232,12 @@ def provenance(results: Results) -> Section:
         written = yaml.safe_dump(results.space.to_json(), sort_keys=False, default_flow_style=None, width=110)
         section.blocks.append(("The space file, as it was resolved", written))
     return section
+
+
+def _learned(results: Results) -> list[list[str]]:
+    """The rows about what a sweep took from earlier ones."""
+    learned = Learned.read(SweepFolder(results.folder).learned) if results.kind == "sweep" else None
+    return [["earlier sweeps", line] for line in (learned.in_words() if learned is not None else ())]
 
 
 def _commands(sessions: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,9 +6,9 @@ from fervit.progress import clock
 from fervit.report.html import Section, Table
 from fervit.report.plots import curves as curve_plots
 from fervit.report.plots import parameters as parameter_plots
-from fervit.report.plots.importance import FEWEST, importances
 from fervit.report.plots.plot import label
 from fervit.report.results import Results
+from fervit.search.policy.importance import FEWEST, importances
 from fervit.search.records.ranking import failures_by_kind, ranked
 from fervit.search.records.record import params_text, short
 

@@ -85,6 +85,7 @@ def environment(
         "cluster": {"nodes": len(cluster.there), "cpus": cluster.cpus, "gpus": cluster.gpus},
         "seed": seed,
         "encoder": train.encoder.to_json(),
+        "classes": list(train.label_set.classes),
         "data": {
             name: {"path": absolute(split.path), "rows": len(split), "sha256": fingerprints[name]}
             for name, split in (("train", train), ("val", val))

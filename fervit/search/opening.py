@@ -9,9 +9,11 @@ from fervit.search.console.tensorboard import TensorBoard
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.outcome.baseline import may_be_baseline
 from fervit.search.policy.interfaces import StoppingRule
+from fervit.search.policy.learned import Learned
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import SearchSource
 from fervit.search.policy.stopping import stopping_rule
+from fervit.search.policy.thaw import Thaw
 from fervit.search.records.journal import JournalFile
 from fervit.search.records.models_kept import ModelsKept
 from fervit.search.records.record import TrialRecord
@@ -33,12 +35,14 @@ def open_ledger(
     Raises:
         UserError: the journal is damaged.
     """
+    thaws = space.early_stopping.scheduler == "thaw"
     return Ledger(
         space,
         JournalFile(folder.journal),
         rule or stopping_rule(space.early_stopping, space.metric),
         [*observers, TensorBoard(folder.logs), FailureLog(folder.failures)],
         models=models_kept(space, folder),
+        pausing=Thaw(space, Learned.read(folder.learned)) if thaws else None,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fervit.cluster import local_ray
+from fervit.cluster.nodes import Cluster, Node
 from fervit.system import surroundings
 
 
@@ -27,6 +29,11 @@ def test_a_user_may_leave_the_dashboard_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert local_ray.local_settings()[0]["include_dashboard"] is False
     monkeypatch.delenv(local_ray.DASHBOARD)
     assert "include_dashboard" not in local_ray.local_settings()[0]
+    node = Node(address="127.0.0.1", cpus=2, gpus=0)
+    alone = Cluster(nodes=(node,), dashboard="http://127.0.0.1:8265", started_here=True)
+    assert alone.watch == "http://127.0.0.1:8265"
+    assert replace(alone, nodes=(node, node)).watch.startswith("http://127.0.0.1:8265 on the head (`ray dashboard")
+    assert replace(alone, dashboard=None).watch == "no Ray dashboard"
 
 
 @pytest.mark.parametrize("name", ["x" * 105, "名前"])

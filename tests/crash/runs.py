@@ -57,7 +57,7 @@ def with_saved(recording: Recording) -> Recording:
         if step.kind == "append" and step.path.endswith(".events.jsonl"):
             event = json.loads(step.data)
             if event.get("saved"):
-                steps.append(Step(kind="promise", promise=("saved", event["epoch"])))
+                steps.append(Step(kind="promise", promise=("saved", event["result"]["epoch"])))
     return Recording(recording.folder, steps)
 
 

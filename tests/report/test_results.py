@@ -11,10 +11,10 @@ import pytest
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import evaluate
 from fervit.io.files import locked, write_json, write_text
-from fervit.report.plots.importance import importances
 from fervit.report.results import read_results
 from fervit.report.times import account
 from fervit.report.write import write_report
+from fervit.search.policy.importance import importances
 from fervit.search.records.events import (
     EpochEnded,
     Event,

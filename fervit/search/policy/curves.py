@@ -4,6 +4,10 @@ The freeze-thaw idea of Swersky, Snoek and Adams (2014), "Freeze-thaw Bayesian o
 trainings have in common, what its configuration adds to that, and what is its own. Each part is smooth over the
 logarithm of the epoch; the second is a Matern kernel over the space with a length scale for each hyperparameter. How
 far an early epoch tells of the last one is thus learned: where it tells nothing, the model relies on configurations.
+
+Curves of earlier sweeps have a common part of their own, so that neither their level nor their shape matters, and what
+a configuration adds there is correlated with what it adds here (a multi-task process: Bonilla, Chai and Williams,
+"Multi-task Gaussian process prediction", NIPS 2007, and for searches Swersky, Snoek and Adams, NIPS 2013).
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ COMMON, COMMON_SCALE = 1.5, 1.2
 """The standard deviation and the length scale (in logarithms of the epoch) of what all curves have in common."""
 MOST_POINTS = 300
 """The process is fitted to at most so many values, since its time grows with their number cubed."""
+MOST_EARLIER = 120
+"""The most values of earlier sweeps that are among them."""
 JITTER = 1e-8
 TYPICAL = (math.log(0.7), math.log(0.3), math.log(0.08), math.log(1.5), 0.0, 0.7)
 """The prior means of the parameters: logarithms of the standard deviations of what the configuration adds, of what is a
@@ -42,6 +48,19 @@ class _Points(NamedTuple):
     values: np.ndarray
 
 
+class EarlierCurves(NamedTuple):
+    """Curves of earlier sweeps."""
+
+    points: np.ndarray
+    """The configurations, float64 [trials, coordinates]."""
+    curves: Sequence[Sequence[float]]
+    """The best values so far of each, from epoch 1. A higher one is always better."""
+    sources: np.ndarray
+    """The number of the sweep of each, from 0, int64 [trials]."""
+    likeness: np.ndarray
+    """The correlation of what a configuration adds in each of the sweeps with what it adds here, float64 [sweeps]."""
+
+
 class CurveModel:
     """Predicts the value at the last epoch for each configuration, from the curves so far.
 
@@ -49,9 +68,12 @@ class CurveModel:
         groups: for each coordinate of a configuration, the number of its hyperparameter, from 0.
         epochs: the last epoch.
         looks: the epochs at which curves are read, in order.
+        earlier: the curves of earlier sweeps; None for none.
     """
 
-    def __init__(self, groups: Sequence[int], epochs: int, looks: Sequence[int]) -> None:
+    def __init__(
+        self, groups: Sequence[int], epochs: int, looks: Sequence[int], earlier: EarlierCurves | None = None
+    ) -> None:
         self._groups, self._epochs, self._looks = np.array(groups, dtype=np.int64), epochs, looks
         self._last = max(math.log(epochs), 1e-9)
         scales = 1 + int(self._groups.max()) if len(groups) else 0
@@ -61,6 +83,8 @@ class CurveModel:
         self.luck = 0.0
         """The standard deviation of what is a trial's own at the last epoch, its seed's part among it, by the last
         prediction."""
+        self._earlier = earlier
+        self._read_before = self._read_earlier(earlier) if earlier is not None else []
 
     def fit(self, points: np.ndarray, curves: Curves) -> None:
         """Fits the parameters to the curves: the maximum a posteriori, searched from the parameters so far.
@@ -69,24 +93,30 @@ class CurveModel:
             points: float64 [trials, coordinates], the configurations.
             curves: the curves of those that have any.
         """
-        seen = self._seen(curves)
+        likelihood = self._likelihood(points, curves)
+        if likelihood is not None:
+            self._parameters = minimize(
+                likelihood, self._parameters, jac=True, method="L-BFGS-B", options={"maxiter": 15}
+            ).x
+
+    def _likelihood(self, points: np.ndarray, curves: Curves) -> _Likelihood | None:
+        """Returns the function that a fit minimises; None if too few curves are known."""
+        seen = self._seen(points, curves)
         if len(set(seen.trials.tolist())) < 3:
-            return
-        likelihood = _Likelihood(seen, points, self._groups, self._last, (self._typical, self._spread))
-        self._parameters = minimize(
-            likelihood, self._parameters, jac=True, method="L-BFGS-B", options={"maxiter": 15}
-        ).x
+            return None
+        both, prior = self._of_pairs(seen.trials, seen.trials, len(points)), (self._typical, self._spread)
+        return _Likelihood(seen, self._with_earlier(points), self._groups, self._last, prior, both)
 
     def predict(self, points: np.ndarray, curves: Curves, pending: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
         """Returns the mean and the standard deviation of each configuration's value at the last epoch, [trials] each.
 
         Args:
             points: float64 [trials, coordinates], the configurations.
-            curves: the curves of those that have any, at least one.
+            curves: the curves of those that have any, at least one unless there are earlier sweeps.
             pending: the trials that are training: what they will tell is taken for known, so that those chosen beside
                 them are of other regions.
         """
-        seen = self._seen(curves)
+        seen = self._seen(points, curves)
         everyone = np.arange(len(points))
         mean, deviation = self._predict(points, seen, everyone)
         if pending:
@@ -117,6 +147,8 @@ class CurveModel:
     ) -> np.ndarray:
         p = self._parameters
         scales = np.exp(p[6:])[self._groups]
+        together, alike = self._of_pairs(a, b, len(points))
+        points = self._with_earlier(points)
         left, right = points[a] / scales, points[b] / scales
         squares = (left * left).sum(1)[:, None] + (right * right).sum(1)[None, :] - 2 * left @ right.T
         near = _matern52(np.sqrt(5 * np.maximum(squares, 0.0)))
@@ -124,22 +156,62 @@ class CurveModel:
         growth = np.exp(p[5] * (a_times / self._last - 1))[:, None] * np.exp(p[5] * (b_times / self._last - 1))[None, :]
         of_configuration = math.exp(2 * p[0]) * near * _matern32(math.sqrt(3) * apart / math.exp(p[3]))
         own = math.exp(2 * p[1]) * (a[:, None] == b[None, :]) * _matern32(math.sqrt(3) * apart / math.exp(p[4]))
-        return np.asarray(_common(apart) + growth * (of_configuration + own))
+        return np.asarray(together * _common(apart) + growth * (alike * of_configuration + own))
 
-    def _seen(self, curves: Curves) -> _Points:
+    def _with_earlier(self, points: np.ndarray) -> np.ndarray:
+        return points if self._earlier is None else np.vstack([points, self._earlier.points])
+
+    def _of_pairs(self, a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray | float, np.ndarray | float]:
+        """Returns for each pair of trials whether they are of one sweep, and how alike configurations count in theirs.
+
+        Args:
+            a: the indices of trials; those from `n` on are of earlier sweeps.
+            b: the indices of others.
+            n: the number of trials of this sweep.
+        """
+        if self._earlier is None:
+            return 1.0, 1.0
+        sweeps = np.concatenate([np.zeros(n, np.int64), 1 + self._earlier.sources])
+        likeness = np.concatenate([[1.0], self._earlier.likeness])
+        same = sweeps[a][:, None] == sweeps[b][None, :]
+        alike = likeness[sweeps[a]][:, None] * likeness[sweeps[b]][None, :]
+        return same.astype(np.float64), np.where(same, 1.0, alike)
+
+    def _read_earlier(self, earlier: EarlierCurves) -> list[tuple[int, float, float]]:
+        """Returns (the place among the earlier trials, the epoch, the value) for what is read of earlier curves.
+
+        Of each sweep the best trial and others evenly down to the worst, each at its end and at two looks before.
+        """
+        rows: list[tuple[int, float, float]] = []
+        n_sweeps = len(earlier.likeness)
+        for sweep in range(n_sweeps):
+            trials = [i for i in np.flatnonzero(earlier.sources == sweep).tolist() if len(earlier.curves[i])]
+            order = sorted(trials, key=lambda i: (-earlier.curves[i][-1], i))
+            most = MOST_EARLIER // (3 * n_sweeps)
+            picked = {order[round(k)] for k in np.linspace(0, len(order) - 1, min(most, len(order)))}
+            for i in sorted(picked):
+                curve = earlier.curves[i]
+                looks = [look for look in self._looks if look < len(curve)]
+                read = sorted({len(curve), *looks[:1], *looks[len(looks) // 2 :][:1]})
+                rows += [(i, math.log(epoch), curve[epoch - 1]) for epoch in read]
+        return rows
+
+    def _seen(self, points: np.ndarray, curves: Curves) -> _Points:
         """Returns the values that stand for the curves: of each its last one, and some looks before.
 
         Where that would be too many, the worst curves are only read at their ends.
         """
+        before = [(len(points) + i, time, value) for i, time, value in self._read_before]
+        most = MOST_POINTS - len(before)
         rows: list[tuple[int, float, float]] = []
         best_first = sorted((index for index in curves if len(curves[index])), key=lambda i: (-curves[i][-1], i))
-        for index in best_first[:MOST_POINTS]:
+        for index in best_first[:most]:
             curve = curves[index]
             looks = [look for look in self._looks if look < len(curve)]
-            several = len(rows) + len(best_first) < MOST_POINTS
+            several = len(rows) + len(best_first) < most
             read = [len(curve), *looks[::-1][1::2][:3]] if several else [len(curve)]
             rows += [(index, math.log(epoch), curve[epoch - 1]) for epoch in read]
-        rows = sorted(rows[:MOST_POINTS])
+        rows = sorted(rows[:most]) + before
         columns = [np.array(column) for column in zip(*rows, strict=True)]
         return _Points(columns[0].astype(np.int64), columns[1].astype(np.float64), columns[2].astype(np.float64))
 
@@ -154,6 +226,7 @@ class _Likelihood:
         groups: np.ndarray,
         last: float,
         prior: tuple[np.ndarray, np.ndarray],
+        of_pairs: tuple[np.ndarray | float, np.ndarray | float],
     ) -> None:
         self._values = (seen.values - seen.values.mean()) / max(float(seen.values.std()), 1e-9)
         self._typical, self._spread = prior
@@ -164,6 +237,8 @@ class _Likelihood:
             self._squares[group] = squares[:, :, groups == group].sum(-1)
         self._apart = np.abs(seen.times[:, None] - seen.times[None, :])
         self._same = (seen.trials[:, None] == seen.trials[None, :]).astype(np.float64)
+        together, self._alike = of_pairs
+        self._common = together * _common(self._apart)
         growth = seen.times / last - 1
         self._growth = growth[:, None] + growth[None, :]
 
@@ -172,11 +247,11 @@ class _Likelihood:
         r = np.sqrt(5 * np.tensordot(1 / scales**2, self._squares, 1) + 1e-12)
         r1, r2 = math.sqrt(3) * self._apart / math.exp(p[3]), math.sqrt(3) * self._apart / math.exp(p[4])
         amplitude, near = np.exp(p[5] * self._growth), _matern52(r)
-        first = amplitude * math.exp(2 * p[0])
+        first = amplitude * math.exp(2 * p[0]) * self._alike
         second = amplitude * math.exp(2 * p[1]) * self._same
         of_configuration, own = first * near * _matern32(r1), second * _matern32(r2)
         noise = math.exp(2 * p[2])
-        covariance = _common(self._apart) + of_configuration + own + (noise + JITTER) * np.eye(len(self._values))
+        covariance = self._common + of_configuration + own + (noise + JITTER) * np.eye(len(self._values))
         try:
             lower = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:

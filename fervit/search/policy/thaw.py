@@ -15,13 +15,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from fervit.search.policy.curves import CurveModel
+from fervit.search.policy.curves import CurveModel, EarlierCurves
+from fervit.search.policy.learned import Learned
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.coordinates import coordinates
 from fervit.search.space.search_space import Range, SearchSpace
 
 FIRST = 5
 """So many trials begin without the model: the first trains to its end, the others half the looks."""
+FIRST_WITH_EARLIER = 2
+"""So many if curves of earlier sweeps are known."""
 FIT_EVERY = 1.3
 """The model is fitted again when the number of epochs has grown by this factor."""
 RATIO = 1.4
@@ -58,16 +61,19 @@ class Thaw:
 
     Args:
         space: the search space.
+        learned: what earlier sweeps tell; None for nothing.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, learned: Learned | None = None) -> None:
         self._space, self._epochs = space, space.early_stopping.max_epochs
         self.looks = looks(self._epochs)
         self._sign = space.metric.sign
         groups: list[int] = []
         for i, distribution in enumerate(space.parameters.values()):
             groups += [i] * (1 if isinstance(distribution, Range) else len(distribution.values))
-        self._model = CurveModel(groups, self._epochs, (*self.looks, self._epochs))
+        earlier = self._earlier(learned)
+        self._first = FIRST if earlier is None else FIRST_WITH_EARLIER
+        self._model = CurveModel(groups, self._epochs, (*self.looks, self._epochs), earlier)
         self._index: dict[str, int] = {}
         """The name of each trial of the search -> its place in the order in which they were drawn."""
         self._names: list[str] = []
@@ -77,6 +83,8 @@ class Thaw:
         self._failed: set[int] = set()
         self._predicted: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
         """The trials that are training -> what the model predicts from the evidence so far."""
+        if earlier is not None:
+            self._model.fit(self._points, self._curves)
 
     def drawn(self, record: TrialRecord) -> None:
         """Notes a trial of the search, before its first epoch."""
@@ -133,7 +141,7 @@ class Thaw:
         """
         fresh = [name for name in self._names if name in paused and self._index[name] not in self._curves]
         begun = self._curves.keys() | {self._index[name] for name in busy}
-        if fresh and (len(begun) < FIRST or not self._knows()):
+        if fresh and (len(begun) < self._first or not self._knows()):
             return fresh[0]
         if not paused or not self._knows():
             return None
@@ -185,6 +193,17 @@ class Thaw:
         rows = zip(names, (gains / left).tolist(), gains.tolist(), chances.tolist(), indices.tolist(), strict=True)
         return [Candidate(name, worth, gain, chance, index == lead) for name, worth, gain, chance, index in rows]
 
+    def _earlier(self, learned: Learned | None) -> EarlierCurves | None:
+        """Returns the curves of earlier sweeps as the model reads them."""
+        if learned is None or not learned.curves:
+            return None
+        return EarlierCurves(
+            points=np.array([coordinates(self._space, curve.params) for curve in learned.curves]),
+            curves=[[self._sign * value for value in curve.values] for curve in learned.curves],
+            sources=np.array([curve.source for curve in learned.curves]),
+            likeness=np.array([source.likeness for source in learned.sources]),
+        )
+
     def _knows(self) -> bool:
         """Returns whether any trial has an epoch."""
         return any(self._curves.values())
@@ -194,7 +213,7 @@ class Thaw:
         index = self._index[name]
         if index == 0:
             return self._epochs
-        return self.looks[len(self.looks) // 2] if index < FIRST and self.looks else 1
+        return self.looks[len(self.looks) // 2] if index < self._first and self.looks else 1
 
 
 def _percent(share: float) -> str:

@@ -78,6 +78,11 @@ class SweepFolder:
         return self.path / "excluded.jsonl"
 
     @property
+    def learned(self) -> Path:
+        """What the sweep took from earlier ones when it began, as JSON, if it was given any."""
+        return self.path / "learned.json"
+
+    @property
     def journal(self) -> Path:
         """The journal: the events of the sweep in order, from which it is resumed."""
         return self.path / "trials.jsonl"

@@ -25,6 +25,9 @@ class SearchSettings:
     """The seed of the sampler and of every trial; reruns take the seeds after it."""
     warm_start: list[dict] = field(default_factory=list)  # type: ignore[type-arg]
     """Configurations to begin with. The first one is the baseline."""
+    learn_from: list[str] = field(default_factory=list)
+    """The folders of earlier sweeps, such as experiments/vit_20261126_120000. The search begins with the best of them,
+    too, the hyperparameters are named by what mattered there, and `scheduler: thaw` learns from their curves."""
     max_concurrent_trials: Annotated[int, Interval(ge=1)] | None = None
     """The most trials that run at once; null for as many as fit. A sampler learns more from fewer at once."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from fervit.errors import UserError
 from fervit.search.ledger import Ledger
-from fervit.search.policy.curves import CurveModel, _Likelihood
+from fervit.search.policy.curves import CurveModel, EarlierCurves
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import SearchSource
@@ -119,11 +119,19 @@ def test_a_value_that_is_no_number_is_no_evidence() -> None:
     assert thaw.reason("trial_1") == "nothing is known yet"
 
 
-def test_the_gradient_of_the_model_is_right() -> None:
+@pytest.mark.parametrize("with_earlier", [False, True])
+def test_the_gradient_of_the_model_is_right(with_earlier: bool) -> None:
     rng = np.random.default_rng(0)
     points, curves = rng.random((5, 3)), {i: np.sort(rng.random(i + 2)).tolist() for i in range(5)}
-    model = CurveModel([0, 1, 1], 8, (1, 2, 4, 8))
-    likelihood = _Likelihood(model._seen(curves), points, model._groups, model._last, (model._typical, model._spread))
+    before = EarlierCurves(
+        points=rng.random((4, 3)),
+        curves=[np.sort(rng.random(8)).tolist() for _ in range(4)],
+        sources=np.array([0, 0, 1, 1]),
+        likeness=np.array([0.9, 0.6]),
+    )
+    model = CurveModel([0, 1, 1], 8, (1, 2, 4, 8), before if with_earlier else None)
+    likelihood = model._likelihood(points, curves)
+    assert likelihood is not None
     at = model._typical + rng.normal(0, 0.2, len(model._typical))
     _, gradient = likelihood(at)
     for k in range(len(at)):
