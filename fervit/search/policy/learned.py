@@ -134,7 +134,7 @@ def learn(space: SearchSpace, train: LatentSet) -> Learned | None:
             )
         theirs, history = folder.read_space(), History(JournalReader(folder.journal))
         searched = [one for one in history.records.values() if one.purpose == "search" and one.epochs]
-        found = [(one, _here(space, theirs, one.params)) for one in searched]
+        found = [(one, here(space, theirs, one.params)) for one in searched]
         fitting = [(one, params) for one, params in found if params is not None]
         differs, likeness = _differences(space, theirs, [one for one, _ in fitting], train, folder)
         sources.append(
@@ -174,7 +174,7 @@ def with_learned(space: SearchSpace, learned: Learned | None) -> SearchSpace:
     return replace(space, search=search, parameters=ordered)
 
 
-def _here(space: SearchSpace, theirs: SearchSpace, params: Params) -> Params | None:
+def here(space: SearchSpace, theirs: SearchSpace, params: Params) -> Params | None:
     """Returns the configuration of an earlier trial as one of this space; None if the space does not have it."""
     config = {**DEFAULTS, **theirs.fixed, **params}
     found = space.active({name: config[name] for name in space.parameters})
