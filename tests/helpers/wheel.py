@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +18,7 @@ def build_wheel(source: Path, folder: Path) -> Path:
     """Builds the wheel of some code into a folder, one at a time, since that writes into the folder of the code."""
     with (Path(gettempdir()) / "fervit_wheel.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(source / "build", ignore_errors=True)  # modules of an earlier build, which may be gone since
         build = [sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation"]
         done = subprocess.run([*build, "--wheel-dir", folder, "-q"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
