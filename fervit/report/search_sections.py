@@ -8,7 +8,7 @@ from fervit.report.plots import curves as curve_plots
 from fervit.report.plots import parameters as parameter_plots
 from fervit.report.plots.plot import label
 from fervit.report.results import Results
-from fervit.search.policy.importance import FEWEST, importances
+from fervit.search.policy.importance import FEWEST, MOST, importances
 from fervit.search.records.ranking import failures_by_kind, ranked
 from fervit.search.records.record import params_text, short
 
@@ -30,7 +30,8 @@ def parameters(results: Results) -> Section | None:
         return None
     section = Section(id="parameters", title="What mattered")
     shares = importances(results.records, results.space)
-    note = "fANOVA over the best values of all trials, stopped ones included."
+    which = f"{MOST:,} trials, evenly over the sweep" if len(results.records) > MOST else "all trials"
+    note = f"fANOVA over the best values of {which}, stopped ones included."
     section.add(parameter_plots.importance(shares), note, name="importance")
     if not shares:
         section.texts.append(f"Importance takes {FEWEST} trials with different values; there are not so many.")

@@ -49,7 +49,7 @@ def one_at_a_time(trials: int = 14) -> dict[str, Any]:
         "sampler": "random",
     }  # the same ones in whichever order
     raw["early_stopping"] |= {"max_epochs": 12, "grace_epochs": 2}
-    raw["fixed"]["batch_size"] = 4
+    raw["fixed"]["batch_size"] = 8
     raw["trial"] = {"cpus": 2, "max_failures": 9}
     raw["confirm"] = {"top": 1, "seeds": 2}
     return raw
@@ -116,7 +116,7 @@ def assert_decided_by_its_curves(folder: Path, space: SearchSpace) -> None:
 def test_killed_again_and_again_a_sweep_ends_with_every_trial_once_and_the_curves_of_an_undisturbed_one(
     start: Start, cluster: Cluster, latents_folder: Path, tmp_path: Path, which: tuple[str, ...]
 ) -> None:
-    raw = one_at_a_time(trials=14 if len(which) < len(VICTIMS) else 30)
+    raw = one_at_a_time(trials=10 if len(which) < len(VICTIMS) else 30)
     space = parse_space(raw, "small.yaml")
     undisturbed = sweep(space, latents_folder, tmp_path / "undisturbed", cluster, [])
     path = tmp_path / "small.yaml"

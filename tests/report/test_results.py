@@ -14,6 +14,7 @@ from fervit.io.files import locked, write_json, write_text
 from fervit.report.results import read_results
 from fervit.report.times import account
 from fervit.report.write import write_report
+from fervit.search.policy import importance
 from fervit.search.policy.importance import importances
 from fervit.search.records.events import (
     EpochEnded,
@@ -59,7 +60,7 @@ def test_the_answer_stands_first_with_its_interval_and_baselines(sweep: Path) ->
     assert ">diverged</th><td>4</td>" in page
 
 
-def test_what_decided_is_found(sweep: Path) -> None:
+def test_what_decided_is_found(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = read_results(sweep)
     assert results.space is not None
     shares = importances(results.records, results.space)
@@ -67,6 +68,10 @@ def test_what_decided_is_found(sweep: Path) -> None:
     assert shares["lr"] > 0.5
     assert sum(shares.values()) == pytest.approx(1)
     assert importances(results.records[:5], results.space) == {}
+    monkeypatch.setattr(importance, "MOST", 20)  # of a long sweep, some trials tell
+    some = importances(results.records, results.space)
+    assert next(iter(some)) == "lr"
+    assert some != shares
 
 
 def test_the_time_adds_up(sweep: Path) -> None:
