@@ -25,8 +25,8 @@ def importances(records: Sequence[TrialRecord], space: SearchSpace) -> dict[str,
 
     It is Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, "An efficient approach for assessing hyperparameter
     importance", ICML 2014) over all trials that have an epoch and did not fail, including stopped ones.
-    Hyperparameters that are searched only under a condition are left out. Of more than `MOST` trials, it takes that many
-    evenly over the sweep.
+    Hyperparameters that are searched only under a condition are left out. Of more than `MOST` trials, so many are
+    taken, evenly over the sweep.
 
     Returns:
         The shares, which sum to 1, the largest first. Empty if there are too few trials or all values are equal.
