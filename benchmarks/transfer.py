@@ -23,7 +23,7 @@ from fervit.cli import Parser, positive_int, run
 from fervit.search.ledger import Ledger
 from fervit.search.packed import packed_in, read_packed
 from fervit.search.policy.interfaces import Planned
-from fervit.search.policy.learned import ALIKE, OTHER_FACES, EarlierCurve, Learned, Source, here
+from fervit.search.policy.learned import ALIKE, OTHER_CODES, OTHER_FACES, EarlierCurve, Learned, Source, here
 from fervit.search.policy.sources import trial_name
 from fervit.search.policy.stopping import NeverStops
 from fervit.search.policy.thaw import Thaw
@@ -100,12 +100,17 @@ def learned_from(truth: Truth, records: Sequence[TrialRecord], target: Truth) ->
             curves.append(EarlierCurve(source=0, params=params, values=best))
     source = Source(
         folder=truth.packed.name,
-        likeness=ALIKE if same else OTHER_FACES,
+        likeness=ALIKE if same else OTHER_FACES if encoder_of(truth) == encoder_of(target) else OTHER_CODES,
         differs=() if same else ("other faces",),
         curves=len(curves),
         left_out=len(records) - len(curves),
     )
     return Learned(sources=(source,), starts=(), importance={}, curves=tuple(curves))
+
+
+def encoder_of(truth: Truth) -> str:
+    """The real faces have codes of the demo encoder; the others are drawn in W+."""
+    return "demo" if "fer2013" in truth.packed.name else "drawn"
 
 
 def replay(target: Truth, source: Truth, slots: int, seed: int) -> list[float]:

@@ -28,7 +28,7 @@ from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import Placement, place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
-from fervit.encoding.ray_data import check_places
+from fervit.encoding.ray_data import check_places, resumable
 from fervit.encoding.reconstruct import write_reconstructions
 from fervit.errors import UserError
 from fervit.images import passed_over
@@ -299,7 +299,8 @@ def _run(
     if len(plan) == 0:
         return encode_faces(plan, None, say)  # only removes leftovers of earlier calls, which needs no Ray
     tell = say or silent
-    with connect(address, Path(gettempdir() if is_uri(out) else out, "_ray.log")) as cluster:
+    tell("starting Ray, or joining it ...")
+    with resumable(), connect(address, Path(gettempdir() if is_uri(out) else out, "_ray.log")) as cluster:
         check_places(cluster, out, [path for path in inputs if path])
         placement = None
         if plan.encoder is not None:

@@ -17,7 +17,7 @@ from fervit.encoding.preprocessing import (
     plan_preprocessing,
     preprocess_faces,
 )
-from fervit.encoding.ray_data import check_places
+from fervit.encoding.ray_data import check_places, resumable
 from fervit.errors import UserError
 from fervit.images import passed_over
 from fervit.images.detector import FaceDetector
@@ -126,7 +126,9 @@ def _run(
     """Runs the plan on a Ray cluster, unless nothing is left to do."""
     if len(plan) == 0:
         return preprocess_faces(plan, detector, size, 1, say)
-    with connect(address, Path(gettempdir() if is_uri(plan.out) else plan.out, "_ray.log")) as cluster:
+    (say or silent)("starting Ray, or joining it ...")
+    log = Path(gettempdir() if is_uri(plan.out) else plan.out, "_ray.log")
+    with resumable(), connect(address, log) as cluster:
         check_places(cluster, plan.out, inputs, "--output_dir")
         return preprocess_faces(plan, detector, size, cluster.cpus, say)
 

@@ -415,6 +415,7 @@ def _run(
 ) -> tuple[SweepResult, str]:
     """Runs the sweep on the cluster, and returns its result and a text about the Ray dashboard."""
     space, splits, folder, tell = sweep.space, sweep.splits, sweep.folder, say or silent
+    tell("starting Ray, or joining it ...")
     with connect(address, folder.ray_log) as cluster:
         cluster, resources = _prepare(sweep, cluster, tell)
         space = _with_gpus(space, resources.gpus_each)

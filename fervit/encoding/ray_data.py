@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,19 @@ Columns = dict[str, np.ndarray]
 Receipts = list[dict[str, Any]]
 """What a task says of the rows of a block: image_id, split, error ("" for none), host, and fatal ("" unless the job has
 to end), besides what is the job's own."""
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Says that the same command goes on, if its block is interrupted and says nothing else."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if str(error):
+            raise
+        raise KeyboardInterrupt(
+            "interrupted; what was written stays, and the same command goes on from there"
+        ) from None
 
 
 def check_places(cluster: Cluster, latent_out: str, inputs: Sequence[str], flag: str = "--latent_out") -> None:

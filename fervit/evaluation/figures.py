@@ -67,7 +67,7 @@ def class_metrics_figure(
     axes.set_xlabel("class, and its number of faces")
     axes.set_ylim(0, 1)
     axes.grid(axis="y", alpha=0.3)
-    figure.legend(loc="outside upper left", ncols=3)
+    figure.legend(loc="outside lower left", ncols=3)
     return figure
 
 
@@ -184,7 +184,7 @@ def _attention_figure(
         picture.axis("off")
     _bars(figure.add_subplot(grid[0, column:]), rollout, "share by attention rollout", ROLLOUT)
     _bars(figure.add_subplot(grid[1, column:]), cosine, "cosine similarity", COSINE)
-    names = ["CLS", *map(str, range(1, len(rollout) + 1))]
+    names = ["CLS", *map(str, range(len(rollout)))]
     heat = figure.add_subplot(grid[2, column])
     _heat_map(heat, between, names, "attention between tokens, mean of layers and heads", low=0.0)
     heat.set_xlabel("attended token (W+ layer)")
@@ -223,7 +223,7 @@ def mean_attention_figure(rollouts: Mapping[str, Sequence[float]], width: float 
     axes = figure.subplots()
     image = axes.imshow(values, cmap="viridis", aspect="auto", vmin=0)
     step = 1 if width >= PAGE else 2
-    axes.set_xticks(range(0, layers, step), [str(i + 1) for i in range(0, layers, step)])
+    axes.set_xticks(range(0, layers, step), [str(i) for i in range(0, layers, step)])
     axes.set_yticks(range(classes), [plain(name) for name in rollouts])
     axes.set_xlabel("W+ layer (coarse to fine)")
     write_cells(axes, image, [[f"{100 * value:.0f}" for value in row] for row in values], width - 1.6)
@@ -233,8 +233,8 @@ def mean_attention_figure(rollouts: Mapping[str, Sequence[float]], width: float 
 
 def _bars(axes: Axes, values: np.ndarray, name: str, color: str) -> None:
     """Draws a bar for each W+ layer."""
-    axes.bar(range(1, len(values) + 1), values, color=color)
-    axes.set_xticks(range(1, len(values) + 1))
+    axes.bar(range(len(values)), values, color=color)
+    axes.set_xticks(range(len(values)))
     axes.set_ylabel("share" if name.startswith("share") else "similarity")
     axes.set_title(f"{name} of each W+ layer")
     if values.min() < 0:

@@ -47,6 +47,10 @@ class PassedOver(NamedTuple):
     reason: str
 
 
+OF_PREPROCESSING = ("_names.jsonl", "_errors.jsonl", FILE, "_ray.log", "preview.png")
+"""What `fervit preprocess` writes beside its faces, which nobody takes for faces."""
+
+
 def why_not(name: str) -> str:
     """Why a file or folder of this name is passed over; "" if the name is no reason."""
     if name.startswith("."):

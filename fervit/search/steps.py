@@ -14,7 +14,7 @@ from fervit.evaluation.paired.layers import mean_of
 from fervit.io.disk import remove_tree
 from fervit.io.files import write_text
 from fervit.latents.source import find_faces
-from fervit.progress import Say
+from fervit.progress import Say, counted
 from fervit.search.ledger import Ledger
 from fervit.search.opening import open_search
 from fervit.search.outcome.confirm import (
@@ -231,7 +231,9 @@ class Sweep:
             return
         self.ledger.use(ConfirmSource(self.space, best, self.ledger.records))
         if not self.ledger.complete:
-            self.say(f"confirming {len(best)} configurations with {self.space.confirm.seeds} fresh seeds each")
+            self.say(
+                f"confirming {counted(len(best), 'configuration')} with {self.space.confirm.seeds} fresh seeds each"
+            )
         self.run_trials()
 
     def _train_folds(self, chosen: TrialRecord) -> Folded | None:

@@ -12,7 +12,16 @@ from typing import NamedTuple
 import pyarrow.fs as pafs
 from PIL import Image
 
-from fervit.images.passed_over import LINK_AGAIN, LINK_BACK, NO_FILE, NO_PICTURES, NOT_LISTED, PassedOver, why_not
+from fervit.images.passed_over import (
+    LINK_AGAIN,
+    LINK_BACK,
+    NO_FILE,
+    NO_PICTURES,
+    NOT_LISTED,
+    OF_PREPROCESSING,
+    PassedOver,
+    why_not,
+)
 from fervit.images.pictures import SUFFIXES
 from fervit.io.storage import child_of, naming
 from fervit.labels.emotions import split_of
@@ -152,6 +161,8 @@ class _LocalFolders:
             self._note(prefix.rstrip("/"), why or NOT_LISTED)
             return
         for item in items:
+            if item.name in OF_PREPROCESSING:
+                continue
             path, reason = f"{prefix}{item.name}", why or why_not(item.name)
             try:
                 is_folder = item.is_dir()
@@ -185,6 +196,8 @@ def _remote_entries(root: str, filesystem: pafs.FileSystem, path: str) -> Iterat
     folders: set[str] = set()
     for info in infos:
         inner = PurePosixPath(info.path).relative_to(path.rstrip("/"))
+        if inner.name in OF_PREPROCESSING:
+            continue
         reason = next((reason for part in inner.parts if (reason := why_not(part))), "")
         if info.is_file:
             yield Entry(str(inner), is_folder=False, passed_over=reason)

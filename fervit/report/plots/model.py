@@ -69,7 +69,7 @@ def class_metrics(
 def attention(rollouts: Mapping[str, Sequence[float]]) -> Plot:
     """Draws the mean attention rollout [seq_len] of each class."""
     shares = np.array(list(rollouts.values()))
-    layers = [str(i + 1) for i in range(shares.shape[1])]
+    layers = [str(i) for i in range(shares.shape[1])]
     heat = go.Heatmap(
         z=shares,
         x=layers,
@@ -83,6 +83,6 @@ def attention(rollouts: Mapping[str, Sequence[float]]) -> Plot:
     figure = go.Figure(heat)
     figure.update_xaxes(title="W+ layer (coarse to fine)", type="category")
     figure.update_yaxes(autorange="reversed")
-    top = np.argsort(-shares.mean(axis=0))[:3] + 1
+    top = np.argsort(-shares.mean(axis=0))[:3]
     alt = f"Attention of each class to the W+ layers; layers {', '.join(map(str, top))} matter most on average."
     return Plot(figure=figure, alt=alt, height=380)

@@ -61,8 +61,8 @@ def why_no_comparison(space: SearchSpace, ranking: Sequence[TrialRecord], chosen
         return "Compared with no baseline: warm start 1 has no result"
     if baseline is None:
         return (
-            "Compared with no baseline: the guide's configuration was not among the trials; the first of "
-            "search.warm_start in the space file is confirmed beside the best"
+            "Compared with no baseline: the guide's configuration was not among the trials, and the space has no "
+            "search.warm_start, whose first one would be confirmed beside the best"
         )
     if configuration(baseline.params) == configuration(chosen.params):
         return f"The best is the baseline itself, {baseline_name(space, baseline)}"
