@@ -18,53 +18,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.epochs import Choices, Truth, interval
+from benchmarks.epochs import Choices, Shuffled, Truth, interval
 from fervit.cli import Parser, positive_int, run
 from fervit.search.ledger import Ledger
 from fervit.search.packed import packed_in, read_packed
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.learned import ALIKE, OTHER_CODES, OTHER_FACES, EarlierCurve, Learned, Source, here
-from fervit.search.policy.sources import trial_name
 from fervit.search.policy.stopping import NeverStops
 from fervit.search.policy.thaw import Thaw
-from fervit.search.records.events import Purpose
 from fervit.search.records.journal import JournalInMemory
 from fervit.search.records.ranking import best_values
 from fervit.search.records.record import TrialRecord
 from fervit.search.simulated import Curve, VirtualClock, run_simulated
-from fervit.search.space.search_space import Params, SearchSpace
 from fervit.search.space.settings import Budget, Confirm
 from fervit.training.epoch import EpochResult
 
 N_STARTS = 2
-
-
-class Listed:
-    """A source that plans some of the recorded configurations, in order."""
-
-    purposes: tuple[Purpose, ...] = ("search",)
-    enough = ""
-
-    def __init__(self, space: SearchSpace, params: Sequence[Params]) -> None:
-        self._space, self._params, self._asked = space, params, 0
-        self.total = len(params)
-
-    def ask(self) -> Planned | None:
-        """Returns the next configuration; None if none is left."""
-        if self._asked >= self.total:
-            return None
-        number, self._asked = self._asked, self._asked + 1
-        params = self._params[number]
-        return Planned(number, trial_name(number), params, self._space.config(params, 1))
-
-    def add(self, params: Params) -> None:
-        """Does nothing."""
-
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Does nothing."""
-
-    def tell(self, record: TrialRecord) -> None:
-        """Does nothing."""
 
 
 def search(
@@ -84,7 +53,7 @@ def search(
 
     choices, clock = Choices(lambda number: order[number], sign), VirtualClock()
     ledger = Ledger(space, JournalInMemory(clock), NeverStops(), [choices], pausing=Thaw(space, learned), clock=clock)
-    ledger.use(Listed(space, [trainings[k].params for k in order]))
+    ledger.use(Shuffled(space, truth.packed, np.array(order)))
     run_simulated(ledger, curve_of, clock, slots=slots)
     return ledger.records, choices
 

@@ -85,11 +85,7 @@ def check_groups(groups: Groups, image_ids: Sequence[str]) -> None:
     Raises:
         UserError: none has.
     """
-    if not any(name for of_faces in groups.values() for name in _of_each(of_faces, image_ids)):
-        known = next((name for of_faces in groups.values() for name in of_faces), "none")
-        raise UserError(
-            f"--groups: no image_id of it, such as {known}, is in the split, whose are {', '.join(image_ids[:2])}, ..."
-        )
+    _names_of(groups, image_ids)
 
 
 def by_group(
@@ -114,10 +110,9 @@ def by_group(
     Raises:
         UserError: no row has a group.
     """
-    check_groups(groups, image_ids)
     found: list[ColumnScores] = []
-    for column, of_faces in groups.items():
-        names = np.array(_of_each(of_faces, image_ids))
+    for column, of_rows in _names_of(groups, image_ids).items():
+        names = np.array(of_rows)
         rows = {name: names == name for name in sorted(set(names) - {""})}
         scores = [_scores(name, labels[of], predicted[of], classes) for name, of in rows.items()]
         hits = [int((labels == predicted)[of].sum()) for of in rows.values()]
@@ -126,6 +121,21 @@ def by_group(
             {"column": column, "unknown": int((names == "").sum()), "groups": scores, "p": p, "p_corrected": None}
         )
     _correct(found)
+    return found
+
+
+def _names_of(groups: Groups, image_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The group of each face in each column, "" for none.
+
+    Raises:
+        UserError: no face has a group.
+    """
+    found = {column: _of_each(of_faces, image_ids) for column, of_faces in groups.items()}
+    if not any(name for names in found.values() for name in names):
+        known = next((name for of_faces in groups.values() for name in of_faces), "none")
+        raise UserError(
+            f"--groups: no image_id of it, such as {known}, is in the split, whose are {', '.join(image_ids[:2])}, ..."
+        )
     return found
 
 
