@@ -17,7 +17,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +30,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fervit.cli import Parser, positive_int, run
+from fervit.encoders.fast.fuse import fuse
 from fervit.encoders.fingerprint import EncoderFingerprint
-from fervit.encoders.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.registry import PRECISIONS, Encoder
 from fervit.encoders.runner import EncoderRunner
@@ -47,10 +49,13 @@ def main() -> None:
     parser.add_argument("--batch_size", type=positive_int, default=4, help="images that go through it at once")
     parser.add_argument("--rounds", type=positive_int, default=7, help="times that each form runs, in turn")
     parser.add_argument("--job", type=positive_int, metavar="N", help="measure the whole job with N images, too")
+    parser.add_argument("--only_job", action="store_true", help="do not measure the forms of the network")
     args = parser.parse()
     torch.manual_seed(0)
     plain = random_network()
-    if args.device == "cuda":
+    if args.only_job:
+        pass
+    elif args.device == "cuda":
         print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
         for batch_size in sorted({args.batch_size, 4, 16, 64, 128, 256}):
             measure_network(plain, batch_size, args.rounds, "cuda")
@@ -154,11 +159,8 @@ def measure_job(plain: GradualStyleEncoder, batch_size: int, n: int) -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         faces, checkpoint = Path(scratch, "faces"), str(Path(scratch, "psp.pt"))
-        rng = np.random.default_rng(0)
-        for i in range(n):
-            path = faces / EMOTIONS[i % 7] / f"{i:06d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (256, 256, 3), np.uint8)).save(path)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(partial(draw_picture, faces), range(n)))
         weights = {f"encoder.{name}": value for name, value in plain.state_dict().items()}
         torch.save({"state_dict": weights, "latent_avg": torch.zeros(18, 512), "opts": {}}, checkpoint)
         choice = EncoderChoice(kind="psp", checkpoint=checkpoint)
@@ -185,9 +187,20 @@ def measure_job(plain: GradualStyleEncoder, batch_size: int, n: int) -> None:
     print(f"  job, all of it             {n / total:.3f} images/s; first part after {written[0] - started:.1f} s")
 
 
-def bare_rate(runner: EncoderRunner, seconds: float = 20.0) -> float:
-    pixels = np.random.default_rng(1).integers(0, 256, (32, 256, 256, 3), np.uint8)
-    runner(pixels[:4])
+def draw_picture(faces: Path, i: int) -> None:
+    """Writes a picture of 256 x 256 as smooth as a face, as JPEG of about 10 KB."""
+    path = faces / EMOTIONS[i % 7] / f"{i:06d}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(i).integers(0, 256, (24, 24, 3), np.uint8)
+    Image.fromarray(coarse).resize((256, 256), Image.Resampling.BICUBIC).save(path, quality=90)
+
+
+def bare_rate(runner: EncoderRunner) -> float:
+    """Measures the images/s of the network alone, on batches that are full."""
+    on_gpu = runner.device.type == "cuda"
+    pixels = np.random.default_rng(1).integers(0, 256, (8 * runner.batch_size if on_gpu else 32, 256, 256, 3), np.uint8)
+    seconds = 5.0 if on_gpu else 20.0
+    runner(pixels)
     images, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         runner(pixels)

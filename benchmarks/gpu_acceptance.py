@@ -19,13 +19,16 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.acceptance.check import CHECKS, PARTS, Check, Found, load_checks  # noqa: E402
 from fervit.cli import Parser, run  # noqa: E402
+from fervit.io.disk import make_folder  # noqa: E402
 from fervit.io.files import first_line, write_text  # noqa: E402
 from fervit.version import __version__  # noqa: E402
 
@@ -39,7 +42,11 @@ def main() -> int:
         "--device", choices=("cuda", "cpu"), default="cuda", help="cpu runs every check in a small form"
     )
     parser.add_argument("--part", choices=PARTS, action="append", help="run this part only; may be repeated")
+    parser.add_argument("--only", metavar="CHECK", action="append", help="run this check only; may be repeated")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the page to this file, too")
+    parser.add_argument(
+        "--logs", type=Path, metavar="DIR", help="write what each check printed to a file of this folder"
+    )
     parser.add_argument("--check", help="run one check in this process, and print its result as JSON")
     args = parser.parse()
     load_checks()
@@ -51,10 +58,10 @@ def main() -> int:
     print("\n".join(lines), flush=True)
     counts = dict.fromkeys(("PASS", "FAIL", "INFO"), 0)
     for check in CHECKS.values():
-        if args.part and check.part not in args.part:
+        if (args.part and check.part not in args.part) or (args.only and check.name not in args.only):
             continue
         began = time.monotonic()
-        found = _in_a_process(check, args.device)
+        found = _in_a_process(check, args.device, args.logs)
         counts[found.verdict] += 1
         lines.append(
             f"| {found.verdict} | {check.part}: {check.promise} | {found.figures} | {check.expected} | "
@@ -91,22 +98,29 @@ def _head(device: str) -> list[str]:
     return [*lines, f"{torch.cuda.device_count()} GPU(s): {name}; CUDA {torch.version.cuda}"]
 
 
-def _in_a_process(check: Check, device: str) -> Found:
+def _in_a_process(check: Check, device: str, logs: Path | None) -> Found:
     """Runs a check in a process of its own, and ends it with all its children after its time limit."""
     command = [sys.executable, __file__, "--check", check.name, "--device", device]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        output, _ = process.communicate(timeout=check.limit_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    with TemporaryDirectory() as scratch:
+        folder = logs or Path(scratch)
+        make_folder(folder)
+        log = folder / f"{check.name}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
+        try:
+            status: int | None = process.wait(check.limit_s)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:  # also if this process is interrupted; a GPU that others use would spoil the checks that follow
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        output = log.read_text(errors="replace")
+    if status is None:
         return Found("FAIL", f"no result within {check.limit_s} s")
     answers = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
     if not answers:
         last = output.strip().splitlines()[-1:] or ["no output"]
-        return Found("FAIL", f"its process ended with status {process.returncode}: {last[0][:200]}")
+        return Found("FAIL", f"its process ended with status {status}: {last[0][:200]}")
     return Found(**json.loads(answers[-1]))
 
 

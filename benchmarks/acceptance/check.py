@@ -61,7 +61,7 @@ def goal(device: str, reached: bool, figures: str) -> Found:
 
 def load_checks() -> None:
     """Imports the modules that add their checks, in the order of the parts."""
-    from benchmarks.acceptance import correct, jobs, speed  # noqa: F401
+    from benchmarks.acceptance import correct, jobs, sharing, speed  # noqa: F401
 
     ordered = sorted(CHECKS.values(), key=lambda one: PARTS.index(one.part))
     CHECKS.clear()

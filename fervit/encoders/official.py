@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fervit.encoders.e4e import Encoder4Editing
-from fervit.encoders.fuse import fuse
+from fervit.encoders.fast.fuse import fuse
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.stylegan2 import Decoder
 from fervit.errors import UserError
@@ -73,7 +73,7 @@ class OfficialCheckpoint:
         self.latent_avg = self._latent_avg(content.get("latent_avg"), options)
 
     def encoder(self, dtype: torch.dtype) -> nn.Module:
-        """Loads the network in its fast form (`fervit.encoders.fuse`), without the average latent.
+        """Loads the network in its fast form (`fervit.encoders.fast.fuse`), without the average latent.
 
         The weights are converted a few layers at a time, so that memory never holds them twice.
         """

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fervit.encoders.demo import demo_network
+from fervit.encoders.fast.fuse import fuse
 from fervit.encoders.fingerprint import EncoderFingerprint
-from fervit.encoders.fuse import fuse
 from fervit.encoders.official import NETWORKS, OfficialCheckpoint
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.registered import Registered, registered
@@ -23,7 +23,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 
 class Encoder(nn.Module):
-    """An encoder in eval mode, in its fast form (`fervit.encoders.fuse`), with its average latent.
+    """An encoder in eval mode, in its fast form (`fervit.encoders.fast.fuse`), with its average latent.
 
     It maps RGB images [n, 3, size, size] in [-1, 1] to W+ codes [n, seq_len, latent_dim] in float32, with the average
     latent added.

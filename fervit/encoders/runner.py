@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervit.encoders.pack import pack
+from fervit.encoders.fast.merge import merge
+from fervit.encoders.fast.pack import pack
 from fervit.encoders.registry import Encoder
 from fervit.system.gpu import Capture, index_of, try_capture, work_lock, work_stream
 
@@ -48,7 +49,7 @@ class EncoderRunner:
     Several threads may call a runner at the same time.
 
     Args:
-        encoder: an encoder on any device. On a CPU its layers are replaced in place by faster ones.
+        encoder: an encoder on any device. On a CPU and on a GPU its layers are replaced in place by faster ones.
         batch_size: the number of pictures in a batch.
         threads: the number of threads to compute with on a CPU; None for as many as PyTorch uses.
         dtype: the type of the codes, to which they are rounded on the device.
@@ -63,6 +64,8 @@ class EncoderRunner:
         self.device = encoder.latent_avg.device
         self._pipeline: Pipeline | None = None
         if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                merge(encoder.network)
             self._pipeline = Pipeline(encoder, batch_size, dtype)
             return
         threads = threads or torch.get_num_threads()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -159,6 +159,7 @@ def follow(
         ) from None
     finally:
         progress.close()
+        _close(receipts)
     return Followed(done=progress.done, failed=progress.failed, seconds=time.monotonic() - started, hosts=dict(hosts))
 
 
@@ -199,8 +200,18 @@ def settle_data(wait_s: int) -> None:
 
 def rows_of(dataset: ray.data.Dataset) -> Iterator[Receipts]:
     """Yields the rows of each block of a dataset as it is computed."""
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield batch.to_pylist()
+    batches = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    try:
+        for batch in batches:
+            yield batch.to_pylist()
+    finally:
+        _close(batches)
+
+
+def _close(iterator: Iterable[Any]) -> None:
+    """Ends an iterator now. One of Ray Data that is left to the garbage collector talks to a Ray that has ended."""
+    if isinstance(iterator, Generator):
+        iterator.close()
 
 
 def blocks_of(rows: pa.Table, size: int) -> list[pa.Table]:

@@ -196,10 +196,12 @@ def _write_rows(rows: Columns, folder: str, schema: pa.Schema) -> None:
 
 
 def _resources(error: Exception, batch_size: int) -> str:
-    from fervit.training.failure import is_device_fault
+    from fervit.training.failure import is_device_fault, is_out_of_memory
 
     if is_device_fault(error):
         return f"its GPU failed ({first_line(error)}); if it does so again, leave that GPU out"
+    if is_out_of_memory(error):
+        return f"memory ran out; lower --batch_size (now {batch_size}) or --actors"
     return f"{first_line(error)}; if memory ran out, lower --batch_size (now {batch_size}) or --actors"
 
 

@@ -63,3 +63,32 @@ def test_bad_input_to_encode_is_one_line_and_status_2(command: Command, demo_fac
         assert message in ended.err
         assert ended.err.count("\n") == 1
     assert not (tmp_path / "latents").exists()
+
+
+SHORT_OF_MEMORY = """
+import ray
+import torch
+from fervit.encoders import register_encoder
+
+class Short(torch.nn.Module):
+    def forward(self, images):
+        if ray.is_initialized():  # in Ray's process, not where its codes are looked at first
+            raise RuntimeError("CUDA out of memory. Tried to allocate 137.33 GiB.")
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(2).transpose(1, 2)
+
+@register_encoder("short", size=32)
+def load(checkpoint):
+    return Short()
+"""
+
+
+def test_a_job_that_ends_amid_its_blocks_ends_in_one_line_and_starts_no_other_ray(
+    demo_faces: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "short.py").write_text(SHORT_OF_MEMORY)
+    args = ("--data_root", demo_faces, "--latent_out", tmp_path / "latents", "--encoder_module", tmp_path / "short.py")
+    encoding = launch("encode", *args, "--encoder_type", "short", "--batch_size", "2", env=alone(FERVIT_DASHBOARD="0"))
+    printed = encoding.ended().splitlines()
+    assert encoding.returncode == 1
+    assert printed[-1].startswith("error: an encoder could not start: memory ran out; lower --batch_size (now 2)")
+    assert not [line for line in printed if "Traceback" in line or "WARNING" in line]

@@ -13,7 +13,8 @@ import torch
 from fervit.encoders import load_encoder
 from fervit.encoders.demo import demo_network
 from fervit.encoders.e4e import Encoder4Editing
-from fervit.encoders.fuse import fuse
+from fervit.encoders.fast.fuse import fuse
+from fervit.encoders.fast.merge import MergedBottleneck
 from fervit.encoders.psp import GradualStyleEncoder
 from fervit.encoders.runner import EncoderRunner, Pipeline
 from fervit.encoders.stylegan2 import Decoder
@@ -130,6 +131,7 @@ def test_a_gpu_gives_the_codes_of_a_cpu_the_same_in_each_process(precision: str,
     with ThreadPoolExecutor(3) as threads:
         runner = EncoderRunner(load_encoder("demo", device="cuda", precision=precision), 4)
         assert runner.captured
+        assert any(isinstance(part, MergedBottleneck) for part in runner.encoder.network.modules())
         first, second, third = threads.map(runner, [pixels, pixels[:5], pixels])
     assert (first - expected).norm() <= limit * expected.norm()
     assert torch.equal(third, first)

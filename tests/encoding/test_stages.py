@@ -62,7 +62,8 @@ def test_what_ends_a_job_says_whether_memory_or_the_gpu_was_the_matter(monkeypat
     actor = EncoderActor(DEMO, demo_fingerprint(), batch_size=2, device="cpu", threads=1)
     block = {"pixels": np.zeros((2, 64, 64, 3), np.uint8), "error": np.array(["", ""])}
     for error, message in (
-        ("CUDA out of memory. Tried", "an encoder failed: CUDA out of memory. Tried; if memory ran out, lower --batch"),
+        ("CUDA out of memory. Tried", "an encoder failed: memory ran out; lower --batch_size (now 2) or --actors"),
+        ("an algorithm is missing", "an encoder failed: an algorithm is missing; if memory ran out, lower --batch"),
         ("CUDA error: an illegal memory access", "an encoder failed: its GPU failed (CUDA error: an illegal memory"),
     ):
         monkeypatch.setattr(Failing, "error", error)
