@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import dataclasses
+import difflib
 import errno
 import os
 import re
@@ -12,7 +13,7 @@ import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from typing import Never
+from typing import Any, Never
 
 from fervit.errors import NEEDS_UNIX, JobError, UserError
 from fervit.system import interrupts, surroundings
@@ -51,6 +52,8 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Help,
             allow_abbrev=False,
         )
+        self.register("type", int, _int)
+        self.register("type", float, _float)
 
     def parse(self, args: Sequence[str] | None = None) -> argparse.Namespace:
         """Reads the flags, written with `-` or `_`.
@@ -64,8 +67,9 @@ class Parser(argparse.ArgumentParser):
         Raises:
             SystemExit: with status 2 and one line after a mistake, and with status 0 after `--help`.
         """
-        given = sys.argv[1:] if args is None else args
-        return self.parse_args([_with_underscores(arg) for arg in given])
+        given = [_with_underscores(arg) for arg in (sys.argv[1:] if args is None else args)]
+        self._check_flags(given)
+        return self.parse_args(given)
 
     def parse_some(self, args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         """Reads the flags that this parser knows.
@@ -80,6 +84,14 @@ class Parser(argparse.ArgumentParser):
             SystemExit: as for `parse`.
         """
         return self.parse_known_args([_with_underscores(arg) for arg in args])
+
+    def _check_flags(self, given: list[str]) -> None:
+        """Ends the command if a flag is unknown, before one that is missing can hide what was misspelt."""
+        flags = given[: given.index("--")] if "--" in given else given
+        for name in (arg.partition("=")[0] for arg in flags if arg.startswith("--")):
+            if name not in self._option_string_actions:
+                close = difflib.get_close_matches(name, self._option_string_actions, n=1)
+                self.error(f"there is no flag {name}" + (f"; did you mean {close[0]}?" if close else ""))
 
     def error(self, message: str) -> Never:
         """Ends the command with a line on standard error.
@@ -123,6 +135,20 @@ def add_fields(parser: argparse.ArgumentParser, cls: type, title: str) -> None:
             group.add_argument(flag, choices=typing.get_args(kind), default=argparse.SUPPRESS, help=text)
         else:
             group.add_argument(flag, type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
+
+
+def _int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, but got '{text}'") from None
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, but got '{text}'") from None
 
 
 def positive_int(text: str) -> int:
@@ -193,6 +219,7 @@ def run(main: Callable[[], int | None]) -> Never:
             leaving = True
     finally:
         sys.unraisablehook = unraisable
+        _spare_the_terminal()
     sys.exit(status)
 
 
@@ -251,6 +278,13 @@ def _answer_later(usual: Callable[..., object]) -> Callable[..., object]:
         return usual(unraisable)
 
     return hook
+
+
+def _spare_the_terminal() -> None:
+    """Keeps colorama, which Ray imports, from writing an escape sequence to the terminal at the end of the process."""
+    colorama: Any = sys.modules.get("colorama.initialise")
+    if colorama is not None:
+        atexit.unregister(colorama.reset_all)
 
 
 def _leave_at_once() -> None:

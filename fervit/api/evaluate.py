@@ -15,7 +15,7 @@ import numpy as np
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
 from fervit.evaluation.crossing import Crossing, cross, in_words
-from fervit.evaluation.evaluate import FLAT_REMARK, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit, steps_of
+from fervit.evaluation.evaluate import FLAT_REMARK, FOLDER, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit, steps_of
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import Groups, by_group, check_groups, groups_in_words, read_groups, read_scores
@@ -37,8 +37,6 @@ from fervit.latents.source import find_faces
 from fervit.latents.votes import Votes, VotesAs
 from fervit.progress import Progress, Say, silent
 from fervit.system.gpu import device_at_hand
-
-FOLDER = "eval_results"
 
 
 def evaluate(

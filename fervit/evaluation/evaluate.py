@@ -53,6 +53,10 @@ from fervit.system.program import called
 from fervit.system.side_channels import SideChannel
 
 RESULTS_FILE = "evaluation_results.json"
+PICTURES = 6
+"""The kinds of pictures that an evaluation draws."""
+FOLDER = "eval_results"
+"""The folder that an evaluation is written into where the user names none."""
 CONFUSION_FILE = "confusion_matrix.png"
 CLASSES_FILE = "class_metrics.png"
 CONFIDENCE_FILE = "prediction_confidence.png"
@@ -167,7 +171,8 @@ class About(TypedDict, total=False):
 
 def steps_of(checkpoint: Checkpoint, training_mean: np.ndarray | None) -> int:
     """Returns the steps of an evaluation: the passes of the model over whole codes and without layers, the pictures."""
-    return 2 if training_mean is None else 3 + len(groups_of(checkpoint.config.seq_len))
+    passes = 1 if training_mean is None else 2 + len(groups_of(checkpoint.config.seq_len))
+    return passes + PICTURES
 
 
 def evaluate(
@@ -198,8 +203,8 @@ def evaluate(
     predictions.write(output_dir / PREDICTIONS_FILE)
     model = checkpoint.model().to(device_at_hand())
     drawing = partial(_draw_samples, model, latents, predictions, samples, faces)
-    remarks = _draw_pictures(results, latents, predictions, drawing, output_dir)
-    (about.get("stepped") or (lambda: None))()
+    stepped = about.get("stepped") or (lambda: None)
+    remarks = _draw_pictures(results, latents, predictions, drawing, output_dir, stepped)
     write_json(output_dir / RESULTS_FILE, results)
     return Evaluation(split=split, metrics=results, output_dir=output_dir, remarks=remarks)
 
@@ -277,6 +282,7 @@ def _draw_pictures(
     predictions: Predictions,
     draw_samples: Callable[[Path], None],
     output_dir: Path,
+    stepped: Callable[[], None],
 ) -> tuple[str, ...]:
     """Draws all pictures, and returns a line for each that cannot be drawn, which takes nothing from the results."""
     remarks: list[str] = []
@@ -296,6 +302,7 @@ def _draw_pictures(
     }
     for name, draw in pictures.items():
         SideChannel(name, remarks.append)(draw, output_dir / name)
+        stepped()
     return tuple(remarks)
 
 

@@ -177,7 +177,7 @@ def _seed_cards(look: SealedLook | None) -> list[Card]:
     """The mean and the spread of the runs with fresh seeds on the test split."""
     if look is None or not look.seeds_text:
         return []
-    note = "mean ± standard deviation over the seeds"
+    note = "mean and standard deviation over the seeds"
     return [Card(f"macro-F1, test, {len(look.seeds)} fresh seeds", look.over_seeds("f1_macro"), note)]
 
 

@@ -191,7 +191,7 @@ class Follower:
         stages = [*self.started, ("first step", first_step)]
         spent = [(name, later - earlier) for (_, earlier), (name, later) in pairwise(stages)]
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent)
-        self.say(f"first step after {first_step - stages[0][1]:.1f} s ({parts})")
+        self.say(f"started in {first_step - stages[0][1]:.1f} s, the first step included ({parts})")
         if not self._legend:
             self._legend = True
             self.say(LEGEND)

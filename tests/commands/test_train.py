@@ -54,9 +54,9 @@ def test_a_run_leaves_what_it_promises(
     folder = only_run(tmp_path)
     assert folder.name.startswith("latent_vit_d2_h2_lr0.003_bs32_ep11_20")
     assert ended.out.count("\nepoch ") == 11
-    assert "first step after" in ended.out
+    assert "started in" in ended.out
     for word in ("latents", "Ray ", "processes", "imports", "data and model", "first step"):
-        assert word in ended.out[ended.out.index("first step after") :]
+        assert word in ended.out[ended.out.index("started in") :]
 
     rows = history(folder)
     best = max(rows, key=lambda row: row["f1_macro"])
@@ -123,7 +123,9 @@ def test_two_workers_give_the_curve_of_one(
         (("--lr", "0"), "`lr > 0` must hold, but got lr=0.0"),
         (("--lr", "nan"), "command line.lr: must be a finite number"),
         (("--scheduler", "cosin"), "invalid choice: 'cosin'"),
-        (("--epoch", "3"), "unrecognized arguments: --epoch 3"),
+        (("--epoch", "3"), "there is no flag --epoch; did you mean --epochs?"),
+        (("--epochs", "three"), "argument --epochs: must be a whole number, but got 'three'"),
+        (("--lr", "fast"), "argument --lr: must be a number, but got 'fast'"),
         (("--recipe", "weak"), "invalid choice: 'weak'"),
         (("--workers", "500"), "--workers 500: the cluster has"),
         (("--use_gpu",), "--use_gpu: this cluster has no GPU"),

@@ -123,7 +123,7 @@ def test_resume_of_what_is_no_sweep_is_one_line(
         (("--set", "parameters.heads.values=[5]"), "no value of heads divides one of embed_dim"),
         (("--set", "trial.cpus=512"), "needs 512 CPUs on one node, the largest has"),
         (("--space", "none.yaml"), "none.yaml: there is no such file"),
-        (("--spce", "x"), "unrecognized arguments: --spce"),
+        (("--spce", "x"), "there is no flag --spce; did you mean --space?"),
     ],
 )
 def test_bad_input_to_tune_is_one_line_and_status_2(

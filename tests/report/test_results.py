@@ -179,7 +179,7 @@ def test_the_spread_over_seeds_and_the_looks_of_others_stand_in_the_answer(sweep
     write_json(folder / "environment.json", {**environment, "copies": {"val in train": 7, "test in val": 0}})
     page = write_report(folder).read_text()
     assert "macro-F1, test, 3 fresh seeds" in page
-    assert "0.600 ± 0.100" in page
+    assert "0.600 (sd 0.100)" in page
     assert "others looked at this split before, 4 times" in page
     assert "7 val faces are also in train" in page
     assert "0 is perfect" not in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkp
 from fervit.errors import UserError
 from fervit.evaluation.comparison.confidence_set import confidence_set
 from fervit.evaluation.comparison.contenders import Compared, Contender, Standing
-from fervit.evaluation.evaluate import RESULTS_FILE, evaluations_in, predictions_of
+from fervit.evaluation.evaluate import FOLDER, RESULTS_FILE, evaluations_in, predictions_of
 from fervit.evaluation.intervals import CONFIDENCE, intervals_of
 from fervit.evaluation.predictions import FILE, Predictions
 from fervit.io.files import JsonObject
@@ -44,7 +45,8 @@ def read_contender(
 
     Args:
         path: a run, a sweep, a checkpoint, or a folder that launch/evaluate.py wrote.
-        latents: the rows to predict now; None takes the predictions of an earlier evaluation, if there are any.
+        latents: the rows to predict now; None takes the predictions of an earlier evaluation, if there are any: in the
+            run's folder, or in the working directory, where `evaluate` writes.
         batch_size: the number of rows in a forward pass.
         heads: the number of attention heads of another script's model whose file does not name it.
 
@@ -66,8 +68,9 @@ def read_contender(
         predictions = earlier[0] if earlier else None
         return Contender(name=name, validation={}, predictions=predictions, results=results)
     checkpoint = load_checkpoint(weights, heads=heads)
+    nearby = _predictions_nearby() if latents is None else []
     # Others are predictions of a model that was there before, or of an earlier choice.
-    found = next((one for one in earlier if one.checkpoint == checkpoint.fingerprint), None)
+    found = next((one for one in (*earlier, *nearby) if one.checkpoint == checkpoint.fingerprint), None)
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
     seen = latents is not None and latents.fingerprint in checkpoint.data.values()
@@ -228,3 +231,13 @@ def _earlier_predictions(path: Path) -> list[Predictions]:
         return []
     folders = [path] if (path / RESULTS_FILE).is_file() else evaluations_in(path)
     return [Predictions.read(folder / FILE) for folder in folders if (folder / FILE).is_file()]
+
+
+def _predictions_nearby() -> list[Predictions]:
+    """The predictions of the evaluations that `evaluate` has written into the working directory, the last first."""
+    found = []
+    for folder in sorted(Path.cwd().glob(f"{FOLDER}*"), key=lambda path: (len(path.name), path.name), reverse=True):
+        with suppress(UserError):  # a damaged one is nothing that the user has named
+            if (folder / RESULTS_FILE).is_file() and (folder / FILE).is_file():
+                found.append(Predictions.read(folder / FILE))
+    return found

@@ -99,12 +99,12 @@ class SealedLook:
         if len(self.seeds) < 2:
             return ""
         parts = [f"{words} {self.over_seeds(name)}" for name, words in (("f1_macro", "macro-F1"), ("accuracy",) * 2)]
-        return f"{', '.join(parts)} over {len(self.seeds)} fresh seeds (mean ± standard deviation)"
+        return f"{', '.join(parts)} over {len(self.seeds)} fresh seeds (sd: standard deviation)"
 
     def over_seeds(self, name: str) -> str:
-        """The mean of a metric and its standard deviation over the fresh seeds, such as "0.703 ± 0.012"."""
+        """The mean of a metric and its standard deviation over the fresh seeds, such as "0.703 (sd 0.012)"."""
         values = [float(getattr(score, name)) for score in self.seeds]
-        return f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
+        return f"{statistics.fmean(values):.3f} (sd {statistics.stdev(values):.3f})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,9 @@ def model_card(result: SweepResult, checkpoint: Checkpoint, changes: Sequence[st
     look = result.verdict.look
     if look is not None and look.seeds_text:
         spread = f"{look.over_seeds('f1_macro')} | {look.over_seeds('accuracy')}"
-        lines.append(f"| test, {len(look.seeds)} fresh seeds | {spread} | mean ± standard deviation over the seeds |")
+        lines.append(
+            f"| test, {len(look.seeds)} fresh seeds | {spread} | mean and standard deviation (sd) over the seeds |"
+        )
     if confirmed is not None:
         stays = why_it_stays(confirmed, result.ties, metric)
         lines += ["", *([f"{stays}."] if stays else []), OF_SEEDS]

@@ -140,6 +140,12 @@ def test_the_command_compares_runs_checkpoints_and_evaluations(command: Callable
     assert ended.out.splitlines()[1].startswith("run_good")
     assert "not evaluated" in ended.out.splitlines()[2]
     assert "left out: empty: holds no model" in ended.err
+    evaluate(bad, latents, tmp_path / "eval_results_2", samples=0)  # as `evaluate` names its folders, for this model
+    evaluate(good, latent_set(20, seed=3), tmp_path / "eval_results", samples=0)
+    (tmp_path / "eval_results_3").mkdir()
+    (tmp_path / "eval_results_3" / "evaluation_results.json").write_text("{")
+    rows = [line.split() for line in command("compare", "run_bad", "run_good").out.splitlines()[1:3]]
+    assert [(row[0], row[-1]) for row in rows] == [("run_good", "best"), ("run_bad", "worse")]
     given = ("run_bad/checkpoints/best_model.pt", "run_good", "--latent_test_dir", "latents/test")
     ended = command("compare", *given, "--format", "json", "--picture", "there/picture.png")
     rows = json.loads(ended.out)

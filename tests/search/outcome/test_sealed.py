@@ -54,7 +54,7 @@ def test_one_look_shows_every_model_with_a_fresh_seed(splits: Splits, models: li
     assert verdict.look is not None
     assert [score.seed for score in verdict.look.seeds] == [1, 2]
     assert [score.accuracy for score in verdict.look.seeds] == pytest.approx(right)
-    assert verdict.look.over_seeds("accuracy") == f"{np.mean(right):.3f} ± {np.std(right, ddof=1):.3f}"
+    assert verdict.look.over_seeds("accuracy") == f"{np.mean(right):.3f} (sd {np.std(right, ddof=1):.3f})"
     assert verdict.look.over_seeds("accuracy") in verdict.look.seeds_text
     assert verdict.evaluation.metrics["accuracy"] == pytest.approx(right[0])  # of the exported one alone
     assert "of 3 runs with fresh seeds the models of 2 are there" in verdict.remark
