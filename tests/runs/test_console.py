@@ -112,8 +112,8 @@ def test_an_epoch_is_a_line_and_the_start_is_accounted_for(tmp_path: Path, monke
     assert state == "finished"
     assert said == [
         "model: 19.2 M parameters, bfloat16, 2 x CPU",
-        "started in 9.5 s, the first step included (Ray 4.0, Ray Train 2.0, processes 1.0, imports 1.0, data and model 1.0, "
-        "first step 0.5)",
+        "started in 9.5 s, the first step included (Ray 4.0, Ray Train 2.0, processes 1.0, imports 1.0, "
+        "data and model 1.0, first step 0.5)",
         "(val, acc, F1: loss, accuracy and macro-F1 on validation; *: best so far, kept)",
         "epoch   1/3  loss 1.500  val 1.600  acc 0.400  F1 0.350*  1,234/s  0:02 left",
         "epoch   2/3  loss 1.500  val 1.600  acc 0.400  F1 0.350   1,234/s  0:01 left",

@@ -83,6 +83,10 @@ def main() -> None:
     """
     args = parser().parse()
 
+    from fervit.search.space.space_file import read_space
+
+    read_space(args.space, args.set)  # a mistake in it is told before torch and Ray are imported, which takes seconds
+
     from fervit.api.tune import SweepInterrupted, dry_run, tune
 
     given = {

@@ -45,7 +45,8 @@ def summarise(result: SweepResult, dashboard: str) -> str:
         lines.append(f"  ended early: {result.ended_because}")
     lines += [
         "",
-        f"Best: trial {result.chosen.number}, seed {result.chosen.seed}: {metric.words} {metric.value(best):.3f} on "
+        f"Best: trial {result.chosen.number}, seed {result.chosen.seed} ({result.chosen.name}): "
+        f"{metric.words} {metric.value(best):.3f} on "
         f"validation at epoch {best.epoch} of {len(result.chosen.epochs)}",
         f"  {params_text(result.chosen.params)}",
     ]
