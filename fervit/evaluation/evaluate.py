@@ -282,7 +282,7 @@ def _draw_pictures(
     predictions: Predictions,
     draw_samples: Callable[[Path], None],
     output_dir: Path,
-    stepped: Callable[[], None],
+    stepped: Callable[[], object],
 ) -> tuple[str, ...]:
     """Draws all pictures, and returns a line for each that cannot be drawn, which takes nothing from the results."""
     remarks: list[str] = []
