@@ -14,12 +14,10 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,11 +25,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.acceptance.check import CHECKS, PARTS, Check, Found, load_checks  # noqa: E402
+from benchmarks.acceptance.launching import kill_tree  # noqa: E402
 from fervit.cli import Parser, run  # noqa: E402
 from fervit.io.disk import make_folder  # noqa: E402
 from fervit.io.files import first_line, write_text  # noqa: E402
 from fervit.version import __version__  # noqa: E402
 
+PART_S = 540
+"""The seconds that a part may take; its further checks have failed."""
 ANSWER = "ANSWER "
 """What stands before the JSON of a check's result in the output of its process."""
 
@@ -57,11 +58,12 @@ def main() -> int:
     lines = [*_head(args.device), "", "| | check | result | expected | s |", "|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
     counts = dict.fromkeys(("PASS", "FAIL", "INFO"), 0)
+    ends: dict[str, float] = {}
     for check in CHECKS.values():
         if (args.part and check.part not in args.part) or (args.only and check.name not in args.only):
             continue
         began = time.monotonic()
-        found = _in_a_process(check, args.device, args.logs)
+        found = _in_a_process(check, args.device, args.logs, ends.setdefault(check.part, began + PART_S) - began)
         counts[found.verdict] += 1
         lines.append(
             f"| {found.verdict} | {check.part}: {check.promise} | {found.figures} | {check.expected} | "
@@ -98,8 +100,18 @@ def _head(device: str) -> list[str]:
     return [*lines, f"{torch.cuda.device_count()} GPU(s): {name}; CUDA {torch.version.cuda}"]
 
 
-def _in_a_process(check: Check, device: str, logs: Path | None) -> Found:
-    """Runs a check in a process of its own, and ends it with all its children after its time limit."""
+def _in_a_process(check: Check, device: str, logs: Path | None, left_s: float) -> Found:
+    """Runs a check in a process of its own, and ends it with all its children after its time limit.
+
+    Args:
+        check: the check.
+        device: "cuda", or "cpu" for its small form.
+        logs: the folder for what it prints; None for none.
+        left_s: the seconds that its part may still take.
+    """
+    limit = min(check.limit_s, left_s)
+    if limit <= 0:
+        return Found("FAIL", f"not begun: the {PART_S // 60} minutes of its part are over")
     command = [sys.executable, __file__, "--check", check.name, "--device", device]
     with TemporaryDirectory() as scratch:
         folder = logs or Path(scratch)
@@ -108,15 +120,14 @@ def _in_a_process(check: Check, device: str, logs: Path | None) -> Found:
         with log.open("wb") as file:
             process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, start_new_session=True)
         try:
-            status: int | None = process.wait(check.limit_s)
+            status: int | None = process.wait(limit)
         except subprocess.TimeoutExpired:
             status = None
         finally:  # also if this process is interrupted; a GPU that others use would spoil the checks that follow
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill_tree(process.pid)
         output = log.read_text(errors="replace")
     if status is None:
-        return Found("FAIL", f"no result within {check.limit_s} s")
+        return Found("FAIL", f"no result within {limit:.0f} s")
     answers = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
     if not answers:
         last = output.strip().splitlines()[-1:] or ["no output"]

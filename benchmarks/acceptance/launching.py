@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.acceptance.data import random_latents
@@ -24,6 +26,15 @@ def launch(
     )
     print(f"$ {' '.join(command[1:])}\n{ended.stdout}{ended.stderr}status {ended.returncode}", flush=True)
     return ended
+
+
+def kill_tree(pid: int) -> None:
+    """Kills a process and all that it has started, also what has a session of its own, such as Ray."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (*process.children(recursive=True), process):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def last_line(ended: subprocess.CompletedProcess[str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fervit.cluster.nodes import Cluster
 from fervit.io.files import JsonObject, first_line
+from fervit.system.hardware import says_memory_is_short
 
 NEEDED_DRIVER = {11: 450, 12: 525, 13: 580}
 """A major version of CUDA -> the oldest driver that runs it (NVIDIA, "CUDA Compatibility", minor version
@@ -71,6 +72,11 @@ class GpuFacts:
         """Whether the GPU multiplies bfloat16 itself."""
         return self.hip is not None or self.capability >= BFLOAT16
 
+    @property
+    def short_of_memory(self) -> bool:
+        """Whether the GPU could be used if it had room."""
+        return self.available and says_memory_is_short(self.error)
+
     def to_json(self) -> JsonObject:
         """Returns the facts as a JSON object."""
         return asdict(self)
@@ -96,6 +102,8 @@ def problem_of(facts: GpuFacts) -> str:
             f"{facts.name} is sm_{major}{minor}, and torch {facts.torch} has kernels for "
             f"{', '.join(facts.architectures)} only; {OLD_WHEEL if older else 'install a newer torch'}"
         )
+    if facts.short_of_memory:
+        return f"{facts.name} has no memory left ({facts.error}); `nvidia-smi` shows what uses it, which has to end"
     if facts.error:
         return f"a small product on {facts.name} failed ({facts.error}); see `nvidia-smi`, or restart the machine"
     return ""

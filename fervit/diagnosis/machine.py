@@ -120,7 +120,11 @@ def examine_gpu() -> Finding:
             f"; {FORCED_DEVICE}={forced}" if forced else "",
         ]
     )
-    done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, timeout=LOOK_S, check=False)
+    try:
+        done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, timeout=LOOK_S, check=False)
+    except subprocess.TimeoutExpired:
+        problem = f"torch has not answered for {LOOK_S:.0f} s; see `nvidia-smi`, or restart the machine"
+        return Finding(topic="GPUs", text=f"{installed}{notes}", problem=problem)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         return Finding(topic="GPUs", text=f"{installed}{notes}", problem=f"torch ended while it looked ({last})")

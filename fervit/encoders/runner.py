@@ -178,7 +178,11 @@ class Pipeline:
                 if len(pending) == SLOTS_A_CALL:
                     parts.append(self._collect(*pending.popleft()))
                 rows = pixels_nhwc[start : start + self._batch_size]
-                pending.append((self._slots.get(), len(rows)))
+                slot = self._free_slot()
+                while slot is None and pending:  # other calls have all slots, and may wait for those of this one
+                    parts.append(self._collect(*pending.popleft()))
+                    slot = self._free_slot()
+                pending.append((slot or self._slots.get(), len(rows)))
                 self._send(pending[-1][0], rows)
             while pending:
                 parts.append(self._collect(*pending.popleft()))
@@ -186,6 +190,12 @@ class Pipeline:
             for slot, _ in pending:  # of a call that failed
                 self._slots.put(slot)
         return _joined(parts, self._encoder, self._dtype)
+
+    def _free_slot(self) -> _Slot | None:
+        try:
+            return self._slots.get_nowait()
+        except queue.Empty:
+            return None
 
     def _send(self, slot: _Slot, rows_nhwc: np.ndarray) -> None:
         """Starts the encoding of a batch, and returns while it is on its way."""

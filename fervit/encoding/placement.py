@@ -136,7 +136,9 @@ def choose_precision(plan: EncodePlan, device: str, seen: Sequence[GpuFacts]) ->
             )
         return asked, "as asked for"
     if plan.fingerprint.precision:
-        return plan.fingerprint.precision, "as the codes that are there"
+        slow = [facts for facts in seen if not facts.has_bfloat16] if plan.fingerprint.precision == "bfloat16" else []
+        remark = f", and slow here: {_without_bfloat16(slow[0])}" if device == "cuda" and slow else ""
+        return plan.fingerprint.precision, f"as the codes that are there{remark}"
     return encoder_precision(device, min((facts.capability for facts in seen), default=None))
 
 

@@ -92,7 +92,8 @@ class EncoderActor:
         except UserError as error:
             self.failure = f"an encoder could not start: {error} (every node needs the file, under that path)"
         except (RuntimeError, MemoryError) as error:
-            self.failure = f"an encoder could not start: {_resources(error, batch_size)}"
+            problem = _problem_of_gpu(device, error) or _resources(error, batch_size)
+            self.failure = f"an encoder could not start: {problem}"
 
     def __call__(self, block: Columns) -> Columns:
         pixels, errors = block.pop("pixels"), block["error"].astype(object)
@@ -193,6 +194,15 @@ def _write_rows(rows: Columns, folder: str, schema: pa.Schema) -> None:
         if "in_float32" in rows:  # in the part itself, since a kill may come before the driver has listed them
             part = with_float32(part, rows["image_id"][good & rows["in_float32"].astype(bool)].tolist())
         write_part(part, folder, rows["image_id"].tolist())
+
+
+def _problem_of_gpu(device: str, error: Exception) -> str:
+    """Why this node's GPU cannot be used, which nobody has looked at if the node has joined later; "" if it can."""
+    from fervit.cluster.gpus import look_here, problem_of
+    from fervit.training.failure import is_out_of_memory
+
+    problem = "" if device != "cuda" or is_out_of_memory(error) else problem_of(look_here())
+    return f"GPU of {socket.gethostname()}: {problem}; leave that node out, or use the CPU" if problem else ""
 
 
 def _resources(error: Exception, batch_size: int) -> str:

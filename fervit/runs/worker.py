@@ -29,7 +29,7 @@ from fervit.runs.messages import (
 from fervit.runs.recorder import Recorder
 from fervit.runs.session import RUN, Session, SessionFiles, TakenOverError, prepare_process
 from fervit.training.config import TrainConfig
-from fervit.training.failure import DIVERGED, OUT_OF_MEMORY, failure_of
+from fervit.training.failure import DEVICE_FAULT, DIVERGED, OUT_OF_MEMORY, failure_of
 from fervit.training.ranks import ALONE, Ranks
 from fervit.training.trainer import Trainer
 
@@ -87,6 +87,8 @@ def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: 
         failure = failure_of(error, job.config.batch_size, torch.device(job.device))
         if job.ranks.world > 1 and isinstance(error, RuntimeError) and failure.kind != OUT_OF_MEMORY:
             raise  # another process has died, so all processes are started again
+        if failure.kind == DEVICE_FAULT:
+            raise  # this process can use its GPU no more, and another one trains on from the saved state
         if failure.kind == DIVERGED:  # all processes see the same loss, and only one reports it
             state = DIVERGED
             tell(Failed(kind=state, message=failure.message))

@@ -143,3 +143,18 @@ def cpu_has_bfloat16() -> bool:
     except OSError:
         return False
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
+MEMORY_SIGNS = (
+    "can't allocate memory",
+    "out of memory",  # also of the CUDA context, of a graph's instantiation and of NCCL
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # what cuBLAS says when there is no room for its handle
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Failed to CUDA calloc",  # NCCL
+)
+
+
+def says_memory_is_short(text: str) -> bool:
+    """Whether the text of an error of PyTorch or of a library of NVIDIA's says that memory was short."""
+    return any(sign in text for sign in MEMORY_SIGNS)

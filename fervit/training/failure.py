@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-DIVERGED, OUT_OF_MEMORY, PROCESS_DIED, NODE_LEAVES = "diverged", "out of memory", "process died", "node leaves"
+from fervit.system.hardware import says_memory_is_short
+
+DIVERGED, OUT_OF_MEMORY, DEVICE_FAULT = "diverged", "out of memory", "GPU fault"
+PROCESS_DIED, NODE_LEAVES = "process died", "node leaves"
 _OF_NUMBERS = ("ValueError", "ZeroDivisionError", "OverflowError", "FloatingPointError")
 """The exceptions that numbers raise, and neither a process nor a node nor a disk: the same ones raise them again."""
 MAX_LENGTH = 300
@@ -49,6 +52,8 @@ class Failure:
             kind = DIVERGED
         elif is_out_of_memory(error):
             kind = OUT_OF_MEMORY
+        elif is_device_fault(error):
+            kind = DEVICE_FAULT
         else:
             kind = type(error).__name__
         return cls(kind, " ".join(str(error).split()), "".join(traceback.format_exception(error)))
@@ -61,7 +66,7 @@ class Failure:
     @property
     def by_configuration(self) -> bool:
         """Whether the same configuration would fail again, so that trying it anew is of no use."""
-        return self.kind not in (PROCESS_DIED, NODE_LEAVES)
+        return self.kind not in (PROCESS_DIED, NODE_LEAVES, DEVICE_FAULT)
 
 
 class FailedError(Exception):
@@ -72,14 +77,6 @@ class FailedError(Exception):
         self.failure = failure
 
 
-MEMORY_SIGNS = (
-    "can't allocate memory",
-    "out of memory",  # also of the CUDA context, of a graph's instantiation and of NCCL
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_NOT_INITIALIZED",  # what cuBLAS says when there is no room for its handle
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "Failed to CUDA calloc",  # NCCL
-)
 DEVICE_SIGNS = ("CUDA error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED", "device-side assert")
 
 
@@ -87,11 +84,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was short: Torch has a class for that on a GPU; elsewhere only the text of the error says so."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in MEMORY_SIGNS)
+    return isinstance(error, RuntimeError) and says_memory_is_short(str(error))
 
 
 def is_device_fault(error: BaseException) -> bool:
     """Whether the GPU failed for this process for good, such as by an illegal access: only a new process can use it."""
+    if isinstance(error, FailedError):
+        return error.failure.kind == DEVICE_FAULT
     if is_out_of_memory(error):
         return False
     kind = getattr(torch, "AcceleratorError", None)  # of torch 2.8 and newer

@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize(
     ("parts", "checks"),
     [
-        pytest.param(["correct", "speed"], 15, marks=pytest.mark.extra),
-        pytest.param(["ray"], 5, marks=pytest.mark.chaos),  # what other tests do at greater length
+        pytest.param(["correct", "speed"], 15, marks=pytest.mark.long),
+        pytest.param(["ray"], 8, marks=pytest.mark.chaos),  # what other tests do at greater length
     ],
 )
 def test_every_check_of_the_acceptance_run_ends_in_its_small_form(parts: list[str], checks: int) -> None:

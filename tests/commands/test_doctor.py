@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fervit.diagnosis import machine
 from fervit.diagnosis.machine import examine_gpu
 from fervit.diagnosis.paths import examine_latents, examine_source, examine_target
 from fervit.diagnosis.ray_setup import examine_folder
@@ -69,3 +70,9 @@ def test_a_folder_in_which_ray_cannot_start_is_found(tmp_path: Path) -> None:
 
 def test_gpus_that_are_hidden_are_no_problem() -> None:
     assert examine_gpu().problem == ""
+
+
+def test_a_driver_that_does_not_answer_is_a_finding_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LOOK", "import time; time.sleep(60)")
+    monkeypatch.setattr(machine, "LOOK_S", 1)
+    assert examine_gpu().problem == "torch has not answered for 1 s; see `nvidia-smi`, or restart the machine"

@@ -26,7 +26,7 @@ def test_encoding_on_a_gpu_puts_each_face_into_its_own_split(demo_faces: Path, t
         assert [EMOTIONS[label] for label in latents.labels] == [name.split("/")[1] for name in latents.image_ids]
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_encoding_goes_on_on_the_cpu_where_a_gpu_cannot_be_used_unless_it_was_asked_for(
     demo_faces: Path, tmp_path: Path
 ) -> None:

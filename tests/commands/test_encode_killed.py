@@ -16,7 +16,7 @@ from fervit.images.demo_faces import write_demo_faces
 from fervit.latents import LatentSet
 from tests.conftest import ROOT
 from tests.helpers.encoding import encode
-from tests.helpers.processes import ACTOR, DRIVER, NODE, Running, alone, kill
+from tests.helpers.processes import ACTOR, COUNTED_GPU, DRIVER, NODE, Running, alone, kill
 
 VICTIMS = (DRIVER, NODE, DRIVER, ACTOR, DRIVER, NODE, DRIVER, DRIVER, NODE, DRIVER)
 """The processes that are killed: all of them with `make chaos`, and otherwise the first three."""
@@ -33,9 +33,10 @@ runpy.run_path(script, run_name="__main__")
 
 
 def start(faces: Path, out: Path) -> Running:
+    """Starts the job on a GPU that Ray only counts, whose actor has two blocks at a time."""
     args = ("--data_root", faces, "--latent_out", out, "--encoder_type", "demo", "--precision", "float32")
     script = ROOT / "launch" / "encode.py"
-    return Running([sys.executable, "-c", COMMAND, script, *args, "--batch_size", "2"], env=alone())
+    return Running([sys.executable, "-c", COMMAND, script, *args, "--batch_size", "2"], env=alone(**COUNTED_GPU))
 
 
 def assert_equal(found: LatentSet, expected: LatentSet) -> None:

@@ -140,6 +140,15 @@ def test_a_gpu_gives_the_codes_of_a_cpu_the_same_in_each_process(precision: str,
     assert torch.equal(again(pixels), first)
 
 
+def test_more_calls_than_slots_do_not_wait_for_each_other_for_ever() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
+    pipeline = Pipeline(load_encoder("demo"), 2, torch.float32)
+    expected = pipeline(pixels).values
+    threads = ThreadPoolExecutor(12, initializer=torch.set_num_threads, initargs=(1,))
+    for found in threads.map(pipeline, [pixels] * 36, timeout=300):
+        torch.testing.assert_close(found.values, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_a_call_that_fails_leaves_the_pipeline_usable() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
     pipeline = Pipeline(load_encoder("demo"), 2, torch.float32)

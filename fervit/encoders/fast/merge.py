@@ -68,7 +68,7 @@ class MergedConv(nn.Module):
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         """[batch, channels in, h, w] -> [batch, channels out, h / stride, w / stride]."""
-        return self._activate(self.conv(x_bchw), self.bias, self.slope)
+        return self._activate(_in_channels_last(self.conv(x_bchw)), self.bias, self.slope)
 
 
 class MergedBottleneck(nn.Module):
@@ -92,10 +92,15 @@ class MergedBottleneck(nn.Module):
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         """[batch, channels in, h, w] -> [batch, channels out, h / stride, w / stride]."""
-        branch = self.last(self.first(self.norm(x_bchw)))
+        branch = _in_channels_last(self.last(self.first(self.norm(x_bchw))))
         means_bc = branch.mean((2, 3)) + self.bias
         gate_bc = F.linear(F.linear(means_bc, self.squeeze).relu_(), self.expand).sigmoid_()
-        return self._sum(branch, self.bias, gate_bc, self.shortcut(x_bchw), self.shortcut_bias)
+        return self._sum(branch, self.bias, gate_bc, _in_channels_last(self.shortcut(x_bchw)), self.shortcut_bias)
+
+
+def _in_channels_last(x_bchw: Tensor) -> Tensor:
+    """A tensor whose channels lie beside each other: cuDNN gives such ones, other libraries of convolutions may not."""
+    return x_bchw if x_bchw.stride(1) == 1 else x_bchw.contiguous(memory_format=torch.channels_last)
 
 
 def _take_bias(conv: nn.Conv2d) -> Tensor:

@@ -15,17 +15,22 @@ class UnusableGpuError(Exception):
     """The GPU of this node cannot be used. The trial goes on elsewhere."""
 
 
-def check_gpu(device: str, where: str) -> None:
+def check_gpu(device: str, where: str, *, mps: bool = False) -> None:
     """Checks the GPU that this process was given, since nodes that joined after the start were not looked at.
 
     Args:
         device: the name of torch's device.
         where: the address of this node.
+        mps: whether the GPU is shared by MPS, where the fault of another process looks like one of the GPU.
 
     Raises:
         UnusableGpuError: the device is a GPU, and it cannot be used.
+        RuntimeError: it has no memory left, or a process that shares it by MPS has failed; the node is sound.
     """
-    problem = problem_of(look_here()) if device == "cuda" else ""
+    facts = look_here() if device == "cuda" else None
+    problem = problem_of(facts) if facts is not None else ""
+    if facts is not None and (facts.short_of_memory or (mps and facts.available and facts.error)):
+        raise RuntimeError(facts.error)
     if problem:
         raise UnusableGpuError(f"{_beginning(where)}{problem}")
 

@@ -23,12 +23,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fervit.cluster.nodes import Node
-from fervit.io.files import first_line
+from fervit.io.files import first_line, write_text
 from fervit.progress import Say, silent
 
 CONTROL = "nvidia-cuda-mps-control"
 START_S = 60.0
 """The seconds within which the daemon must answer, on a machine that is busy with other things as well."""
+_LIBC = ctypes.CDLL(None)  # loaded here, since little is allowed between fork and exec
 END_S = 20.0
 """The seconds that the daemon has to end, before it is killed."""
 
@@ -51,10 +52,19 @@ def use_daemon(sweep: Path) -> None:
     """
     folder = folder_of(sweep)
     deadline = time.monotonic() + START_S
-    while not (folder / "ready").exists() and not (folder / "failed").exists() and time.monotonic() < deadline:
+    while not serves(folder) and not (folder / "failed").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    if (folder / "ready").exists():
+    if serves(folder):
         os.environ.update(environment(folder))
+
+
+def serves(folder: Path) -> bool:
+    """Whether the daemon of a folder runs. What a daemon that was killed has left there does not count."""
+    try:
+        pid = int((folder / "ready").read_text())
+        return CONTROL.encode()[:15] in Path(f"/proc/{pid}/comm").read_bytes()
+    except (OSError, ValueError):
+        return False
 
 
 class Daemon:
@@ -73,7 +83,11 @@ class Daemon:
     def start(self) -> str:
         """Starts the daemon and waits for it. Returns why it could not be started; "" if it runs."""
         problem = self._start()
-        (self._folder / ("failed" if problem else "ready")).write_text(problem)
+        if self._process is not None and not problem:
+            write_text(self._folder / "ready", str(self._process.pid))
+        else:
+            write_text(self._folder / "failed", problem)
+            self._kill()
         return problem
 
     def _start(self) -> str:
@@ -103,9 +117,13 @@ class Daemon:
             self._ask("quit -t 5")
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_S)
+        self._kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _kill(self) -> None:
+        if self._process is not None:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _ask(self, command: str) -> int:
         """Sends a command to the daemon and returns its exit status, which is 0 if the daemon has answered."""
@@ -118,7 +136,7 @@ class Daemon:
 
 def _die_with_us() -> None:
     """Lets the kernel end this process when the thread that has started it ends (prctl, PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    _LIBC.prctl(1, signal.SIGTERM)
 
 
 class Daemons:

@@ -140,7 +140,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if self._worker is None:
             if task.mps:
                 use_daemon(task.folder.sweep.path)
-            check_gpu(self._setup.device, ray.util.get_node_ip_address())
+            check_gpu(self._setup.device, ray.util.get_node_ip_address(), mps=task.mps)
             self._worker = Worker(self._setup)
         folder = task.folder
         files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
 
+from fervit.cluster.gpus import GpuFacts, problem_of
 from fervit.search.records.events import EpochEnded
 from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
+from fervit.search.workers import gpu_nodes
+from fervit.search.workers.gpu_nodes import UnusableGpuError, check_gpu
+from fervit.search.workers.mps import serves
+from fervit.training.failure import is_device_fault, is_out_of_memory
 from tests.conftest import ROOT, write_splits
 from tests.helpers.own_ray import OwnRay
 from tests.helpers.processes import Running
@@ -55,6 +62,57 @@ folder.mkdir()
 with connect(None, folder / "ray.log") as cluster:
     run_sweep(of, open_splits(str(latents), of), of.trial, folder, cluster, partial(print, flush=True), trainable=Trial)
 """
+
+
+A100 = GpuFacts(
+    torch="2.15.0",
+    cuda="13.2",
+    hip=None,
+    architectures=("sm_80",),
+    driver="580.1",
+    installed=1,
+    visible=None,
+    available=True,
+    name="NVIDIA A100",
+    capability=(8, 0),
+    memory=40 * 1024**3,
+)
+
+
+def test_short_memory_and_the_fault_of_a_neighbour_are_not_a_broken_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a trial is told as short of memory, or tried again in a new process, and its node stays in."""
+    found = A100
+    monkeypatch.setattr(gpu_nodes, "look_here", lambda: found)
+    check_gpu("cuda", "192.0.2.1")
+    found = replace(A100, error="CUDA out of memory. Tried to allocate 16.00 MiB")
+    assert "see `nvidia-smi`, or restart" not in problem_of(found)
+    with pytest.raises(RuntimeError) as short:
+        check_gpu("cuda", "192.0.2.1")
+    assert is_out_of_memory(short.value)
+    found = replace(A100, error="CUDA error: unspecified launch failure")
+    with pytest.raises(RuntimeError) as fault:
+        check_gpu("cuda", "192.0.2.1", mps=True)
+    assert is_device_fault(fault.value)
+    with pytest.raises(UnusableGpuError, match=r"a small product on NVIDIA A100 failed \(CUDA error: unspecified"):
+        check_gpu("cuda", "192.0.2.1")
+
+
+def test_a_daemon_that_was_killed_serves_nobody(tmp_path: Path) -> None:
+    """Its folder may still be there when the sweep goes on."""
+    assert not serves(tmp_path)
+    for left in ("", "not a number", str(os.getpid())):  # the number may be that of another process by now
+        (tmp_path / "ready").write_text(left)
+        assert not serves(tmp_path)
+    program = tmp_path / "nvidia-cuda-mps-control"
+    program.symlink_to(shutil.which("sleep") or "sleep")
+    daemon = subprocess.Popen([program, "60"])
+    try:
+        (tmp_path / "ready").write_text(str(daemon.pid))
+        assert serves(tmp_path)
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert not serves(tmp_path)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from fervit.search.splits import open_splits
 from fervit.search.workers.task import TrialTask
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
+from fervit.training.failure import FailedError, Failure
 from tests.helpers.sweeps import leaderboard, space, study
 
 KINDS = ("ValueError", "diverged", "out of memory", "process died", "metric missing")
@@ -108,10 +109,11 @@ class FaultyDevice(LatentTrial):
 
     def _epoch(self, **options: Any) -> TrialReport:
         faults = Path(self.config["folder"]).parent / "faults"
-        left = int(faults.read_text())
-        if self._trainer.epoch == 1 and left:
-            faults.write_text(str(left - 1))
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        left, whose = faults.read_text().split()
+        if self._trainer.epoch == 1 and int(left):
+            faults.write_text(f"{int(left) - 1} {whose}")
+            fault = RuntimeError("CUDA error: an illegal memory access was encountered")
+            raise fault if whose == "own" else FailedError(Failure.of(fault))
         return super()._epoch(**options)
 
 
@@ -150,15 +152,16 @@ def test_a_process_that_is_set_up_in_vain_does_not_touch_the_files_of_the_trial(
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("trial", "faults"),
+    ("trial", "faults", "whose"),
     [
-        ({}, 1),
+        ({}, 1, "own"),
+        ({}, 1, "another-worker's"),  # which that worker has told this one
         # Under MPS a fault may be a neighbour's, so that even two in a row are no failure of the trial.
-        ({"mps": True, "max_failures": 0}, 2),
+        ({"mps": True, "max_failures": 0}, 2, "own"),
     ],
 )
 def test_a_fault_that_stays_in_the_gpu_costs_its_process_and_no_trial(
-    latents_folder: Path, tmp_path: Path, cluster: Cluster, trial: dict[str, Any], faults: int
+    latents_folder: Path, tmp_path: Path, cluster: Cluster, trial: dict[str, Any], faults: int, whose: str
 ) -> None:
     given = space(
         search={"trials": 3, "sampler": "random", "max_concurrent_trials": 1},
@@ -168,11 +171,11 @@ def test_a_fault_that_stays_in_the_gpu_costs_its_process_and_no_trial(
     folder = tmp_path / "sweep"
     folder.mkdir()
     (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / "faults").write_text(str(faults))
+    (folder / "checkpoints" / "faults").write_text(f"{faults} {whose}")
     lines: list[str] = []
     splits = open_splits(str(latents_folder), given)
     result = run_sweep(given, splits, given.trial, folder, cluster, lines.append, trainable=FaultyDevice)
     assert [record.state for record in result.records] == ["finished"] * 3
     again = [line for line in lines if "in another process" in line]
     assert len(again) == faults
-    assert all("process died: its GPU failed (CUDA error: an illegal memory access" in line for line in again)
+    assert all("process died: its GPU failed (" in line and "an illegal memory access" in line for line in again)
