@@ -182,8 +182,10 @@ def measure_job(plain: GradualStyleEncoder, batch_size: int, n: int) -> None:
         later = sum(pq.read_metadata(path).num_rows for path in parts[1:])
     steady = later / (written[-1] - written[0])
     bare = (before + after) / 2
+    apart = np.diff(written)
     print(f"  network alone, in turn     {before:.3f} and {after:.3f} images/s before and after")
     print(f"  job, first to last part    {steady:.3f} images/s: {steady / bare:.0%} of the network alone")
+    print(f"  parts, seconds apart       {' '.join(f'{seconds:.2f}' for seconds in apart)}")
     print(f"  job, all of it             {n / total:.3f} images/s; first part after {written[0] - started:.1f} s")
 
 

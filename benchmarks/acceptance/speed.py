@@ -14,6 +14,11 @@ from fervit.encoders.runner import EncoderRunner
 from fervit.training.config import TrainConfig
 from fervit.training.data import epoch_batches
 
+BYTES_AN_IMAGE = 0.46e9
+"""The bytes that the encoder's layers read and write for an image in float16, counted."""
+BYTES_A_WEIGHT = 40
+"""The bytes that a captured step reads and writes for a weight: 28 of AdamW, 12 of copies of weights and gradients."""
+
 
 def seconds_of(function: Callable[[], object], device: str, repeats: int) -> float:
     """Returns the least seconds that one call took."""
@@ -35,10 +40,14 @@ def product_rate(device: str, dtype: torch.dtype) -> float:
 )
 def floors(device: str) -> Found:
     texts = [f"{str(d).removeprefix('torch.')} {product_rate(device, d) / 1e12:.1f} TFLOP/s" for d in _dtypes(device)]
+    return Found("INFO", f"{', '.join(texts)}; copy {copy_rate(device) / 1e12:.2f} TB/s")
+
+
+def copy_rate(device: str) -> float:
+    """Measures the bytes/s of a copy in memory, read and written."""
     numbers = torch.empty((2**30 if device == "cuda" else 2**24) // 4, device=device)
     target = torch.empty_like(numbers)
-    copied = 2 * numbers.numel() * 4 / seconds_of(lambda: target.copy_(numbers), device, 10)
-    return Found("INFO", f"{', '.join(texts)}; copy {copied / 1e12:.2f} TB/s")
+    return 2 * numbers.numel() * 4 / seconds_of(lambda: target.copy_(numbers), device, 10)
 
 
 def _dtypes(device: str) -> tuple[torch.dtype, ...]:
@@ -59,7 +68,11 @@ def the_encoder_is_fast(device: str) -> Found:
     rate = len(pixels) / seconds_of(lambda: runner(pixels), device, 5 if device == "cuda" else 1)
     dtype = torch.float16 if device == "cuda" else torch.float32
     share = rate * GFLOP_AN_IMAGE * 1e9 / product_rate(device, dtype)
-    text = f"{rate:.1f} images/s in {precision}, {share:.0%} of the product's rate, captured: {runner.captured}"
+    moved = rate * BYTES_AN_IMAGE / copy_rate(device)
+    text = (
+        f"{rate:.1f} images/s in {precision}, {share:.0%} of the product's rate and {moved:.0%} of the memory's, "
+        f"captured: {runner.captured}"
+    )
     return goal(device, share >= 0.4, text)
 
 
@@ -75,7 +88,12 @@ def an_epoch_is_fast(device: str) -> Found:
     weights = sum(weight.numel() for weight in one.model.parameters())
     rate = 6 * weights * (one.config.seq_len + 1) * rows / best
     share = rate / product_rate(device, one.dtype)
-    text = f"{best:.2f} s an epoch of {rows} with {weights / 1e6:.1f} M weights, {share:.0%} of the product's rate"
+    steps = -(-rows // one.config.batch_size)
+    moved = steps * weights * BYTES_A_WEIGHT / best / copy_rate(device)
+    text = (
+        f"{best:.2f} s an epoch of {rows} with {weights / 1e6:.1f} M weights, {share:.0%} of the product's rate and "
+        f"{moved:.0%} of the memory's"
+    )
     return goal(device, best <= 0.6, text)
 
 

@@ -200,8 +200,10 @@ def _encoded(plan: EncodePlan, placement: Placement, fingerprint: EncoderFingerp
         label_selector=not_on(placement.avoid),
         compute=ray.data.ActorPoolStrategy(
             size=min(placement.actors, len(blocks)),
-            # On a GPU a second block begins while the last batches of the first are on their way back.
+            # On a GPU a second block begins while the last batches of the first are on their way back. Ray looks ten
+            # times a second for blocks that are done, so that more have to wait at the actor than it has at a time.
             max_concurrent_calls_per_actor=CALLS_AT_ONCE if placement.gpus else None,
+            max_tasks_in_flight_per_actor=4 * CALLS_AT_ONCE if placement.gpus else None,
             enable_true_multi_threading=placement.gpus > 0,
         ),
     )

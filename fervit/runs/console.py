@@ -186,6 +186,8 @@ class Follower:
             f"model: {hardware.parameters / 1e6:.1f} M parameters, {hardware.precision}, {hardware.workers} x "
             f"{hardware.device}{where}"
         )
+        if hardware.workers > 1 and not hardware.device.startswith("CPU"):
+            self.say("several workers replay no captured graph: one GPU alone may be no slower (--workers 1)")
 
     def _show_start(self, first_step: float) -> None:
         stages = [*self.started, ("first step", first_step)]

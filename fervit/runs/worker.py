@@ -54,7 +54,8 @@ class WorkerJob:
 def run_on_worker(job: WorkerJob, train: LatentSet, val: LatentSet, *, entered: float, imported: float) -> str:
     """Trains a run from its start or its saved state to its last epoch, and returns how the training ended.
 
-    Failures are messages, too. An exception is raised only if another process of the training has died.
+    Failures are messages, too. An exception is raised only if another process of the training has died, or the GPU has
+    failed this one for good: the training then goes on in new processes.
 
     Args:
         job: the arguments of this process.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,12 @@ def test_an_epoch_is_a_line_and_the_start_is_accounted_for(tmp_path: Path, monke
         "epoch   3/3  loss 1.500  val 1.600  acc 0.400  F1 0.350   1,234/s  0:00 left",
     ]
     assert max(map(len, said[2:])) <= 80
+
+
+def test_several_workers_on_gpus_are_told_what_they_lack(tmp_path: Path) -> None:
+    on_gpus = replace(HARDWARE, device="NVIDIA H200")
+    said, _ = follow(tmp_path, text(Ready(time=1.0, epoch=0, hardware=on_gpus)), FINISHED)
+    assert said[1] == "several workers replay no captured graph: one GPU alone may be no slower (--workers 1)"
 
 
 def test_a_lost_worker_is_said(tmp_path: Path) -> None:
