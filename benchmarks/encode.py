@@ -53,17 +53,20 @@ def main() -> None:
     args = parser.parse()
     torch.manual_seed(0)
     plain = random_network()
-    if args.only_job:
-        pass
-    elif args.device == "cuda":
-        print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-        for batch_size in sorted({args.batch_size, 4, 16, 64, 128, 256}):
-            measure_network(plain, batch_size, args.rounds, "cuda")
-    else:
-        print(f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, torch {torch.__version__}")
-        measure_network(plain, args.batch_size, args.rounds, "cpu")
+    if not args.only_job:
+        measure_forms(plain, args.device, args.batch_size, args.rounds)
     if args.job:
         measure_job(plain, args.batch_size, args.job)
+
+
+def measure_forms(plain: GradualStyleEncoder, device: str, batch_size: int, rounds: int) -> None:
+    if device == "cuda":
+        print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+        for size in sorted({batch_size, 4, 16, 64, 128, 256}):
+            measure_network(plain, size, rounds, "cuda")
+    else:
+        print(f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, torch {torch.__version__}")
+        measure_network(plain, batch_size, rounds, "cpu")
 
 
 def random_network() -> GradualStyleEncoder:

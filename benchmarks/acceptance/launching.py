@@ -39,7 +39,12 @@ def kill_tree(pid: int) -> None:
 
 def last_line(ended: subprocess.CompletedProcess[str]) -> str:
     """Returns the last line that a command wrote to its standard error."""
-    return (ended.stderr.strip().splitlines() or ["no message"])[-1][:200]
+    return last_of(ended.stderr)
+
+
+def last_of(text: str) -> str:
+    """Returns the last line of what a command has printed."""
+    return (text.strip().splitlines() or ["no message"])[-1][:200]
 
 
 def draw_faces(folder: Path, train: int, val: int) -> Path:

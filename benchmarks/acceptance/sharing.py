@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.acceptance.check import Found, check, passed
-from benchmarks.acceptance.launching import ROOT, write_latents
+from benchmarks.acceptance.launching import ROOT, last_of, write_latents
 from fervit.search.records.events import EpochEnded, ProcessLost, TrialEnded
 from fervit.search.records.journal import read_journal
 from fervit.search.workers.mps import CONTROL, environment, folder_of
@@ -42,7 +42,7 @@ def sharing_a_gpu_pays(device: str) -> Found:
                     return Found("FAIL", f"{way}: {sweeping.last_line}")
                 times = [event.time for event in sweeping.events(EpochEnded)]
                 seconds[way] = max(times) - min(times)
-                if "no MPS on node" in sweeping.output:
+                if sweeping.without_mps:
                     return Found("FAIL", f"{CONTROL} could not be started on this machine")
     if device == "cpu":
         return Found("INFO", f"{TRIALS} trials in {seconds['on the CPU']:.0f} s")
@@ -65,7 +65,7 @@ def a_fault_under_mps_is_no_trials_fault(device: str) -> Found:
                 [sys.executable, "-c", FAULT], env=within, capture_output=True, text=True, check=False
             )
             sweeping.wait_for(TrialEnded, TRIALS)
-            without = "no MPS on node" in sweeping.output
+            without = sweeping.without_mps
             ends = [str(event.state) for event in sweeping.events(TrialEnded)]
             lost = len(sweeping.events(ProcessLost))
         text = (
@@ -116,9 +116,14 @@ class Sweeping:
         return self._log.read_text(errors="replace")
 
     @property
+    def without_mps(self) -> bool:
+        """Whether it has said that MPS could not be started."""
+        return "no MPS on node" in self.output
+
+    @property
     def last_line(self) -> str:
         """The last line that the sweep has printed."""
-        return (self.output.strip().splitlines() or ["it printed nothing"])[-1][:200]
+        return last_of(self.output)
 
     def events(self, kind: type[E]) -> list[E]:
         """The events of a kind so far."""

@@ -27,10 +27,12 @@ def check_gpu(device: str, where: str, *, mps: bool = False) -> None:
         UnusableGpuError: the device is a GPU, and it cannot be used.
         RuntimeError: it has no memory left, or a process that shares it by MPS has failed; the node is sound.
     """
-    facts = look_here() if device == "cuda" else None
-    problem = problem_of(facts) if facts is not None else ""
-    if facts is not None and (facts.short_of_memory or (mps and facts.available and facts.error)):
+    if device != "cuda":
+        return
+    facts = look_here()
+    if facts.short_of_memory or (mps and facts.available and facts.error):
         raise RuntimeError(facts.error)
+    problem = problem_of(facts)
     if problem:
         raise UnusableGpuError(f"{_beginning(where)}{problem}")
 

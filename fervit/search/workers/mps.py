@@ -29,9 +29,9 @@ from fervit.progress import Say, silent
 CONTROL = "nvidia-cuda-mps-control"
 START_S = 60.0
 """The seconds within which the daemon must answer, on a machine that is busy with other things as well."""
-_LIBC = ctypes.CDLL(None)  # loaded here, since little is allowed between fork and exec
 END_S = 20.0
 """The seconds that the daemon has to end, before it is killed."""
+_LIBC = ctypes.CDLL(None)  # loaded here, since little is allowed between fork and exec
 
 
 def folder_of(sweep: Path) -> Path:
