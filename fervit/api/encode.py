@@ -15,6 +15,7 @@ import pyarrow as pa
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in
 from fervit.cluster.connection import connect
 from fervit.cluster.gpu_look import look_at_gpus
+from fervit.cluster.gpu_nodes import GpuNodes
 from fervit.cluster.gpus import GpuLook
 from fervit.cluster.nodes import Cluster
 from fervit.encoders.official import NETWORKS
@@ -28,9 +29,9 @@ from fervit.encoding.import_pt import fingerprint_of_pt, index_pt
 from fervit.encoding.job import EncodeSummary, encode_faces
 from fervit.encoding.placement import Placement, place
 from fervit.encoding.plan import EncodePlan, EncoderChoice, plan_encoding
-from fervit.encoding.ray_data import check_places, resumable
+from fervit.encoding.ray_data import STAYS, check_places, resumable
 from fervit.encoding.reconstruct import write_reconstructions
-from fervit.errors import UserError
+from fervit.errors import JobError, UserError
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
@@ -154,7 +155,8 @@ def encode(
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
     inputs = (source, old, model, module if module and Path(module).is_file() else None)
-    summary = _run(plan, placing, gpus_per_actor, out, inputs, address, say)
+    planning = partial(planning, index, out, encoder_type, model, precision, silent, retry_errors=retry_errors)
+    plan, summary = _run(plan, planning, placing, gpus_per_actor, out, inputs, address, say)
     _account(index, plan, summary, out, source, tell)
     return _result(summary, plan, out, _draw(index, plan, decoder, reconstruct or 0, tell))
 
@@ -288,27 +290,41 @@ def _plan(
 
 def _run(
     plan: EncodePlan,
+    replan: Callable[[], EncodePlan],
     placing: Callable[..., Placement],
     gpus_per_actor: float | None,
     out: str,
     inputs: Sequence[str | None],
     address: str | None,
     say: Say | None,
-) -> EncodeSummary:
-    """Runs the plan on a Ray cluster."""
+) -> tuple[EncodePlan, EncodeSummary]:
+    """Runs the plan on a Ray cluster, and what is left of it on other nodes if the GPU of one cannot be used.
+
+    Returns:
+        The plan that has come to its end, and what it did.
+    """
     if len(plan) == 0:
-        return encode_faces(plan, None, say)  # only removes leftovers of earlier calls, which needs no Ray
+        return plan, encode_faces(plan, None, say)  # only removes leftovers of earlier calls, which needs no Ray
     tell = say or silent
     tell("starting Ray, or joining it ...")
     with resumable(), connect(address, Path(gettempdir() if is_uri(out) else out, "_ray.log")) as cluster:
         check_places(cluster, out, [path for path in inputs if path])
-        placement = None
-        if plan.encoder is not None:
-            look = _look(cluster, gpus_per_actor, tell)
-            placement = placing(plan, look.cluster, seen=look.seen)
+        if plan.encoder is None:
+            return plan, encode_faces(plan, None, say)
+        look = _look(cluster, gpus_per_actor, tell)
+        cluster, gpu_nodes = look.cluster, GpuNodes(look.cluster.unusable, tell)
+        placement = placing(plan, cluster, seen=look.seen)
+        while True:
             tell(f"running: {placement}")
             tell("each encoder is loaded first; its first images come after that")
-        return encode_faces(plan, placement, say)
+            try:
+                return plan, encode_faces(plan, placement, say)
+            except JobError as error:
+                if not gpu_nodes.leave_out(str(error).removesuffix(STAYS)):
+                    raise
+            cluster = replace(cluster, nodes=gpu_nodes.nodes(), unusable=tuple(gpu_nodes.unusable))
+            plan = replan()
+            placement = placing(plan, cluster, seen=look.seen)
 
 
 def _look(cluster: Cluster, gpus_per_actor: float | None, tell: Say) -> GpuLook:

@@ -343,7 +343,7 @@ def _train(
             run.write(folder, cluster)
             for line in first_lines(run, folder, cluster):
                 tell(line)
-            start = _starter(run, folder, cluster, placed, process)
+            start = _starter(run, folder, cluster, placed, process, tell)
             engine = "" if process else "Ray Train"
             Follower(folder, run.config.epochs, run.config.batch_size, stages, tell, engine).follow(start)
     except BaseException:
@@ -368,13 +368,14 @@ def _hardware(
 
 
 def _starter(
-    run: Run, folder: RunFolder, cluster: Cluster, workers: Workers, process: WarmProcess | None
+    run: Run, folder: RunFolder, cluster: Cluster, workers: Workers, process: WarmProcess | None, tell: Say
 ) -> Callable[[], Job]:
     """Returns a function that starts the training, in the process or on Ray Train."""
     if process:
         from fervit.runs.process import ProcessJob
 
         return partial(ProcessJob, process, run.config, run.train, run.val, workers, folder)
+    from fervit.cluster.gpu_nodes import GpuNodes
     from fervit.runs.distributed import TrainingJob
 
     return partial(
@@ -382,7 +383,7 @@ def _starter(
         *(run.config, run.train, run.val, workers, folder),
         local=cluster.started_here,
         elsewhere=len(cluster.nodes) > 1,
-        unusable=cluster.unusable,
+        gpu_nodes=GpuNodes(cluster.unusable, tell),
     )
 
 

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ from fervit.system.hardware import FORCED_DEVICE
 
 SHARE = 0.01
 """The share of a GPU that a look reserves: it fits beside work that leaves so much."""
+RETURN_S = 3.0
+"""The seconds within which Ray counts that share as free again, after the look."""
 WAIT_S = 180.0
 """The seconds within which a look must end, on a machine that is busy with other things as well."""
 
@@ -41,7 +44,12 @@ def look_at_gpus(cluster: Cluster, look: Callable[[], GpuFacts] = look_here) -> 
     if os.environ.get(FORCED_DEVICE):
         return GpuLook.none(cluster)
     free = {node.node_id: node.gpus for node in free_nodes()}
-    return GpuLook.of(cluster, answers(cluster.there, free, look))
+    found = answers(cluster.there, free, look)
+    deadline = time.monotonic() + RETURN_S
+    # Ray keeps the share for a moment, and who looks for free GPUs then would find one that is not whole.
+    while any(node.gpus < free.get(node.node_id, 0) for node in free_nodes()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return GpuLook.of(cluster, found)
 
 
 def answers(

@@ -36,6 +36,10 @@ START_S = 600
 BEYOND_FLOAT16 = "its code is not finite in float16 arithmetic; encoded in float32"
 IMPORT_ROWS = 512
 """The number of codes in one part file of an import."""
+FAIR_BLOCKS = 4 * CALLS_AT_ONCE
+"""The number of blocks that an encoder on a GPU has at a time, the waiting ones included."""
+FEW_ROUNDS = 4
+"""A job of fewer such rounds of blocks is small: the encoder that starts first could do most of it."""
 WHOLE: dict[str, Any] = {"batch_size": None, "num_cpus": HELPER_CPUS}
 """The options of the steps beside the encoders: each call gets a whole block."""
 
@@ -150,9 +154,7 @@ def _receipts(plan: EncodePlan, placement: Placement | None) -> Iterator[Receipt
     """Runs the job and yields the rows of each block as `write_block` returns them."""
     import ray
 
-    # Wait until all encoders run, since the first one would otherwise get all blocks of a small job. Machines
-    # that have yet to join and resources that have yet to be freed are not waited for.
-    settle_data(START_S if placement is not None and _all_can_start(placement) else -1)
+    settle_data(START_S if placement is not None and _waits(placement, len(plan)) else -1)
     fingerprint, label_set = plan.fingerprint, plan.index.label_set
     if placement is None:
         dataset = ray.data.from_arrow(blocks_of(plan.index.table, IMPORT_ROWS)).map_batches(
@@ -203,10 +205,22 @@ def _encoded(plan: EncodePlan, placement: Placement, fingerprint: EncoderFingerp
             # On a GPU a second block begins while the last batches of the first are on their way back. Ray looks ten
             # times a second for blocks that are done, so that more have to wait at the actor than it has at a time.
             max_concurrent_calls_per_actor=CALLS_AT_ONCE if placement.gpus else None,
-            max_tasks_in_flight_per_actor=4 * CALLS_AT_ONCE if placement.gpus else None,
+            max_tasks_in_flight_per_actor=FAIR_BLOCKS if placement.gpus else None,
             enable_true_multi_threading=placement.gpus > 0,
         ),
     )
+
+
+def _waits(placement: Placement, faces: int) -> bool:
+    """Whether no picture is decoded before all encoders run.
+
+    The first encoder would otherwise get all blocks of a small job. A single one, and those of a large job, begin with
+    pictures that were decoded while they were loaded. (Ray Data does one task at a time for its first seconds, until it
+    has learnt what the cluster has.) Machines that have yet to join and resources that have yet to be freed are not
+    waited for.
+    """
+    small = faces < FEW_ROUNDS * FAIR_BLOCKS * placement.actors * placement.part_rows
+    return placement.actors > 1 and small and _all_can_start(placement)
 
 
 def _all_can_start(placement: Placement) -> bool:

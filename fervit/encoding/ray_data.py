@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Columns = dict[str, np.ndarray]
 """A block of n rows: the name of each column -> its values [n, ...]."""
+STAYS = "; what was written stays whole"
+"""The end of the text of an error that ends a job amid its pictures."""
 Receipts = list[dict[str, Any]]
 """What a task says of the rows of a block: image_id, split, error ("" for none), host, and fatal ("" unless the job has
 to end), besides what is the job's own."""
@@ -134,7 +136,7 @@ def follow(
     try:
         for rows in receipts:
             if rows[0]["fatal"]:
-                raise JobError(f"{rows[0]['fatal']}; what was written stays whole")
+                raise JobError(f"{rows[0]['fatal']}{STAYS}")
             failed = [row for row in rows if row["error"]]
             for row in failed:
                 failures.add(row["split"], row["image_id"], row["error"])

@@ -92,8 +92,7 @@ class EncoderActor:
         except UserError as error:
             self.failure = f"an encoder could not start: {error} (every node needs the file, under that path)"
         except (RuntimeError, MemoryError) as error:
-            problem = _problem_of_gpu(device, error) or _resources(error, batch_size)
-            self.failure = f"an encoder could not start: {problem}"
+            self.failure = f"an encoder could not start: {_why(device, error, batch_size)}"
 
     def __call__(self, block: Columns) -> Columns:
         pixels, errors = block.pop("pixels"), block["error"].astype(object)
@@ -196,13 +195,21 @@ def _write_rows(rows: Columns, folder: str, schema: pa.Schema) -> None:
         write_part(part, folder, rows["image_id"].tolist())
 
 
-def _problem_of_gpu(device: str, error: Exception) -> str:
-    """Why this node's GPU cannot be used, which nobody has looked at if the node has joined later; "" if it can."""
-    from fervit.cluster.gpus import look_here, problem_of
+def _why(device: str, error: Exception, batch_size: int) -> str:
+    """Why an encoder could not start: its node's GPU, which nobody has looked at if the node has joined later, or
+    memory."""
+    from fervit.cluster.connection import this_address
+    from fervit.cluster.gpu_nodes import UnusableGpuError, check_gpu
     from fervit.training.failure import is_out_of_memory
 
-    problem = "" if device != "cuda" or is_out_of_memory(error) else problem_of(look_here())
-    return f"GPU of {socket.gethostname()}: {problem}; leave that node out, or use the CPU" if problem else ""
+    if not is_out_of_memory(error):
+        try:
+            check_gpu(device, this_address())
+        except UnusableGpuError as unusable:
+            return str(unusable)
+        except RuntimeError as short:
+            error = short
+    return _resources(error, batch_size)
 
 
 def _resources(error: Exception, batch_size: int) -> str:

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Any
 
+from fervit.cluster.connection import this_address
+from fervit.cluster.gpu_nodes import GpuNodes, check_gpu
 from fervit.cluster.nodes import not_on
 from fervit.cluster.workers import Workers
 from fervit.io.disk import remove
@@ -19,6 +21,7 @@ MAX_FAILURES = 3
 """How many times a run continues by itself after a worker died."""
 POLL_S = 0.2
 """The seconds between two checks of Ray Train on its workers."""
+_LEFT_OUT = "a node was left out"
 PAUSE_S = 1.0
 """The seconds before a run is started again because its node is leaving. Until there is another node, it may be started
 on the leaving one."""
@@ -35,7 +38,8 @@ class TrainingJob:
         folder: the folder of the run. The workers write to it, so they must see it under the same path.
         local: whether Ray ends with this process.
         elsewhere: whether there are other nodes on which the training can continue when a node is taken away.
-        unusable: Ray's ids of the nodes whose GPUs cannot be used.
+        gpu_nodes: the nodes, and which of them have GPUs that cannot be used. One whose GPU nobody has looked at, and
+            turns out to be of no use, is left out, and the training begins again on the others.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class TrainingJob:
         *,
         local: bool = False,
         elsewhere: bool = False,
-        unusable: tuple[str, ...] = (),
+        gpu_nodes: GpuNodes | None = None,
     ) -> None:
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_S))
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -57,7 +61,7 @@ class TrainingJob:
         for path in (folder.events, folder.stop):
             remove(path)
         self._local, self._elsewhere, self._workers, self._folder = local, elsewhere, workers, folder
-        self._unusable = unusable
+        self._gpu_nodes = gpu_nodes or GpuNodes()
         self._job: dict[str, Any] = {
             "config": config,
             "latents": (ray.put(train), ray.put(val)),
@@ -87,10 +91,19 @@ class TrainingJob:
         try:
             from fervit.runs.worker import LEAVING  # imports torch, during which the command may end
 
-            while self._trainer().fit().return_value == LEAVING and self._elsewhere:
+            while (ended := self._fit()) in (LEAVING, _LEFT_OUT) and (self._elsewhere or ended == _LEFT_OUT):
                 time.sleep(PAUSE_S)
         except BaseException as error:
             self.error = error
+
+    def _fit(self) -> Any:
+        """Trains, and returns how the training ended."""
+        try:
+            return self._trainer().fit().return_value
+        except Exception as error:
+            if self._gpu_nodes.leave_out(str(error)):
+                return _LEFT_OUT
+            raise
 
     def _trainer(self) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -107,7 +120,7 @@ class TrainingJob:
                 num_workers=workers.workers,
                 use_gpu=workers.gpu,
                 resources_per_worker=resources,
-                label_selector=(not_on(self._unusable) or None) if workers.gpu else None,
+                label_selector=(not_on(self._gpu_nodes.unusable) or None) if workers.gpu else None,
             ),
             run_config=RunConfig(
                 name="ray_train",
@@ -144,6 +157,7 @@ def train_on_worker(job: dict[str, Any]) -> str:
     from fervit.runs.worker import WorkerJob, run_on_worker
     from fervit.training.ranks import Ranks
 
+    check_gpu(job["device"], this_address())
     imported = time.time()
     context = ray.train.get_context()
     own = WorkerJob(

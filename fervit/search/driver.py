@@ -204,17 +204,16 @@ class Driver:
         if not self.interrupted or self.ledger.is_over(name):
             self.ledger.end(name)
 
-    def failed(self, name: str, failure: Failure, *, of_device: bool = False) -> None:
+    def failed(self, name: str, failure: Failure) -> None:
         """Records that the process of a trial has ended with an exception or has died; the trial may be tried again.
 
-        Under MPS, the fault of one client ends all clients of a GPU, and nobody can tell which of them has caused it.
-        It therefore counts for none of them. A trial that meets a second one is then tried alone, where the next one is
-        its own.
+        Under MPS, the fault of one client ends all clients of a GPU, some with an error and some without a word, and
+        nobody can tell which of them has caused it. A process that ends so therefore counts for no trial. A trial that
+        meets a second one is then tried alone, where the next one is its own.
 
         Args:
             name: the name of the trial.
             failure: why the process has ended.
-            of_device: whether its GPU failed.
         """
         if self.ledger.is_paused(name):  # the process of an earlier part of it
             return
@@ -224,7 +223,7 @@ class Driver:
             return
         if name in self._last_reports:
             self._given_up.add((name, self._last_reports.pop(name)[0]))
-        if of_device and self._shares_faults and name not in self._alone:
+        if failure.kind == PROCESS_DIED and self._shares_faults and name not in self._alone:
             self._device_faults[name] += 1
             if self._device_faults[name] > 1:
                 self._alone.add(name)

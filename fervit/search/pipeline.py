@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ray import tune
 
+from fervit.cluster.gpu_nodes import GpuNodes
 from fervit.cluster.nodes import Cluster
 from fervit.io.disk import remove
 from fervit.io.files import JsonObject
@@ -26,7 +27,6 @@ from fervit.search.space.search_space import DEFAULTS, SearchSpace
 from fervit.search.space.settings import TrialResources
 from fervit.search.splits import Splits
 from fervit.search.steps import Sweep
-from fervit.search.workers.gpu_nodes import GpuNodes
 from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.tuner import run_trials
 from fervit.search.workers.worker_group import SharedLatents

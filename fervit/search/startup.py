@@ -28,6 +28,8 @@ SOON_DONE = 1e14
 """A sweep of fewer floating-point operations takes some minutes on one core and is not measured beforehand."""
 LONG_S = 3600.0
 """If a sweep is expected to take longer, the flags of a smaller one are named."""
+OF_MPS = 2
+"""The trials whose work a GPU that is shared by MPS does at the same time (benchmarks/gpu_h200.md: 1.8 to 2.1)."""
 LEARN = ("tpe", "gp", "cmaes")
 """The samplers that learn from results."""
 OF_NUMBERS = ("cmaes", "qmc")
@@ -102,9 +104,9 @@ def expectations(
         return "\n".join([*lines, f"expected: {epochs}"])
     # DDP workers divide each batch among them; this estimate leaves out the time that their communication takes.
     pace_s = math.fsum(times) / len(times) / resources.workers
-    takes = _time_text(space, expected, pace_s, resources, at_once)
+    takes = _time_text(space, expected, pace_s, resources, at_once, computing(resources, cluster, at_once))
     lines.append(f"expected, from the mean of these: {takes}")
-    if (expected.epochs * pace_s).high / at_once > LONG_S:
+    if (expected.epochs * pace_s).high / computing(resources, cluster, at_once) > LONG_S:
         lines.append(f"a smaller one for a first look: {_flags(smaller(space))}")
     return "\n".join(lines)
 
@@ -160,14 +162,31 @@ def _epochs_text(expected: Forecast) -> str:
 
 
 def _time_text(
-    space: SearchSpace, expected: Forecast, seconds_an_epoch: float, resources: TrialResources, at_once: int
+    space: SearchSpace,
+    expected: Forecast,
+    seconds_an_epoch: float,
+    resources: TrialResources,
+    at_once: int,
+    computing: int | None = None,
 ) -> str:
-    """Says how long some epochs take, and that a budget may end them before."""
+    """Says how long some epochs take, and that a budget may end them before.
+
+    Args:
+        space: the search space.
+        expected: the epochs.
+        seconds_an_epoch: as one trial takes them while `computing` trials compute.
+        resources: the resources of a trial.
+        at_once: the number of trials that run at once.
+        computing: the number of those that compute at the same time; None for all.
+    """
+    computing = computing or at_once
+    by_turns = "" if resources.mps else " in turns"
     seconds = expected.epochs * seconds_an_epoch
     hours = seconds * (resources.gpus_each * resources.workers / 3600)
     gpu_hours = f"{hours.low:.1f} to {hours.high:.1f}" if hours.high > hours.low else f"{hours.high:.1f}"
     text = (
-        f"{_clocks(seconds * (1 / at_once))} and {gpu_hours} GPU-hours with {at_once} trials at once; "
+        f"{_clocks(seconds * (1 / computing))} and {gpu_hours} GPU-hours with {at_once} trials at once"
+        f"{f', which share GPUs{by_turns}' if computing < at_once else ''}; "
         f"{_epochs_text(expected)}"
     )
     budget = space.budget
@@ -184,6 +203,13 @@ def _clocks(seconds: Span) -> str:
 def _at_once(space: SearchSpace, resources: TrialResources, cluster: Cluster) -> int:
     most = space.search.max_concurrent_trials
     return max(1, min(slots(resources, cluster.nodes), space.search.trials, most or space.search.trials))
+
+
+def computing(resources: TrialResources, cluster: Cluster, at_once: int) -> int:
+    """The number of trials that compute at the same time. On a GPU that they share without MPS they take turns."""
+    if not 0 < resources.gpus_each < 1:
+        return at_once
+    return max(1, min(at_once, math.ceil(cluster.gpus) * (OF_MPS if resources.mps else 1)))
 
 
 def _taken(places: int, free: int) -> str:

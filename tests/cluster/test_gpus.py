@@ -12,8 +12,10 @@ import pytest
 
 from fervit.cluster.gpus import GpuFacts, GpuLook, find_driver, look_here, problem_of
 from fervit.cluster.nodes import Cluster, Node
+from fervit.system.hardware import FORCED_DEVICE
+from tests.conftest import ROOT
 from tests.helpers.gpus import A100, T4, UNSEEN, V100
-from tests.helpers.processes import MISSING_GPU, alone
+from tests.helpers.processes import COUNTED_GPU, MISSING_GPU, alone
 
 L4 = replace(A100, name="NVIDIA L4", capability=(8, 9))
 NEWER = replace(A100, name="NVIDIA Next", capability=(13, 0))
@@ -145,3 +147,25 @@ def test_a_node_looks_at_its_gpu_before_it_starts_ray() -> None:
 @pytest.mark.gpu
 def test_the_gpu_here_can_be_used() -> None:
     assert problem_of(look_here()) == ""
+
+
+LOOK = """
+from pathlib import Path
+import sys
+from fervit.cluster.connection import connect, free_nodes
+from fervit.cluster.gpu_look import look_at_gpus
+from tests.helpers.gpus import A100
+with connect("local", Path(sys.argv[1])) as cluster:
+    look = look_at_gpus(cluster, lambda: A100)
+    print(len(look.seen), [node.gpus for node in free_nodes()])
+"""
+
+
+def test_after_a_look_the_gpu_is_free_as_before(tmp_path: Path) -> None:
+    """Else the command would say that others have taken the places of its trials."""
+    counted = {key: value for key, value in COUNTED_GPU.items() if key != FORCED_DEVICE}
+    command = [sys.executable, "-c", LOOK, str(tmp_path / "ray.log")]
+    done = subprocess.run(
+        command, env=alone(**counted, PYTHONPATH=str(ROOT)), capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "1 [1.0]\n", done.stderr

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from fervit.api.tune import resolve_space
-from fervit.search.startup import drawn_at_random, smaller, too_many_at_once
+from fervit.cluster.nodes import Cluster, Node
+from fervit.search.space.settings import TrialResources
+from fervit.search.startup import computing, drawn_at_random, smaller, too_many_at_once
 from tests.conftest import ROOT
 from tests.helpers.simulated_sweeps import PARAMETERS, space_of
 
@@ -43,3 +45,13 @@ def test_it_is_said_which_hyperparameters_a_sampler_of_numbers_draws_at_random(s
     text = drawn_at_random(space_of(sampler, "none", 0, 8, parameters=parameters))
     assert ("scheduler, heads at random" in text) == said  # depth is a list of numbers whose order matters
     assert drawn_at_random(space_of(sampler, "none", 0, 8)) == ""
+
+
+@pytest.mark.parametrize(("mps", "at_the_same_time"), [(False, 1), (True, 2)])
+def test_trials_that_share_a_gpu_in_turns_are_not_expected_to_save_time(mps: bool, at_the_same_time: int) -> None:
+    node = Node(address="192.0.2.1", cpus=16, gpus=1)
+    cluster = Cluster(nodes=(node,), dashboard=None, started_here=True)
+    resources = TrialResources(gpus=0.25, mps=mps)
+    assert computing(resources, cluster, 4) == at_the_same_time
+    assert computing(TrialResources(gpus=1), cluster, 1) == 1
+    assert computing(TrialResources(gpus=0), cluster, 16) == 16

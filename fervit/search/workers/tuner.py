@@ -20,6 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fervit.cluster.connection import free_nodes
+from fervit.cluster.gpu_nodes import GpuNodes, UnusableGpuError
 from fervit.progress import in_notebook
 from fervit.search.driver import Driver, Room
 from fervit.search.ledger import Ledger
@@ -28,10 +29,9 @@ from fervit.search.preflight import slots
 from fervit.search.records.report import TrialReport
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.settings import TrialResources
-from fervit.search.workers.gpu_nodes import GpuNodes, UnusableGpuError
 from fervit.search.workers.mps import Daemons
 from fervit.search.workers.task import TrialTask, resources_of, shares_by_mps
-from fervit.search.workers.trial import GpuFaultError, LatentTrial
+from fervit.search.workers.trial import LatentTrial
 from fervit.search.workers.worker_group import SharedLatents
 from fervit.system import interrupts
 from fervit.system.hardware import device_of
@@ -252,8 +252,7 @@ class _DriverCallback(tune.Callback):  # type: ignore[misc]
         error = None if self._driver.interrupted else _error_of(trial)
         if UnusableGpuError.__name__ in str(error):
             self._gpu_nodes.leave_out(str(error))
-        shared = GpuFaultError.__name__ in type(error).__name__
-        self._driver.failed(_trial_name(trial), _failure_of(error), of_device=shared)
+        self._driver.failed(_trial_name(trial), _failure_of(error))
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]

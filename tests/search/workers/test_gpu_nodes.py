@@ -13,12 +13,12 @@ from tempfile import mkdtemp
 
 import pytest
 
+from fervit.cluster import gpu_nodes
+from fervit.cluster.gpu_nodes import UnusableGpuError, check_gpu
 from fervit.cluster.gpus import GpuFacts, problem_of
 from fervit.search.records.events import EpochEnded
 from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
-from fervit.search.workers import gpu_nodes
-from fervit.search.workers.gpu_nodes import UnusableGpuError, check_gpu
 from fervit.search.workers.mps import serves
 from fervit.training.failure import is_device_fault, is_out_of_memory
 from tests.conftest import ROOT, write_splits

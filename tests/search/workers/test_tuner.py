@@ -3,10 +3,10 @@ from __future__ import annotations
 import ray
 
 from fervit.cluster.connection import cluster_nodes, free_nodes
+from fervit.cluster.gpu_nodes import GpuNodes
 from fervit.cluster.nodes import Cluster
 from fervit.search.preflight import slots
 from fervit.search.space.settings import TrialResources
-from fervit.search.workers.gpu_nodes import GpuNodes
 from fervit.search.workers.tuner import room_of
 from tests.helpers.processes import wait_until
 

@@ -1,4 +1,4 @@
-"""The nodes of a cluster while a sweep runs on it: some may join, and their GPUs may turn out to be unusable."""
+"""The nodes of a cluster while a job runs on it: some may join, and their GPUs may turn out to be unusable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fervit.progress import Say, silent
 
 
 class UnusableGpuError(Exception):
-    """The GPU of this node cannot be used. The trial goes on elsewhere."""
+    """The GPU of this node cannot be used. The work goes on elsewhere."""
 
 
 def check_gpu(device: str, where: str, *, mps: bool = False) -> None:
@@ -41,7 +41,7 @@ class GpuNodes:
     """The nodes of the cluster that this process is connected to, and which of them have GPUs that cannot be used.
 
     Args:
-        unusable: Ray's ids of the nodes whose GPUs cannot be used, as the look before the sweep has found them.
+        unusable: Ray's ids of the nodes whose GPUs cannot be used, as the look before the job has found them.
         say: prints a line for the user.
     """
 
@@ -58,13 +58,16 @@ class GpuNodes:
         """Returns nodes without the GPUs that cannot be used."""
         return tuple(replace(node, gpus=0) if node.node_id in self.unusable else node for node in nodes)
 
-    def leave_out(self, error: str) -> None:
+    def leave_out(self, error: str) -> bool:
         """Leaves out the node of which an `UnusableGpuError` tells.
 
-        If no GPU were left, the nodes stay as they are: the trials that fail then say why.
+        If no GPU were left, the nodes stay as they are: what fails then says why.
 
         Args:
             error: the text of the error, whatever Ray has written around it.
+
+        Returns:
+            Whether a node has been left out.
         """
         nodes = self.nodes()
         for node in nodes:
@@ -72,6 +75,8 @@ class GpuNodes:
             if node.gpus and found and any(other.gpus for other in nodes if other.node_id != node.node_id):
                 self.unusable.add(node.node_id)
                 self.say(f"{_beginning(node.address)}{problem.splitlines()[0]}; that GPU is left out")
+                return True
+        return False
 
 
 def _beginning(address: str) -> str:
