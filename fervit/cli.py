@@ -13,6 +13,7 @@ import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Never
 
 from fervit.errors import NEEDS_UNIX, JobError, UserError
@@ -103,6 +104,21 @@ class Parser(argparse.ArgumentParser):
             SystemExit: with status 2.
         """
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def refuse_missing(paths: str | Sequence[str], message: str) -> None:
+    """Refuses local paths that are not there, before a command imports what takes seconds.
+
+    Args:
+        paths: what the user gave; URIs are not looked at.
+        message: what the line says after the path.
+
+    Raises:
+        UserError: one of them is not there.
+    """
+    for path in [paths] if isinstance(paths, str) else paths:
+        if "://" not in path and not Path(from_home(path)).exists():
+            raise UserError(f"{path}: {message}")
 
 
 def add_fields(parser: argparse.ArgumentParser, cls: type, title: str) -> None:

@@ -8,6 +8,12 @@ NEEDS_UNIX = (
 """What is said on Windows, which has no `fcntl`."""
 
 
+NO_CHECKPOINT = "there is no such checkpoint; a run keeps its best as checkpoints/best_model.pt"
+NO_RUN = "there is no such run; give folders of experiments/, checkpoints, or evaluations"
+NO_RESULTS = "there is no such folder; give one of experiments/, or what evaluate.py wrote"
+NO_SWEEP = "there is no such folder; give the folder of a sweep, in experiments/"
+
+
 BREAKS = {ord(break_): repr(break_)[1:-1] for break_ in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 """The characters at which a line breaks -> how they are written in one line."""
 

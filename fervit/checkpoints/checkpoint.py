@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fervit.checkpoints.foreign import NO_LATENT_VIT, bare_names, understood
 from fervit.encoders.fingerprint import EncoderFingerprint
-from fervit.errors import UserError
+from fervit.errors import NO_CHECKPOINT, UserError
 from fervit.io.files import first_line, recognise_download, whole_file
 from fervit.io.torch_files import StateDict, load_untrusted
 from fervit.labels.label_set import SEVEN, LabelSet, label_set_of
@@ -192,7 +192,7 @@ def checkpoint_in(path: Path) -> Path:
                 return path / name
         raise UserError(f"{path}: holds no model (no {WEIGHTS}, {BEST_MODEL}, checkpoints/{BEST_MODEL} or best/)")
     if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint; a run keeps its best as checkpoints/{BEST_MODEL}")
+        raise UserError(f"{path}: {NO_CHECKPOINT}")
     return path
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
+from fervit.io.files import from_home
 from fervit.io.storage import is_uri
 from fervit.labels.emotions import SPLITS
 from fervit.labels.label_set import SEVEN, LabelSet
@@ -62,7 +63,7 @@ class LatentSet:
         path = str(path)
         about, whole = read_split(path, COLUMNS)
         if about is None:
-            raise UserError(f"{path}: no latents here; {_way_to_latents(path)}")
+            raise no_latents(path)
         if len(whole) == 0:
             raise UserError(f"{path}: the Parquet files here have no rows; a split needs at least one face")
         for name in COLUMNS:
@@ -141,6 +142,21 @@ class LatentSet:
                 f"{self.path}: has no face of {', '.join(missing)}; training and validation need all classes: "
                 "encode more faces"
             )
+
+
+def no_latents(path: str) -> UserError:
+    """The error where a split's latents were looked for in vain."""
+    return UserError(f"{path}: no latents here; {_way_to_latents(path)}")
+
+
+def refuse_missing_latents(path: str) -> None:
+    """Refuses a local folder of a split that is not there, before a command imports what takes seconds.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not is_uri(path) and not Path(from_home(path)).exists():
+        raise no_latents(path)
 
 
 def _way_to_latents(path: str) -> str:

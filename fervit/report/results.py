@@ -11,7 +11,7 @@ from typing import Literal
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
-from fervit.errors import UserError
+from fervit.errors import NO_RESULTS, UserError
 from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.io.files import JsonObject, is_locked
 from fervit.labels.label_set import SEVEN
@@ -175,7 +175,7 @@ def read_results(
     """
     folder = folder.absolute()
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder; give one of experiments/, or what evaluate.py wrote")
+        raise UserError(f"{folder}: {NO_RESULTS}")
     files = SweepFolder(folder)
     if files.space.is_file() or files.journal.is_file():
         results = _sweep(folder, running, reading or SweepReading(files.journal))

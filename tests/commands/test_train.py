@@ -291,7 +291,7 @@ def test_a_run_on_ray_train_is_placed_on_a_gpu_where_ray_counts_one(latents_fold
     assert "--workers 2: the cluster has 1 GPUs, and each worker needs one" in printed
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_a_run_on_ray_train_is_refused_a_gpu_that_cannot_be_used(latents_folder: Path, tmp_path: Path) -> None:
     refused = start(tmp_path, *flags(latents_folder, *WITH_RAY), "--use_gpu", **MISSING_GPU)
     printed = refused.ended()

@@ -209,7 +209,7 @@ def test_trials_share_a_gpu_where_ray_counts_one(latents_folder: Path, small_spa
     assert "trial.gpus: a worker trains on one GPU, but got 2" in printed
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_a_space_without_gpus_gets_one_a_worker_and_a_sweep_of_before_keeps_the_cpu(
     latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:
@@ -231,7 +231,7 @@ def test_a_space_without_gpus_gets_one_a_worker_and_a_sweep_of_before_keeps_the_
     assert "gpus: 0" in (folder / "sweep.yaml").read_text()
 
 
-@pytest.mark.extra
+@pytest.mark.long
 def test_a_sweep_goes_on_on_the_cpu_where_a_gpu_cannot_be_used_unless_it_was_asked_for(
     latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:

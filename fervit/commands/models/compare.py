@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fervit.cli import Parser, positive_int
+from fervit.cli import Parser, positive_int, refuse_missing
 from fervit.commands.output import add_format, printing
-from fervit.errors import UserError
+from fervit.errors import NO_RUN, UserError
 
 if TYPE_CHECKING:
     from fervit.evaluation.comparison.contenders import Compared, Contender
@@ -51,6 +51,7 @@ def main() -> None:
     args = flags.parse()
     if args.picture.suffix.lower() not in (".png", ".pdf", ".svg"):
         flags.error(f"--picture {args.picture}: must end in .png, .pdf or .svg")
+    refuse_missing([str(run) for run in args.runs], NO_RUN)
 
     from fervit.evaluation.comparison.compare import compare, read_contender, record_comparison, runs_in
     from fervit.evaluation.comparison.figure import draw_comparison

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, add_exclude, add_votes, positive_int, whole_number
+from fervit.cli import Parser, add_exclude, add_votes, positive_int, refuse_missing, whole_number
 from fervit.commands.output import add_format, printing
+from fervit.errors import NO_CHECKPOINT
 from fervit.system.program import called
 
 
@@ -68,6 +69,11 @@ def main() -> None:
         UserError: a file is missing or wrong.
     """
     args = parser().parse()
+    refuse_missing(str(args.checkpoint_path), NO_CHECKPOINT)
+
+    from fervit.latents.latent_set import refuse_missing_latents
+
+    refuse_missing_latents(args.latent_test_dir)
 
     from fervit.api.evaluate import evaluate
     from fervit.commands.results import Evaluated

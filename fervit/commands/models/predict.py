@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fervit.cli import Parser, positive_int
+from fervit.cli import Parser, positive_int, refuse_missing
 from fervit.commands.output import add_format, printing
-from fervit.errors import UserError
+from fervit.errors import NO_CHECKPOINT, UserError
 
 if TYPE_CHECKING:
     from fervit.evaluation.predictor import Prediction
@@ -60,6 +60,7 @@ def main() -> int:
     paths = _pictures(args.pictures)
     if args.save_pictures is not None and any(p.resolve().is_relative_to(args.save_pictures.resolve()) for p in paths):
         raise UserError(f"--save_pictures {args.save_pictures}: holds pictures that are read; give another folder")
+    refuse_missing(str(args.checkpoint_path), NO_CHECKPOINT)
 
     from fervit.checkpoints.checkpoint import load_checkpoint
     from fervit.evaluation.predictor import TrainedModel, open_encoder

@@ -9,9 +9,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fervit.cli import Parser, positive_int
+from fervit.cli import Parser, positive_int, refuse_missing
 from fervit.commands.output import add_format, printing
 from fervit.commands.results import Replayed, Replays
+from fervit.errors import NO_SWEEP
 
 if TYPE_CHECKING:
     from fervit.search.replay import Recording
@@ -60,6 +61,7 @@ def main() -> None:
         UserError: the folder holds no sweep that can be replayed.
     """
     args = parser().parse()
+    refuse_missing(str(args.sweep), NO_SWEEP)
 
     from fervit.search.replay import read_recording
 

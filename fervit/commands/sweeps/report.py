@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, positive_int
+from fervit.cli import Parser, positive_int, refuse_missing
 from fervit.commands.output import add_format, printing
+from fervit.errors import NO_RESULTS
 from fervit.system.program import called
 
 
@@ -48,6 +49,7 @@ def main() -> None:
         UserError: the folder holds no results, or the paper's is a file.
     """
     args = parser().parse()
+    refuse_missing(str(args.folder), NO_RESULTS)
 
     from fervit.commands.results import Reported
     from fervit.report.write import write_report

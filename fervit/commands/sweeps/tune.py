@@ -87,6 +87,12 @@ def main() -> None:
 
     read_space(args.space, args.set)  # a mistake in it is told before torch and Ray are imported, which takes seconds
 
+    from fervit.io.storage import child
+    from fervit.latents.latent_set import refuse_missing_latents
+
+    if args.resume is None:
+        refuse_missing_latents(child(args.latents, "train"))
+
     from fervit.api.tune import SweepInterrupted, dry_run, tune
 
     given = {

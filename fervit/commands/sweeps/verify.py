@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser
+from fervit.cli import Parser, refuse_missing
 from fervit.commands.output import add_format, printing
+from fervit.errors import NO_SWEEP
 
 
 def parser() -> Parser:
@@ -37,6 +38,7 @@ def main() -> int:
         UserError: the folder is no sweep's, the sweep has not ended, or its latents are not there.
     """
     args = parser().parse()
+    refuse_missing(str(args.sweep), NO_SWEEP)
 
     from fervit.api.verify import verify
     from fervit.commands.results import Verified

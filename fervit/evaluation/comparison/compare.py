@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
-from fervit.errors import UserError
+from fervit.errors import NO_RUN, UserError
 from fervit.evaluation.comparison.confidence_set import confidence_set
 from fervit.evaluation.comparison.contenders import Compared, Contender, Standing
 from fervit.evaluation.evaluate import FOLDER, RESULTS_FILE, evaluations_in, predictions_of
@@ -54,7 +54,7 @@ def read_contender(
         UserError: the path is none of these, or the model cannot read these rows.
     """
     if not path.exists():
-        raise UserError(f"{path}: there is no such run; give folders of experiments/, checkpoints, or evaluations")
+        raise UserError(f"{path}: {NO_RUN}")
     name = _name_of(path.absolute())
     earlier = _earlier_predictions(path) if latents is None else []
     results = _earlier_results(path) if latents is None and not earlier else None

@@ -1,0 +1,42 @@
+"""What a command was given and is not there is told at once: before torch is imported, which takes seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "message"),
+    [
+        ("evaluate", ("--checkpoint_path", "no.pt", "--latent_test_dir", "no"), "no.pt: there is no such checkpoint"),
+        ("evaluate", ("--checkpoint_path", "is", "--latent_test_dir", "no/val"), "no/val: no latents here; make them"),
+        ("export", ("--checkpoint_path", "no.pt", "--output_dir", "out"), "no.pt: there is no such checkpoint"),
+        ("predict", ("--checkpoint_path", "no.pt", "is"), "no.pt: there is no such checkpoint"),
+        ("compare", ("is", "no"), "no: there is no such run"),
+        ("control", ("no", "pause"), "no: there is no such folder; give the folder of a sweep"),
+        ("verify", ("no",), "no: there is no such folder; give the folder of a sweep"),
+        ("replay", ("no",), "no: there is no such folder; give the folder of a sweep"),
+        ("report", ("no",), "no: there is no such folder; give one of experiments/"),
+        ("tune", ("--space", "vit", "--latents", "no"), "no/train: no latents here; make them"),
+        ("tune", ("--space", "no.yaml"), "no.yaml"),
+    ],
+)
+def test_a_path_that_is_not_there_is_told_before_torch_is_imported(
+    command: str, args: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "is").write_bytes(b"")
+    words = [sys.executable, "-X", "importtime", ROOT / "launch" / f"{command}.py", *args]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert line.startswith("error: ")
+    assert message in line
+    assert done.returncode == 2
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "ray", "sklearn"}
+    assert [path.name for path in tmp_path.iterdir()] == ["is"]
