@@ -78,7 +78,7 @@ def test_the_whole_way_in_a_notebook(tmp_path: Path) -> None:
         assert words in shown(cell["help"], "stdout")
 
 
-@pytest.mark.extra
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_quickstart_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(ROOT / "docs" / "quickstart.ipynb", as_version=4)

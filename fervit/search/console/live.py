@@ -18,6 +18,8 @@ from fervit.search.records.ranking import failures_by_kind
 from fervit.search.records.record import TrialRecord, params_text
 
 MAX_ROWS = 16
+NARROW = 110
+"""On a terminal of fewer columns the hyperparameters take several lines, and there are half as many trials."""
 STYLES = {"running": "bold", "finished": "green", "stopped": "dim", "failed": "red"}
 
 
@@ -97,23 +99,25 @@ class LiveScreen(Observer):
         ledger = self._ledger
         if ledger is None:
             return Group(Text("starting the first trials ..."))
-        running = ledger.running
+        running, narrow = ledger.running, self.live.console.width < NARROW
+        most = MAX_ROWS // 2 if narrow else MAX_ROWS
         return Group(
-            trials_table(ledger, [*self._last[-max(1, MAX_ROWS - len(running)) :], *running][-MAX_ROWS:]),
+            trials_table(ledger, [*self._last[-max(1, most - len(running)) :], *running][-most:], wraps=narrow),
             Text(status_line(ledger)),
         )
 
 
-def trials_table(ledger: Ledger, records: list[TrialRecord]) -> Table:
+def trials_table(ledger: Ledger, records: list[TrialRecord], *, wraps: bool = False) -> Table:
     """Returns the table of trials: state, epoch, the last and the best value, the time since the last report, and the
-    hyperparameters as far as there is room. The best trial has a star."""
+    hyperparameters, as far as there is room or in as many lines as they take. The best trial has a star."""
     metric, leading = ledger.space.metric, ledger.best
     rows = [_row(record, ledger, leading) for record in records]
     table = Table(box=None, pad_edge=False)
     headings = ("trial", "state", "epoch", metric.words, "best", "age", "hyperparameters")
     for i, heading in enumerate(headings):
         width = max([len(heading), *(len(row[i]) for row in rows)]) if i < len(headings) - 1 else None
-        table.add_column(heading, justify="right" if 2 <= i <= 5 else "left", no_wrap=True, min_width=width)
+        right, whole = "right" if 2 <= i <= 5 else "left", i < len(headings) - 1 or not wraps
+        table.add_column(heading, justify=right, no_wrap=whole, min_width=width)  # type: ignore[arg-type]
     for record, row in zip(records, rows, strict=True):
         table.add_row(row[0], Text(row[1], STYLES[record.state]), *row[2:])
     return table

@@ -38,6 +38,23 @@ def test_the_live_table_shows_the_trials_the_best_and_the_time_left(tmp_path: Pa
         assert words in status
 
 
+def test_nothing_of_a_configuration_is_cut_at_80_columns(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    screen = LiveScreen(console)
+    values = {name: {"values": [value]} for name, value in {"embed_dim": 16, "dropout": 0.12345, "mixup": 0.8}.items()}
+    parameters = {"lr": {"distribution": "log_uniform", "min": 1.0e-4, "max": 1.0e-2}, **values}
+    sweep = Sweep(tmp_path, screen, parameters=parameters)
+    for _ in range(12):
+        sweep.ledger.report(sweep.begin().name, report(1, 0.25))
+    console.print(screen._picture())
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    words = {word.strip(",") for word in shown.split()}
+    assert words >= {"lr", "embed_dim", "16", "dropout", "0.123", "mixup", "0.8"}, words
+    assert len(shown.splitlines()) <= 24
+
+
 def test_a_sweep_that_goes_on_shows_the_trials_that_ended_before(tmp_path: Path) -> None:
     before = Sweep(tmp_path)
     ended = before.begin()
