@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from matplotlib.text import Text
 from fervit.plotting import COLUMN, PAGE, SMALL, draw, ink, painted
 from fervit.report.html import Table
 from fervit.report.paper.figures import figures_of
-from fervit.report.paper.tables import escaped, latex
+from fervit.report.paper.tables import escaped, latex, write_table
 from fervit.report.paper.write import captions, write_paper
 from fervit.report.results import read_results
 from fervit.report.sections import sections_of
@@ -117,16 +118,29 @@ def test_latex_takes_any_name() -> None:
     assert r"\caption{50 \% of \$x\_1\$ \& more}" in text
     assert r"C:\textbackslash{}\{x\}\textasciitilde{}\textasciicircum{}\textless{}y\textgreater{} & 1e-3 \\" in text
     assert r"\begin{tabular}{lr}" in text
+    bracket = latex(Table(name="odd", caption="", headings=["a"], rows=[["[0, 1]"], ["*x"], ['--set "a|b" \u2265']]))
+    assert "\n{}[0, 1] \\\\\n{}*x \\\\\n-{}-set ''a\\textbar{}b'' \\ensuremath{\\geq} \\\\" in bracket
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no TeX on this machine")
 def test_latex_compiles(paper: Path, tmp_path: Path) -> None:
+    odd = [
+        "[0, 1]",
+        "*x",
+        "--set 'a|b' \"c\" `d`",
+        "C:\\{x}~^<y>&%$#_",
+        "\u00b1\u00d7\u2265\u2264\u2192\u2212\u00b5\u2013\u2026\u00e9",
+    ]
+    write_table(Table(name="odd", caption=odd[3], headings=odd[:2], rows=[[one, one] for one in odd]), tmp_path)
     parts = "".join(f"\\input{{{path}}}\n\\clearpage\n" for path in sorted((paper / "tables").glob("*.tex")))
     head = r"\documentclass{article}\usepackage{booktabs,longtable,graphicx}\begin{document}" + "\n"
+    parts += "\\input{odd.tex}\n"
     text = f"{head}{parts}\\input{{{paper / 'figures.tex'}}}\n\\end{{document}}\n"
     (tmp_path / "paper.tex").write_text(text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"-output-directory={tmp_path}", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"TEXINPUTS": f".:{paper}:"})
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "TEXINPUTS": f".:{paper}:"}
+    )
     assert done.returncode == 0, done.stdout[-2000:]
 
 

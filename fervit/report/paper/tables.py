@@ -23,6 +23,15 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "±": r"\ensuremath{\pm}",
     "\u00d7": r"\ensuremath{\times}",
+    "\u2265": r"\ensuremath{\geq}",
+    "\u2264": r"\ensuremath{\leq}",
+    "\u2192": r"\ensuremath{\rightarrow}",
+    "\u2212": r"\ensuremath{-}",
+    "\u00b5": r"\ensuremath{\mu}",
+    "\u03bc": r"\ensuremath{\mu}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "`": r"\textasciigrave{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( %|%)?", re.IGNORECASE)
@@ -85,11 +94,12 @@ def markdown(table: Table) -> str:
 
 def escaped(text: str) -> str:
     """Returns a text in which no character means anything to LaTeX."""
-    return "".join(SPECIAL.get(character, character) for character in text)
+    return "".join(SPECIAL.get(character, character) for character in text).replace("--", "-{}-")
 
 
 def _row(cells: Sequence[str]) -> str:
-    return " & ".join(map(escaped, cells)) + r" \\"
+    row = " & ".join(map(escaped, cells)) + r" \\"
+    return "{}" + row if row.startswith(("[", "*")) else row  # which would belong to the line's end before it
 
 
 def _is_numeric(column: Sequence[str]) -> bool:
