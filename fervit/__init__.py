@@ -1,6 +1,6 @@
 """fervit: facial emotion recognition in StyleGAN's W+ space.
 
-Each command of launch/ is also a function, whose arguments have the names of the flags:
+What works on data and models is a function, too, whose arguments have the names of the flags:
 
     fervit.encode("faces", "latents", encoder_model="pretrained_models/psp_ffhq_encode.pt")
     run = fervit.train("latents/train", "latents/val", recipe="strong")

@@ -91,7 +91,7 @@ class Parser(argparse.ArgumentParser):
         flags = given[: given.index("--")] if "--" in given else given
         for name in (arg.partition("=")[0] for arg in flags if arg.startswith("--")):
             if name not in self._option_string_actions:
-                close = difflib.get_close_matches(name, self._option_string_actions, n=1)
+                close = difflib.get_close_matches(name, self._option_string_actions, n=1, cutoff=0.7)
                 self.error(f"there is no flag {name}" + (f"; did you mean {close[0]}?" if close else ""))
 
     def error(self, message: str) -> Never:

@@ -119,5 +119,5 @@ def _why(folder: SweepFolder, record: TrialRecord) -> str:
         how = record.why or f"{cut}, after {n}"
     lines = [f"{record.name}  {how}"]
     if best is not None:
-        lines.append(f"  best {metric.name} {metric.value(best):.4f} at epoch {best.epoch}")
+        lines.append(f"  best {metric.words} {metric.value(best):.4f} at epoch {best.epoch}")
     return "\n".join([*lines, f"  {params_text(record.params)}, seed {record.seed}"])

@@ -210,9 +210,11 @@ def dry_run(
     )
     sweep = opening(space, from_home(str(latents)), overrides, resume, tell)
     with _holding(sweep):
+        tell("starting Ray, or joining it ...")
         with connect(address, sweep.folder.ray_log) as cluster:
             cluster, resources = _prepare(sweep, cluster, tell)
             if sweep.is_new:
+                tell("training each of the first configurations for some seconds ...")
                 tell(expectations(sweep.space, sweep.splits, resources, cluster, measure=True))
             else:
                 tell(_left(sweep, resources, cluster))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,7 +176,9 @@ class TrainedModel(torch.nn.Module):
         logits: Tensor = self.network(codes.float())
         return logits
 
-    def predict(self, pictures: Picture | Iterable[Picture]) -> list[Prediction]:
+    def predict(
+        self, pictures: Picture | Iterable[Picture], on_progress: Callable[[int], None] | None = None
+    ) -> list[Prediction]:
         """Predicts the emotion in each picture.
 
         Pictures must be aligned as those of FFHQ are, unless the model was loaded with a face detector. If a picture
@@ -184,6 +186,7 @@ class TrainedModel(torch.nn.Module):
 
         Args:
             pictures: one picture or several, each a path or RGB pixels, uint8 [h, w, 3].
+            on_progress: is called with the number of pictures that were predicted since the last call.
 
         Raises:
             UserError: the model was loaded without an encoder.
@@ -196,6 +199,8 @@ class TrainedModel(torch.nn.Module):
         found: list[Prediction] = []
         for start in range(0, len(given), AT_ONCE):
             found += self._predict(given[start : start + AT_ONCE], names[start : start + AT_ONCE])
+            if on_progress is not None:
+                on_progress(len(found) - start)
         return found
 
     def _predict(self, given: list[Picture], names: list[str]) -> list[Prediction]:

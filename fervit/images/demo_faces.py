@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from fervit.io.disk import remove, sync_folder
 from fervit.io.files import whole_file
 from fervit.labels.emotions import EMOTIONS
+from fervit.progress import Progress, Say
 
 SIZE = 96
 """The side of a face picture in pixels."""
@@ -67,13 +68,14 @@ def draw_face(emotion: str, rng: np.random.Generator) -> Image.Image:
     return _light_and_noise(picture, rng)
 
 
-def write_demo_faces(output_dir: Path, per_class: dict[str, int], seed: int) -> int:
+def write_demo_faces(output_dir: Path, per_class: dict[str, int], seed: int, say: Say | None = None) -> int:
     """Writes OUTPUT/<split>/<emotion>/face_<i>.png. The same seed gives the same faces.
 
     Args:
         output_dir: the folder OUTPUT. Faces of an earlier call in it are deleted.
         per_class: the number of faces of each emotion in each split.
         seed: the seed of the faces.
+        say: shows the progress (`fervit.progress.Progress`); None for silence.
 
     Returns:
         The number of faces.
@@ -81,6 +83,7 @@ def write_demo_faces(output_dir: Path, per_class: dict[str, int], seed: int) -> 
     for old in output_dir.glob("*/*/face_*.png"):
         remove(old)  # an earlier call may have written more
     written = 0
+    progress = Progress(len(EMOTIONS) * sum(per_class.values()), "faces", "drawing", say)
     for s, (split, n) in enumerate(per_class.items()):
         for label, emotion in enumerate(EMOTIONS):
             for i in range(n):
@@ -88,7 +91,9 @@ def write_demo_faces(output_dir: Path, per_class: dict[str, int], seed: int) -> 
                 with whole_file(output_dir / split / emotion / f"face_{i:03d}.png", one_of_many=True) as aside:
                     picture.save(aside, format="PNG")
                 written += 1
+                progress.add(1)
             sync_folder(output_dir / split / emotion)
+    progress.close()
     return written
 
 

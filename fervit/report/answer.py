@@ -200,13 +200,14 @@ def _validation_cards(results: Results, chosen: TrialRecord) -> list[Card]:
     again, evaluation = results.confirmation_of(chosen), results.evaluation
     lucky = f"the best of {len(results.records)}" if again is None else "the best of its runs"
     note = f"epoch {best.epoch}; {lucky}, so optimistic"
-    cards = [Card(f"{name}, validation", f"{results.metric.value(best):.3f}", note)]
+    words = results.metric.words
+    cards = [Card(f"{words}, validation", f"{results.metric.value(best):.3f}", note)]
     of_it = evaluation is not None and evaluation["split"] == "val" and not results.evaluated
     if of_it and name in ("f1_macro", "accuracy"):  # the evaluation's card has the same number
         cards.clear()
     if again is not None:
         note = "mean, 95 % interval of the seeds alone; each run's best epoch, so optimistic"
-        cards.append(Card(f"{name}, {len(again.values)} fresh seeds", again.text, note))
+        cards.append(Card(f"{words}, {len(again.values)} fresh seeds", again.text, note))
     return cards
 
 
@@ -217,7 +218,7 @@ def _fold_cards(results: Results) -> list[Card]:
         return []
     half_width = f" ± {folds.half_width:.3f}" if folds.half_width is not None else ""
     spread = f"mean, 95 %; standard deviation {folds.spread:.3f}; " if folds.spread is not None else ""
-    return [Card(f"{results.metric.name}, {folds.runs}", f"{folds.mean:.3f}{half_width}", f"{spread}{OPTIMISTIC}")]
+    return [Card(f"{results.metric.words}, {folds.runs}", f"{folds.mean:.3f}{half_width}", f"{spread}{OPTIMISTIC}")]
 
 
 def _cost_cards(results: Results) -> list[Card]:
@@ -250,10 +251,10 @@ def _baselines(results: Results) -> Table:
         rows.append([what, f"{majority_f1_macro(faces):.3f}", *[""] * (4 if results.confirmed else 3)])
     return Table(
         name="baselines",
-        caption=f"The best beside the baselines: {name} on validation",
+        caption=f"The best beside the baselines: {results.metric.words} on validation",
         headings=[
             "",
-            name,
+            results.metric.words,
             *(["mean of fresh seeds"] if results.confirmed else []),
             "epoch",
             "state",
@@ -310,7 +311,7 @@ def _folds(results: Results) -> list[Table]:
             name="folds",
             caption=f"Folds: {label(results.chosen) if results.chosen else 'the best'} trained again on training and "
             f"validation, of which each fold validates once; {results.folds.text}",
-            headings=["", results.metric.name, "epoch", "state"],
+            headings=["", results.metric.words, "epoch", "state"],
             rows=rows,
         )
     ]

@@ -126,7 +126,7 @@ class Results:
         if compared is None:
             return f"{why_no_comparison(self.space, ranking, self.chosen)}." if self.confirmed else ""
         name = baseline_name(self.space, compared.baseline.record)
-        return f"{compared.sentence(name)}, in the mean {self.metric.name} of fresh seeds."
+        return f"{compared.sentence(name)}, in the mean {self.metric.words} of fresh seeds."
 
     def warm_start(self, record: TrialRecord) -> int | None:
         """Returns the number of a trial among the warm starts, from 1; None if the sampler suggested it."""

@@ -11,6 +11,7 @@ from fervit.report.results import Results
 from fervit.search.policy.importance import FEWEST, MOST, importances
 from fervit.search.records.ranking import failures_by_kind, ranked
 from fervit.search.records.record import params_text, short
+from fervit.training.objective import WORDS
 
 SHOWN_TRIALS = 1000
 """The number of trials that a table shows at most."""
@@ -67,9 +68,10 @@ def trials(results: Results) -> Section | None:
         row += [record.why if not record.finished else ""] if pauses else []
         rows.append([*row, *(short(record.params.get(name, "")) for name in results.parameters)])
     why = ["why"] if pauses else []
+    words = [WORDS.get(name, name) for name in names]
     table = Table(
         caption="All trials, best first; a heading sorts",
-        headings=["trial", "rank", "state", "best epoch", *names, "epochs", "seconds", *why, *results.parameters],
+        headings=["trial", "rank", "state", "best epoch", *words, "epochs", "seconds", *why, *results.parameters],
         rows=rows,
         sortable=True,
     )
@@ -130,14 +132,14 @@ def time(results: Results) -> Section | None:
         "training steps": times.training,
         "validation": times.validation,
         "starting, saving, deciding": times.starting,
-        "no trial in the slot": times.idle,
+        "no trial": times.idle,
     }
     gpus = results.space.trial.gpus_each * results.space.trial.workers if results.space else 0
     hours = f", {gpus * (whole - times.idle) / 3600:.2f} GPU-hours asked for" if gpus else ""
     section.texts.append(f"{clock(times.elapsed)} in all with {times.slots} trials at once{hours}.")
     section.tables.append(
         Table(
-            caption=f"Of {times.slots} slots x {clock(times.elapsed)}",
+            caption=f"Where the time of {times.slots} trials at once went, of {clock(times.elapsed)}",
             headings=["", "share", "time"],
             rows=[[name, f"{seconds / whole:.1%}", clock(seconds)] for name, seconds in parts.items()],
         )

@@ -88,7 +88,7 @@ def prepare(
     whole = _splits(train, val, fractions)
     splits, left_out = leave_out(exclusion, *whole)
     splits, voted = (splits, None) if votes is None else votes[0].splits(votes[1], *splits)
-    check_splits(config, *splits)
+    check_splits(*splits)
     config = fit_to_data(config, *splits)
     record = RunRecord(
         training=config,

@@ -132,7 +132,7 @@ def check_disk(need: int, folder: Path) -> str:
 def describe_space(space: SearchSpace) -> str:
     """Returns one line on how large the space is and how many pairs of embed_dim and heads cannot be built."""
     left_out, pairs = space.pairs_left_out()
-    size = f"{space.size():.0f} configurations" if space.size() != float("inf") else "a continuous space"
+    size = f"{space.size():.0f} configurations" if space.size() != float("inf") else "endlessly many configurations"
     note = (
         f"; {left_out} of {pairs} pairs of embed_dim and heads are left out (heads must divide embed_dim)"
         if left_out

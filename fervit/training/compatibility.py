@@ -74,21 +74,14 @@ def missing_classes(train: LatentSet) -> str:
     )
 
 
-def check_splits(config: TrainConfig, train: LatentSet, val: LatentSet) -> None:
-    """Checks that both splits have the same label set and classes, and that the training rows fill a batch.
+def check_splits(train: LatentSet, val: LatentSet) -> None:
+    """Checks that both splits have the same label set and classes.
 
     Raises:
         UserError: they do not.
     """
     check_label_sets(train, val)
     check_classes(train, val)
-    rows = len(choose_rows(train.labels, config.data_fraction, config.seed))
-    if config.batch_size > rows:
-        share = f" of which data_fraction {config.data_fraction:g} takes {rows:,}" if rows < len(train) else ""
-        raise UserError(
-            f"--batch_size {config.batch_size}: must not be larger than the training data, but {train.path} has "
-            f"{len(train):,} rows{share}; give a smaller one"
-        )
 
 
 def choose_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

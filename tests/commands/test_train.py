@@ -116,8 +116,6 @@ def test_two_workers_give_the_curve_of_one(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--batch_size", "281"), "--batch_size 281: must not be larger than the training data"),
-        (("--batch_size", "200", "--data_fraction", "0.5"), "of which data_fraction 0.5 takes 140"),
         (("--seq_len", "18"), "holds codes of 4 x 16, but seq_len is 18"),
         (("--heads", "3"), "`embed_dim % heads == 0` must hold, but got embed_dim=16, heads=3"),
         (("--lr", "0"), "`lr > 0` must hold, but got lr=0.0"),

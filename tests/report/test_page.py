@@ -89,7 +89,7 @@ def test_on_a_phone_captions_are_whole_and_what_is_wide_scrolls(browser: Browser
 def test_tables_sort_by_number_and_by_keyboard(browser: Browser, report: Path) -> None:
     opened = Opened(browser, report)
     table = opened.page.locator("#trials table")
-    losses = [heading.inner_text().strip() for heading in table.locator("thead th").all()].index("val_loss")
+    losses = [heading.inner_text().strip() for heading in table.locator("thead th").all()].index("validation loss")
     button = table.locator("thead button").nth(losses)
     for key, order in ((None, False), ("Enter", True)):
         if key is None:
@@ -113,11 +113,11 @@ def test_hovering_shows_a_trials_values(browser: Browser, report: Path) -> None:
     box = mark.bounding_box()
     assert box is not None
     opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
-    label = opened.page.locator("#curves .hovertext", has_text="f1_macro")  # on its way the mouse may cross another
+    label = opened.page.locator("#curves .hovertext", has_text="macro-F1")  # on its way the mouse may cross another
     label.first.wait_for()
     text = label.first.text_content() or ""
     assert "trial" in text
-    assert "f1_macro" in text
+    assert "macro-F1" in text
     assert "lr" in text
     opened.page.close()
 

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from fervit.plotting import COLUMN, PAGE, SMALL, draw, ink, painted
 from fervit.report.html import Table
 from fervit.report.paper.figures import figures_of
-from fervit.report.paper.tables import escaped, latex, write_table
+from fervit.report.paper.tables import LONGEST, NOT_IN_PAPERS, escaped, latex, write_table
 from fervit.report.paper.write import captions, write_paper
 from fervit.report.results import read_results
 from fervit.report.sections import sections_of
@@ -91,7 +91,9 @@ def test_the_captions_say_what_the_figures_show_and_what_must_be_known(sweep: Pa
     results.environment["encoder"] = {**results.encoder, "untrained": True}
     figures = figures_of(results, sections_of(results))
     assert captions(results, figures).count("UNTRAINED") == len(figures)
-    included = re.findall(r"\\includegraphics\[width=\\columnwidth\]\{(.*?)\}", (paper / "figures.tex").read_text())
+    included = re.findall(
+        r"\\includegraphics\[width=\\columnwidth[^]]*\]\{(.*?)\}", (paper / "figures.tex").read_text()
+    )
     assert len(included) >= len(EXPECTED)
     assert all((paper / path).is_file() for path in included)
 
@@ -103,11 +105,13 @@ def test_tables_hold_the_same_in_all_forms(paper: Path) -> None:
         with (paper / "tables" / f"{name}.csv").open(newline="") as file:
             headings, *rows = csv.reader(file)
         text = (paper / "tables" / f"{name}.tex").read_text()
-        assert all(escaped(cell) in text for row in rows for cell in row), name
+        kept = [i for i, heading in enumerate(headings) if name != "trials" or heading not in NOT_IN_PAPERS]
+        assert all(escaped(row[i]) in text for row in rows[:LONGEST] for i in kept), name
+        assert f"The first {LONGEST} of" in text or len(rows) <= LONGEST
         assert all(text.count(f"\\begin{{{kind}}}") == text.count(f"\\end{{{kind}}}") for kind in ("table", "tabular"))
         assert len(re.findall(r"(?<!\\)[{]", text)) == len(re.findall(r"(?<!\\)[}]", text))
         body = [line for line in text.splitlines() if line.endswith(r" \\")]
-        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in body} == {len(headings)}
+        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in body} == {len(kept)}
         shown = (paper / "tables" / f"{name}.md").read_text().strip().splitlines()
         assert len(shown) == 2 + 2 + len(rows)
 
@@ -123,7 +127,8 @@ def test_latex_takes_any_name() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no TeX on this machine")
-def test_latex_compiles(paper: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", ["", "[twocolumn]"])
+def test_latex_compiles_and_no_table_is_wider_than_the_text(options: str, paper: Path, tmp_path: Path) -> None:
     odd = [
         "[0, 1]",
         "*x",
@@ -132,16 +137,19 @@ def test_latex_compiles(paper: Path, tmp_path: Path) -> None:
         "\u00b1\u00d7\u2265\u2264\u2192\u2212\u00b5\u2013\u2026\u00e9",
     ]
     write_table(Table(name="odd", caption=odd[3], headings=odd[:2], rows=[[one, one] for one in odd]), tmp_path)
-    parts = "".join(f"\\input{{{path}}}\n\\clearpage\n" for path in sorted((paper / "tables").glob("*.tex")))
-    head = r"\documentclass{article}\usepackage{booktabs,longtable,graphicx}\begin{document}" + "\n"
-    parts += "\\input{odd.tex}\n"
-    text = f"{head}{parts}\\input{{{paper / 'figures.tex'}}}\n\\end{{document}}\n"
+    lines = [["a group with a long name", "0.123", "4", "what became of it, in many words of a whole sentence"]] * 95
+    write_table(Table(name="long", caption="L", headings=["group", "mean of seeds", "n", "why"], rows=lines), tmp_path)
+    head = f"\\documentclass{options}{{article}}\\usepackage{{booktabs,tabularx,graphicx}}\\begin{{document}}\n"
+    own = "\\input{odd.tex}\\input{long.tex}\n"
+    whole = f"\\input{{{paper / 'tables.tex'}}}\\clearpage\\input{{{paper / 'figures.tex'}}}\n"
+    text = f"{head}{own}{whole}\\end{{document}}\n"
     (tmp_path / "paper.tex").write_text(text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"-output-directory={tmp_path}", "paper.tex"]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "TEXINPUTS": f".:{paper}:"}
-    )
+    environment = {**os.environ, "TEXINPUTS": f".:{paper}:"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert [line for line in log.splitlines() if "Overfull" in line or "too large" in line] == []
 
 
 def test_text_on_a_colour_has_the_higher_contrast() -> None:

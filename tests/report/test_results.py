@@ -266,7 +266,7 @@ def test_without_a_test_split_one_card_shows_the_validation_metric(tmp_path: Pat
     finish(folder, split="val")
     page = write_report(folder).read_text()
     assert "macro-F1, val" in page
-    assert "f1_macro, validation" not in page
+    assert "macro-F1, validation" not in page
 
 
 def test_a_damaged_journal_and_the_reason_of_the_end_are_lines_of_the_page(tmp_path: Path) -> None:

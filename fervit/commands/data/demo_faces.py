@@ -35,6 +35,6 @@ def main() -> None:
 
     per_class = {"train": args.train, "val": args.val, "test": args.test}
     with printing(args.format) as give:
-        n = write_demo_faces(args.output_dir, per_class, args.seed)
+        n = write_demo_faces(args.output_dir, per_class, args.seed, say=print)
         print(f"{n} demo faces of 7 emotions in {args.output_dir}")
         give(DrawnFaces(output_dir=args.output_dir, faces=n))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fervit.cli import Parser, positive_int, refuse_missing
 from fervit.commands.output import add_format, printing
 from fervit.errors import NO_CHECKPOINT, UserError
+from fervit.progress import Progress
 
 if TYPE_CHECKING:
     from fervit.evaluation.predictor import Prediction
@@ -77,7 +78,9 @@ def main() -> int:
             )
         elif model.encoder.untrained:
             _warn("encoder: demo, UNTRAINED random weights, for trying fervit out only")
-        predictions = model.predict(paths)
+        progress = Progress(len(paths), "pictures", "predict")
+        predictions = model.predict(paths, on_progress=progress.add)
+        progress.close()
         if args.save_pictures is not None:
             _save(predictions, paths, args.save_pictures)
         if args.format != "json":

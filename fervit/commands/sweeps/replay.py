@@ -79,7 +79,7 @@ def main() -> None:
                 f"record {FEW_CURVES} or more to compare them"
             )
         ways, metric = _replays(args, recording, epochs), recording.space.metric.name
-        _table(ways, metric)
+        _table(ways, recording.space.metric.words)
         give(
             Replays(
                 metric=metric,

@@ -20,7 +20,7 @@ from fervit.evaluation.paired.resampling import differences
 from fervit.evaluation.results import Drop, LayerDrops, LayersDrop
 from fervit.io.files import whole_file
 from fervit.latents import LatentSet
-from fervit.plotting import PAGE, lean, plain
+from fervit.plotting import PAGE, plain
 from fervit.plotting import draw as draw_figure
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def layers_figure(drops: LayerDrops, classes: Sequence[str], width: float = PAGE
     largest = max(float(np.abs(of_class).max()), 1e-3)
     image = cells.imshow(of_class, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
     cells.set_yticks(range(len(names)), [plain(name) for name in names])
-    cells.set_xlabel("replaced by the training mean: groups, then single layers")
+    cells.set_xlabel("replaced by the mean: groups, then single layers")
     figure.colorbar(image, ax=cells, label="drop of F1")
     every = 1 if width >= PAGE else 2  # single layers have numbers, of which a column has room for each second one
     groups = sum(len(one["layers"]) > 1 for one in without.values())
@@ -152,7 +152,8 @@ def layers_figure(drops: LayerDrops, classes: Sequence[str], width: float = PAGE
     for axes in (bars, cells):
         axes.set_xticks(places, [list(without)[i] for i in places])
         axes.set_xlim(-0.6, len(values) - 0.4)
-        lean(axes)
+        for tick in axes.get_xticklabels():
+            tick.set(rotation=90)
     bars.tick_params(labelbottom=False)
     return figure
 

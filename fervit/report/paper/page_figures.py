@@ -52,7 +52,7 @@ def page_figure(drawn: go.Figure, height: int, width: float = PAGE) -> Figure:
         second.set_ylabel(plain(drawn.layout.yaxis2.title.text or ""))
     if drawn.layout.yaxis.visible is not False:
         axes.grid(alpha=0.3)
-    _lines_and_texts(axes, drawn.layout)
+    _lines_and_texts(axes, drawn.layout, width)
     _legend(figure, [axes, *([second] if second is not None else [])], width)
     return figure
 
@@ -102,7 +102,11 @@ def _axis(axes: Axes, which: str, axis: Any, names: Sequence[str], width: float)
     own = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}label": plain(axis.title.text or "")})
     if axis.type == "log":
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         axes.set(**{f"{which}scale": "log"})
+        own.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        own.set_minor_formatter(NullFormatter())
         own.set_major_formatter(lambda value, _: f"{value:g}")  # 10 to a power would have too small digits
     elif axis.range is not None:
         axes.set(**{f"{which}lim": tuple(axis.range)})
@@ -115,6 +119,12 @@ def _axis(axes: Axes, which: str, axis: Any, names: Sequence[str], width: float)
         from matplotlib.ticker import MultipleLocator
 
         own.set_major_locator(MultipleLocator(axis.dtick))
+    elif axis.title.text == "epoch":
+        from matplotlib.ticker import MaxNLocator
+
+        own.set_major_locator(MaxNLocator(integer=True))
+    if axis.rangemode == "tozero":
+        axes.set(**{f"{which}lim": (0, None)})
     if axis.autorange == "reversed":
         own.set_inverted(True)
     if axis.visible is False:
@@ -124,19 +134,22 @@ def _axis(axes: Axes, which: str, axis: Any, names: Sequence[str], width: float)
         lean(axes)
 
 
-def _lines_and_texts(axes: Axes, layout: Any) -> None:
+def _lines_and_texts(axes: Axes, layout: Any, width: float) -> None:
     """Draws the straight lines and the texts that lie on the figure."""
     for shape in layout.shapes:
         axes.plot([shape.x0, shape.x1], [shape.y0, shape.y1], color=_color(shape.line.color), linewidth=0.6, zorder=1)
+    last = max((text.x for text in layout.annotations), default=0)
     for text in layout.annotations:
+        inwards = text.x == last and width < PAGE  # a column has no room to the right of its last axis
         axes.annotate(
             plain(text.text),
             (text.x, text.y),
-            (3, 0),
+            (-3 if inwards else 3, 0),
             textcoords="offset points",
             size=SMALL,
             va="center",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+            ha="right" if inwards else "left",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.5},
         )
 
 

@@ -1,4 +1,4 @@
-"""Writes tables as LaTeX (booktabs), CSV and Markdown."""
+"""Writes tables as LaTeX (booktabs, tabularx), CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fervit.io.files import write_text
@@ -13,8 +14,16 @@ from fervit.report.html import Card, Section, Table
 
 LEFT_OUT = {"provenance", "wrong"}
 """The sections whose tables are of machines and of single faces."""
-LONGEST = 40
-"""The most rows of a LaTeX table that stands on one page; a longer one is a longtable."""
+LONGEST = 20
+"""The most rows of a LaTeX table, which stands on one page. The CSV beside it has all."""
+OF_TRIALS = "All trials"
+"""What the caption of the table of all trials begins with."""
+NOT_IN_PAPERS = {"rank", "state", "validation loss", "epochs", "seconds", "why"}
+"""The columns of that table that a LaTeX table leaves out, since it would be wider than a page."""
+COLUMN_CHARACTERS = 44
+"""The characters that fit into a line of a column of 3.4 inches; a wider table takes the width of the text."""
+WRAPPED = 14
+"""The characters from which on a cell of text may take several lines, in a table of the width of the text."""
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -34,11 +43,18 @@ SPECIAL = {
     "`": r"\textasciigrave{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
+MINUS = re.compile(r"(?<![\w.{}-])-(?=\d)")
+"""The hyphen before a negative number."""
 NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( %|%)?", re.IGNORECASE)
 
 
-def tables_of(sections: Sequence[Section]) -> list[Table]:
-    """Returns the tables of a report, each with a name of its own, and its large numbers as a table "results"."""
+def tables_of(sections: Sequence[Section], warnings: Sequence[str] = ()) -> list[Table]:
+    """Returns the tables of a report, each with a name of its own, and its large numbers as a table "results".
+
+    Args:
+        sections: the sections of the report.
+        warnings: what a reader must know first, such as that an encoder is untrained; each caption ends with it.
+    """
     found = [_of_cards(section.cards) for section in sections if section.cards]
     taken = {table.name for table in found}
     for section in sections:
@@ -46,8 +62,13 @@ def tables_of(sections: Sequence[Section]) -> list[Table]:
             base = re.sub(r"\W+", "_", table.name or section.id).strip("_")
             name = next(name for name in (base, *(f"{base}_{i}" for i in range(2, 10_000))) if name not in taken)
             taken.add(name)
-            found.append(Table(name=name, caption=table.caption, headings=table.headings, rows=table.rows))
-    return [table for table in found if table.rows]
+            found.append(replace(table, name=name, caption=table.caption.replace("; a heading sorts", "")))
+    said = " ".join(warnings)
+    return [
+        replace(table, caption=f"{table.caption.rstrip('.')}. {said}" if said else table.caption)
+        for table in found
+        if table.rows
+    ]
 
 
 def _of_cards(cards: Sequence[Card]) -> Table:
@@ -62,17 +83,72 @@ def write_table(table: Table, folder: Path) -> None:
 
 
 def latex(table: Table) -> str:
-    """Returns a table in LaTeX, which needs the package booktabs, and longtable if it is longer than a page."""
-    columns = "".join("r" if _is_numeric([row[i] for row in table.rows]) else "l" for i in range(len(table.headings)))
-    rows = [_row(row) for row in table.rows]
-    caption = f"\\caption{{{escaped(table.caption)}}}"
-    label = f"\\label{{tab:{table.name}}}"
-    head = [r"\toprule", _row(table.headings), r"\midrule"]
-    if len(rows) > LONGEST:
-        top = [f"\\begin{{longtable}}{{{columns}}}", rf"{caption}{label}\\"]
-        return "\n".join([*top, *head, r"\endhead", *rows, r"\bottomrule", r"\end{longtable}", ""])
-    top = [r"\begin{table}", r"\centering", caption, label, f"\\begin{{tabular}}{{{columns}}}"]
-    return "\n".join([*top, *head, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    r"""Returns a table in LaTeX, which needs the packages booktabs and tabularx.
+
+    One that fits is as wide as a column. A wider one is a `table*` of the width of the text, whose texts take several
+    lines. Of many rows it shows the first.
+    """
+    if table.caption.startswith(OF_TRIALS):
+        table = _narrower(table)
+    caption, rows = table.caption, table.rows[:LONGEST]
+    if len(rows) < len(table.rows):
+        caption = f"{caption.rstrip('.')}. The first {LONGEST} of {len(table.rows)}; {table.name}.csv has all."
+    columns = [[heading, *(row[i] for row in rows)] for i, heading in enumerate(table.headings)]
+    kinds = ["r" if _is_numeric(column[1:]) else "l" for column in columns]
+    longest = [max(map(len, column)) for column in columns]
+    wide = sum(longest) + len(longest) > COLUMN_CHARACTERS
+    if wide:
+        texts = [i for i, kind in enumerate(kinds) if kind == "l" and longest[i] > WRAPPED]
+        for i in texts or [longest.index(max(longest))]:
+            kinds[i] = r">{\raggedright\arraybackslash}X"
+    # A heading of several words beside numbers breaks between them, as it would make its column wide.
+    heads = [_stacked(head) if wide and kinds[i] == "r" else escaped(head) for i, head in enumerate(table.headings)]
+    body = (
+        rf"\begin{{tabularx}}{{\linewidth}}{{{''.join(kinds)}}}" if wide else rf"\begin{{tabular}}{{{''.join(kinds)}}}"
+    )
+    environment, ending = ("table*", "tabularx") if wide else ("table", "tabular")
+    return "\n".join(
+        [
+            "% Needs the packages booktabs and tabularx.",
+            rf"\begin{{{environment}}}",
+            r"\centering\footnotesize",
+            r"\setlength{\belowcaptionskip}{4pt}\setlength{\tabcolsep}{3pt}",
+            rf"\caption{{{escaped(caption)}}}",
+            rf"\label{{tab:{table.name}}}",
+            body,
+            r"\toprule",
+            _row(heads),
+            r"\midrule",
+            *(_row([escaped(cell) for cell in row]) for row in rows),
+            r"\bottomrule",
+            rf"\end{{{ending}}}",
+            rf"\end{{{environment}}}",
+            "",
+        ]
+    )
+
+
+def _narrower(table: Table) -> Table:
+    """The table of all trials with the columns that a paper shows."""
+    kept = [i for i, heading in enumerate(table.headings) if heading not in NOT_IN_PAPERS]
+    return replace(
+        table, headings=[table.headings[i] for i in kept], rows=[[row[i] for i in kept] for row in table.rows]
+    )
+
+
+def _stacked(heading: str) -> str:
+    """A heading, each of whose words has a line."""
+    words = heading.split()
+    if len(words) < 2:
+        return escaped(heading)
+    lines = r"\\".join(map(escaped, words))
+    return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{lines}\end{{tabular}}"
+
+
+def tables_latex(tables: Sequence[Table], folder: str) -> str:
+    """A LaTeX file that includes each table of a folder."""
+    lines = ["% Needs the packages booktabs and tabularx.", *(rf"\input{{{folder}/{one.name}.tex}}" for one in tables)]
+    return "\n".join([*lines, ""])
 
 
 def as_csv(table: Table) -> str:
@@ -94,12 +170,13 @@ def markdown(table: Table) -> str:
 
 def escaped(text: str) -> str:
     """Returns a text in which no character means anything to LaTeX."""
-    return "".join(SPECIAL.get(character, character) for character in text).replace("--", "-{}-")
+    text = "".join(SPECIAL.get(character, character) for character in text).replace("--", "-{}-")
+    return MINUS.sub(r"\\ensuremath{-}", text)
 
 
 def _row(cells: Sequence[str]) -> str:
-    row = " & ".join(map(escaped, cells)) + r" \\"
-    return "{}" + row if row.startswith(("[", "*")) else row  # which would belong to the line's end before it
+    row = " & ".join(cells) + r" \\"
+    return "{}" + row if row.startswith(("[", "*")) else row  # which would belong to the line or the rule before it
 
 
 def _is_numeric(column: Sequence[str]) -> bool:

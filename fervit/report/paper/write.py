@@ -11,13 +11,14 @@ from fervit.io.files import write_text
 from fervit.plotting import COLUMN, PAGE, draw
 from fervit.progress import Progress, Say
 from fervit.report.paper.figures import PaperFigure, figures_of
-from fervit.report.paper.tables import escaped, tables_of, write_table
+from fervit.report.paper.tables import escaped, tables_latex, tables_of, write_table
 from fervit.report.results import Results, read_results
 from fervit.report.sections import sections_of, title_of, warnings_of
 
 WIDTHS = {"column": COLUMN, "page": PAGE}
 """The widths that each figure is drawn at, in inches, by the end of the file's name."""
 CAPTIONS_FILE, LATEX_FILE, FIGURES, TABLES = "captions.md", "figures.tex", "figures", "tables"
+TABLES_FILE = "tables.tex"
 
 
 def write_paper(
@@ -31,7 +32,8 @@ def write_paper(
     """Writes all figures and tables of a folder of results for a paper; those of an earlier call are replaced.
 
     `figures/NAME-column.pdf` and so on are 3.4 and 7 inches wide, without titles; `captions.md` has the caption of
-    each, and `figures.tex` includes them in LaTeX. `tables/` has each table as LaTeX, CSV and Markdown.
+    each, and `figures.tex` includes them in LaTeX. `tables/` has each table as LaTeX, CSV and Markdown, and
+    `tables.tex` includes them.
 
     Args:
         folder: the folder of a sweep or a training run, or one that launch/evaluate.py wrote.
@@ -50,7 +52,7 @@ def write_paper(
         raise UserError(f"--paper {paper}: is a file; give a folder, which is made if it is not there")
     results = read_results(folder, evaluation=evaluation, heads=heads)
     sections = sections_of(results, no_faces=True)
-    figures, tables = figures_of(results, sections), tables_of(sections)
+    figures, tables = figures_of(results, sections), tables_of(sections, warnings_of(results))
     for part in (FIGURES, TABLES):
         make_folder(paper / part)
     files = _draw(figures, paper, say)
@@ -59,7 +61,8 @@ def write_paper(
         files += [f"{TABLES}/{table.name}.{kind}" for kind in ("tex", "csv", "md")]
     write_text(paper / CAPTIONS_FILE, captions(results, figures))
     write_text(paper / LATEX_FILE, _latex(results, figures))
-    return sorted([*files, CAPTIONS_FILE, LATEX_FILE])
+    write_text(paper / TABLES_FILE, tables_latex(tables, TABLES))
+    return sorted([*files, CAPTIONS_FILE, LATEX_FILE, TABLES_FILE])
 
 
 def _draw(figures: Sequence[PaperFigure], paper: Path, say: Say | None) -> list[str]:
@@ -97,7 +100,7 @@ def _latex(results: Results, figures: Sequence[PaperFigure]) -> str:
         lines += [
             r"\begin{figure}",
             r"\centering",
-            f"\\includegraphics[width=\\columnwidth]{{{FIGURES}/{figure.name}-column.pdf}}",
+            f"\\includegraphics[width=\\columnwidth,height=0.8\\textheight,keepaspectratio]{{{FIGURES}/{figure.name}-column.pdf}}",
             f"\\caption{{{escaped(_caption(results, figure))}}}",
             f"\\label{{fig:{figure.name}}}",
             r"\end{figure}",

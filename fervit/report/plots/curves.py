@@ -20,7 +20,7 @@ LINE_POINTS = 30_000
 
 def curves(results: Results) -> Plot | None:
     """Draws the metric of every trial over its epochs, with marks where trials ended; None before the first epoch."""
-    name, trials = results.metric.name, [record for record in results.records if record.epochs]
+    name, trials = results.metric.words, [record for record in results.records if record.epochs]
     if not trials:
         return None
     figure = go.Figure()
@@ -137,9 +137,9 @@ def timeline(times: Times, results: Results) -> Plot:
                 hovertemplate="%{text}<extra></extra>",
             )
     figure.update_layout(barmode="overlay", bargap=0.15)
-    figure.update_xaxes(title="minutes since the sweep began, pauses left out")
-    figure.update_yaxes(title="slot", dtick=1 if times.slots <= 20 else None, autorange="reversed")
-    alt = f"Timeline of {len(times.lanes)} trials and reruns in {times.slots} slots over {clock(times.elapsed)}."
+    figure.update_xaxes(title="minutes since the sweep began, pauses left out", rangemode="tozero")
+    figure.update_yaxes(title="place", dtick=1 if times.slots <= 20 else None, autorange="reversed")
+    alt = f"Timeline of {len(times.lanes)} trials and reruns at {times.slots} places over {clock(times.elapsed)}."
     return Plot(figure=figure, alt=alt, height=min(700, 130 + 46 * times.slots))
 
 

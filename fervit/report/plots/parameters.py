@@ -60,7 +60,12 @@ def parallel(results: Results) -> Plot | None:
             figure.add_annotation(
                 x=i, y=height, text=text, showarrow=False, xanchor="left", xshift=4, font={"size": 11}
             )
-    figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=axes, range=[-0.1, len(axes) - 0.6], showgrid=False)
+    figure.update_xaxes(
+        tickvals=list(range(len(axes))),
+        ticktext=[*results.parameters, results.metric.words],
+        range=[-0.1, len(axes) - 0.6],
+        showgrid=False,
+    )
     figure.update_yaxes(visible=False, range=[-0.06, 1.06])
     alt = (
         f"Parallel coordinates of {len(trials)} trials over {', '.join(results.parameters)}; the stronger, the better."
@@ -138,8 +143,8 @@ def _slice(results: Results, name: str, trials: Sequence[TrialRecord], values: S
     if not is_number:
         options = [str(value) for value in distribution.options() or ()]
         figure.update_xaxes(categoryorder="array", categoryarray=options)
-    figure.update_yaxes(title=results.metric.name)
-    return Plot(figure=figure, alt=f"Best {results.metric.name} of each trial against {name}.", height=270)
+    figure.update_yaxes(title=results.metric.words)
+    return Plot(figure=figure, alt=f"Best {results.metric.words} of each trial against {name}.", height=270)
 
 
 def pareto(results: Results) -> Plot | None:
@@ -172,10 +177,9 @@ def pareto(results: Results) -> Plot | None:
         hovertemplate="%{text}<extra></extra>",
     )
     figure.update_xaxes(title=against, type="log")
-    figure.update_yaxes(title=f"{results.metric.name} on validation")
-    alt = (
-        f"{results.metric.name} against {against} of {len(points)} trials; {len(front)} of them are best at their cost."
-    )
+    figure.update_yaxes(title=f"{results.metric.words} on validation")
+    best = f"{len(front)} of them are best at their cost."
+    alt = f"{results.metric.words} against {against} of {len(points)} trials; {best}"
     return Plot(figure=figure, alt=alt)
 
 

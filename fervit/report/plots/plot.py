@@ -33,7 +33,7 @@ def details(record: TrialRecord, results: Results) -> str:
     best = record.best(results.metric)
     lines = [f"<b>{label(record)}</b>, {record.state}"]
     if best is not None:
-        lines.append(f"{results.metric.name} {results.metric.value(best):.4f} at epoch {best.epoch}")
+        lines.append(f"{results.metric.words} {results.metric.value(best):.4f} at epoch {best.epoch}")
         lines.append(f"{len(record.epochs)} epochs, {clock(record.seconds)}")
     if record.why and not record.finished:
         lines.append(record.why)
