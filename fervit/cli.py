@@ -106,19 +106,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
-def refuse_missing(paths: str | Sequence[str], message: str) -> None:
+def refuse_missing(paths: str | Sequence[str], message: str, flag: str = "") -> None:
     """Refuses local paths that are not there, before a command imports what takes seconds.
 
     Args:
         paths: what the user gave; URIs are not looked at.
         message: what the line says after the path.
+        flag: the flag that the path belongs to, which the line names before it.
 
     Raises:
         UserError: one of them is not there.
     """
     for path in [paths] if isinstance(paths, str) else paths:
         if "://" not in path and not Path(from_home(path)).exists():
-            raise UserError(f"{path}: {message}")
+            raise UserError(f"{flag} {path}: {message}".lstrip())
 
 
 def add_fields(parser: argparse.ArgumentParser, cls: type, title: str) -> None:

@@ -9,6 +9,7 @@ NEEDS_UNIX = (
 
 
 NO_CHECKPOINT = "there is no such checkpoint; a run keeps its best as checkpoints/best_model.pt"
+NO_DATA = "there is no such file or folder"
 NO_RUN = "there is no such run; give folders of experiments/, checkpoints, or evaluations"
 NO_RESULTS = "there is no such folder; give one of experiments/, or of an evaluation"
 NO_SWEEP = "there is no such folder; give the folder of a sweep, in experiments/"

@@ -237,7 +237,7 @@ def _without(index: FaceIndex, listed: Exclusion, origins: Mapping[str, str], te
     if (named & ~out).any():
         tell(
             f"--exclude: {(named & ~out).sum()} of test are encoded all the same, since a test split is measured whole "
-            "first: evaluate.py and tune.py take the list, too, and give both numbers"
+            "first: the commands evaluate and tune take the list, too, and give both numbers"
         )
     return replace(
         index, table=index.table.filter(pa.array(~out)), passed_over=tuple(sorted((*index.passed_over, *others)))

@@ -181,7 +181,7 @@ def _answer(content: JsonObject) -> Section:
         )
     section.notes.append(
         "Each list exclude/*.jsonl has a line a row with its reason; look at its sheet, take out of it what is right, "
-        "and give it to encode.py, train.py, tune.py or evaluate.py as --exclude FILE [FILE ...], which write it into "
+        "and give it to the commands encode, train, tune or evaluate as --exclude FILE [FILE ...], which write it into "
         "their records. A later audit keeps a list that was edited. A test split is always measured whole, and without "
         "the list beside."
     )

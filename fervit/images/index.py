@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pyarrow.fs as pafs
 
-from fervit.errors import UserError
+from fervit.errors import NO_DATA, UserError
 from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.layouts import affectnet, ckplus, ferplus, rafdb
@@ -36,7 +36,7 @@ def open_faces(data_root: str, labels: LabelSet | None = None) -> FaceIndex:
     with naming(f"--data_root {data_root}", "cannot be opened"):
         found = filesystem.get_file_info(path)
     if found.type == pafs.FileType.NotFound:
-        raise UserError(f"--data_root {data_root}: there is no such file or folder")
+        raise UserError(f"--data_root {data_root}: {NO_DATA}")
     if found.is_file:
         with naming(f"--data_root {data_root}", "cannot be opened"), filesystem.open_input_file(path) as file:
             _refuse_other_files(data_root, file.read(HEAD))

@@ -270,7 +270,7 @@ def _run(folder: Path, running: bool | None) -> Results:
         record = RunRecord.read(run)
     except UserError:
         raise UserError(
-            f"{run.config}: is no config.json of a run of train.py; give a folder of experiments/"
+            f"{run.config}: is no config.json of a run of {called('train')}; give a folder of experiments/"
         ) from None
     for path in (run.history, run.environment):
         if not path.is_file():

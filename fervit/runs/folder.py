@@ -190,8 +190,7 @@ class RunRecord:
             )
         except (FileNotFoundError, NotADirectoryError, KeyError, TypeError):
             raise UserError(
-                f"--resume {folder.path}: holds no run of train.py (a config.json of one); give its folder in "
-                "experiments/"
+                f"--resume {folder.path}: holds no training run (a config.json of one); give its folder in experiments/"
             ) from None
         except (OSError, ValueError) as error:
             raise UserError(f"{folder.config}: is damaged ({type(error).__name__}: {error}); start a new run") from None

@@ -157,7 +157,7 @@ def test_evaluate_twice(latents_folder: Path, cluster: Cluster, capsys: pytest.C
         (lambda: fervit.train("train", "val", lrr=1), "there is no key 'lrr'; did you mean 'lr'?"),
         (lambda: fervit.train("train", "val", lr="fast"), "hyperparameters.lr: must be a number, but got 'fast'"),
         (lambda: fervit.train("train", "val", recipe="soup"), "recipe: must be one of guide, strong"),
-        (lambda: fervit.train(resume="nowhere"), "holds no run of train.py"),
+        (lambda: fervit.train(resume="nowhere"), "holds no training run"),
         (lambda: fervit.evaluate("none.pt", "latents/test"), "none.pt: there is no such checkpoint"),
         (lambda: fervit.evaluate("none.pt", "latents/test", visualize_samples=-1), "a whole number of 0 or more"),
     ],

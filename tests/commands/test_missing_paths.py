@@ -14,6 +14,9 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize(
     ("command", "args", "message"),
     [
+        ("encode", ("--data_root", "no", "--latent_out", "out"), "--data_root no: there is no such file or folder"),
+        ("audit", ("--data_root", "no"), "--data_root no: there is no such file or folder"),
+        ("train", ("--latent_train_dir", "no/train", "--latent_val_dir", "no/val"), "no/train: no latents here; make"),
         ("evaluate", ("--checkpoint_path", "no.pt", "--latent_test_dir", "no"), "no.pt: there is no such checkpoint"),
         ("evaluate", ("--checkpoint_path", "is", "--latent_test_dir", "no/val"), "no/val: no latents here; make them"),
         ("export", ("--checkpoint_path", "no.pt", "--output_dir", "out"), "no.pt: there is no such checkpoint"),

@@ -168,8 +168,8 @@ def test_missing_flags_and_runs_are_one_line(command: Command, tmp_path: Path) -
     (tmp_path / "damaged" / "config.json").write_text('{"training": {}')
     for args, message in (
         ((), "--latent_train_dir: is missing"),
-        (("--resume", tmp_path), "holds no run of train.py"),
-        (("--resume", tmp_path / "damaged" / "config.json"), "holds no run of train.py"),
+        (("--resume", tmp_path), "holds no training run"),
+        (("--resume", tmp_path / "damaged" / "config.json"), "holds no training run"),
         (("--resume", tmp_path / "damaged"), "is damaged"),
     ):
         ended = command("train", *args)

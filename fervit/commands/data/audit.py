@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, add_labels
+from fervit.cli import Parser, add_labels, refuse_missing
 from fervit.commands.output import add_format, printing
+from fervit.errors import NO_DATA
 
 
 def parser() -> Parser:
@@ -43,6 +44,9 @@ def main() -> None:
     args = flags.parse()
     if args.data_root is None and args.latents is None:
         flags.error("give --data_root FACES, --latents LATENTS, or both")
+
+    if args.data_root is not None:
+        refuse_missing(str(args.data_root), NO_DATA, "--data_root")
 
     from fervit.api.audit import audit
     from fervit.commands.results import Audited

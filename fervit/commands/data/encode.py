@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fervit.cli import Parser, add_exclude, add_fractions, add_labels, positive_int
+from fervit.cli import Parser, add_exclude, add_fractions, add_labels, positive_int, refuse_missing
 from fervit.commands.output import add_format, printing
+from fervit.errors import NO_DATA
 from fervit.system.program import called
 
 
@@ -83,6 +84,9 @@ def main() -> None:
         flags.error("give either --data_root FACES, or --from_pt DIR to import codes")
     if args.from_pt is not None and (args.reconstruct or args.precision or args.encoder_module):
         flags.error("--reconstruct, --precision and --encoder_module need the pictures; they do not go with --from_pt")
+
+    if args.data_root is not None:
+        refuse_missing(str(args.data_root), NO_DATA, "--data_root")
 
     from fervit.api.encode import encode
 

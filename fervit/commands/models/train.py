@@ -60,6 +60,10 @@ def main() -> None:
         KeyboardInterrupt: the user pressed Ctrl-C. The message says how to continue.
     """
     args = parser().parse()
+    if args.resume is None and args.latent_train_dir is not None:
+        from fervit.latents.latent_set import refuse_missing_latents
+
+        refuse_missing_latents(args.latent_train_dir)
 
     from fervit.api.train import train
 
