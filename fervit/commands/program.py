@@ -93,10 +93,13 @@ def summary(command: str) -> str:
 def whole_parser() -> argparse.ArgumentParser:
     """Returns a parser of all commands with their flags, from which completions are made."""
     whole = argparse.ArgumentParser(prog=NAME)
+    whole.add_argument("--version", action="store_true", help="print the version")
     commands = whole.add_subparsers()
     for name in HOMES:
         flags: Parser = home(name).parser()
         commands.add_parser(name, parents=[flags], add_help=False, help=summary(name))
+    completion = commands.add_parser("completion", help="print what completes commands and flags in a shell")
+    completion.add_argument("shell", choices=COMPLETIONS)
     return whole
 
 

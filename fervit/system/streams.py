@@ -86,7 +86,8 @@ def _broken(line: str, width: int) -> str:
     return "\n".join(lines).replace("\0", " ")
 
 
-COPIED = re.compile(r"\W*(\w+[ :]+){0,3}(python|fervit|tensorboard|optuna-dashboard|ray|sbatch|scancel|tail|eval) [^ ]")
+PROGRAMS = "python|fervit|tensorboard|optuna-dashboard|ray|sbatch|scancel|tail|eval"
+COPIED = re.compile(rf"\W*(\w+[ :]+){{0,3}}({PROGRAMS}) [^ \d]")
 """A line that is copied as a whole: at most three words, and a command."""
 
 
