@@ -103,12 +103,15 @@ def evaluate(
     evaluating = partial(evaluating, training_mean=mean, stepped=partial(progress.add, 1))
     evaluating = partial(evaluating, faces=None if no_faces else find_faces(latents, as_text(data_root)))
     out = _own_folder(checkpoint, latents) if output_dir is None else Path(from_home(str(output_dir)))
+    replaced = (out / RESULTS_FILE).is_file()
     training = as_text(latent_train_dir)
     grouping = _grouping(groups, latents if crossing is None else crossing.rows(latents), out)
     with contextlib.closing(progress):
         result, remarks = _recorded(evaluating, checkpoint, latents, out, training, listed)
     remarks += [*_about_device(device), *_about_encoder(checkpoint, latents)]
     grouping(result)
+    if replaced:
+        remarks.append(f"in place of the evaluation that was in {out}")
     for line in (*remarks, *summary_lines(result)):
         (say or silent)(line)
     return result

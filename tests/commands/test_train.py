@@ -84,12 +84,14 @@ def test_a_run_leaves_what_it_promises(
     assert events.Scalars("hparam/best_f1_macro")[-1].value == pytest.approx(best["f1_macro"])
     assert events.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name == "hparams"
 
-    evaluated = command(
-        *("evaluate", "--checkpoint_path", folder / "checkpoints" / "best_model.pt"),
-        *("--latent_test_dir", latents_folder / "val"),
-    )
-    assert evaluated.status == 0, evaluated.err
-    assert f"macro-F1 {best['f1_macro']:.3f}" in evaluated.out  # the number shown is that of the model kept
+    for replaced in (False, True):
+        evaluated = command(
+            *("evaluate", "--checkpoint_path", folder / "checkpoints" / "best_model.pt"),
+            *("--latent_test_dir", latents_folder / "val", "--output_dir", "evaluated"),
+        )
+        assert evaluated.status == 0, evaluated.err
+        assert f"macro-F1 {best['f1_macro']:.3f}" in evaluated.out  # the number shown is that of the model kept
+        assert ("in place of the evaluation that was in evaluated" in evaluated.out) == replaced
 
     again = command("train", "--resume", folder)
     assert again.status == 0
