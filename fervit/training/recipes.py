@@ -16,7 +16,7 @@ GUIDE_RESULT = "55.48 % accuracy and 54.75 % macro-F1 on FER2013's test split (7
 
 RECIPES: dict[str, JsonObject] = {
     "guide": {},
-    # It is better than the guide, with a sixtieth of the weights, as measured in benchmarks/README.md.
+    # Better than the guide where a part of the labels is wrong, with a sixtieth of the weights (benchmarks/README.md).
     "strong": {
         **{"standardise": True, "use_class_weights": True, "pre_norm": True, "activation": "gelu", "pooling": "mean"},
         **{"depth": 2, "embed_dim": 128, "heads": 4, "mlp_dim": 256},
