@@ -160,14 +160,6 @@ def cluster_nodes() -> tuple[Node, ...]:
     )
 
 
-def this_address() -> str:
-    """The address of the node on which this process of Ray runs."""
-    import ray
-
-    address: str = ray.util.get_node_ip_address()
-    return address
-
-
 def free_nodes() -> tuple[Node, ...]:
     """The nodes as `cluster_nodes` returns them, with only what no process of the cluster holds at the moment."""
     from ray._private.state import available_resources_per_node

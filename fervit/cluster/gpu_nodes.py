@@ -6,35 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fervit.cluster.connection import cluster_nodes
-from fervit.cluster.gpus import look_here, problem_of
+from fervit.cluster.gpus import place_in_words
 from fervit.cluster.nodes import Node
 from fervit.progress import Say, silent
-
-
-class UnusableGpuError(Exception):
-    """The GPU of this node cannot be used. The work goes on elsewhere."""
-
-
-def check_gpu(device: str, where: str, *, mps: bool = False) -> None:
-    """Checks the GPU that this process was given, since nodes that joined after the start were not looked at.
-
-    Args:
-        device: the name of torch's device.
-        where: the address of this node.
-        mps: whether the GPU is shared by MPS, where the fault of another process looks like one of the GPU.
-
-    Raises:
-        UnusableGpuError: the device is a GPU, and it cannot be used.
-        RuntimeError: it has no memory left, or a process that shares it by MPS has failed; the node is sound.
-    """
-    if device != "cuda":
-        return
-    facts = look_here()
-    if facts.short_of_memory or (mps and facts.available and facts.error):
-        raise RuntimeError(facts.error)
-    problem = problem_of(facts)
-    if problem:
-        raise UnusableGpuError(f"{_beginning(where)}{problem}")
 
 
 class GpuNodes:
@@ -71,13 +45,9 @@ class GpuNodes:
         """
         nodes = self.nodes()
         for node in nodes:
-            _, found, problem = error.rpartition(_beginning(node.address))
+            _, found, problem = error.rpartition(place_in_words(node.address))
             if node.gpus and found and any(other.gpus for other in nodes if other.node_id != node.node_id):
                 self.unusable.add(node.node_id)
-                self.say(f"{_beginning(node.address)}{problem.splitlines()[0]}; that GPU is left out")
+                self.say(f"{place_in_words(node.address)}{problem.splitlines()[0]}; that GPU is left out")
                 return True
         return False
-
-
-def _beginning(address: str) -> str:
-    return f"GPU of node {address}: "

@@ -319,3 +319,34 @@ class GpuLook:
         if self.cluster.gpus:
             return f"{self.why}; that GPU is left out"
         return f"{self.why}; running on the CPU ({flag} does so without a look)"
+
+
+class UnusableGpuError(Exception):
+    """The GPU of this node cannot be used. The work goes on elsewhere."""
+
+
+def check_gpu(device: str, where: str, *, mps: bool = False) -> None:
+    """Checks the GPU that this process was given, since nodes that joined after the start were not looked at.
+
+    Args:
+        device: the name of torch's device.
+        where: the address of this node.
+        mps: whether the GPU is shared by MPS, where the fault of another process looks like one of the GPU.
+
+    Raises:
+        UnusableGpuError: the device is a GPU, and it cannot be used.
+        RuntimeError: it has no memory left, or a process that shares it by MPS has failed; the node is sound.
+    """
+    if device != "cuda":
+        return
+    facts = look_here()
+    if facts.short_of_memory or (mps and facts.available and facts.error):
+        raise RuntimeError(facts.error)
+    problem = problem_of(facts)
+    if problem:
+        raise UnusableGpuError(f"{place_in_words(where)}{problem}")
+
+
+def place_in_words(address: str) -> str:
+    """What the line on a GPU of a node begins with."""
+    return f"GPU of node {address}: "

@@ -39,6 +39,14 @@ Receipts = list[dict[str, Any]]
 to end), besides what is the job's own."""
 
 
+def this_address() -> str:
+    """The address of the node on which this process of Ray runs."""
+    import ray
+
+    address: str = ray.util.get_node_ip_address()
+    return address
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
     """Says that the same command goes on, if its block is interrupted and says nothing else."""

@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.encoding.plan import EncoderChoice
-from fervit.encoding.ray_data import Columns
+from fervit.encoding.ray_data import Columns, this_address
 from fervit.errors import UserError
 from fervit.images.face_index import SourceKind, read_source
 from fervit.images.pictures import pixels_sha256, reason_of, resize
@@ -198,8 +198,7 @@ def _write_rows(rows: Columns, folder: str, schema: pa.Schema) -> None:
 def _why(device: str, error: Exception, batch_size: int) -> str:
     """Why an encoder could not start: its node's GPU, which nobody has looked at if the node has joined later, or
     memory."""
-    from fervit.cluster.connection import this_address
-    from fervit.cluster.gpu_nodes import UnusableGpuError, check_gpu
+    from fervit.cluster.gpus import UnusableGpuError, check_gpu
     from fervit.training.failure import is_out_of_memory
 
     if not is_out_of_memory(error):

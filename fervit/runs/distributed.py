@@ -7,8 +7,8 @@ import threading
 import time
 from typing import Any
 
-from fervit.cluster.connection import this_address
-from fervit.cluster.gpu_nodes import GpuNodes, check_gpu
+from fervit.cluster.gpu_nodes import GpuNodes
+from fervit.cluster.gpus import check_gpu
 from fervit.cluster.nodes import not_on
 from fervit.cluster.workers import Workers
 from fervit.io.disk import remove
@@ -157,7 +157,7 @@ def train_on_worker(job: dict[str, Any]) -> str:
     from fervit.runs.worker import WorkerJob, run_on_worker
     from fervit.training.ranks import Ranks
 
-    check_gpu(job["device"], this_address())
+    check_gpu(job["device"], ray.util.get_node_ip_address())
     imported = time.time()
     context = ray.train.get_context()
     own = WorkerJob(

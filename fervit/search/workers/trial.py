@@ -9,11 +9,11 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
-from fervit.cluster.connection import this_address
-from fervit.cluster.gpu_nodes import UnusableGpuError, check_gpu
+from fervit.cluster.gpus import UnusableGpuError, check_gpu
 from fervit.cluster.nodes import not_on
 from fervit.io.files import first_line
 from fervit.runs.session import NodeLeavingError, Session, SessionFiles
@@ -139,7 +139,7 @@ class LatentTrial(tune.Trainable):  # type: ignore[misc]
         if self._worker is None:
             if task.mps:
                 use_daemon(task.folder.sweep.path)
-            check_gpu(self._setup.device, this_address(), mps=task.mps)
+            check_gpu(self._setup.device, ray.util.get_node_ip_address(), mps=task.mps)
             self._worker = Worker(self._setup)
         folder = task.folder
         files = SessionFiles(best=folder.best_model, last=folder.last, stop=folder.sweep.stop)

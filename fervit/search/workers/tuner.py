@@ -20,7 +20,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from fervit.cluster.connection import free_nodes
-from fervit.cluster.gpu_nodes import GpuNodes, UnusableGpuError
+from fervit.cluster.gpu_nodes import GpuNodes
+from fervit.cluster.gpus import UnusableGpuError
 from fervit.progress import in_notebook
 from fervit.search.driver import Driver, Room
 from fervit.search.ledger import Ledger

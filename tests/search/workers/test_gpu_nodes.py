@@ -13,9 +13,8 @@ from tempfile import mkdtemp
 
 import pytest
 
-from fervit.cluster import gpu_nodes
-from fervit.cluster.gpu_nodes import UnusableGpuError, check_gpu
-from fervit.cluster.gpus import GpuFacts, problem_of
+from fervit.cluster import gpus
+from fervit.cluster.gpus import GpuFacts, UnusableGpuError, check_gpu, problem_of
 from fervit.search.records.events import EpochEnded
 from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
@@ -82,7 +81,7 @@ A100 = GpuFacts(
 def test_short_memory_and_the_fault_of_a_neighbour_are_not_a_broken_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a trial is told as short of memory, or tried again in a new process, and its node stays in."""
     found = A100
-    monkeypatch.setattr(gpu_nodes, "look_here", lambda: found)
+    monkeypatch.setattr(gpus, "look_here", lambda: found)
     check_gpu("cuda", "192.0.2.1")
     found = replace(A100, error="CUDA out of memory. Tried to allocate 16.00 MiB")
     assert "see `nvidia-smi`, or restart" not in problem_of(found)
