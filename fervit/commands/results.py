@@ -277,7 +277,7 @@ def result_schema(name: str) -> JsonObject:
         **{"train": Trained, "tune": Swept, "evaluate": Evaluated, "compare": list[Compared]},
         **{"predict": list[PredictedPicture], "export": Exported, "report": Reported, "replay": Replays},
         **{"verify": Verified, "doctor": Diagnosed, "slurm": Submitted, "slurm_status": JobStatus},
-        **{"cluster": ClusterFiles, "control": Controlled},
+        **{"cluster": ClusterFiles, "control": Controlled, "demo": Swept},
     }
     names = {"ColumnScores": ColumnScores, "EvaluationResults": EvaluationResults}
     title = f"fervit {name.replace('_status', ' status')} --format json"

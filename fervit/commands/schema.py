@@ -9,7 +9,7 @@ from fervit.cli import Parser
 SPACE = "space"
 RESULTS = (
     *("demo_faces", "preprocess", "audit", "encode", "train", "tune", "evaluate", "compare", "predict", "export"),
-    *("report", "replay", "verify", "doctor", "slurm", "slurm_status", "cluster", "control"),
+    *("report", "replay", "verify", "doctor", "slurm", "slurm_status", "cluster", "control", "demo"),
 )
 """The commands that print JSON; `fervit.commands.results`, a slow import, has the type of each result."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,11 +12,13 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from fervit.commands.program import HOMES
+from fervit.commands.results import result_schema
 from fervit.version import __version__
 from tests.conftest import ROOT
 from tests.helpers.wheel import build_wheel, install_wheel
@@ -163,7 +166,8 @@ def wheel_of(source: Path, folder: Path) -> dict[str, int]:
 def test_the_demo_of_a_wheel_ends_with_a_report_in_an_empty_folder(
     installed: Callable[..., Ended], tmp_path: Path
 ) -> None:
-    ended = installed("demo", cwd=tmp_path)
+    ended = installed("demo", "--format", "json", cwd=tmp_path)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    jsonschema.validate(json.loads(ended.stdout), result_schema("demo"), jsonschema.Draft202012Validator)
     (report,) = (tmp_path / "experiments").glob("demo_*/report.html")
     assert "fervit tune --space demo --latents latents/demo" in report.read_text()
