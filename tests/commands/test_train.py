@@ -296,8 +296,9 @@ def test_a_run_on_ray_train_is_refused_a_gpu_that_cannot_be_used(latents_folder:
     refused = start(tmp_path, *flags(latents_folder, *WITH_RAY), "--use_gpu", **MISSING_GPU)
     printed = refused.ended()
     assert refused.returncode == 2
-    assert printed.startswith("error: --use_gpu: GPU of this machine: ")
-    assert printed.count("\n") == 1
+    reading, error = printed.splitlines()
+    assert reading.startswith("reading ")
+    assert error.startswith("error: --use_gpu: GPU of this machine: ")
     assert not list((tmp_path / "experiments").iterdir())
 
 

@@ -145,7 +145,7 @@ def check_folds(result: SweepResult, latents: Path, card: str) -> None:
     assert shown.folds == result.folds
     assert f"trial {result.chosen.number}, fold 2 of 2" in {label(run) for run in shown.fold_runs}
     page = " ".join(str(section) for section in sections_of(shown))
-    assert "f1_macro, 2 folds" in page
+    assert "macro-F1, 2 folds" in page
     assert "which each fold validates once" in page
 
 
