@@ -13,7 +13,6 @@ import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Never
 
 from fervit.errors import NEEDS_UNIX, JobError, UserError
@@ -24,7 +23,7 @@ if sys.platform == "win32":
     sys.stderr.write(f"error: {NEEDS_UNIX}\n")
     sys.exit(2)
 
-from fervit.io.files import from_home
+from fervit.io.files import from_home, is_missing
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -118,7 +117,7 @@ def refuse_missing(paths: str | Sequence[str], message: str, flag: str = "") -> 
         UserError: one of them is not there.
     """
     for path in [paths] if isinstance(paths, str) else paths:
-        if "://" not in path and not Path(from_home(path)).exists():
+        if is_missing(path):
             raise UserError(f"{flag} {path}: {message}".lstrip())
 
 

@@ -80,7 +80,8 @@ def a_fault_under_mps_is_no_trials_fault(device: str) -> Found:
             f"the faulty process: {last_of(fault.stderr) if fault.returncode else 'ended WELL'}; {happened}; "
             f"{ends.count('finished')} of {TRIALS} trials finished{', WITHOUT MPS' if without else ''}"
         )
-        return passed(ends == ["finished"] * TRIALS and not without and fault.returncode != 0, text)
+        right = ends == ["finished"] * TRIALS and lost > 0 and not without
+        return passed(right and fault.returncode != 0, text)
 
 
 class Sweeping:

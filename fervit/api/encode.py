@@ -36,8 +36,8 @@ from fervit.images import passed_over
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
 from fervit.images.passed_over import PassedOver
-from fervit.io.files import from_home
-from fervit.io.storage import absolute, is_uri, name_of
+from fervit.io.files import from_home, is_uri
+from fervit.io.storage import absolute, name_of
 from fervit.labels.dealing import Fractions
 from fervit.labels.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
 from fervit.latents.exclusion import Exclusion, in_words
@@ -149,14 +149,14 @@ def encode(
     index = index if listed is None else _without(index, listed, origins, tell)
     _tell_faces(index, fractions, tell, allow_missing_classes=allow_missing_classes)
     planning = partial(_plan, module=module) if old is None else _plan_import
-    plan = planning(index, out, encoder_type, model, precision, tell, retry_errors=retry_errors)
+    planning = partial(planning, index, out, encoder_type, model, precision, retry_errors=retry_errors)
+    plan = planning(tell)
     if fractions is not None:
         write_fractions(out, fractions)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
     placing = partial(place, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size)
     inputs = (source, old, model, module if module and Path(module).is_file() else None)
-    planning = partial(planning, index, out, encoder_type, model, precision, silent, retry_errors=retry_errors)
-    plan, summary = _run(plan, planning, placing, gpus_per_actor, out, inputs, address, say)
+    plan, summary = _run(plan, partial(planning, silent), placing, gpus_per_actor, out, inputs, address, say)
     _account(index, plan, summary, out, source, tell)
     return _result(summary, plan, out, _draw(index, plan, decoder, reconstruct or 0, tell))
 
@@ -313,8 +313,8 @@ def _run(
             return plan, encode_faces(plan, None, say)
         look = _look(cluster, gpus_per_actor, tell)
         cluster, gpu_nodes = look.cluster, GpuNodes(look.cluster.unusable, tell)
-        placement = placing(plan, cluster, seen=look.seen)
         while True:
+            placement = placing(plan, cluster, seen=look.seen)
             tell(f"running: {placement}")
             tell("each encoder is loaded first; its first images come after that")
             try:
@@ -324,7 +324,6 @@ def _run(
                     raise
             cluster = replace(cluster, nodes=gpu_nodes.nodes(), unusable=tuple(gpu_nodes.unusable))
             plan = replan()
-            placement = placing(plan, cluster, seen=look.seen)
 
 
 def _look(cluster: Cluster, gpus_per_actor: float | None, tell: Say) -> GpuLook:

@@ -24,8 +24,8 @@ from fervit.images.detector import FaceDetector
 from fervit.images.face_index import FaceIndex
 from fervit.images.index import open_faces
 from fervit.images.preview import draw_preview
-from fervit.io.files import from_home
-from fervit.io.storage import absolute, child, is_uri, locate, write_whole
+from fervit.io.files import from_home, is_uri
+from fervit.io.storage import absolute, child, locate, write_whole
 from fervit.labels.label_set import read_label_set
 from fervit.progress import Say, counted, silent
 from fervit.system.side_channels import SideChannel

@@ -47,7 +47,7 @@ def look_at_gpus(cluster: Cluster, look: Callable[[], GpuFacts] = look_here) -> 
     found = answers(cluster.there, free, look)
     deadline = time.monotonic() + RETURN_S
     # Ray keeps the share for a moment, and who looks for free GPUs then would find one that is not whole.
-    while any(node.gpus < free.get(node.node_id, 0) for node in free_nodes()) and time.monotonic() < deadline:
+    while found and any(node.gpus < free.get(node.node_id, 0) for node in free_nodes()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return GpuLook.of(cluster, found)
 

@@ -98,16 +98,20 @@ def whole_parser() -> argparse.ArgumentParser:
     for name in HOMES:
         flags: Parser = home(name).parser()
         commands.add_parser(name, parents=[flags], add_help=False, help=summary(name))
-    completion = commands.add_parser("completion", help="print what completes commands and flags in a shell")
-    completion.add_argument("shell", choices=COMPLETIONS)
+    flags = _completion_parser()
+    commands.add_parser("completion", parents=[flags], add_help=False, help=flags.description)
     return whole
 
 
-def _print_completion(words: list[str]) -> None:
+def _completion_parser() -> Parser:
     parser = Parser(description="Prints what completes commands and flags in a shell.")
     parser.prog = f"{NAME} completion"
     parser.add_argument("shell", choices=COMPLETIONS, help=f'for bash: eval "$({NAME} completion bash)" in ~/.bashrc')
-    shell = parser.parse(words).shell
+    return parser
+
+
+def _print_completion(words: list[str]) -> None:
+    shell = _completion_parser().parse(words).shell
 
     import shtab
 

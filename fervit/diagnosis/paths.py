@@ -14,8 +14,8 @@ from fervit.diagnosis.finding import Finding
 from fervit.encoders.official import NETWORKS
 from fervit.encoders.registry import fingerprint_of
 from fervit.errors import UserError
-from fervit.io.files import first_line
-from fervit.io.storage import child, is_uri, locate
+from fervit.io.files import first_line, is_uri
+from fervit.io.storage import child, locate
 from fervit.latents.parts import about_in
 from fervit.system.program import called
 

@@ -36,7 +36,7 @@ START_S = 600
 BEYOND_FLOAT16 = "its code is not finite in float16 arithmetic; encoded in float32"
 IMPORT_ROWS = 512
 """The number of codes in one part file of an import."""
-FAIR_BLOCKS = 4 * CALLS_AT_ONCE
+BLOCKS_AN_ENCODER = 4 * CALLS_AT_ONCE
 """The number of blocks that an encoder on a GPU has at a time, the waiting ones included."""
 FEW_ROUNDS = 4
 """A job of fewer such rounds of blocks is small: the encoder that starts first could do most of it."""
@@ -205,7 +205,7 @@ def _encoded(plan: EncodePlan, placement: Placement, fingerprint: EncoderFingerp
             # On a GPU a second block begins while the last batches of the first are on their way back. Ray looks ten
             # times a second for blocks that are done, so that more have to wait at the actor than it has at a time.
             max_concurrent_calls_per_actor=CALLS_AT_ONCE if placement.gpus else None,
-            max_tasks_in_flight_per_actor=FAIR_BLOCKS if placement.gpus else None,
+            max_tasks_in_flight_per_actor=BLOCKS_AN_ENCODER if placement.gpus else None,
             enable_true_multi_threading=placement.gpus > 0,
         ),
     )
@@ -219,7 +219,7 @@ def _waits(placement: Placement, faces: int) -> bool:
     has learnt what the cluster has.) Machines that have yet to join and resources that have yet to be freed are not
     waited for.
     """
-    small = faces < FEW_ROUNDS * FAIR_BLOCKS * placement.actors * placement.part_rows
+    small = faces < FEW_ROUNDS * BLOCKS_AN_ENCODER * placement.actors * placement.part_rows
     return placement.actors > 1 and small and _all_can_start(placement)
 
 

@@ -23,8 +23,8 @@ from fervit.cluster.shared_folder import check_shared
 from fervit.encoding.failures import FaceList
 from fervit.errors import JobError, UserError
 from fervit.io.disk import make_folder
-from fervit.io.files import first_line
-from fervit.io.storage import absolute, cannot_write, is_uri
+from fervit.io.files import first_line, is_uri
+from fervit.io.storage import absolute, cannot_write
 from fervit.progress import Progress, Say
 
 if TYPE_CHECKING:

@@ -115,6 +115,16 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
+def is_uri(path: str) -> bool:
+    """Whether a path is a URI rather than a local path."""
+    return "://" in path
+
+
+def is_missing(path: str) -> bool:
+    """Whether a path is local and not there, with `~` for the home folder."""
+    return not is_uri(path) and not Path(from_home(path)).exists()
+
+
 def from_home(path: str) -> str:
     """Replaces `~` or `~user` at the beginning of a path, which shells leave in place after a `=` or in quotes."""
     return os.path.expanduser(path) if re.match(r"~[^/]*(/|$)", path) else path  # noqa: PTH111  (no error without it)

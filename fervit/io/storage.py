@@ -19,15 +19,10 @@ import pyarrow.fs as pafs
 
 from fervit.errors import UserError
 from fervit.io.disk import remove
-from fervit.io.files import first_line, whole_file
+from fervit.io.files import first_line, is_uri, whole_file
 
 OBJECT_STORES = ("s3", "gcs", "abfs")
 """File systems where a file appears when its writing ends, and where renaming a file copies it."""
-
-
-def is_uri(path: str) -> bool:
-    """Whether a path is a URI rather than a local path."""
-    return "://" in path
 
 
 def child(folder: str, *names: str) -> str:

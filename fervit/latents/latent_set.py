@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from fervit.encoders.fingerprint import EncoderFingerprint
 from fervit.errors import UserError
-from fervit.io.files import from_home
-from fervit.io.storage import is_uri
+from fervit.io.files import is_missing, is_uri
 from fervit.labels.emotions import SPLITS
 from fervit.labels.label_set import SEVEN, LabelSet
 from fervit.latents.parts import read_split
@@ -155,7 +154,7 @@ def refuse_missing_latents(path: str) -> None:
     Raises:
         UserError: it is not there.
     """
-    if not is_uri(path) and not Path(from_home(path)).exists():
+    if is_missing(path):
         raise no_latents(path)
 
 

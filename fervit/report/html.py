@@ -43,6 +43,8 @@ class Table:
     headings: list[str]
     rows: list[list[str]]
     sortable: bool = False
+    hint: str = ""
+    """What a reader on a screen can do with it; it ends the caption there, and is not in a paper's."""
     name: str = ""
     """The name of its files in a paper's folder; "" for one of its section."""
 

@@ -11,7 +11,7 @@ from fervit.report.results import Results
 from fervit.search.policy.importance import FEWEST, MOST, importances
 from fervit.search.records.ranking import failures_by_kind, ranked
 from fervit.search.records.record import params_text, short
-from fervit.training.objective import WORDS
+from fervit.training.objective import words_of
 
 SHOWN_TRIALS = 1000
 """The number of trials that a table shows at most."""
@@ -68,9 +68,10 @@ def trials(results: Results) -> Section | None:
         row += [record.why if not record.finished else ""] if pauses else []
         rows.append([*row, *(short(record.params.get(name, "")) for name in results.parameters)])
     why = ["why"] if pauses else []
-    words = [WORDS.get(name, name) for name in names]
+    words = [words_of(name) for name in names]
     table = Table(
-        caption="All trials, best first; a heading sorts",
+        caption="All trials, best first",
+        hint="a heading sorts",
         headings=["trial", "rank", "state", "best epoch", *words, "epochs", "seconds", *why, *results.parameters],
         rows=rows,
         sortable=True,

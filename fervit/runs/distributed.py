@@ -21,7 +21,6 @@ MAX_FAILURES = 3
 """How many times a run continues by itself after a worker died."""
 POLL_S = 0.2
 """The seconds between two checks of Ray Train on its workers."""
-_LEFT_OUT = "a node was left out"
 PAUSE_S = 1.0
 """The seconds before a run is started again because its node is leaving. Until there is another node, it may be started
 on the leaving one."""
@@ -91,19 +90,19 @@ class TrainingJob:
         try:
             from fervit.runs.worker import LEAVING  # imports torch, during which the command may end
 
-            while (ended := self._fit()) in (LEAVING, _LEFT_OUT) and (self._elsewhere or ended == _LEFT_OUT):
+            while self._fit() == LEAVING and self._elsewhere:
                 time.sleep(PAUSE_S)
         except BaseException as error:
             self.error = error
 
     def _fit(self) -> Any:
-        """Trains, and returns how the training ended."""
-        try:
-            return self._trainer().fit().return_value
-        except Exception as error:
-            if self._gpu_nodes.leave_out(str(error)):
-                return _LEFT_OUT
-            raise
+        """Trains, again without a node whose GPU turns out to be of no use, and returns how the training ended."""
+        while True:
+            try:
+                return self._trainer().fit().return_value
+            except Exception as error:
+                if not self._gpu_nodes.leave_out(str(error)):
+                    raise
 
     def _trainer(self) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig

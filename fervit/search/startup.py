@@ -104,9 +104,10 @@ def expectations(
         return "\n".join([*lines, f"expected: {epochs}"])
     # DDP workers divide each batch among them; this estimate leaves out the time that their communication takes.
     pace_s = math.fsum(times) / len(times) / resources.workers
-    takes = _time_text(space, expected, pace_s, resources, at_once, computing(resources, cluster, at_once))
+    together = computing(resources, cluster, at_once)
+    takes = _time_text(space, expected, pace_s, resources, at_once, together)
     lines.append(f"expected, from the mean of these: {takes}")
-    if (expected.epochs * pace_s).high / computing(resources, cluster, at_once) > LONG_S:
+    if (expected.epochs * pace_s).high / together > LONG_S:
         lines.append(f"a smaller one for a first look: {_flags(smaller(space))}")
     return "\n".join(lines)
 
@@ -167,26 +168,26 @@ def _time_text(
     seconds_an_epoch: float,
     resources: TrialResources,
     at_once: int,
-    computing: int | None = None,
+    together: int | None = None,
 ) -> str:
     """Says how long some epochs take, and that a budget may end them before.
 
     Args:
         space: the search space.
         expected: the epochs.
-        seconds_an_epoch: as one trial takes them while `computing` trials compute.
+        seconds_an_epoch: as one trial takes them while `together` trials compute.
         resources: the resources of a trial.
         at_once: the number of trials that run at once.
-        computing: the number of those that compute at the same time; None for all.
+        together: the number of those that compute at the same time; None for all.
     """
-    computing = computing or at_once
+    together = together or at_once
     by_turns = "" if resources.mps else " in turns"
     seconds = expected.epochs * seconds_an_epoch
     hours = seconds * (resources.gpus_each * resources.workers / 3600)
     gpu_hours = f"{hours.low:.1f} to {hours.high:.1f}" if hours.high > hours.low else f"{hours.high:.1f}"
     text = (
-        f"{_clocks(seconds * (1 / computing))} and {gpu_hours} GPU-hours with {at_once} trials at once"
-        f"{f', which share GPUs{by_turns}' if computing < at_once else ''}; "
+        f"{_clocks(seconds * (1 / together))} and {gpu_hours} GPU-hours with {at_once} trials at once"
+        f"{f', which share GPUs{by_turns}' if together < at_once else ''}; "
         f"{_epochs_text(expected)}"
     )
     budget = space.budget

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fervit.cluster.job import JOB_FOLDER
+from fervit.io.files import is_uri
 from fervit.io.json_lines import each_row
-from fervit.io.storage import is_uri
 
 
 def progress(job_folder: Path, command: Sequence[str]) -> str:

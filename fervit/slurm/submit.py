@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fervit.errors import JobError, UserError
-from fervit.io.storage import is_uri
+from fervit.io.files import is_uri
 from fervit.slurm.script import JobFiles
 from fervit.system.program import called
 

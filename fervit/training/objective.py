@@ -37,7 +37,7 @@ class Metric:
     @property
     def words(self) -> str:
         """The name of the metric as people write it, such as "macro-F1"."""
-        return WORDS.get(self.name, self.name.replace("_", " "))
+        return words_of(self.name)
 
     @property
     def sign(self) -> int:
@@ -63,5 +63,12 @@ class Metric:
 
 
 WORDS = {"f1_macro": "macro-F1", "f1_weighted": "weighted F1", "val_loss": "validation loss"}
+
+
+def words_of(name: str) -> str:
+    """The name of a metric as people write it, such as "macro-F1"."""
+    return WORDS.get(name, name.replace("_", " "))
+
+
 DEFAULT_METRIC = Metric()
 """Macro-F1: what a training outside a sweep goes by."""

@@ -231,14 +231,14 @@ _CHECKS = {"tune": _check_tune, "encode": _check_encode, "train": _check_train}
 
 
 def _check_exists(flag: str, path: str, hint: str) -> None:
-    from fervit.io.storage import is_uri
+    from fervit.io.files import is_uri
 
     if not is_uri(str(path)) and not Path(path).exists():
         raise UserError(f"{flag} {path}: there is no such file or folder{hint}")
 
 
 def _check_there(latents: str) -> None:
-    from fervit.io.storage import is_uri
+    from fervit.io.files import is_uri
 
     if not is_uri(latents) and not (Path(latents) / "train").is_dir():
         raise UserError(

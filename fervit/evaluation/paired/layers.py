@@ -152,8 +152,7 @@ def layers_figure(drops: LayerDrops, classes: Sequence[str], width: float = PAGE
     for axes in (bars, cells):
         axes.set_xticks(places, [list(without)[i] for i in places])
         axes.set_xlim(-0.6, len(values) - 0.4)
-        for tick in axes.get_xticklabels():
-            tick.set(rotation=90)
+        axes.tick_params("x", rotation=90)
     bars.tick_params(labelbottom=False)
     return figure
 

@@ -99,11 +99,11 @@ def _label(trace: Any) -> str:
 
 def _axis(axes: Axes, which: str, axis: Any, names: Sequence[str], width: float) -> None:
     """Sets the title, the scale, the ends and the marks of an axis."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator, NullFormatter
+
     own = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}label": plain(axis.title.text or "")})
     if axis.type == "log":
-        from matplotlib.ticker import LogLocator, NullFormatter
-
         axes.set(**{f"{which}scale": "log"})
         own.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         own.set_minor_formatter(NullFormatter())
@@ -116,12 +116,8 @@ def _axis(axes: Axes, which: str, axis: Any, names: Sequence[str], width: float)
         own.set_ticks(range(len(names)), [plain(name) for name in names])
         axes.set(**{f"{which}lim": (-0.5, len(names) - 0.5)})
     elif axis.dtick:
-        from matplotlib.ticker import MultipleLocator
-
         own.set_major_locator(MultipleLocator(axis.dtick))
     elif axis.title.text == "epoch":
-        from matplotlib.ticker import MaxNLocator
-
         own.set_major_locator(MaxNLocator(integer=True))
     if axis.rangemode == "tozero":
         axes.set(**{f"{which}lim": (0, None)})

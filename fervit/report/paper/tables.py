@@ -16,8 +16,8 @@ LEFT_OUT = {"provenance", "wrong"}
 """The sections whose tables are of machines and of single faces."""
 LONGEST = 20
 """The most rows of a LaTeX table, which stands on one page. The CSV beside it has all."""
-OF_TRIALS = "All trials"
-"""What the caption of the table of all trials begins with."""
+OF_TRIALS = "trials"
+"""The name of the table of all trials, which is that of its section."""
 NOT_IN_PAPERS = {"rank", "state", "validation loss", "epochs", "seconds", "why"}
 """The columns of that table that a LaTeX table leaves out, since it would be wider than a page."""
 COLUMN_CHARACTERS = 44
@@ -62,7 +62,7 @@ def tables_of(sections: Sequence[Section], warnings: Sequence[str] = ()) -> list
             base = re.sub(r"\W+", "_", table.name or section.id).strip("_")
             name = next(name for name in (base, *(f"{base}_{i}" for i in range(2, 10_000))) if name not in taken)
             taken.add(name)
-            found.append(replace(table, name=name, caption=table.caption.replace("; a heading sorts", "")))
+            found.append(replace(table, name=name))
     said = " ".join(warnings)
     return [
         replace(table, caption=f"{table.caption.rstrip('.')}. {said}" if said else table.caption)
@@ -88,7 +88,7 @@ def latex(table: Table) -> str:
     One that fits is as wide as a column. A wider one is a `table*` of the width of the text, whose texts take several
     lines. Of many rows it shows the first.
     """
-    if table.caption.startswith(OF_TRIALS):
+    if table.name == OF_TRIALS:
         table = _narrower(table)
     caption, rows = table.caption, table.rows[:LONGEST]
     if len(rows) < len(table.rows):
