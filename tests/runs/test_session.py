@@ -25,6 +25,8 @@ CONFIG = TrainConfig(
 TRAIN, VAL = DeviceLatents(latent_set(30)), DeviceLatents(latent_set(10, seed=1))
 RARELY = 1e-12
 """A share of the time for saving that is so small that only the first epoch is saved without a request."""
+ALWAYS = 1e12
+"""A share so large that each epoch is saved, however long the disk took for the one before."""
 
 
 def session(folder: Path, saving: Saving = RUN, decided_after: Collection[int] | None = None) -> Session:
@@ -137,7 +139,7 @@ def test_the_best_model_and_the_state_are_of_one_history_whenever_it_is_killed(t
 
 
 def test_epochs_that_are_reported_together_are_not_lost_if_the_process_dies_before_it_reports(tmp_path: Path) -> None:
-    first = session(tmp_path, replace(TRIAL, share=1.0, best_share=1.0), decided_after=())
+    first = session(tmp_path, replace(TRIAL, share=ALWAYS, best_share=ALWAYS), decided_after=())
     first.run_epoch()
     assert first.saved_epoch == 1
     group = [first.run_epoch(), first.run_epoch(in_group=True), first.run_epoch(in_group=True)]
