@@ -17,7 +17,9 @@ from typing import Any, Never
 
 from fervit.errors import NEEDS_UNIX, JobError, UserError
 from fervit.system import interrupts, surroundings
+from fervit.system.program import NAME
 from fervit.system.streams import steady_output
+from fervit.version import __version__
 
 if sys.platform == "win32":
     sys.stderr.write(f"error: {NEEDS_UNIX}\n")
@@ -30,9 +32,11 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """A help formatter that shows defaults, except for those that tell nothing, such as "(default: None)"."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return (
-            action.help if action.default in (None, False, [], argparse.SUPPRESS) else super()._get_help_string(action)
-        )
+        if action.default in (None, False, [], argparse.SUPPRESS):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,6 +58,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.register("type", int, _int)
         self.register("type", float, _float)
+        self.add_argument("--version", action="version", version=f"{NAME} {__version__}", help="print the version")
 
     def parse(self, args: Sequence[str] | None = None) -> argparse.Namespace:
         """Reads the flags, written with `-` or `_`.
@@ -84,6 +89,10 @@ class Parser(argparse.ArgumentParser):
             SystemExit: as for `parse`.
         """
         return self.parse_known_args([_with_underscores(arg) for arg in args])
+
+    def actions(self) -> list[argparse.Action]:
+        """Returns the arguments of the command, of which one may say how a shell completes its values."""
+        return self._actions
 
     def _check_flags(self, given: list[str]) -> None:
         """Ends the command if a flag is unknown, before one that is missing can hide what was misspelt."""

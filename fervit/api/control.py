@@ -48,7 +48,7 @@ def control(sweep: str | Path, action: str, *what: str | int, say: Say | None = 
     """
     folder, words = SweepFolder(Path(from_home(str(sweep))).absolute()), [str(word) for word in what]
     if not folder.journal.is_file():
-        raise UserError(f"{folder.path}: holds no sweep; give a folder that launch/tune.py has made")
+        raise UserError(f"{folder.path}: holds no sweep (a trials.jsonl); give the folder of one, in experiments/")
     if action == "why":
         text = _why(folder, _trial(folder, words, action))
     elif action in get_args(Action):

@@ -453,7 +453,7 @@ def _screen(say: Say | None) -> contextlib.AbstractContextManager[Observer]:
 def _dashboard(cluster: Cluster) -> str:
     if not cluster.started_here or cluster.dashboard is None:
         return cluster.watch
-    return cluster.watch + " until this command ended (`ray start --head` first keeps it up)"
+    return cluster.watch + ", which ends with this command (`ray start --head` first keeps it up)"
 
 
 def _report(folder: SweepFolder) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import importlib
 import shutil
@@ -90,20 +89,8 @@ def summary(command: str) -> str:
     return text.partition(". ")[0].rstrip(".") + "."
 
 
-def whole_parser() -> argparse.ArgumentParser:
-    """Returns a parser of all commands with their flags, from which completions are made."""
-    whole = argparse.ArgumentParser(prog=NAME)
-    whole.add_argument("--version", action="store_true", help="print the version")
-    commands = whole.add_subparsers()
-    for name in HOMES:
-        flags: Parser = home(name).parser()
-        commands.add_parser(name, parents=[flags], add_help=False, help=summary(name))
-    flags = _completion_parser()
-    commands.add_parser("completion", parents=[flags], add_help=False, help=flags.description)
-    return whole
-
-
-def _completion_parser() -> Parser:
+def completion_parser() -> Parser:
+    """Defines the arguments of `fervit completion`."""
     parser = Parser(description="Prints what completes commands and flags in a shell.")
     parser.prog = f"{NAME} completion"
     parser.add_argument("shell", choices=COMPLETIONS, help=f'for bash: eval "$({NAME} completion bash)" in ~/.bashrc')
@@ -111,8 +98,8 @@ def _completion_parser() -> Parser:
 
 
 def _print_completion(words: list[str]) -> None:
-    shell = _completion_parser().parse(words).shell
+    shell = completion_parser().parse(words).shell
 
-    import shtab
+    from fervit.commands.completion import completion
 
-    print(shtab.complete(whole_parser(), shell))
+    print(completion(shell))

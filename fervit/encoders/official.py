@@ -29,6 +29,8 @@ from fervit.io.files import sha256_of
 from fervit.io.torch_files import StateDict, load_untrusted
 
 NETWORKS: dict[str, type[GradualStyleEncoder]] = {"psp": GradualStyleEncoder, "e4e": Encoder4Editing}
+REPOSITORIES = {"psp": "eladrich/pixel2style2pixel", "e4e": "omertov/encoder4editing"}
+"""The repositories whose READMEs link the official files."""
 OFFICIAL_FILES = {"psp": "psp_ffhq_encode.pt", "e4e": "e4e_ffhq_encode.pt"}
 OPTIONS = ("encoder_type", "input_nc", "label_nc", "dataset_type", "learn_in_w", "start_from_latent_avg")
 """The options that decide what codes mean. The others only describe the training of the encoder."""
@@ -56,8 +58,8 @@ class OfficialCheckpoint:
             raise self._error(f"is a folder; name the file in it, {official}")
         if not path.is_file():
             raise UserError(
-                f"--encoder_model {path}: there is no such file; download {official} (see third_party/README.md) and "
-                f"name it, as pretrained_models/{official}"
+                f"--encoder_model {path}: there is no such file; download {official}, which the README of "
+                f"github.com/{REPOSITORIES[kind]} links, and name it, as pretrained_models/{official}"
             )
         content = self._read()
         options = content.get("opts", {})

@@ -58,7 +58,7 @@ class FaceDetector:
         if not path.is_file():
             raise UserError(
                 f"--face_detector {path}: there is no such file; download face_detection_yunet_2023mar.onnx (0.2 MB, "
-                "see third_party/README.md)"
+                "from github.com/opencv/opencv_zoo, models/face_detection_yunet)"
             )
         wrong = recognise_download(path)
         if wrong:

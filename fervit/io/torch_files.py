@@ -57,6 +57,8 @@ def _recognise(path: Path) -> str:
     if head.startswith(b"PK") and not zipfile.is_zipfile(path):
         size = path.stat().st_size
         return f"is cut off: {size:,} bytes, and the zip's directory at the end is missing; download it again"
+    if head and not head.startswith((b"PK", b"\x80")):
+        return "is no PyTorch checkpoint: it does not begin as what torch.save writes; give that file"
     return ""
 
 
@@ -74,4 +76,6 @@ def _explain(error: Exception) -> str:
             f"wants to run code when it is loaded{what}; refused, and nothing was executed: a checkpoint must hold "
             "tensors and plain values only"
         )
-    return f"is no PyTorch checkpoint, or is cut off ({first_line(error)}); download it again"
+    unpickler = re.search(r"WeightsUnpickler error:\s*(\S.*)", text)  # what stands before it is torch's advice
+    why = unpickler[1] if unpickler else first_line(error)
+    return f"is no PyTorch checkpoint, or is cut off ({why}); download it again"

@@ -181,7 +181,7 @@ def test_a_search_that_fails_raises_a_job_error(cluster: Cluster, latents_folder
 def test_arguments_are_named_as_the_flags(name: str) -> None:
     (module,) = (Path(fervit.__file__).parent / "commands").rglob(f"{name}.py")
     parser: Parser = importlib.import_module(f"fervit.commands.{module.parent.name}.{name}").parser()
-    flags = {action.dest for action in parser._actions} - {"help", "format"}  # of the output
+    flags = {action.dest for action in parser._actions} - {"help", "version", "format"}  # of the output
     arguments = set(inspect.signature(getattr(fervit, name)).parameters) - {"say", "hyperparameters"}
     config = set(inspect.signature(fervit_config()).parameters) if name == "train" else set()
     renamed = {"set", "dry_run"} if name == "tune" else set()  # `set` is Python's, a dry run is a function of its own

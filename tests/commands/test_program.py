@@ -19,6 +19,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from fervit.commands.program import HOMES
 from fervit.commands.results import result_schema
+from fervit.encoders.registry import KINDS
 from fervit.version import __version__
 from tests.conftest import ROOT
 from tests.helpers.wheel import build_wheel, install_wheel
@@ -58,6 +59,56 @@ def test_completions_know_commands_and_flags() -> None:
         printed = fervit("completion", shell).stdout
         assert "--latent_test_dir" in printed
         assert "preprocess" in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("tune --space ", {"vit", "regularised", "demo", "mine.yaml", "spaces"}),
+        ("tune --latents sp", {"spaces"}),
+        ("encode --encoder_type ", set(KINDS)),
+        ("encode --data_root m", {"mine.yaml"}),
+        ("train --recipe ", {"guide", "strong"}),
+        ("report ", {"mine.yaml", "spaces"}),
+        ("train --lr ", set()),
+        ("train --versi", {"--version"}),
+    ],
+)
+def test_bash_completes_flags_and_their_values(line: str, offered: set[str], tmp_path: Path) -> None:
+    folder, completion = tmp_path / "folder", tmp_path / "completion"
+    (folder / "spaces").mkdir(parents=True)
+    (folder / "mine.yaml").touch()
+    completion.write_text(fervit("completion", "bash").stdout)
+    asked = 'COMP_WORDS=(fervit "$@"); COMP_CWORD=$#; _shtab_fervit; echo "${COMPREPLY[@]}"'
+    command = ["bash", "-c", f'. "{completion}"; {asked}', "bash", *line.split(" ")]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert set(ended.stdout.split()) == offered, ended.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tune", "--space", "vit", "--resume", "empty"),
+        ("tune", "--space", "vit", "--track", "neptune"),
+        ("report", "empty"),
+        ("verify", "empty"),
+        ("replay", "empty"),
+        ("control", "empty", "why", "1"),
+        ("export", "--checkpoint_path", "empty", "--output_dir", "out"),
+        ("evaluate", "--checkpoint_path", "empty", "--latent_test_dir", "latents"),
+        ("predict", "face.png", "--checkpoint_path", "empty"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_folder_of_its_kind_is_told_before_torch_is_imported(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "face.png").touch()
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    started = [sys.executable, "-m", "fervit", *words]
+    ended = subprocess.run(started, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert "empty: holds no" in ended.stderr or "--track: must be mlflow" in ended.stderr
 
 
 def test_the_cluster_files_are_written_once_and_never_over_others(tmp_path: Path) -> None:
@@ -136,7 +187,7 @@ def test_the_source_distribution_is_whole(tmp_path: Path) -> None:
     assert any(name.endswith("shipped/cluster.yaml") for name in of_sdist)
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"CHANGELOG.md", "launch/tune.py", "tests/conftest.py"} <= inside
+    assert {name for name in listed.decode().strip("\0").split("\0") if not name.startswith(".")} <= inside
 
 
 @pytest.mark.long

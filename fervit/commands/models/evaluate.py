@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, add_exclude, add_votes, positive_int, refuse_missing, whole_number
+from fervit.cli import Parser, add_exclude, add_votes, positive_int, whole_number
+from fervit.commands.folders import refuse_no_model
 from fervit.commands.output import add_format, printing
-from fervit.errors import NO_CHECKPOINT
 from fervit.system.program import called
 
 
@@ -69,7 +69,7 @@ def main() -> None:
         UserError: a file is missing or wrong.
     """
     args = parser().parse()
-    refuse_missing(str(args.checkpoint_path), NO_CHECKPOINT)
+    refuse_no_model(args.checkpoint_path)
 
     from fervit.latents.latent_set import refuse_missing_latents
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, positive_int, refuse_missing
+from fervit.cli import Parser, positive_int
+from fervit.commands.folders import refuse_no_model
 from fervit.commands.output import add_format, printing
-from fervit.errors import NO_CHECKPOINT, UserError
+from fervit.errors import UserError
 
 
 def parser() -> Parser:
@@ -52,7 +53,7 @@ def main() -> None:
         UserError: the checkpoint or the evaluation is wrong, or the folder holds other files.
     """
     args = parser().parse()
-    refuse_missing(str(args.checkpoint_path), NO_CHECKPOINT)
+    refuse_no_model(args.checkpoint_path)
 
     from fervit.api.export import export, export_for_hub
     from fervit.commands.results import Exported

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fervit.cli import Parser, positive_int, refuse_missing
+from fervit.cli import Parser, positive_int
+from fervit.commands.folders import refuse_no_model
 from fervit.commands.output import add_format, printing
-from fervit.errors import NO_CHECKPOINT, UserError
+from fervit.errors import UserError
 from fervit.progress import Progress
 
 if TYPE_CHECKING:
@@ -55,13 +56,13 @@ def main() -> int:
     flags = parser()
     args = flags.parse()
     if args.align and args.face_detector is None:
-        flags.error("--align: needs --face_detector, YuNet's ONNX file (0.2 MB, see third_party/README.md)")
+        flags.error("--align: needs --face_detector, YuNet's ONNX file (0.2 MB, from github.com/opencv/opencv_zoo)")
     if args.face_detector is not None and not args.align:
         flags.error("--face_detector: goes with --align, which finds the face and cuts it out")
     paths = _pictures(args.pictures)
     if args.save_pictures is not None and any(p.resolve().is_relative_to(args.save_pictures.resolve()) for p in paths):
         raise UserError(f"--save_pictures {args.save_pictures}: holds pictures that are read; give another folder")
-    refuse_missing(str(args.checkpoint_path), NO_CHECKPOINT)
+    refuse_no_model(args.checkpoint_path)
 
     from fervit.checkpoints.checkpoint import load_checkpoint
     from fervit.evaluation.predictor import TrainedModel, open_encoder

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, refuse_missing
+from fervit.cli import Parser
+from fervit.commands.folders import refuse_no_sweep
 from fervit.commands.output import add_format, printing
-from fervit.errors import NO_SWEEP
 
 ACTIONS = {
     "stop": "end a trial after its epoch",
@@ -41,7 +41,7 @@ def main() -> None:
         UserError: the folder is no sweep's, or what is asked for cannot be done.
     """
     args = parser().parse()
-    refuse_missing(str(args.sweep), NO_SWEEP)
+    refuse_no_sweep(args.sweep)
 
     from fervit.api.control import control
     from fervit.commands.results import Controlled

@@ -9,10 +9,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fervit.cli import Parser, positive_int, refuse_missing
+from fervit.cli import Parser, positive_int
+from fervit.commands.folders import refuse_no_sweep
 from fervit.commands.output import add_format, printing
 from fervit.commands.results import Replayed, Replays
-from fervit.errors import NO_SWEEP
 
 if TYPE_CHECKING:
     from fervit.search.replay import Recording
@@ -61,7 +61,7 @@ def main() -> None:
         UserError: the folder holds no sweep that can be replayed.
     """
     args = parser().parse()
-    refuse_missing(str(args.sweep), NO_SWEEP)
+    refuse_no_sweep(args.sweep)
 
     from fervit.search.replay import read_recording
 

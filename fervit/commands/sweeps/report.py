@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, positive_int, refuse_missing
+from fervit.cli import Parser, positive_int
+from fervit.commands.folders import refuse_no_results
 from fervit.commands.output import add_format, printing
-from fervit.errors import NO_RESULTS
 from fervit.system.program import called
 
 
@@ -49,7 +49,7 @@ def main() -> None:
         UserError: the folder holds no results, or the paper's is a file.
     """
     args = parser().parse()
-    refuse_missing(str(args.folder), NO_RESULTS)
+    refuse_no_results(args.folder)
 
     from fervit.commands.results import Reported
     from fervit.report.write import write_report

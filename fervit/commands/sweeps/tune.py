@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, add_exclude, add_fractions, add_votes
+from fervit.commands.folders import refuse_no_sweep
 from fervit.commands.output import add_format, printing
 from fervit.commands.results import ChosenRun, ConfirmedTrial, Swept
 from fervit.errors import UserError
@@ -66,6 +68,7 @@ def parser() -> Parser:
         "--track",
         action="append",
         default=[],
+        type=_tracker,
         metavar="TRACKER",
         help="give all trials to mlflow, mlflow=URI, mlflow=FOLDER or wandb (offline), too; may be repeated",
     )
@@ -85,6 +88,8 @@ def main() -> None:
 
     from fervit.search.space.space_file import read_space
 
+    if args.resume:
+        refuse_no_sweep(args.resume, "--resume")
     read_space(args.space, args.set)  # a mistake in it is told before torch and Ray are imported, which takes seconds
 
     from fervit.io.storage import child
@@ -164,6 +169,14 @@ def _found(result: SweepResult) -> Swept:
         evaluation=result.verdict.evaluation.metrics,
         train_again=result.train_again,
     )
+
+
+def _tracker(text: str) -> str:
+    """An argparse type: a tracker, as `fervit.tune` takes it."""
+    name, _, where = text.partition("=")
+    if name not in ("mlflow", "wandb") or (where and name != "mlflow"):
+        raise argparse.ArgumentTypeError(f"must be mlflow, mlflow=URI, mlflow=FOLDER or wandb, but got '{text}'")
+    return text
 
 
 def _resume(given: str | None) -> bool | str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fervit.cli import Parser, refuse_missing
+from fervit.cli import Parser
+from fervit.commands.folders import refuse_no_sweep
 from fervit.commands.output import add_format, printing
-from fervit.errors import NO_SWEEP
 
 
 def parser() -> Parser:
@@ -38,7 +38,7 @@ def main() -> int:
         UserError: the folder is no sweep's, the sweep has not ended, or its latents are not there.
     """
     args = parser().parse()
-    refuse_missing(str(args.sweep), NO_SWEEP)
+    refuse_no_sweep(args.sweep)
 
     from fervit.api.verify import verify
     from fervit.commands.results import Verified
