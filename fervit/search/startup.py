@@ -185,8 +185,9 @@ def _time_text(
     seconds = expected.epochs * seconds_an_epoch
     hours = seconds * (resources.gpus_each * resources.workers / 3600)
     gpu_hours = f"{hours.low:.1f} to {hours.high:.1f}" if hours.high > hours.low else f"{hours.high:.1f}"
+    of_gpus = f" and {gpu_hours} GPU-hours" if resources.gpus_each else ""
     text = (
-        f"{_clocks(seconds * (1 / together))} and {gpu_hours} GPU-hours with {at_once} trials at once"
+        f"{_clocks(seconds * (1 / together))}{of_gpus} with {at_once} trials at once"
         f"{f', which share GPUs{by_turns}' if together < at_once else ''}; "
         f"{_epochs_text(expected)}"
     )

@@ -11,10 +11,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fervit.cli import Parser, positive_int, whole_number
+from fervit.cli import Parser, positive_int, refuse_missing, whole_number
 from fervit.commands.output import add_format, printing
 from fervit.commands.results import Submitted
-from fervit.errors import UserError
+from fervit.errors import NO_DATA, UserError
 from fervit.system.program import called, starting
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _check_encode(rest: list[str], after: str | None) -> tuple[Namespace, str, T
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
             if flag == "encoder_model" or (flag != "latent_out" and after is None):
-                _check_exists(f"--{flag}", path, "" if flag == "encoder_model" else AFTER)
+                refuse_missing(path, NO_DATA + ("" if flag == "encoder_model" else AFTER), f"--{flag}")
     return given, "encode", None
 
 
@@ -217,7 +217,7 @@ def _check_train(rest: list[str], after: str | None) -> tuple[Namespace, str, Tr
         if (path := getattr(given, flag)) is not None:
             check_shared(f"--{flag}", path)
             if after is None:
-                _check_exists(f"--{flag}", path, AFTER)
+                refuse_missing(path, NO_DATA + AFTER, f"--{flag}")
         elif not given.resume and not (flag == "latent_val_dir" and given.val_fraction):
             raise UserError(f"--{flag}: is missing; give the folder that {called('encode')} wrote")
     for flag in ("output_dir", "checkpoint_dir"):
@@ -228,13 +228,6 @@ def _check_train(rest: list[str], after: str | None) -> tuple[Namespace, str, Tr
 
 
 _CHECKS = {"tune": _check_tune, "encode": _check_encode, "train": _check_train}
-
-
-def _check_exists(flag: str, path: str, hint: str) -> None:
-    from fervit.io.files import is_uri
-
-    if not is_uri(str(path)) and not Path(path).exists():
-        raise UserError(f"{flag} {path}: there is no such file or folder{hint}")
 
 
 def _check_there(latents: str) -> None:
