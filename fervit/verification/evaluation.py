@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, measure, probabilities_of
 from fervit.evaluation.paired.layers import mean_of
 from fervit.evaluation.paired.simple_models import FILE as SIMPLE_FILE
@@ -46,6 +46,10 @@ def check_data(sweep: EndedSweep, splits: Splits, compare: Comparison) -> None:
         for name, data in session["data"].items():
             where = f"{sweep.files.environment.name}: fingerprint of the latents of {name}"
             compare.same(where, data["sha256"], found.get(name, "that of no split"))
+    whole = {"train": splits.train.origin, "val": splits.val.origin}  # also of a model that some of the rows trained
+    for name, digest in sweep.model.data.items():
+        where = f"best/{BEST_MODEL}: fingerprint of the latents of {name}"
+        compare.same(where, digest, whole.get(name, "that of no split"))
 
 
 def check_validation(sweep: EndedSweep, splits: Splits, compare: Comparison) -> None:
@@ -103,7 +107,7 @@ def _check_folder(
     of_file = Evaluation(split=split, metrics=stated, output_dir=folder)  # type: ignore[arg-type]
     if not again:
         return of_file
-    latents = splits.val if splits.test is None else splits.read_test()[0]
+    latents, voted = (splits.val, splits.voted_val) if splits.test is None else splits.read_test()
     tolerance = _check_predictions(sweep, latents, predictions, folder, compare)
     computed, *_ = measure(
         sweep.model,
@@ -113,6 +117,7 @@ def _check_folder(
         validation_sha256=None if splits.test is None else splits.val.sha256,
         exclusion=None if splits.test is None else splits.exclusion,
         training_mean=mean_of(splits.train.codes),
+        votes=voted,
     )
     for key, value in json.loads(json.dumps(computed)).items():
         if key in stated and key not in ELSEWHERE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -151,5 +151,8 @@ def read_latents(sweep: EndedSweep, latents: str | None) -> Splits:
     fractions = Fractions(**dealt) if dealt else None
     excluded = sweep.files.excluded
     exclusion = Exclusion.read([str(excluded)]) if excluded.is_file() else None
+    if exclusion is not None:  # its own copy of the lists, which results name as the user did
+        named = (sweep.sessions[-1].get("exclude") or {}).get("files", exclusion.files)
+        exclusion = replace(exclusion, files=tuple(named))
     votes = resumed(sweep.environment.get("votes"), None, sweep.files.path, "copy their file back")
     return open_splits(where, sweep.space, exclusion, fractions, votes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,22 @@ HERE = Cluster(
 )
 
 
-def whole_sweep(folder: Path, latents: Path, **sections: dict[str, Any]) -> SweepResult:
+def whole_sweep(
+    folder: Path, latents: Path, *, of_splits: Mapping[str, Any] | None = None, **sections: dict[str, Any]
+) -> SweepResult:
     """Runs a sweep from its start to its end, as `fervit.tune` does but for the report, on one thread.
 
     Args:
         folder: the folder of the sweep, which is made.
         latents: the folder of its latents.
+        of_splits: further arguments of `open_splits`.
         sections: changes of the small space of the tests.
     """
     folder.mkdir()
     files, of = SweepFolder(folder), space(**sections)
-    splits = open_splits(str(latents), of)
+    splits = open_splits(str(latents), of, **(of_splits or {}))
+    if splits.exclusion is not None:
+        splits.exclusion.write(files.excluded)
     files.write_environment(_environment(of, splits, HERE))
     files.write_space(of)
     ledger = open_ledger(of, files)

@@ -13,7 +13,13 @@ import pytest
 
 import fervit
 from fervit.errors import UserError
+from fervit.evaluation import evaluate
 from fervit.evaluation.intervals import OF_FACES
+from fervit.labels.dealing import Fractions
+from fervit.labels.emotions import EMOTIONS
+from fervit.latents import LatentSet
+from fervit.latents.exclusion import Exclusion
+from fervit.latents.votes import Votes
 from fervit.report.write import write_report
 from fervit.search.outcome.confirm import OF_SEEDS
 from fervit.search.outcome.fingerprints import files_of, renew_fingerprint, write_fingerprints
@@ -23,6 +29,7 @@ from fervit.verification.files import check_files
 from fervit.verification.retrain import _within_noise
 from fervit.verification.sweep import open_sweep
 from tests.conftest import Command, write_splits
+from tests.helpers.whole_sweeps import whole_sweep
 
 RESULTS = "evaluation/evaluation_results.json"
 
@@ -51,6 +58,33 @@ def found_in_files(sweep: Path) -> bool:
     except DifferenceError:
         return True
     return False
+
+
+@pytest.mark.parametrize("some_rows", ["dealt", "left out", "voted"])
+def test_a_sweep_of_some_rows_of_its_latents_is_as_stated(
+    some_rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_draw_samples", lambda *args: None)  # the slowest of the pictures
+    latents = write_splits(tmp_path / "latents")
+    if some_rows == "dealt":
+        shutil.rmtree(latents / "val")
+        shutil.rmtree(latents / "test")
+        of_splits: dict[str, Any] = {"fractions": Fractions(val=0.2, test=0.2, seed=3)}
+    elif some_rows == "left out":
+        listed = tmp_path / "listed.jsonl"
+        listed.write_text('{"split": "train", "image_id": "00003"}\n{"split": "val", "image_id": "00005"}\n')
+        of_splits = {"exclusion": Exclusion.read([str(listed)])}
+    else:
+        names = [name for split in ("train", "val", "test") for name in LatentSet.read(str(latents / split)).image_ids]
+        rows = [f"{name},{','.join('9' if i == int(name) % 7 else '1' for i in range(7))}" for name in {*names}]
+        (tmp_path / "votes.csv").write_text("\n".join([f"image_id,{','.join(EMOTIONS)}", *sorted(rows)]))
+        of_splits = {"votes": (Votes.read(str(tmp_path / "votes.csv")), "majority")}
+    sections = {"search": {"trials": 2}, "early_stopping": {"max_epochs": 2}, "confirm": {"top": 2, "seeds": 2}}
+    whole_sweep(tmp_path / "sweep", latents, of_splits=of_splits, **sections)
+    assert difference(tmp_path / "sweep") == ""
+    in_json("environment.json", "data", "train", "sha256", to="abc")(tmp_path / "sweep")
+    renew_fingerprint(SweepFolder(tmp_path / "sweep"), tmp_path / "sweep" / "environment.json")
+    assert "fingerprint of the latents of train" in difference(tmp_path / "sweep")
 
 
 def test_a_sweep_shows_what_it_buys_and_which_layers_it_needs(sweep: Path) -> None:
@@ -184,7 +218,7 @@ def _is_other(sweep: Path, path: Path) -> bool:
         (in_leaderboard("seconds"), "seconds"),
         (another_model, "best/"),
         (in_json("best/config.json", "metrics", "accuracy"), "best/config.json: metrics.accuracy"),
-        (in_json("environment.json", "data", "val", "sha256", to="abc"), "fingerprint of val"),
+        (in_json("environment.json", "data", "val", "sha256", to="abc"), "fingerprint of the latents of val"),
         (in_json("environment.json", "data", "test", "sha256", to="abc"), "fingerprint of the latents of test"),
         (in_json(RESULTS, "f1_macro"), "evaluation_results.json: f1_macro"),
         (in_json(RESULTS, "intervals_95", "f1_macro", 1), "intervals_95.f1_macro[1]"),
