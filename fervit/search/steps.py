@@ -12,7 +12,7 @@ from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.paired.layers import mean_of
 from fervit.io.disk import remove_tree
-from fervit.io.files import write_text
+from fervit.io.files import near, write_text
 from fervit.latents.source import find_faces
 from fervit.progress import Say, counted
 from fervit.search.ledger import Ledger
@@ -39,6 +39,7 @@ from fervit.search.records.record import TrialRecord
 from fervit.search.records.sweep_folder import SweepFolder
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.splits import Splits
+from fervit.system.program import called
 from fervit.system.side_channels import SideChannel
 
 
@@ -118,6 +119,10 @@ class Sweep:
             JobError: no trial finished.
             KeyboardInterrupt: the user pressed Ctrl-C.
         """
+        if self.ledger.on_hold:
+            self.say(
+                f"no trials begin, as you asked: `{called('control')} {near(self.files.path)} go` begins them again"
+            )
         try:
             ended_because = self._search()
             if not ranked(self.searched(), self.space.metric):

@@ -50,3 +50,26 @@ def test_a_sweep_is_held_and_steered_while_it_runs(latents_folder: Path, tmp_pat
     assert "by hand" in (folder / "report.html").read_text()
     verified = command("verify", folder)
     assert verified.status == 0, verified.out
+
+
+@pytest.mark.long
+def test_a_sweep_that_is_held_says_so_when_it_goes_on_and_one_ctrl_c_ends_it(
+    latents_folder: Path, small_space: Path, tmp_path: Path, command: Command
+) -> None:
+    words = ("--space", small_space, "--latents", latents_folder, "--set", "early_stopping.max_epochs=1")
+    words = (*words, "--set", "confirm.top=1")
+    first = launch("tune", *words, "--set", "search.trials=1", cwd=tmp_path, env=alone())
+    first.ended()
+    assert first.returncode == 0, first.printed
+    (folder,) = (tmp_path / "experiments").iterdir()
+    assert command("control", folder, "pause").status == 0
+    held = launch("tune", *words, "--set", "search.trials=2", "--resume", cwd=tmp_path, env=alone())
+    assert held.says("you asked: pause"), held.printed
+    held.interrupt()
+    held.ended()
+    assert (held.returncode, "--resume" in held.printed.splitlines()[-1]) == (130, True), held.printed
+    held = launch("tune", *words, "--set", "search.trials=2", "--resume", cwd=tmp_path, env=alone())
+    assert held.says("no trials begin, as you asked: "), held.printed
+    assert command("control", folder, "go").status == 0
+    held.ended()
+    assert held.returncode == 0, held.printed

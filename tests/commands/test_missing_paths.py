@@ -28,12 +28,25 @@ from tests.conftest import ROOT
         ("report", ("no",), "no: there is no such folder; give one of experiments/"),
         ("tune", ("--space", "vit", "--latents", "no"), "no/train: no latents here; make them"),
         ("tune", ("--space", "no.yaml"), "no.yaml"),
+        ("tune", ("--space", "vit", "--resume", "empty"), "--resume empty: holds no sweep.yaml of a sweep; give the"),
+        ("report", ("empty",), "empty: holds no results (no sweep.yaml of a sweep, config.json of a run, or"),
+        ("verify", ("empty",), "empty: holds no sweep.yaml of a sweep; give the folder of one"),
+        ("replay", ("empty",), "empty: holds no sweep.yaml of a sweep; give the folder of one"),
+        ("control", ("empty", "pause"), "empty: holds no sweep.yaml of a sweep; give the folder of one"),
+        (
+            "export",
+            ("--checkpoint_path", "empty", "--output_dir", "out"),
+            "empty: holds no model (no model",
+        ),
+        ("evaluate", ("--checkpoint_path", "empty", "--latent_test_dir", "no"), "empty: holds no model (no model"),
+        ("predict", ("--checkpoint_path", "empty", "is"), "empty: holds no model (no model"),
     ],
 )
 def test_a_path_that_is_not_there_is_told_before_torch_is_imported(
     command: str, args: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "is").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
     words = [sys.executable, "-X", "importtime", ROOT / "launch" / f"{command}.py", *args]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]

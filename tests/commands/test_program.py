@@ -85,32 +85,6 @@ def test_bash_completes_flags_and_their_values(line: str, offered: set[str], tmp
     assert set(ended.stdout.split()) == offered, ended.stderr
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("tune", "--space", "vit", "--resume", "empty"),
-        ("tune", "--space", "vit", "--track", "neptune"),
-        ("report", "empty"),
-        ("verify", "empty"),
-        ("replay", "empty"),
-        ("control", "empty", "why", "1"),
-        ("export", "--checkpoint_path", "empty", "--output_dir", "out"),
-        ("evaluate", "--checkpoint_path", "empty", "--latent_test_dir", "latents"),
-        ("predict", "face.png", "--checkpoint_path", "empty"),
-    ],
-    ids=" ".join,
-)
-def test_what_is_no_folder_of_its_kind_is_told_before_torch_is_imported(words: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "face.png").touch()
-    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    started = [sys.executable, "-m", "fervit", *words]
-    ended = subprocess.run(started, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
-    assert "empty: holds no" in ended.stderr or "--track: must be mlflow" in ended.stderr
-
-
 def test_the_cluster_files_are_written_once_and_never_over_others(tmp_path: Path) -> None:
     ended = fervit("cluster", "init", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr

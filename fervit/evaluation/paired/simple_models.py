@@ -2,8 +2,9 @@
 
 A linear probe (logistic regression) and a small perceptron with one hidden layer, by scikit-learn, on the same splits:
 trained on the training codes, their one strength of regularisation chosen by macro-F1 on validation, measured once on
-the same faces as the chosen model. Both see the 256 strongest principal components of the standardised codes, a linear
-map, so that they train in less than a minute; the linear probe stays linear in the codes.
+the same faces as the chosen model. Both see the 256 strongest principal components of the standardised codes, or half
+as many as there are rows, a linear map, so that they train in less than a minute; the linear probe stays linear in the
+codes.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ def _components(train: LatentSet) -> Any:
     """Fits the standardisation and the principal components on at most `PCA_ROWS` training rows."""
     rows = some_rows(train.labels, PCA_ROWS)
     flat = train.codes[rows].reshape(len(rows), -1).astype(np.float32)
-    n = min(COMPONENTS, *flat.shape)
+    n = max(1, min(COMPONENTS, len(flat) // 2, flat.shape[1]))  # as many as rows would tell each row from all others
     pipeline = make_pipeline(StandardScaler(), PCA(n, whiten=True, svd_solver="randomized", random_state=0))
     return pipeline.fit(flat)
 

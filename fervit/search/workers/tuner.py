@@ -190,8 +190,10 @@ class _DriverSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         planned, ledger = self._driver.next(), self._driver.ledger
         if planned is None:
-            # The end of a running trial may bring further ones, such as those that measure the noise of the seed.
-            return None if ledger.n_running or ledger.on_hold else str(Searcher.FINISHED)
+            # The end of a running trial may bring further ones, such as those that measure the noise of the seed. While
+            # none trains, Ray Tune asks again and again in a loop of its own, which has to end after Ctrl-C.
+            waits = (ledger.n_running or ledger.on_hold) and not self._driver.interrupted
+            return None if waits else str(Searcher.FINISHED)
         return TrialTask(
             name=planned.name,
             folder=self._folder.trial(planned.name),
