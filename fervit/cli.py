@@ -352,7 +352,7 @@ def add_votes(flags: Parser, what: str) -> None:
         "--votes",
         metavar="CSV",
         help="votes of several taggers, such as FER+'s fer2013new.csv, in place of the labels; by majority, the class "
-        "of most votes counts (encode.py --labels ferplus wants more than half of them)",
+        "of most votes counts (`encode --labels ferplus` wants more than half of them)",
     )
     flags.add_argument("--votes_as", choices=("majority", "distribution"), default="majority", help=what)
 

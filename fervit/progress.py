@@ -14,6 +14,8 @@ LINES_S = 10.0
 """The seconds between two lines of progress where lines are appended."""
 IN_PLACE_S = 0.5
 """The seconds between two states of the line of progress that a notebook updates in place."""
+LOG_S = 60.0
+"""The seconds between two lines of progress where standard error is a file, such as the log of a job."""
 NCOLS = 100
 """The width of a line of progress, in characters, where there is no terminal."""
 
@@ -29,8 +31,8 @@ def silent(text: str) -> None:
 class Progress:
     """Counts and shows how many items of a job are done and how many failed.
 
-    With `say=print`, the progress is a bar on a terminal, or a line that is updated in place in a notebook, and nothing
-    is shown if standard error is a file. Another function gets a line every few seconds.
+    With `say=print`, the progress is a bar on a terminal, a line that is updated in place in a notebook, or a line a
+    minute if standard error is a file. Another function gets a line every few seconds.
 
     Args:
         total: the number of items.
@@ -44,6 +46,8 @@ class Progress:
         settings: dict[str, Any] = {"dynamic_ncols": True, "disable": None if say is print else True}
         if say is print and in_notebook():
             settings = _settings(_in_place(), IN_PLACE_S)
+        elif say is print and not sys.stderr.isatty():
+            settings = _settings(_to_standard_error, LOG_S)
         elif say is not None and say is not print:
             settings = _settings(say, LINES_S)
         self._bar = tqdm(total=total, unit=f" {unit}", desc=label, smoothing=0.1, **settings)
@@ -109,6 +113,11 @@ def _settings(show: Say, every_s: float) -> dict[str, Any]:
         **{"file": _Lines(show), "ncols": NCOLS, "ascii": True},
         **{"mininterval": every_s, "maxinterval": every_s, "delay": every_s},
     }
+
+
+def _to_standard_error(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _in_place() -> Say:

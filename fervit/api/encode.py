@@ -42,7 +42,7 @@ from fervit.labels.dealing import Fractions
 from fervit.labels.label_set import FOLDERS, SEVEN, LabelSet, read_label_set
 from fervit.latents.exclusion import Exclusion, in_words
 from fervit.latents.fractions import write_fractions
-from fervit.latents.source import write_source
+from fervit.latents.source import noted_root, write_source
 from fervit.progress import Say, silent
 from fervit.system.side_channels import SideChannel
 
@@ -151,6 +151,7 @@ def encode(
     planning = partial(_plan, module=module) if old is None else _plan_import
     planning = partial(planning, index, out, encoder_type, model, precision, retry_errors=retry_errors)
     plan = planning(tell)
+    _refuse_another_set(plan, source)
     if fractions is not None:
         write_fractions(out, fractions)
     decoder = load_decoder(encoder_type or "psp", model) if reconstruct else None
@@ -286,6 +287,18 @@ def _plan(
     checkpoint = absolute(model) if model else None
     choice = EncoderChoice(kind=kind, checkpoint=checkpoint, module=module, precision=precision)
     return plan_encoding(index, out, choice, fingerprint, retry_errors=retry_errors)
+
+
+def _refuse_another_set(plan: EncodePlan, source: str | None) -> None:
+    """Raises a UserError if a split's folder holds codes of another data root, and none of these faces."""
+    noted = noted_root(plan.latent_out)
+    if source is None or noted in (None, absolute(source)):
+        return
+    for folder, n in plan.strangers.items():
+        raise UserError(
+            f"--latent_out {plan.latent_out}: {name_of(folder)} holds {n} codes of {noted} and none of {source}; give "
+            "another folder, or bring all pictures below one --data_root"
+        )
 
 
 def _run(

@@ -14,8 +14,19 @@ import numpy as np
 
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
 from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
+from fervit.errors import UserError
 from fervit.evaluation.crossing import Crossing, cross, in_words
-from fervit.evaluation.evaluate import FLAT_REMARK, FOLDER, RESULTS_FILE, SAMPLES, SEEN, Evaluation, check_fit, steps_of
+from fervit.evaluation.evaluate import (
+    FILES,
+    FLAT_REMARK,
+    FOLDER,
+    RESULTS_FILE,
+    SAMPLES,
+    SEEN,
+    Evaluation,
+    check_fit,
+    steps_of,
+)
 from fervit.evaluation.evaluate import evaluate as evaluate_rows
 from fervit.evaluation.groups import FILE as GROUPS_FILE
 from fervit.evaluation.groups import Groups, by_group, check_groups, groups_in_words, read_groups, read_scores
@@ -25,7 +36,7 @@ from fervit.evaluation.predictions import Predictions
 from fervit.evaluation.results import EvaluationResults, excluded_in_words, rows_of_report, votes_in_words
 from fervit.evaluation.statistics import ece_in_words
 from fervit.io.disk import remove
-from fervit.io.files import JsonObject, from_home, write_json
+from fervit.io.files import JsonObject, from_home, read_object, write_json
 from fervit.io.storage import absolute, name_of, sibling
 from fervit.labels.label_set import SEVEN
 from fervit.latents import LatentSet
@@ -102,7 +113,7 @@ def evaluate(
     progress = Progress(steps_of(checkpoint, mean), "steps", "evaluate", say)
     evaluating = partial(evaluating, training_mean=mean, stepped=partial(progress.add, 1))
     evaluating = partial(evaluating, faces=None if no_faces else find_faces(latents, as_text(data_root)))
-    out = _own_folder(checkpoint, latents) if output_dir is None else Path(from_home(str(output_dir)))
+    out = _own_folder(checkpoint, latents) if output_dir is None else _given_folder(output_dir)
     replaced = (out / RESULTS_FILE).is_file()
     training = as_text(latent_train_dir)
     grouping = _grouping(groups, latents if crossing is None else crossing.rows(latents), out)
@@ -136,6 +147,20 @@ def _grouping(file: str | Path | None, rows: LatentSet, out: Path) -> Callable[[
         check_groups(groups, rows.image_ids)
     remove(out / GROUPS_FILE)
     return partial(_by_group, groups)
+
+
+def _given_folder(output_dir: str | Path) -> Path:
+    """Returns the folder that the user named.
+
+    Raises:
+        UserError: it is a file, or holds results that no evaluation has written.
+    """
+    folder = Path(from_home(str(output_dir)))
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output_dir {folder}: is a file; give a folder")
+    if (folder / RESULTS_FILE).exists() and "confusion_matrix" not in (read_object(folder / RESULTS_FILE) or {}):
+        raise UserError(f"--output_dir {folder}: its {RESULTS_FILE} is of no evaluation; give another folder")
+    return folder
 
 
 def _own_folder(checkpoint: Checkpoint, latents: LatentSet) -> Path:
@@ -289,7 +314,7 @@ def summary_lines(evaluation: Evaluation) -> list[str]:
     if metrics["attention"]["flat"]:
         lines.append(FLAT_REMARK)
     folder = evaluation.output_dir
-    files = sorted(path.name for path in folder.iterdir() if path.is_file())
+    files = sorted(path.name for path in folder.iterdir() if any(map(path.match, (*FILES, GROUPS_FILE))))
     return [*lines, *evaluation.remarks, f"written: {', '.join(files)}", f"to       {folder}"]
 
 

@@ -247,6 +247,7 @@ def _warm_process(
         if latents[split] is None:
             raise UserError(
                 f"--latent_{split}_dir: is missing; give the folder that {called('encode')} wrote, or --resume RUN"
+                + (", or --val_fraction 0.1, which takes it out of train" if split == "val" else "")
             )
     if (workers or 1) > 1 or address or os.environ.get("RAY_ADDRESS"):
         return None

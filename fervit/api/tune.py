@@ -21,6 +21,7 @@ from fervit.cluster.nodes import Cluster
 from fervit.errors import UserError
 from fervit.io.files import first_line, from_home, near
 from fervit.labels.dealing import Fractions
+from fervit.latents.copies import copies_in_words
 from fervit.latents.exclusion import Exclusion, in_words, resumed
 from fervit.latents.votes import Votes, VotesAs
 from fervit.latents.votes import in_words as votes_in_words
@@ -45,7 +46,7 @@ from fervit.search.records.sweep_folder import SweepFolder, check_same, earlier_
 from fervit.search.space.search_space import SearchSpace
 from fervit.search.space.settings import EarlyStopping, TrialResources
 from fervit.search.space.space_file import override, parse_space, read_space
-from fervit.search.splits import Splits, copies_in_words, open_splits
+from fervit.search.splits import Splits, open_splits
 from fervit.search.startup import check_cluster, expectations, what_is_left
 from fervit.search.workers.prometheus import Metrics
 from fervit.system.program import called

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 import shtab
 
 from fervit.cli import Parser, positive_int, whole_number
-from fervit.commands.program import HOMES, completion_parser, home, summary
 from fervit.system.program import NAME, shipped
 
 ENCODERS = ("psp", "e4e", "demo")
@@ -22,29 +22,34 @@ SPACE_FUNCTIONS = {
 }
 
 
-def completion(shell: str) -> str:
+def parser() -> Parser:
+    """Defines the arguments of `fervit completion`.
+
+    Returns:
+        The parser of the arguments.
+    """
+    flags = Parser(description="Prints what completes commands and flags in a shell.")
+    flags.prog = f"{NAME} completion"
+    flags.add_argument("shell", choices=list(SPACE), help=f'for bash: eval "$({NAME} completion bash)" in ~/.bashrc')
+    return flags
+
+
+def completion(shell: str, commands: Mapping[str, tuple[Parser, str]]) -> str:
     """Returns the script that a shell evaluates.
 
     Args:
         shell: "bash", "zsh" or "tcsh".
+        commands: the name of each command -> its flags and its summary.
     """
-    spaces = " ".join(sorted(path.stem for path in shipped("search_spaces").glob("*.yaml")))
-    return shtab.complete(_whole_parser(), shell, preamble=SPACE_FUNCTIONS[shell].format(spaces=spaces))
-
-
-def _whole_parser() -> argparse.ArgumentParser:
-    """Returns a parser of all commands with their flags, and with what completes the values of each."""
     whole = argparse.ArgumentParser(prog=NAME)
     whole.add_argument("--version", action="store_true", help="print the version")
-    commands = whole.add_subparsers()
-    for name in HOMES:
-        flags: Parser = home(name).parser()
+    below = whole.add_subparsers()
+    for name, (flags, summary) in commands.items():
         for action in flags.actions():
             _complete_values(action)
-        commands.add_parser(name, parents=[flags], add_help=False, help=summary(name))
-    flags = completion_parser()
-    commands.add_parser("completion", parents=[flags], add_help=False, help=flags.description)
-    return whole
+        below.add_parser(name, parents=[flags], add_help=False, help=summary)
+    spaces = " ".join(sorted(path.stem for path in shipped("search_spaces").glob("*.yaml")))
+    return shtab.complete(whole, shell, preamble=SPACE_FUNCTIONS[shell].format(spaces=spaces))
 
 
 def _complete_values(action: argparse.Action) -> None:

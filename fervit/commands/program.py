@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable
 from types import ModuleType
 
-from fervit.cli import Parser, run
+from fervit.cli import run
 from fervit.system.program import NAME
 from fervit.version import __version__
 
@@ -36,7 +36,6 @@ HOMES = {
     "schema": "schema",
 }
 """The module of each command below `fervit.commands`, in the order in which a user meets them."""
-COMPLETIONS = ("bash", "zsh", "tcsh")
 
 
 def home(command: str) -> ModuleType:
@@ -89,17 +88,10 @@ def summary(command: str) -> str:
     return text.partition(". ")[0].rstrip(".") + "."
 
 
-def completion_parser() -> Parser:
-    """Defines the arguments of `fervit completion`."""
-    parser = Parser(description="Prints what completes commands and flags in a shell.")
-    parser.prog = f"{NAME} completion"
-    parser.add_argument("shell", choices=COMPLETIONS, help=f'for bash: eval "$({NAME} completion bash)" in ~/.bashrc')
-    return parser
-
-
 def _print_completion(words: list[str]) -> None:
-    shell = completion_parser().parse(words).shell
+    from fervit.commands.completion import completion, parser
 
-    from fervit.commands.completion import completion
-
-    print(completion(shell))
+    flags = parser()
+    shell = flags.parse(words).shell
+    commands = {name: (home(name).parser(), summary(name)) for name in HOMES}
+    print(completion(shell, {**commands, "completion": (flags, flags.description or "")}))

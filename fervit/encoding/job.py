@@ -94,7 +94,8 @@ def encode_faces(plan: EncodePlan, placement: Placement | None, say: Say | None 
 
     job = Job(folder=plan.latent_out, total=len(plan), label="encode" if placement else "import", verb="encoded")
     try:
-        followed = follow(job, _receipts(plan, placement) if len(plan) else (), failures, taken_in, finish, say)
+        shown = say if len(plan) else None
+        followed = follow(job, _receipts(plan, placement) if len(plan) else (), failures, taken_in, finish, shown)
     finally:
         with suppress(OSError):
             in_float32.write()  # these faces have their codes and will not be encoded again

@@ -54,6 +54,8 @@ class EncodePlan:
     """For each split, the failures of earlier jobs that stay in its list: image_id -> reason."""
     leftovers: tuple[str, ...]
     """Unfinished files of a killed job."""
+    strangers: dict[str, int]
+    """The number of codes in each folder that holds codes, but of none of the faces of its split."""
 
     def __len__(self) -> int:
         return len(self.index.table)
@@ -102,6 +104,7 @@ def plan_encoding(
         folders=folders,
         failures={split: plan.failures for split, plan in plans.items()},
         leftovers=tuple(path for folder in folders.values() for path in leftovers(folder)),
+        strangers={folders[split]: plan.strangers for split, plan in plans.items() if plan.strangers},
     )
 
 
@@ -113,6 +116,7 @@ class _SplitPlan:
     present: int
     failed_before: int
     failures: dict[str, str]
+    strangers: int
 
 
 def _plan_split(rows: pa.Table, encoded: pa.Array, failures: dict[str, str], *, retry_errors: bool) -> _SplitPlan:
@@ -124,6 +128,7 @@ def _plan_split(rows: pa.Table, encoded: pa.Array, failures: dict[str, str], *, 
         failures: the failures of earlier jobs: image_id -> reason.
         retry_errors: whether to try faces again that failed in an earlier job.
     """
+    strangers = 0 if pc.any(pc.is_in(rows["image_id"], value_set=encoded)).as_py() else len(encoded)
     rows, present = _split_rows(rows, encoded)
     failed_before_encoded = pc.is_in(encoded, value_set=pa.array(list(failures), pa.string()))
     encoded_since = set(encoded.filter(failed_before_encoded).to_pylist())
@@ -135,7 +140,9 @@ def _plan_split(rows: pa.Table, encoded: pa.Array, failures: dict[str, str], *, 
     else:
         rows, failed = _split_rows(rows, pa.array(list(failures), pa.string()))
         failed_before = len(failed)
-    return _SplitPlan(rows=rows, present=len(present), failed_before=failed_before, failures=failures)
+    return _SplitPlan(
+        rows=rows, present=len(present), failed_before=failed_before, failures=failures, strangers=strangers
+    )
 
 
 def _encoded_ids(folder: str) -> tuple[About | None, pa.Array]:

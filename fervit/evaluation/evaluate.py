@@ -62,6 +62,11 @@ CLASSES_FILE = "class_metrics.png"
 CONFIDENCE_FILE = "prediction_confidence.png"
 MEAN_ATTENTION_FILE = "attention_mean.png"
 SAMPLE_FILE = "attention_sample_{}.png"
+FILES = (
+    *(RESULTS_FILE, PREDICTIONS_FILE, CONFUSION_FILE, CLASSES_FILE, CONFIDENCE_FILE, MEAN_ATTENTION_FILE),
+    *(SAMPLE_FILE.format("*"), LAYERS_TABLE_FILE, LAYERS_FILE),
+)
+"""The patterns of the names of all files that `evaluate` may write."""
 SAMPLES = 5
 ATTENTION_FACES = 100
 """The attention of at most this many faces of each class is averaged."""

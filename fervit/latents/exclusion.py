@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fervit.errors import UserError
-from fervit.io.files import JsonObject, write_text
+from fervit.io.files import JsonObject, is_missing, write_text
 from fervit.io.json_lines import rows_of, text_of
 from fervit.io.storage import absolute, child, locate, name_of, naming, sibling
 from fervit.labels.emotions import SPLITS, split_of
@@ -184,6 +184,8 @@ def _faces_in(file: str) -> set[tuple[str, str]]:
     """The image id and the split ("" for any) of each face on a list."""
     filesystem, path = locate(file)
     where = f"--exclude {file}"
+    if is_missing(file):
+        raise UserError(f"{where}: there is no such list; {called('audit')} writes none where it found nothing")
     with naming(where, "cannot be read"), filesystem.open_input_stream(path) as stream:
         content = stream.readall()
     try:

@@ -175,8 +175,8 @@ def _way_to_latents(path: str) -> str:
         beside = [split for split in SPLITS if any(folder.absolute().parent.glob(f"{split}/*.parquet"))]
         if beside and folder.absolute().name in SPLITS:
             return (
-                f"beside it are {' and '.join(beside)} only: the encoded data had no split {folder.name}. Encode "
-                f"into another folder with --{folder.name}_fraction 0.1, which takes it out of train"
+                f"beside it are {' and '.join(beside)} only: the encoded data had no split {folder.name}; `train` and "
+                f"`tune` take it out of train with --{folder.name}_fraction 0.1"
             )
     return (
         f"make them with `{called('encode')} --data_root FACES --latent_out {parent or 'latents'}`, or run "

@@ -27,6 +27,12 @@ def write_source(latent_out: str, data_root: str, labels: LabelSet = SEVEN) -> N
     write_whole(filesystem, inner, lambda file: file.write(content))
 
 
+def noted_root(latent_out: str) -> str | None:
+    """Returns the data root that `_faces.json` names; None without that file."""
+    noted = _noted(latent_out)
+    return noted[0] if noted is not None else None
+
+
 def find_faces(latents: LatentSet, data_root: str | None = None) -> FaceFinder | None:
     """Opens the pictures of a split; None if the data root is not known or cannot be opened.
 

@@ -138,7 +138,7 @@ def _not_first(results: Results, chosen: TrialRecord) -> list[str]:
     highest = "highest" if results.metric.goal == "maximize" else "lowest"
     return [
         f"{label(first).capitalize()} has the {highest} value of a single run ({first.best_value(results.metric):.3f}) "
-        "and so rank 1; the choice goes by the means over fresh seeds."
+        "in the search; the choice goes by the means over fresh seeds."
     ]
 
 

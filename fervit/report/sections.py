@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fervit.evaluation.evaluate import SEEN
+from fervit.latents.copies import copies_in_words
 from fervit.report.answer import answer
 from fervit.report.html import Section
 from fervit.report.model_sections import (
@@ -18,7 +19,6 @@ from fervit.report.model_sections import (
 from fervit.report.results import Results
 from fervit.report.search_sections import curves, failures, parameters, pareto, time, trials
 from fervit.search.records.ranking import counts_by_state
-from fervit.search.splits import copies_in_words
 
 
 def sections_of(results: Results, data_root: str | None = None, *, no_faces: bool = False) -> list[Section]:

@@ -12,6 +12,7 @@ from fervit.io.files import JsonObject, write_json
 from fervit.io.storage import absolute
 from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
+from fervit.latents.copies import copies_in_words, count_copies
 from fervit.latents.exclusion import Exclusion, in_words, leave_out, resumed
 from fervit.latents.fractions import take
 from fervit.latents.votes import Votes, VotesAs
@@ -208,11 +209,13 @@ def first_lines(run: Run, folder: RunFolder, cluster: Cluster) -> list[str]:
     watch = f"{cluster.watch} | " if cluster.dashboard else ""
     counts = ", ".join(f"{name} {n}" for name, n in zip(run.train.label_set.classes, run.train.counts, strict=True))
     lacking = missing_classes(run.train)
+    copies = count_copies({"train": run.train.sha256, "val": run.val.sha256})
     return [
         f"run: {_short(folder.path)}",
         *([lacking] if lacking else []),
         *([f"splits: {run.record.fractions} of the training codes"] if run.record.fractions else []),
         f"latents: {len(run.train):,} train ({counts}), {len(run.val):,} val",
+        *([copies_in_words(copies, rows={"val": len(run.val)})] if any(copies.values()) else []),
         *([in_words(run.record.exclude)] if run.record.exclude else []),
         *([votes_in_words(run.record.votes)] if run.record.votes else []),
         f"watch: {watch}tensorboard --logdir {_short(folder.logs)}",

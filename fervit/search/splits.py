@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -12,6 +12,7 @@ from fervit.io.storage import child
 from fervit.labels.dealing import Fractions
 from fervit.latents import LatentSet
 from fervit.latents.changes import changes_in_words
+from fervit.latents.copies import count_copies
 from fervit.latents.exclusion import Exclusion, leave_out
 from fervit.latents.folds import check_folds
 from fervit.latents.fractions import take
@@ -118,14 +119,14 @@ def open_splits(
     splits = partial(splits, votes=votes, voted=voted)
     test = taken.get("test") or _test_split(child(latents, "test"), train)
     if test is None:
-        return splits(test=None, copies=_copies({"train": train.sha256, "val": val.sha256}))
+        return splits(test=None, copies=count_copies({"train": train.sha256, "val": val.sha256}))
     if votes is not None:
         votes[0].relabelled(test, votes[1])  # tells now, and not after the search, if it has no votes
     return splits(
         test=test.path,
         test_rows=len(test),
         test_fingerprint=test.fingerprint,
-        copies=_copies({"train": train.sha256, "val": val.sha256, "test": test.sha256}),
+        copies=count_copies({"train": train.sha256, "val": val.sha256, "test": test.sha256}),
     )
 
 
@@ -161,31 +162,3 @@ def _taken(latents: str, fractions: Fractions) -> dict[str, LatentSet]:
         if split != "train" and about_in(child(latents, split)) is not None:
             raise UserError(f"--{split}_fraction: {child(latents, split)} is there; leave the flag out")
     return take(LatentSet.read(child(latents, "train")), fractions)
-
-
-def copies_in_words(copies: Mapping[str, int], *, rows: Mapping[str, int] | None = None) -> str:
-    """Writes which splits share pictures on a line, and what that does to the results.
-
-    Args:
-        copies: `Splits.copies`.
-        rows: the number of rows of each split; None leaves them out.
-    """
-    found = []
-    for pair, n in copies.items():
-        one, _, other = pair.partition(" in ")
-        if n:
-            found.append(f"{n}{f' of {rows[one]}' if rows else ''} {one} faces are also in {other}")
-    if not found:
-        return "copies of a face in two splits: none"
-    return f"copies: {'; '.join(found)}: they reward a model that remembers, in the search as in its result"
-
-
-def _copies(sha256: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Counts the rows of each split whose picture is in an earlier one, too."""
-    names = list(sha256)
-    known = {name: {digest for digest in sha256[name] if digest} for name in names}
-    return {
-        f"{one} in {other}": sum(digest in known[other] for digest in sha256[one])
-        for i, one in enumerate(names)
-        for other in names[:i]
-    }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fervit.encoders.registry import fingerprint_of
 from fervit.labels.emotions import EMOTIONS
 from fervit.latents import LatentSet
-from tests.conftest import Command
+from fervit.latents.source import write_source
+from tests.conftest import Command, latent_set, write_latents
 from tests.helpers.processes import COUNTED_GPU, MISSING_GPU, alone, launch
 
 
@@ -63,6 +67,24 @@ def test_bad_input_to_encode_is_one_line_and_status_2(command: Command, demo_fac
         assert message in ended.err
         assert ended.err.count("\n") == 1
     assert not (tmp_path / "latents").exists()
+
+
+def test_another_data_set_is_not_encoded_into_the_codes_of_one(
+    command: Command, demo_faces: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    for path in demo_faces.rglob("*.png"):
+        new = others / path.relative_to(demo_faces).with_name(f"other_{path.name}")
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, new)
+    codes_of_one = replace(latent_set(4), codes=np.zeros((28, 18, 512), np.float16))
+    write_latents(tmp_path / "latents" / "train", codes_of_one, encoder=fingerprint_of("demo", None))
+    write_source(str(tmp_path / "latents"), str(demo_faces))
+    codes = {path: path.read_bytes() for path in (tmp_path / "latents").rglob("*") if path.is_file()}
+    ended = command("encode", "--data_root", others, "--latent_out", "latents", "--encoder_type", "demo")
+    assert ended.status == 2
+    assert f"train holds 28 codes of {demo_faces} and none of {others}; give another folder" in ended.err
+    assert {path: path.read_bytes() for path in (tmp_path / "latents").rglob("*") if path.is_file()} == codes
 
 
 SHORT_OF_MEMORY = """

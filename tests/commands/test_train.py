@@ -165,6 +165,14 @@ def test_latents_that_cannot_be_trained_on_are_one_line(command: Command, latent
         assert ended.err.count("\n") == 1
 
 
+def test_faces_that_are_in_both_splits_are_told(latents_folder: Path, tmp_path: Path) -> None:
+    same = ("--latent_train_dir", latents_folder / "train", "--latent_val_dir", latents_folder / "train")
+    run = launch("train", *same, *SMALL, "--epochs", "1", cwd=tmp_path, env=alone())
+    printed = run.ended()
+    assert run.returncode == 0, printed
+    assert "copies: 280 of 280 val faces are also in train: they reward a model that remembers" in printed
+
+
 def test_missing_flags_and_runs_are_one_line(command: Command, tmp_path: Path) -> None:
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "config.json").write_text('{"training": {}')

@@ -88,6 +88,28 @@ def test_copies_of_training_faces_are_counted_and_left_out(checkpoint: Checkpoin
     assert evaluate(checkpoint, latents, tmp_path, samples=0).metrics["copies_of_training"] is None
 
 
+def test_what_others_wrote_is_not_replaced_nor_told_as_written(
+    checkpoint: Checkpoint, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    write_latents(tmp_path / "latents" / "val", latent_set(10, seed=2))
+    save_checkpoint(checkpoint, tmp_path / "best_model.pt")
+    given = ("--checkpoint_path", "best_model.pt", "--latent_test_dir", "latents/val", "--visualize_samples", 0)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    (tmp_path / "mine" / "evaluation_results.json").write_text('{"mine": true}')
+    for there, message in (
+        ("mine", "mine: its evaluation_results.json is of no evaluation; give another folder"),
+        ("best_model.pt", "--output_dir best_model.pt: is a file; give a folder"),
+    ):
+        ended = command("evaluate", *given, "--output_dir", there)
+        assert (ended.status, message in ended.err) == (2, True), ended.err
+    assert (tmp_path / "mine" / "evaluation_results.json").read_text() == '{"mine": true}'
+    (tmp_path / "mine" / "evaluation_results.json").unlink()
+    ended = command("evaluate", *given, "--output_dir", "mine")
+    assert (ended.status, "notes.txt" in ended.out) == (0, False), ended.err
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
+
+
 def test_faces_that_chose_the_model_are_said_to_be_seen(
     checkpoint: Checkpoint, command: Callable[..., Ended], tmp_path: Path
 ) -> None:
@@ -100,6 +122,9 @@ def test_faces_that_chose_the_model_are_said_to_be_seen(
     assert "NOT unseen: these faces chose the model, so the numbers are optimistic" in ended.out
     results = json.loads((tmp_path / "eval_results" / "evaluation_results.json").read_text())
     assert results["seen"] == "val"
+    compared = command("compare", "best_model.pt", "--latent_test_dir", "latents/val")
+    assert "NOT unseen, so the numbers are optimistic: these rows trained or chose " in compared.err
+    assert "NOT unseen" in command("compare", "best_model.pt").err  # by the predictions of that evaluation
     assert looks_at("latents/val") == []
     assert results["latents"]["path"] == str(tmp_path / "latents" / "val")
 

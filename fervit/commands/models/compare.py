@@ -28,7 +28,7 @@ def parser() -> Parser:
     )
     flags.add_argument(
         "--latent_test_dir",
-        help="evaluate all on this split now; left out: what evaluate.py or the sweep said of each model",
+        help="evaluate all on this split now; left out: what `evaluate` or the sweep said of each model",
     )
     add_format(flags, "table", "csv", of="compare")
     flags.add_argument(
@@ -77,6 +77,10 @@ def main() -> None:
             (_csv if args.format == "csv" else _table)(rows)
         give(rows)
     evaluated = [row for row in rows if row.accuracy is not None]
+    if seen := [one.name for one in contenders if one.seen]:
+        _say(f"NOT unseen, so the numbers are optimistic: these rows trained or chose {', '.join(seen)}")
+    if len(evaluated) == 1 and len(rows) > 1:
+        _say("only one of these is evaluated, so nothing is compared")
     if len(evaluated) < len(rows):
         _say("not evaluated: --latent_test_dir evaluates all on the same rows")
     if any(row.accuracy_95 is not None for row in evaluated):

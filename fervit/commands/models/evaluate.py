@@ -37,7 +37,7 @@ def parser() -> Parser:
         "the test split",
     )
     flags.add_argument(
-        "--data_root", help="the faces, to show them beside their attention; left out: where encode.py found them"
+        "--data_root", help="the faces, to show them beside their attention; left out: where `encode` found them"
     )
     flags.add_argument(
         "--label_map",

@@ -33,7 +33,7 @@ def parser() -> Parser:
     flags.add_argument(
         "--evaluation",
         type=Path,
-        help="what evaluate.py wrote for this model: the card gets its metrics by group; left out, evaluation/ beside "
+        help="what `evaluate` wrote for this model: the card gets its metrics by group; left out, evaluation/ beside "
         "the model's folder, if it has some",
     )
     flags.add_argument(

@@ -21,10 +21,10 @@ def parser() -> Parser:
         "folder", type=Path, help=f"of a sweep or a run in experiments/, or what {called('evaluate')} wrote"
     )
     flags.add_argument(
-        "--evaluation", type=Path, metavar="DIR", help="what evaluate.py wrote for it; left out: evaluation/ in it"
+        "--evaluation", type=Path, metavar="DIR", help="what `evaluate` wrote for it; left out: evaluation/ in it"
     )
     flags.add_argument(
-        "--data_root", help="the faces, to show those that the model gets wrong; left out: where encode.py found them"
+        "--data_root", help="the faces, to show those that the model gets wrong; left out: where `encode` found them"
     )
     flags.add_argument(
         "--no_faces", action="store_true", help="show no pictures of faces, whose licence may forbid to publish them"
@@ -64,5 +64,5 @@ def main() -> None:
             from fervit.report.paper.write import write_paper
 
             files = write_paper(args.folder, args.paper, evaluation=args.evaluation, heads=args.heads, say=print)
-            print(f"written: {args.paper}, {len(files)} figures, tables and captions")
+            print(f"written: {args.paper}, {len(files)} files: figures in three forms, tables and captions")
         give(Reported(report=path, bytes=size, paper=[str(args.paper / name) for name in files]))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AFTER = "; if a job writes it, name that with --after"
 WHAT = ("tune", "encode", "train", "status")
 EPILOG = (
-    f"All other flags are those of {called('tune')}, encode.py or train.py; flags after -- go to sbatch as they are. "
+    f"All other flags are those of {called('tune')}, `encode` or `train`; flags after -- go to sbatch as they are. "
     f"For example: {called('slurm')} tune --space search_spaces/vit.yaml --latents latents --nodes 4 --gpus_per_node 4 "
     "--time 04:00:00 -- --constraint=a100"
 )

@@ -73,7 +73,8 @@ def read_contender(
     found = next((one for one in (*earlier, *nearby) if one.checkpoint == checkpoint.fingerprint), None)
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
-    seen = latents is not None and latents.fingerprint in checkpoint.data.values()
+    measured = {latents.fingerprint, latents.origin} if latents is not None else {found.latents} if found else set()
+    seen = not measured.isdisjoint(checkpoint.data.values())
     return Contender(name=name, validation=checkpoint.metrics, predictions=found, results=results, seen=seen)
 
 

@@ -158,10 +158,13 @@ def layers_figure(drops: LayerDrops, classes: Sequence[str], width: float = PAGE
 
 
 def strongest(drops: LayerDrops) -> dict[str, str]:
-    """Returns for each class which of the groups carries most of it, with the drop of its F1 and the interval."""
+    """Returns for each class that one of the groups carries which carries most, with the drop of its F1 and the
+    interval."""
     groups: Mapping[str, LayersDrop] = {name: one for name, one in drops["without"].items() if name in BOUNDS}
     found = {}
     for emotion in next(iter(groups.values()))["classes"]:
+        if all(one["classes"][emotion]["drop"] <= 0 for one in groups.values()):
+            continue  # such as a class that the model never finds
         name = max(groups, key=lambda group: groups[group]["classes"][emotion]["drop"])
         found[emotion] = f"{name} {drop_text(groups[name]['classes'][emotion])}"
     return found

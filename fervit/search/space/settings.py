@@ -63,7 +63,7 @@ class EarlyStopping:
         if not 1 <= self.grace_epochs <= self.max_epochs:
             raise ValueError(
                 f"`1 <= grace_epochs <= max_epochs` must hold, but got grace_epochs={self.grace_epochs}, "
-                f"max_epochs={self.max_epochs}"
+                f"max_epochs={self.max_epochs}; set both"
             )
         check_bounds(self)
 

@@ -415,10 +415,7 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
     for name, value in params.items():
         value = convert(value, CONFIG_TYPES[name], f"{where}.{name}")
         if not space.parameters[name].contains(value):
-            raise UserError(
-                f"{where}.{name}: {value!r} lies outside parameters.{name}; widen that, or leave this out "
-                "(--set search.warm_start=[] leaves all out)"
-            )
+            raise UserError(f"{where}.{name}: {value!r} lies outside parameters.{name}; {_way_out(where)}")
     filled = warm_start_params(space, params)
     for name in params:
         if name not in filled:
@@ -429,6 +426,12 @@ def _check_warm_start(space: SearchSpace, params: Mapping[str, Any], where: str)
         all(want in (None, have) for want, have in zip(wanted, p, strict=True)) for p in space.buildable_pairs()
     ):
         raise UserError(f"{where}: heads do not divide embed_dim; embed_dim must be a multiple of heads")
+
+
+def _way_out(where: str) -> str:
+    if "search.warm_start" in where:
+        return "widen that, or leave this out (--set search.warm_start=[] leaves all out)"
+    return "give a value of the space, which sweep.yaml in its folder names"
 
 
 def configuration_of(space: SearchSpace, params: Mapping[str, Any], where: str) -> Params:
