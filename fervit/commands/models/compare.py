@@ -119,7 +119,7 @@ def _table(rows: list[Compared]) -> None:
     if any(row.p_among_best is not None for row in rows):
         print(
             "tie: may be the best by macro-F1; equally good models are called worse in 5 % of test sets, however many "
-            "they are (p, model confidence set). McNemar's test of accuracy informs"
+            "they are (p, model confidence set). McNemar's test of accuracy only informs"
         )
 
 
