@@ -21,9 +21,11 @@ def check_free(folder: Path, flag: str = "--output_dir") -> None:
     """Checks that a folder, which a flag names, is empty or does not exist, so that an export overwrites nothing.
 
     Raises:
-        UserError: the folder is not empty.
+        UserError: the folder is not empty, or is a file.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{flag} {folder}: is a file; an export gets a folder of its own, give a new one")
+    if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{flag} {folder}: is not empty; an export gets a folder of its own, give a new one")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fervit.errors import UserError
-from fervit.io.files import first_line, recognise_download
+from fervit.io.files import recognise_download
 
 SCORE, OVERLAP, CANDIDATES = 0.6, 0.3, 5000
 """The lowest score of a face, the highest overlap of two faces, and the number of boxes that are compared for overlap.
@@ -67,8 +67,10 @@ class FaceDetector:
         try:
             self._network: Any = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE, OVERLAP, CANDIDATES)
             self._detect(np.zeros((320, 320, 3), np.uint8))
-        except cv2.error as error:
-            raise UserError(f"--face_detector {path}: is no YuNet that OpenCV reads ({first_line(error)})") from None
+        except cv2.error:
+            raise UserError(
+                f"--face_detector {path}: is no YuNet that OpenCV reads; face_detection_yunet_2023mar.onnx is wanted"
+            ) from None
 
     def find(self, pixels: np.ndarray) -> list[Landmarks]:
         """Finds the faces of a picture, RGB uint8 [h, w, 3], the largest first."""

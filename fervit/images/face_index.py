@@ -100,8 +100,8 @@ class FaceIndex:
         groups = _groups(self.table)
         if limit < len(groups):
             raise UserError(
-                f"--limit {limit}: {self.root} has {len(groups)} classes over all splits and each keeps at least one "
-                f"face; give {len(groups)} or more"
+                f"--limit {limit}: the splits of {self.root} have {len(groups)} classes in all, and each keeps at "
+                f"least one face; give {len(groups)} or more"
             )
         kept = _shares(np.array([len(rows) for rows in groups]), limit)
         rows = np.sort(np.concatenate([group[:n] for group, n in zip(groups, kept, strict=True)]))

@@ -189,9 +189,10 @@ class RunRecord:
                 votes=content.get("votes"),
             )
         except (FileNotFoundError, NotADirectoryError, KeyError, TypeError):
-            raise UserError(
-                f"--resume {folder.path}: holds no training run (a config.json of one); give its folder in experiments/"
-            ) from None
+            way = "give its folder in experiments/"
+            if (folder.path / "sweep.yaml").is_file():
+                way = "it is a sweep's folder, with which `tune --resume` goes on"
+            raise UserError(f"--resume {folder.path}: holds no training run (a config.json of one); {way}") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{folder.config}: is damaged ({type(error).__name__}: {error}); start a new run") from None
 

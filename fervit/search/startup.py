@@ -159,7 +159,7 @@ def what_is_left(
 
 
 def _epochs_text(expected: Forecast) -> str:
-    return f"{expected.epochs} epochs in all, {expected.epochs_a_trial} a trial that does not fail"
+    return f"{expected.epochs} epochs in all, on average {expected.epochs_a_trial} a trial that does not fail"
 
 
 def _time_text(

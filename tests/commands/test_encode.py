@@ -60,7 +60,10 @@ def test_bad_input_to_encode_is_one_line_and_status_2(command: Command, demo_fac
         (("--data_root", demo_faces, "--encoder_type", "e4f"), "there is no such encoder; known are"),
         (("--data_root", demo_faces, "--encoder_type", "psp"), "needs --encoder_model"),
         (("--data_root", demo_faces, "--batch_size", "0"), "must be a whole number of 1 or more"),
-        (("--data_root", demo_faces, "--limit", "5"), "each keeps at least one face; give 21 or more"),
+        (
+            ("--data_root", demo_faces, "--limit", "5"),
+            "21 classes in all, and each keeps at least one face; give 21",
+        ),
     ):
         ended = command("encode", "--latent_out", "latents", "--encoder_type", "demo", *args)
         assert ended.status == 2, args

@@ -28,6 +28,8 @@ from tests.conftest import ROOT
         ("report", ("no",), "no: there is no such folder; give one of experiments/"),
         ("tune", ("--space", "vit", "--latents", "no"), "no/train: no latents here; make them"),
         ("tune", ("--space", "no.yaml"), "no.yaml"),
+        ("tune", ("--space", "empty"), "--space empty: is a folder; name a file in it"),
+        ("tune", ("--space", "picture"), "--space picture: is no text in UTF-8; give a YAML file"),
         ("tune", ("--space", "vit", "--resume", "empty"), "--resume empty: holds no sweep.yaml of a sweep; give the"),
         ("report", ("empty",), "empty: holds no results (no sweep.yaml of a sweep, config.json of a run, or"),
         ("verify", ("empty",), "empty: holds no sweep.yaml of a sweep; give the folder of one"),
@@ -47,6 +49,7 @@ def test_a_path_that_is_not_there_is_told_before_torch_is_imported(
 ) -> None:
     (tmp_path / "is").write_bytes(b"")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "picture").write_bytes(b"\x89PNG\r\n")
     words = [sys.executable, "-X", "importtime", ROOT / "launch" / f"{command}.py", *args]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
@@ -55,4 +58,4 @@ def test_a_path_that_is_not_there_is_told_before_torch_is_imported(
     assert done.returncode == 2
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not imported & {"torch", "ray", "sklearn"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "is"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "is", "picture"]

@@ -174,11 +174,14 @@ def test_faces_that_are_in_both_splits_are_told(latents_folder: Path, tmp_path: 
 
 
 def test_missing_flags_and_runs_are_one_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.yaml").touch()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "config.json").write_text('{"training": {}')
     for args, message in (
         ((), "--latent_train_dir: is missing"),
         (("--resume", tmp_path), "holds no training run"),
+        (("--resume", tmp_path / "sweep"), "it is a sweep's folder, with which `tune --resume` goes on"),
         (("--resume", tmp_path / "damaged" / "config.json"), "holds no training run"),
         (("--resume", tmp_path / "damaged"), "is damaged"),
     ):

@@ -68,8 +68,12 @@ def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
     except FileNotFoundError:
         own = ", ".join(sorted(file.stem for file in shipped(SPACES).glob("*.yaml")))
         raise UserError(f"--space {path}: there is no such file; give one, or a space of fervit: {own}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--space {path}: cannot be read ({error})") from None
+    except IsADirectoryError:
+        raise UserError(f"--space {path}: is a folder; name a file in it") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--space {path}: is no text in UTF-8; give a YAML file") from None
+    except OSError as error:
+        raise UserError(f"--space {path}: cannot be read ({error.strerror})") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
