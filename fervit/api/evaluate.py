@@ -333,7 +333,10 @@ def layers_in_words(metrics: EvaluationResults) -> list[str]:
     groups = {name: one for name, one in drops["without"].items() if not name.isdigit()}
     said = ", ".join(f"{name} {drop_text(one)}" for name, one in groups.items())
     carried = ", ".join(f"{emotion} {text.partition(' ')[0]}" for emotion, text in strongest(drops).items())
-    return [f"drop of macro-F1 without layers: {said}", f"  carried most by: {carried}"]
+    return [
+        f"drop of macro-F1 without layers: {said}",
+        f"  carried most by: {carried or 'no group, as no class loses anything'}",
+    ]
 
 
 BRIEF: tuple[Literal["accuracy", "f1_macro"], ...] = ("accuracy", "f1_macro")

@@ -20,7 +20,7 @@ def copies_in_words(copies: Mapping[str, int], *, rows: Mapping[str, int] | None
     """Writes which splits share pictures on a line, and what that does to the results.
 
     Args:
-        copies: `Splits.copies`.
+        copies: from `count_copies`.
         rows: the number of rows of each split; None leaves them out.
     """
     found = []
@@ -30,4 +30,4 @@ def copies_in_words(copies: Mapping[str, int], *, rows: Mapping[str, int] | None
             found.append(f"{n}{f' of {rows[one]}' if rows else ''} {one} faces are also in {other}")
     if not found:
         return "copies of a face in two splits: none"
-    return f"copies: {'; '.join(found)}: they reward a model that remembers, in the search as in its result"
+    return f"copies: {'; '.join(found)}: they reward a model that remembers"

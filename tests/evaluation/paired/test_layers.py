@@ -102,3 +102,10 @@ def test_an_evaluation_measures_it_where_the_training_codes_are_at_hand(tmp_path
     # The codes beside the test split are of another training, so nothing is known of the mean.
     assert fervit.evaluate(tmp_path / "model.pt", folder / "test", **given).metrics["layers"] is None
     assert not (found.output_dir / "layers.csv").exists()
+
+
+def test_no_group_carries_a_class_that_the_model_never_finds() -> None:
+    nothing = {"drop": 0.0, "interval_95": (0.0, 0.0)}
+    some = {"drop": 0.2, "interval_95": (0.1, 0.3)}
+    without = {name: {**some, "classes": {"happy": some, "sad": nothing}} for name in ("coarse", "middle", "fine")}
+    assert set(strongest({"without": without})) == {"happy"}  # type: ignore[typeddict-item]
