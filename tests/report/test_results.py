@@ -257,7 +257,7 @@ def test_trials_that_were_added_are_told_with_their_command_and_the_choice_with_
     assert without.chosen is None
     assert any(f"the chosen run, trial {second.number}, is lost" in remark for remark in without.remarks)
     assert "is lost" in write_report(folder).read_text()
-    assert f"Trial {first.number} has the highest value of a single run ({value:.3f}) and so rank 1" in page
+    assert f"Trial {first.number} has the highest value of a single run ({value:.3f}) in the search" in page
 
 
 def test_without_a_test_split_one_card_shows_the_validation_metric(tmp_path: Path) -> None:

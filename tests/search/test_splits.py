@@ -8,8 +8,9 @@ import pytest
 
 from fervit.errors import UserError
 from fervit.io.files import write_json
+from fervit.latents.copies import copies_in_words
 from fervit.search.records.sweep_folder import SweepFolder, check_same
-from fervit.search.splits import copies_in_words, open_splits
+from fervit.search.splits import open_splits
 from tests.conftest import latent_set, write_latents
 from tests.helpers.sweeps import space
 
