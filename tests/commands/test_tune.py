@@ -110,6 +110,14 @@ def test_a_test_split_that_cannot_be_read_is_told_before_the_sweep_and_not_after
     assert not (tmp_path / "experiments").exists()
 
 
+def test_a_folder_that_a_job_of_slurm_has_prepared_is_resumed(
+    command: Command, small_space: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "prepared" / "slurm").mkdir(parents=True)
+    ended = command("tune", "--space", small_space, "--latents", "none", "--resume", tmp_path / "prepared")
+    assert (ended.status, "none/train: no latents here" in ended.err) == (2, True), ended.err
+
+
 def test_resume_of_what_is_no_sweep_is_one_line(
     command: Command, latents_folder: Path, small_space: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fervit.cli import Parser, add_exclude, add_fractions, add_votes
+from fervit.cluster.job import is_prepared
 from fervit.commands.folders import refuse_no_sweep
 from fervit.commands.output import add_format, printing
 from fervit.commands.results import ChosenRun, ConfirmedTrial, Swept
@@ -88,7 +89,7 @@ def main() -> None:
 
     from fervit.search.space.space_file import read_space
 
-    if args.resume:
+    if args.resume and not is_prepared(Path(args.resume), Path(args.resume) / "sweep.yaml"):
         refuse_no_sweep(args.resume, "--resume")
     read_space(args.space, args.set)  # a mistake in it is told before torch and Ray are imported, which takes seconds
 
