@@ -35,21 +35,20 @@ def main() -> None:
         for s, n in (("train", SAMPLES), ("val", VALIDATION))
     )
     space = parse_space(SPACE, "benchmark")
-    exact, fast, steps, seconds = [], [], 0.0, {torch.float32: 0.0, torch.bfloat16: 0.0}
+    steps, seconds = 0.0, {torch.float32: 0.0, torch.bfloat16: 0.0}
+    exact: list[float] = []
+    fast: list[float] = []
     for suggestion in suggestions(space)[: args.trials]:
         trainer = Trainer(space.config(suggestion.params), train, val)
         for _ in range(args.epochs):
             result = trainer.run_epoch()
             steps += len(train) / result.samples_per_second
-            found = dict.fromkeys(seconds, 0.0)
-            for dtype in seconds:
+            for dtype, found in zip(seconds, (exact, fast), strict=True):
                 started = time.perf_counter()
                 with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
                     trainer._validation_pass()
                 seconds[dtype] += time.perf_counter() - started
-                found[dtype] = metrics_of_counts(trainer.confusion)["f1_macro"]
-            exact.append(found[torch.float32])
-            fast.append(found[torch.bfloat16])
+                found.append(metrics_of_counts(trainer.confusion)["f1_macro"])
         print(f"{trainer.config.embed_dim} x {trainer.config.depth} in {dtype_of(trainer.config, train.device)}: done")
     off = [abs(a - b) for a, b in zip(exact, fast, strict=True)]
     pairs = [(i, j) for i in range(len(exact)) for j in range(i)]

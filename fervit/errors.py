@@ -12,6 +12,10 @@ NO_CHECKPOINT = "there is no such checkpoint; a run keeps its best as checkpoint
 NO_DATA = "there is no such file or folder"
 NO_RUN = "there is no such run; give folders of experiments/, checkpoints, or evaluations"
 NO_RESULTS = "there is no such folder; give one of experiments/, or of an evaluation"
+HOLDS_NO_RESULTS = (
+    "holds no results (no sweep.yaml of a sweep, config.json of a run, or evaluation_results.json); give the folder of "
+    "one"
+)
 NO_SWEEP = "there is no such folder; give the folder of a sweep, in experiments/"
 
 

@@ -291,10 +291,11 @@ def _plan(
 
 def _refuse_another_set(plan: EncodePlan, source: str | None) -> None:
     """Raises a UserError if a split's folder holds codes of another data root, and none of these faces."""
-    noted = noted_root(plan.latent_out)
-    if source is None or noted in (None, absolute(source)):
+    if source is None or not plan.strangers:
         return
-    for folder, n in plan.strangers.items():
+    noted = noted_root(plan.latent_out)
+    if noted not in (None, absolute(source)):
+        folder, n = next(iter(plan.strangers.items()))
         raise UserError(
             f"--latent_out {plan.latent_out}: {name_of(folder)} holds {n} codes of {noted} and none of {source}; give "
             "another folder, or bring all pictures below one --data_root"

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from fervit.api.arguments import Files, as_text, check_at_least, exclusion_in, votes_in
-from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from fervit.checkpoints.places import checkpoint_in
 from fervit.errors import UserError
 from fervit.evaluation.crossing import Crossing, cross, in_words
 from fervit.evaluation.evaluate import (

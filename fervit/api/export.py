@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from fervit.checkpoints.card import HEADER, card_of_run, completed, with_section
-from fervit.checkpoints.checkpoint import Checkpoint, checkpoint_in, load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, ONNX_FILE, check_free, export_onnx
 from fervit.checkpoints.export import export as write_export
 from fervit.checkpoints.hub import Measured, with_hub_header
+from fervit.checkpoints.places import checkpoint_in
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, SEEN
 from fervit.evaluation.groups import FILE as GROUPS_FILE

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from fervit.checkpoints.foreign import NO_LATENT_VIT, bare_names, understood
+from fervit.checkpoints.places import MODEL_CONFIG, checkpoint_in
 from fervit.encoders.fingerprint import EncoderFingerprint
-from fervit.errors import NO_CHECKPOINT, UserError
+from fervit.errors import UserError
 from fervit.io.files import first_line, recognise_download, whole_file
 from fervit.io.torch_files import StateDict, load_untrusted
 from fervit.labels.label_set import SEVEN, LabelSet, label_set_of
@@ -25,7 +26,6 @@ from fervit.parsing import build
 from fervit.training.config import MODEL_FIELDS, TrainConfig
 from fervit.version import __version__
 
-BEST_MODEL, WEIGHTS, MODEL_CONFIG = "best_model.pt", "model.safetensors", "config.json"
 CONTENT: dict[str, tuple[type, ...]] = {
     "model_state_dict": (dict,),
     "config": (dict,),
@@ -175,25 +175,6 @@ def _encoder(content: Mapping[str, object] | None, path: Path) -> EncoderFingerp
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def checkpoint_in(path: Path) -> Path:
-    """Finds the file of weights that a path stands for.
-
-    Args:
-        path: a file, or the folder of an export, a run or a sweep.
-
-    Raises:
-        UserError: there is no such file, or no model in the folder.
-    """
-    if path.is_dir():
-        for name in (WEIGHTS, BEST_MODEL, f"checkpoints/{BEST_MODEL}", f"best/{WEIGHTS}", f"best/{BEST_MODEL}"):
-            if (path / name).is_file():
-                return path / name
-        raise UserError(f"{path}: holds no model (no {WEIGHTS}, {BEST_MODEL}, checkpoints/{BEST_MODEL} or best/)")
-    if not path.is_file():
-        raise UserError(f"{path}: {NO_CHECKPOINT}")
-    return path
 
 
 def _exported(path: Path) -> StateDict:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fervit.checkpoints.checkpoint import BEST_MODEL, MODEL_CONFIG, WEIGHTS, Checkpoint, save_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from fervit.checkpoints.places import BEST_MODEL, MODEL_CONFIG, WEIGHTS
 from fervit.errors import JobError, UserError
 from fervit.io.files import JsonObject, first_line, whole_file, write_json
 from fervit.version import __version__

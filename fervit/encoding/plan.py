@@ -128,8 +128,8 @@ def _plan_split(rows: pa.Table, encoded: pa.Array, failures: dict[str, str], *, 
         failures: the failures of earlier jobs: image_id -> reason.
         retry_errors: whether to try faces again that failed in an earlier job.
     """
-    strangers = 0 if pc.any(pc.is_in(rows["image_id"], value_set=encoded)).as_py() else len(encoded)
     rows, present = _split_rows(rows, encoded)
+    strangers = 0 if len(present) else len(encoded)
     failed_before_encoded = pc.is_in(encoded, value_set=pa.array(list(failures), pa.string()))
     encoded_since = set(encoded.filter(failed_before_encoded).to_pylist())
     failures = {name: reason for name, reason in failures.items() if name not in encoded_since}

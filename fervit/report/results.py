@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
+from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
-from fervit.errors import NO_RESULTS, UserError
+from fervit.checkpoints.places import BEST_MODEL, checkpoint_in
+from fervit.errors import HOLDS_NO_RESULTS, NO_RESULTS, UserError
 from fervit.evaluation.evaluate import RESULTS_FILE
 from fervit.io.files import JsonObject, is_locked
 from fervit.labels.label_set import SEVEN
@@ -188,10 +189,7 @@ def read_results(
     elif (folder / "checkpoints" / BEST_MODEL).is_file():
         results = _earlier_run(folder, heads)
     else:
-        raise UserError(
-            f"{folder}: holds no results (no {files.space.name} of a sweep, config.json of a run, or {RESULTS_FILE}); "
-            "give the folder of one"
-        )
+        raise UserError(f"{folder}: {HOLDS_NO_RESULTS}")
     if evaluation is not None or results.kind == "run":
         own = (folder / name for name in ("evaluation", "eval_results"))
         place = evaluation or next((one for one in own if (one / RESULTS_FILE).is_file()), folder / "evaluation")

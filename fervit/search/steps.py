@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
-from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from fervit.checkpoints.export import CARD_FILE, export
+from fervit.checkpoints.places import BEST_MODEL
 from fervit.errors import JobError
 from fervit.evaluation.evaluate import evaluate
 from fervit.evaluation.paired.layers import mean_of

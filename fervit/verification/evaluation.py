@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from fervit.checkpoints.places import BEST_MODEL
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation, measure, probabilities_of
 from fervit.evaluation.paired.layers import mean_of
 from fervit.evaluation.paired.simple_models import FILE as SIMPLE_FILE

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
-from fervit.checkpoints.checkpoint import MODEL_CONFIG, WEIGHTS, load_checkpoint
+from fervit.checkpoints.checkpoint import load_checkpoint
 from fervit.checkpoints.export import CARD_FILE
+from fervit.checkpoints.places import MODEL_CONFIG, WEIGHTS
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import Evaluation
 from fervit.evaluation.paired.simple_models import read_simple_models

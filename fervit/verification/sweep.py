@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fervit.checkpoints.checkpoint import BEST_MODEL, Checkpoint, load_checkpoint
+from fervit.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from fervit.checkpoints.places import BEST_MODEL
 from fervit.errors import UserError
 from fervit.io.files import JsonObject, is_locked
 from fervit.io.storage import child

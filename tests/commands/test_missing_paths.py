@@ -31,6 +31,7 @@ from tests.conftest import ROOT
         ("tune", ("--space", "empty"), "--space empty: is a folder; name a file in it"),
         ("tune", ("--space", "picture"), "--space picture: is no text in UTF-8; give a YAML file"),
         ("tune", ("--space", "vit", "--resume", "empty"), "--resume empty: holds no sweep.yaml of a sweep; give the"),
+        ("tune", ("--space", "vit", "--track", "neptune"), "--track neptune: must be mlflow, mlflow=URI"),
         ("report", ("empty",), "empty: holds no results (no sweep.yaml of a sweep, config.json of a run, or"),
         ("verify", ("empty",), "empty: holds no sweep.yaml of a sweep; give the folder of one"),
         ("replay", ("empty",), "empty: holds no sweep.yaml of a sweep; give the folder of one"),

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from fervit.checkpoints.checkpoint import BEST_MODEL
+from fervit.checkpoints.places import BEST_MODEL
 from fervit.errors import UserError
 from fervit.evaluation.evaluate import RESULTS_FILE, Evaluation
 from fervit.search import steps

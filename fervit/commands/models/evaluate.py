@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fervit.checkpoints.places import checkpoint_in
 from fervit.cli import Parser, add_exclude, add_votes, positive_int, whole_number
-from fervit.commands.folders import refuse_no_model
 from fervit.commands.output import add_format, printing
 from fervit.system.program import called
 
@@ -69,7 +69,7 @@ def main() -> None:
         UserError: a file is missing or wrong.
     """
     args = parser().parse()
-    refuse_no_model(args.checkpoint_path)
+    checkpoint_in(Path(args.checkpoint_path))
 
     from fervit.latents.latent_set import refuse_missing_latents
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fervit.checkpoints.places import checkpoint_in
 from fervit.cli import Parser, positive_int
-from fervit.commands.folders import refuse_no_model
 from fervit.commands.output import add_format, printing
 from fervit.errors import UserError
 
@@ -53,7 +53,7 @@ def main() -> None:
         UserError: the checkpoint or the evaluation is wrong, or the folder holds other files.
     """
     args = parser().parse()
-    refuse_no_model(args.checkpoint_path)
+    checkpoint_in(Path(args.checkpoint_path))
 
     from fervit.api.export import export, export_for_hub
     from fervit.commands.results import Exported

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fervit.checkpoints.places import checkpoint_in
 from fervit.cli import Parser, positive_int
-from fervit.commands.folders import refuse_no_model
 from fervit.commands.output import add_format, printing
 from fervit.errors import UserError
 from fervit.progress import Progress
@@ -62,7 +62,7 @@ def main() -> int:
     paths = _pictures(args.pictures)
     if args.save_pictures is not None and any(p.resolve().is_relative_to(args.save_pictures.resolve()) for p in paths):
         raise UserError(f"--save_pictures {args.save_pictures}: holds pictures that are read; give another folder")
-    refuse_no_model(args.checkpoint_path)
+    checkpoint_in(Path(args.checkpoint_path))
 
     from fervit.checkpoints.checkpoint import load_checkpoint
     from fervit.evaluation.predictor import TrainedModel, open_encoder

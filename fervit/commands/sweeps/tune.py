@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +68,6 @@ def parser() -> Parser:
         "--track",
         action="append",
         default=[],
-        type=_tracker,
         metavar="TRACKER",
         help="give all trials to mlflow, mlflow=URI, mlflow=FOLDER or wandb (offline), too; may be repeated",
     )
@@ -87,8 +85,11 @@ def main() -> None:
     """
     args = parser().parse()
 
+    from fervit.search.console.tracker_names import tracker_name
     from fervit.search.space.space_file import read_space
 
+    for asked in args.track:
+        tracker_name(asked)
     if args.resume and not is_prepared(Path(args.resume), Path(args.resume) / "sweep.yaml"):
         refuse_no_sweep(args.resume, "--resume")
     read_space(args.space, args.set)  # a mistake in it is told before torch and Ray are imported, which takes seconds
@@ -170,14 +171,6 @@ def _found(result: SweepResult) -> Swept:
         evaluation=result.verdict.evaluation.metrics,
         train_again=result.train_again,
     )
-
-
-def _tracker(text: str) -> str:
-    """An argparse type: a tracker, as `fervit.tune` takes it."""
-    name, _, where = text.partition("=")
-    if name not in ("mlflow", "wandb") or (where and name != "mlflow"):
-        raise argparse.ArgumentTypeError(f"must be mlflow, mlflow=URI, mlflow=FOLDER or wandb, but got '{text}'")
-    return text
 
 
 def _resume(given: str | None) -> bool | str:

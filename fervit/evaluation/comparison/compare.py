@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from fervit.checkpoints.checkpoint import BEST_MODEL, checkpoint_in, load_checkpoint
+from fervit.checkpoints.checkpoint import load_checkpoint
+from fervit.checkpoints.places import BEST_MODEL, checkpoint_in
 from fervit.errors import NO_RUN, UserError
 from fervit.evaluation.comparison.confidence_set import confidence_set
 from fervit.evaluation.comparison.contenders import Compared, Contender, Standing
@@ -73,8 +74,8 @@ def read_contender(
     found = next((one for one in (*earlier, *nearby) if one.checkpoint == checkpoint.fingerprint), None)
     if latents is not None:
         found = predictions_of(checkpoint, latents, name_of(latents.path), batch_size)
-    measured = {latents.fingerprint, latents.origin} if latents is not None else {found.latents} if found else set()
-    seen = not measured.isdisjoint(checkpoint.data.values())
+    rows = latents.origin if latents is not None else found.latents if found is not None else None
+    seen = rows in checkpoint.data.values()
     return Contender(name=name, validation=checkpoint.metrics, predictions=found, results=results, seen=seen)
 
 

@@ -19,12 +19,11 @@ from typing import Any, Protocol
 
 from fervit.errors import UserError
 from fervit.progress import Say
+from fervit.search.console.tracker_names import MODULES, tracker_name
 from fervit.search.ledger import Ledger, Observer
 from fervit.search.records.record import TrialRecord
 from fervit.system.side_channels import SideChannel
 
-MODULES = {"mlflow": "mlflow.tracking", "wandb": "wandb"}
-"""The name of each tracker -> the module that it needs."""
 PATIENCE_S, AT_CLOSE_S = 600.0, 10.0
 """The seconds that the end of a sweep waits for a tracker, and those that a sweep waits that was interrupted."""
 STORE = "mlruns"
@@ -148,9 +147,7 @@ def check_trackers(asked: Sequence[str]) -> None:
         UserError: a tracker is unknown, or its library is missing.
     """
     for one in asked:
-        name, _, where = one.partition("=")
-        if name not in MODULES or (where and name != "mlflow"):
-            raise UserError(f"--track {one}: must be mlflow, mlflow=URI, mlflow=FOLDER or wandb")
+        name = tracker_name(one)
         try:
             importlib.import_module(MODULES[name])
         except ImportError as error:

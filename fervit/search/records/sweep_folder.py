@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from fervit.checkpoints.checkpoint import BEST_MODEL
+from fervit.checkpoints.places import BEST_MODEL
 from fervit.cluster.job import JOB_FOLDER, is_prepared
 from fervit.errors import UserError
 from fervit.io.disk import remove_tree
