@@ -36,6 +36,10 @@ class _Values:
         """Returns None: as many pause as like to."""
         return None
 
+    def expected(self) -> dict[str, float]:
+        """Returns nothing: the choice is the best value."""
+        return {}
+
     def reason(self, name: str) -> str:
         """Returns nothing."""
         return ""

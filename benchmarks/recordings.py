@@ -15,6 +15,8 @@ no Ray, no journal and no models, so that a core trains all of the time; float32
     nice -n 10 python -m benchmarks.recordings --out /tmp/recordings [--processes 2] [--only clean] [--tiny]
     python -m benchmarks.recordings --out /tmp/recordings --pack      # into benchmarks/recordings/*.json.xz
 
+Three more, `DEVELOPMENT`, serve the choice of methods (`--only clean_2 --packed benchmarks/recordings/development`).
+
 Each training is written as it ends; the same command goes on after a kill. About 90 minutes of one core.
 """
 
@@ -127,8 +129,11 @@ def w_plus(folder: Path, rows: dict[str, int], *, seed: int, wrong_labels: float
         tool.write(split, n / sum(tool.COUNTS[split]), seed, folder)
 
 
-def fer2013(folder: Path, rows: dict[str, int]) -> None:
-    """Writes codes of the real FER2013 by the demo encoder; validation and fresh faces come from its PublicTest."""
+def fer2013(folder: Path, rows: dict[str, int], *, part: int = 0) -> None:
+    """Writes codes of the real FER2013 by the demo encoder; validation and fresh faces come from its PublicTest.
+
+    Each part has faces that no other part has.
+    """
     index = open_faces(str(SHARED / "data" / "fer2013_train_val.csv.gz"))
     encoder = load_encoder("demo")
     encode, size = EncoderRunner(encoder, batch_size=32), encoder.fingerprint.input_size
@@ -136,7 +141,9 @@ def fer2013(folder: Path, rows: dict[str, int]) -> None:
     rng = np.random.default_rng(0)
     shuffled = {split: faces.take(rng.permutation(len(faces))) for split, faces in shuffled.items()}
     n, m, k = rows["train"], rows["val"], rows["test"]
-    parts = {"train": shuffled["train"][:n], "val": shuffled["val"][:m], "test": shuffled["val"][m : m + k]}
+    a, b = part * n, part * (m + k)
+    parts = {"train": shuffled["train"][a : a + n], "val": shuffled["val"][b : b + m]}
+    parts["test"] = shuffled["val"][b + m : b + m + k]
     for split, faces in parts.items():
         block = decode_block(faces, index.kind, index.filesystem, size)
         codes = encode(block["pixels"]).numpy().astype(np.float16)
@@ -192,6 +199,38 @@ PLANS = (
         fixed={"embed_dim": 16, "heads": 2, "standardise": True, "scheduler": "none"},
     ),
 )
+
+
+DEVELOPMENT = (
+    Plan(
+        name="clean_2",
+        about="make_w_plus.py, seed 4, no wrong labels; a wide space",
+        headroom=True,
+        data=partial(w_plus, seed=4, wrong_labels=0.0),
+        train_rows=500,
+        parameters=WIDE,
+        fixed={},
+    ),
+    Plan(
+        name="noisy_2",
+        about="make_w_plus.py, seed 3, 25 % wrong labels; a wide space",
+        headroom=True,
+        data=partial(w_plus, seed=3, wrong_labels=0.25),
+        train_rows=500,
+        parameters=WIDE,
+        fixed={},
+    ),
+    Plan(
+        name="fer2013_2",
+        about="other faces of the real FER2013 by the demo encoder (random weights); a wide space",
+        headroom=True,
+        data=partial(fer2013, part=1),
+        train_rows=600,
+        parameters=WIDE,
+        fixed={},
+    ),
+)
+"""Further sweeps on which methods are chosen, so that the others can be held out. Only `--only` records them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,14 +399,15 @@ def main() -> None:
     """Records what is missing, or packs what is there."""
     parser = Parser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, default=Path("/tmp/recordings"), help="where trainings are written")
-    parser.add_argument("--only", nargs="+", choices=[plan.name for plan in PLANS], help="some of the sweeps")
+    names = [plan.name for plan in (*PLANS, *DEVELOPMENT)]
+    parser.add_argument("--only", nargs="+", choices=names, help="some of the sweeps")
     parser.add_argument("--processes", type=positive_int, default=1, help="trainings at once, of a thread each")
     parser.add_argument("--checks", type=positive_int, default=1, help="configurations of each sweep in the check")
     parser.add_argument("--tiny", action="store_true", help="a few small trainings, to try the way")
     parser.add_argument("--pack", action="store_true", help="write what is there into --packed, and train nothing")
     parser.add_argument("--packed", type=Path, default=HERE / "recordings", help="the folder of the packed files")
     args = parser.parse()
-    plans = [plan for plan in PLANS if args.only is None or plan.name in args.only]
+    plans = [plan for plan in (*PLANS, *DEVELOPMENT) if plan.name in (args.only or [plan.name for plan in PLANS])]
     recorders = [Recorder(plan, args.out, processes=args.processes, tiny=args.tiny) for plan in plans]
     if args.pack:
         args.packed.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.epochs import Choices, Shuffled, Truth, interval
+from benchmarks.epochs import ByTheModel, Choices, Shuffled, Truth, interval
 from fervit.cli import Parser, positive_int, run
 from fervit.search.ledger import Ledger
 from fervit.search.packed import packed_in, read_packed
@@ -51,8 +51,9 @@ def search(
         rows = zip(trainings[k].epochs, sign * values[k], strict=True)
         return [EpochResult(**{**row.to_json(), name: float(value)}) for row, value in rows]
 
-    choices, clock = Choices(lambda number: order[number], sign), VirtualClock()
-    ledger = Ledger(space, JournalInMemory(clock), NeverStops(), [choices], pausing=Thaw(space, learned), clock=clock)
+    thaw, clock = Thaw(space, learned), VirtualClock()
+    choices = ByTheModel(order.__getitem__, sign, thaw)
+    ledger = Ledger(space, JournalInMemory(clock), NeverStops(), [choices], pausing=thaw, clock=clock)
     ledger.use(Shuffled(space, truth.packed, np.array(order)))
     run_simulated(ledger, curve_of, clock, slots=slots)
     return ledger.records, choices

@@ -120,4 +120,6 @@ def _why(folder: SweepFolder, record: TrialRecord) -> str:
     lines = [f"{record.name}  {how}"]
     if best is not None:
         lines.append(f"  best {metric.words} {metric.value(best):.4f} at epoch {best.epoch}")
+    if record.expected is not None:
+        lines.append(f"  {record.expected:.4f} expected of its configuration in the mean over seeds")
     return "\n".join([*lines, f"  {params_text(record.params)}, seed {record.seed}"])

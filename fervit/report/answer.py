@@ -276,21 +276,24 @@ def _baseline(results: Results, what: str, record: TrialRecord) -> list[str]:
 
 def _confirmation(results: Results) -> list[Table]:
     """The values of the best trials in the search and with fresh seeds."""
-    rows = []
+    rows, expects = [], any(one.record.expected is not None for one in results.confirmed)
     for one in sorted(results.confirmed, key=lambda c: c.mean, reverse=results.metric.goal == "maximize"):
         best = one.record.best_value(results.metric)
         assert best is not None
         fresh = ", ".join(f"{value:.3f}" for value in one.values)
-        rows.append([label(one.record), f"{best:.3f}", fresh, one.text])
+        expected = f"{one.record.expected:.3f}" if one.record.expected is not None else ""
+        rows.append([label(one.record), f"{best:.3f}", *([expected] if expects else []), fresh, one.text])
     if not rows:
         return []
     highest = "highest" if results.metric.goal == "maximize" else "lowest"
+    best_by = "the best by what they reached and what was expected of them" if expects else "the best of the search"
+    expected_mean = ["mean expected"] if expects else []
     return [
         Table(
             name="confirmation",
-            caption="Confirmation: the best of the search, trained again with fresh seeds; "
+            caption=f"Confirmation: {best_by}, trained again with fresh seeds; "
             f"the {highest} mean is chosen, or the baseline if that ties with it",
-            headings=["", "in the search", "fresh seeds", "mean, 95 % interval of the seeds alone"],
+            headings=["", "in the search", *expected_mean, "fresh seeds", "mean, 95 % interval of the seeds alone"],
             rows=rows,
         )
     ]

@@ -59,6 +59,7 @@ def trials(results: Results) -> Section | None:
     rest = [record for record in everything if id(record) not in in_ranking]
     names = list(dict.fromkeys((results.metric.name, "f1_macro", "accuracy", "val_loss")))
     rows, pauses = [], any(record.why for record in everything)
+    expects = any(record.expected is not None for record in everything)
     for rank, record in enumerate([*ranking, *rest][:SHOWN_TRIALS], start=1):
         best = record.best(results.metric)
         name = f"{label(record)} (chosen)" if record is results.chosen else label(record)
@@ -66,8 +67,9 @@ def trials(results: Results) -> Section | None:
         row += [str(best.epoch) if best else "", *(f"{getattr(best, name):.4f}" if best else "" for name in names)]
         row += [str(len(record.epochs)), f"{record.seconds:.1f}"]
         row += [record.why if not record.finished else ""] if pauses else []
+        row += [f"{record.expected:.4f}" if record.expected is not None else ""] if expects else []
         rows.append([*row, *(short(record.params.get(name, "")) for name in results.parameters)])
-    why = ["why"] if pauses else []
+    why = [*(["why"] if pauses else []), *(["expected"] if expects else [])]
     words = [words_of(name) for name in names]
     table = Table(
         caption="All trials, best first",

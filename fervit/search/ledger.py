@@ -35,6 +35,7 @@ from fervit.search.records.events import (
     TrialPlaced,
     TrialResumed,
     TrialReturned,
+    TrialsExpected,
     TrialStarted,
     TrialState,
     TrialWentOn,
@@ -529,6 +530,11 @@ class Ledger:
         """Returns why a part of the sweep ended before its last trial; "" if it did not."""
         end = self._history.ends.get(part)
         return end.why if end is not None else ""
+
+    def expect(self) -> None:
+        """Records what the model of curves expects of the configurations, once the search has ended."""
+        if self._thaw is not None and self._history.expects and (values := self._thaw.expected()):
+            self._record(TrialsExpected, values=values)
 
     def choose(
         self,

@@ -195,6 +195,7 @@ class Sweep:
         """Runs the search and returns why it ended early; "" if it ran all its trials."""
         open_search(self.space, self.files, self.ledger)
         self.run_trials()
+        self.ledger.expect()
         return self.ledger.ended_because()
 
     def _nothing_finished(self) -> JobError:

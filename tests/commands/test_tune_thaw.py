@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fervit.cluster.nodes import Cluster
-from fervit.search.records.events import TrialPaused, TrialReturned
+from fervit.search.records.events import TrialPaused, TrialReturned, TrialsExpected
 from fervit.search.records.history import History
 from fervit.search.records.journal import read_journal
 from fervit.search.records.sweep_folder import SweepFolder
@@ -80,4 +80,8 @@ def test_killed_among_its_pauses_a_sweep_goes_on_and_decides_as_an_undisturbed_o
     measured(f"{kills} kills of a sweep with {in_all} returns of paused trials: as undisturbed")
     rows = leaderboard(folder)
     assert all(("%" in row["why"]) == (row["state"] == "stopped") for row in rows)
+    (expected,) = [one.values for one in read_journal(SweepFolder(folder).journal) if isinstance(one, TrialsExpected)]
+    assert expected == {record.name: pytest.approx(record.expected) for record in undisturbed.records if record.epochs}
+    shown = {f"trial_{int(row['trial']):04}": float(row["expected"]) for row in rows if row["expected"]}
+    assert shown == pytest.approx(expected, abs=1e-6)
     assert not list(folder.rglob("last.pt"))

@@ -15,8 +15,8 @@ from fervit.search.outcome.confirm import confirmations
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import ConfirmSource, SearchSource
 from fervit.search.policy.stopping import NeverStops, stopping_rule
-from fervit.search.records.events import EpochEnded, ModelChosen
-from fervit.search.records.journal import JournalFile
+from fervit.search.records.events import EpochEnded, ModelChosen, TrialsExpected
+from fervit.search.records.journal import JournalFile, read_journal
 from fervit.search.records.models_kept import ModelsKept
 from fervit.search.records.ranking import ranked
 from fervit.search.records.record import TrialRecord
@@ -564,6 +564,54 @@ def test_a_paused_trial_waits_through_a_kill_and_goes_on_where_it_was(tmp_path: 
     assert second.ledger.n_waiting == 0
 
 
+def trained_to_its_end(sweep: Sweep) -> None:
+    """Trains what the search begins, until it begins nothing more."""
+    while (planned := sweep.ledger.begin()) is not None:
+        done = next(len(record.epochs) for record in sweep.ledger.records if record.name == planned.name)
+        for epoch in range(done + 1, 10):
+            value = 0.01 * epoch * (1 + planned.params["depth"])
+            if sweep.ledger.report(planned.name, report(epoch, value, saved=epoch)):
+                break
+        sweep.ledger.end(planned.name)
+
+
+def test_what_the_curves_let_expect_is_recorded_once_for_a_search_and_again_when_it_has_gone_on(tmp_path: Path) -> None:
+    def opened(trials: int) -> Sweep:
+        return Sweep(tmp_path, early_stopping=THAW, search={"sampler": "random", "trials": trials, "seed": 3})
+
+    def expected() -> list[dict[str, float]]:
+        return [one.values for one in read_journal(journal) if isinstance(one, TrialsExpected)]
+
+    journal = SweepFolder(tmp_path).journal
+    first = opened(6)
+    trained_to_its_end(first)
+    first.ledger.expect()
+    first.ledger.expect()
+    (values,) = expected()
+    begun = [record for record in first.ledger.records if record.epochs]
+    assert {record.name: record.expected for record in begun} == values
+    deepest = max(record.params["depth"] for record in begun)
+    best = max(begun, key=lambda record: record.expected or 0.0)
+    assert best.params["depth"] == deepest
+    again = opened(6)
+    again.ledger.expect()
+    assert expected() == [values]
+    more = opened(9)
+    trained_to_its_end(more)
+    more.ledger.expect()
+    assert len(expected()) == 2
+    assert {record.name for record in more.ledger.records if record.expected is not None} == set(expected()[1])
+
+    # A sweep that an earlier version has confirmed keeps its choice.
+    lines = [line for line in journal.read_bytes().splitlines(keepends=True) if b'"expected"' not in line]
+    journal.write_bytes(b"".join(lines))
+    confirming = opened(9)
+    confirming.ledger.use(ConfirmSource(confirming.space, confirming.ledger.records[:2], confirming.ledger.records))
+    confirming.begin()
+    opened(9).ledger.expect()
+    assert expected() == []
+
+
 class InTurns:
     """Lets each trial pause after its second epoch."""
 
@@ -581,6 +629,9 @@ class InTurns:
 
     def surplus(self, paused: Sequence[str]) -> str | None:
         return None
+
+    def expected(self) -> dict[str, float]:
+        return {}
 
     def reason(self, name: str) -> str:
         return "it is another's turn"

@@ -37,6 +37,8 @@ def details(record: TrialRecord, results: Results) -> str:
         lines.append(f"{len(record.epochs)} epochs, {clock(record.seconds)}")
     if record.why and not record.finished:
         lines.append(record.why)
+    if record.expected is not None:
+        lines.append(f"{record.expected:.4f} expected in the mean over seeds")
     lines += [f"{name} {short(value)}" for name, value in record.params.items()]
     return "<br>".join(lines)
 

@@ -153,6 +153,8 @@ def _confirmation(result: SweepResult) -> list[str]:
     if chosen.missing:
         runs = f"{len(chosen.values)} of {len(chosen.values) + chosen.missing} fresh seeds, the others DID NOT FINISH"
     line = f"Confirmed: {result.space.metric.words} {chosen.mean:.3f}{interval} over {runs}"
+    if chosen.record.expected is not None:
+        line += f" ({chosen.record.expected:.3f} was expected)"
     if result.ties:
         others = ", ".join(f"trial {c.record.number} ({c.mean:.3f})" for c in result.ties)
         line += f"; a tie with {others}"

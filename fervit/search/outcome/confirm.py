@@ -13,7 +13,7 @@ from scipy import stats
 
 from fervit.search.outcome.baseline import baseline_of
 from fervit.search.policy.sources import fresh_seeds
-from fervit.search.records.ranking import configuration, distinct
+from fervit.search.records.ranking import configuration, distinct, in_order_of_confirmation
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import SearchSpace
 from fervit.training.objective import Metric
@@ -84,8 +84,8 @@ class Gain:
 def candidates(ranking: Sequence[TrialRecord], records: Iterable[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
     """Returns the trials to confirm, best first: one of each configuration.
 
-    They are the best `confirm.top` configurations of the search, the baseline, and those that an earlier session has
-    confirmed: a resumed sweep with more trials never drops a configuration that has been confirmed.
+    They are the best `confirm.top` configurations of the search (`in_order_of_confirmation`), the baseline, and those
+    that an earlier session has confirmed: a resumed sweep with more trials never drops a confirmed configuration.
 
     Args:
         ranking: the trials of the search, best first.
@@ -97,7 +97,7 @@ def candidates(ranking: Sequence[TrialRecord], records: Iterable[TrialRecord], s
     again = {r.number for r in records if r.purpose == "confirm" and r.state == "finished"}
     of = {configuration(record.params): record for record in reversed(ranking) if record.number in again}
     baseline = baseline_of(space, ranking)
-    best = distinct(ranking)[: space.confirm.top]
+    best = distinct(in_order_of_confirmation(ranking, space.metric))[: space.confirm.top]
     for record in [*best, *([baseline] if baseline is not None else [])]:
         of.setdefault(configuration(record.params), record)
     numbers = {record.number for record in of.values()}

@@ -27,7 +27,8 @@ def write_leaderboard(
 
     The metrics of a row are those of the best epoch, which the column `epoch` names. `confirmed_mean` is the mean over
     the reruns with fresh seeds. `chosen` marks the run whose model is exported. Where trials pause, `why` says what the
-    model of curves last said of one that did not finish.
+    model of curves last said of one that did not finish, and `expected` what it expected of its configuration at the
+    end of the search: the mean over seeds of the last epoch's best value, by which the confirmation takes them.
 
     Args:
         records: the trials and reruns of the sweep.
@@ -61,6 +62,7 @@ def leaderboard_text(
             *("rank", "trial", "seed", "state", "epoch", *metrics, "epochs", "seconds", *cost, *space.parameters),
             *("confirmed_mean", "confirmed_runs", "chosen", "failure"),
             *(("why",) if any(record.why for record in records) else ()),  # where trials pause
+            *(("expected",) if any(record.expected is not None for record in records) else ()),
         ],
         restval="",
     )
@@ -71,6 +73,8 @@ def leaderboard_text(
         row["failure"] = str(record.failure) if record.failure else ""
         if record.why and not record.finished:
             row["why"] = record.why
+        if record.expected is not None:
+            row["expected"] = f"{record.expected:.6f}"
         best = record.best(space.metric)
         row |= {name: record.cost for name in cost if record.cost is not None}
         if best is not None:

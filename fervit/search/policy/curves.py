@@ -33,8 +33,14 @@ trial's own, and of the noise of an epoch, in units of all values' deviation; lo
 first two over epochs; and the logarithm of the growth of these two from epoch 1 to the last."""
 SPREAD = (0.7, 0.7, 0.7, 0.5, 0.5, 0.7)
 """The prior standard deviations of these."""
+REACH = 5
+"""A fit stays within so many of them from the means: a search that steps further would leave the range of numbers."""
 SPREAD_OF_SCALES = 0.8
 """The prior standard deviation of the logarithm of a hyperparameter's length scale, whose prior mean is 0."""
+SHARE_OF_CONFIGURATION = 0.1
+"""The share of the variance of what is a trial's own that comes from its configuration, where that is unlike its
+neighbours. The rest is the luck of its seed, which another seed would not have, so that no prediction counts it. One
+seed each cannot tell the two apart; benchmarks/README.md says what the share was chosen on."""
 
 Curves = Mapping[int, Sequence[float]]
 """The index of a trial -> its best value so far after each epoch, from epoch 1. A higher one is always better."""
@@ -62,7 +68,7 @@ class EarlierCurves(NamedTuple):
 
 
 class CurveModel:
-    """Predicts the value at the last epoch for each configuration, from the curves so far.
+    """Predicts the mean value over seeds at the last epoch for each configuration, from the curves so far.
 
     Args:
         groups: for each coordinate of a configuration, the number of its hyperparameter, from 0.
@@ -95,9 +101,11 @@ class CurveModel:
         """
         likelihood = self._likelihood(points, curves)
         if likelihood is not None:
-            self._parameters = minimize(
-                likelihood, self._parameters, jac=True, method="L-BFGS-B", options={"maxiter": 15}
-            ).x
+            bounds = list(zip(self._typical - REACH * self._spread, self._typical + REACH * self._spread, strict=True))
+            found = minimize(
+                likelihood, self._parameters, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 15}
+            )
+            self._parameters = found.x
 
     def _likelihood(self, points: np.ndarray, curves: Curves) -> _Likelihood | None:
         """Returns the function that a fit minimises; None if too few curves are known."""
@@ -108,7 +116,10 @@ class CurveModel:
         return _Likelihood(seen, self._with_earlier(points), self._groups, self._last, prior, both)
 
     def predict(self, points: np.ndarray, curves: Curves, pending: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the mean and the standard deviation of each configuration's value at the last epoch, [trials] each.
+        """Returns mean and standard deviation of what each configuration reaches at the last epoch, [trials] each.
+
+        What it reaches is its mean over seeds: a trial that does better than its configuration explains is taken for
+        lucky, but for `SHARE_OF_CONFIGURATION`.
 
         Args:
             points: float64 [trials, coordinates], the configurations.
@@ -134,17 +145,25 @@ class CurveModel:
         covariance[np.diag_indices(len(seen.values))] += math.exp(2 * self._parameters[2]) + JITTER
         lower = np.linalg.cholesky(covariance)
         ends = np.full(len(asked), self._last)
-        cross = self._covariance(points, seen.trials, seen.times, asked, ends)
+        cross = self._covariance(points, seen.trials, seen.times, asked, ends, of_own=SHARE_OF_CONFIGURATION)
         white = solve_triangular(lower, cross, lower=True)
         mean = white.T @ solve_triangular(lower, (seen.values - centre) / scale, lower=True)
         self.luck = scale * math.exp(self._parameters[1])
-        prior = COMMON**2 + float(np.exp(2 * self._parameters[:2]).sum())
+        of_configuration, own = np.exp(2 * self._parameters[:2]).tolist()
+        prior = COMMON**2 + of_configuration + SHARE_OF_CONFIGURATION * own
         variance = np.maximum(prior - (white * white).sum(0), 1e-10)
         return centre + scale * mean, scale * np.sqrt(variance)
 
     def _covariance(
-        self, points: np.ndarray, a: np.ndarray, a_times: np.ndarray, b: np.ndarray, b_times: np.ndarray
+        self,
+        points: np.ndarray,
+        a: np.ndarray,
+        a_times: np.ndarray,
+        b: np.ndarray,
+        b_times: np.ndarray,
+        of_own: float = 1.0,
     ) -> np.ndarray:
+        """Returns the covariances of trials at some times with trials at others; `of_own` scales what is their own."""
         p = self._parameters
         scales = np.exp(p[6:])[self._groups]
         together, alike = self._of_pairs(a, b, len(points))
@@ -156,7 +175,7 @@ class CurveModel:
         growth = np.exp(p[5] * (a_times / self._last - 1))[:, None] * np.exp(p[5] * (b_times / self._last - 1))[None, :]
         of_configuration = math.exp(2 * p[0]) * near * _matern32(math.sqrt(3) * apart / math.exp(p[3]))
         own = math.exp(2 * p[1]) * (a[:, None] == b[None, :]) * _matern32(math.sqrt(3) * apart / math.exp(p[4]))
-        return np.asarray(together * _common(apart) + growth * (alike * of_configuration + own))
+        return np.asarray(together * _common(apart) + growth * (alike * of_configuration + of_own * own))
 
     def _with_earlier(self, points: np.ndarray) -> np.ndarray:
         return points if self._earlier is None else np.vstack([points, self._earlier.points])

@@ -125,6 +125,10 @@ class Pausing(Protocol):
         """Returns the name of the trial that is stopped, if more are paused than may be; None if not."""
         ...
 
+    def expected(self) -> dict[str, float]:
+        """Returns the value that each configuration is expected to reach, by the name of its trial; or nothing."""
+        ...
+
     def reason(self, name: str) -> str:
         """Returns why a trial has just paused or is chosen, for the user, such as "4 % to reach 0.41"."""
         ...

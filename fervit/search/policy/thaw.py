@@ -29,7 +29,7 @@ FIT_EVERY = 1.3
 """The model is fitted again when the number of epochs has grown by this factor."""
 RATIO = 1.4
 """The factor between two looks."""
-TOLERANCE = 0.05
+TOLERANCE = 0.03
 """The search ends when no candidate's expected improvement is more than this share of what the own luck of trials, its
 seed among it, makes out at the last epoch."""
 
@@ -156,13 +156,22 @@ class Thaw:
         found = [one for one in self.candidates(sorted(begun), ()) if not one.leads]
         return min(found, key=lambda one: one.worth).name
 
+    def expected(self) -> dict[str, float]:
+        """Returns what the model expects each configuration to reach at the last epoch, by the name of its trial.
+
+        Trials that have no epoch or have failed are left out.
+        """
+        if not self._knows():
+            return {}
+        mean, _ = self._any_prediction()
+        able = [index for index, curve in sorted(self._curves.items()) if curve and index not in self._failed]
+        return {self._names[index]: self._sign * float(mean[index]) for index in able}
+
     def reason(self, name: str) -> str:
         """Returns what the model says of a trial, for the user, such as "4 % to reach 0.41"."""
         if not self._knows():
             return "nothing is known yet"
-        if not self._predicted:
-            self.candidates([name], ())
-        found = self._judged([name], *next(iter(self._predicted.values())))[0]  # any will do for a text
+        found = self._judged([name], *self._any_prediction())[0]
         best = f"{self._sign * self._best:.3g}"
         return f"it leads, {best} expected" if found.leads else f"{_percent(found.chance)} to reach {best}"
 
@@ -172,11 +181,18 @@ class Thaw:
 
     def candidates(self, names: Sequence[str], busy: Collection[str]) -> list[Candidate]:
         """Returns what the model says of trials, in the given order; at least one trial must have an epoch."""
-        pending = tuple(sorted(self._index[name] for name in busy))
+        return self._judged(names, *self._prediction(tuple(sorted(self._index[name] for name in busy))))
+
+    def _prediction(self, pending: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the means and the standard deviations that the model predicts while some trials are training."""
         if pending not in self._predicted:
             curves = {index: curve for index, curve in self._curves.items() if curve}
             self._predicted[pending] = self._model.predict(self._points, curves, pending)
-        return self._judged(names, *self._predicted[pending])
+        return self._predicted[pending]
+
+    def _any_prediction(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what has been predicted from the evidence so far: the means do not depend on what is training."""
+        return next(iter(self._predicted.values())) if self._predicted else self._prediction(())
 
     def _judged(self, names: Sequence[str], mean: np.ndarray, deviation: np.ndarray) -> list[Candidate]:
         begun = [index for index, curve in self._curves.items() if curve]

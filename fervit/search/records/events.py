@@ -13,6 +13,7 @@ seconds since its session began, by a clock that no one sets (versions before 0.
     {"event": "end", "time": ..., "name": "trial_0003", "state": "stopped", "failure": "", "cut": false}
     {"event": "paused", "time": ..., "name": "trial_0003", "epoch": 3, "why": "4 % to reach 0.41"}   its place is free
     {"event": "returned", "time": ..., "name": "trial_0003", "epoch": 3, "why": "22 % to reach 0.41"}   it goes on
+    {"event": "expected", "time": ..., "values": {"trial_0003": 0.41, ...}}     at the end of a search with such a model
     {"event": "asked", "time": ..., "request": "0173...", "action": "stop", "name": "trial_0003"}   by launch/control.py
     {"event": "over", "time": ..., "part": "search", "by": "hours", "why": "the budget of 1 hours is spent ..."}
     {"event": "resumed", "time": ..., "name": "trial_0003"}     the budget had cut it; a larger one lets it go on
@@ -175,6 +176,15 @@ class TrialResumed(_Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialsExpected(_Event):
+    """The search has ended, and the model of curves says what it expects of the configurations."""
+
+    values: dict[str, float]
+    """The name of each trial that has an epoch and did not fail -> the mean value of the metric over seeds that its
+    configuration is expected to reach at the last epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UserAsked(_Event):
     """The sweep has taken up what a user asked of it."""
 
@@ -237,7 +247,7 @@ TrialEvent = (
     | TrialEnded
     | TrialResumed
 )
-Event = SessionBegan | TrialEvent | UserAsked | PartEnded | ModelChosen | SweepDone
+Event = SessionBegan | TrialEvent | TrialsExpected | UserAsked | PartEnded | ModelChosen | SweepDone
 KINDS: dict[str, type[Any]] = {
     "session": SessionBegan,
     "start": TrialStarted,
@@ -249,6 +259,7 @@ KINDS: dict[str, type[Any]] = {
     "returned": TrialReturned,
     "end": TrialEnded,
     "resumed": TrialResumed,
+    "expected": TrialsExpected,
     "asked": UserAsked,
     "over": PartEnded,
     "chosen": ModelChosen,
@@ -291,6 +302,8 @@ def from_row(row: Mapping[str, Any]) -> Event | None:
         values["row"] = EpochResult.from_json(values["row"])
     elif kind is TrialEnded:
         values["failure"] = Failure.parse(values.get("failure") or "")
+    elif kind is TrialsExpected:
+        values["values"] = {str(name): float(value) for name, value in values["values"].items()}
     elif kind is ModelChosen:
         values |= {name: tuple(values.get(name, ())) for name in ("confirmed", "ties", "left_out", "without_model")}
     event: Event = kind(**values)

@@ -18,6 +18,7 @@ from fervit.search.records.events import (
     TrialPaused,
     TrialResumed,
     TrialReturned,
+    TrialsExpected,
     TrialStarted,
     TrialWentOn,
     UserAsked,
@@ -25,6 +26,9 @@ from fervit.search.records.events import (
 )
 from fervit.search.records.record import TrialRecord
 from fervit.search.space.search_space import Params
+
+SweepEvent = SessionBegan | TrialsExpected | UserAsked | PartEnded | ModelChosen | SweepDone
+"""An event that concerns the whole sweep."""
 
 
 class History:
@@ -53,6 +57,8 @@ class History:
         """Those of them that have not begun."""
         self.on_hold = False
         """Whether users asked that no further trials begin."""
+        self.expects = False
+        """Whether the search has gone on since the confirmation knows which configurations it takes."""
         self.unknown: Counter[str] = Counter()
         """The names of trials whose start is missing, with the number of their events, which are passed over."""
         for event in events:
@@ -74,7 +80,7 @@ class History:
 
         Returns None for an event that concerns the whole sweep, or a trial whose start is missing.
         """
-        if isinstance(event, SessionBegan | UserAsked | PartEnded | ModelChosen | SweepDone):
+        if isinstance(event, SweepEvent):
             self._apply_to_sweep(event)
             return None
         if isinstance(event, TrialStarted):
@@ -116,6 +122,7 @@ class History:
             record.state, record.cut = "running", False
         if isinstance(event, TrialStarted | TrialResumed):  # the part has not ended after all
             self.ends.pop(part_of(record.purpose), None)
+            self.expects = part_of(record.purpose) == "search"
         return record
 
     def _has_begun(self, params: Params) -> None:
@@ -139,9 +146,13 @@ class History:
             case "pause" | "go":
                 self.on_hold = event.action == "pause"
 
-    def _apply_to_sweep(self, event: SessionBegan | UserAsked | PartEnded | ModelChosen | SweepDone) -> None:
+    def _apply_to_sweep(self, event: SweepEvent) -> None:
         if isinstance(event, UserAsked):
             self._answer(event)
+        elif isinstance(event, TrialsExpected):
+            self.expects = False
+            for record in self.records.values():
+                record.expected = event.values.get(record.name)
         elif isinstance(event, ModelChosen):
             self.choice = event
         elif isinstance(event, PartEnded):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from fervit.search.records.epochs import Epochs
 from fervit.search.records.record import TrialRecord
@@ -19,6 +20,26 @@ def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
     comes first, and then the one of the earlier trial.
     """
     return [record for record, _ in with_best(records, metric)]
+
+
+def in_order_of_confirmation(ranking: Sequence[TrialRecord], metric: Metric) -> list[TrialRecord]:
+    """Returns trials in the order in which their configurations are confirmed.
+
+    Where a model of curves expects anything of them (`scheduler: thaw`), that is the order of what lies halfway between
+    what it expects and what they have reached: the best value of many trials is the value of a lucky one, and a model
+    that knows better may be wrong. Otherwise it is the given order.
+
+    Args:
+        ranking: the trials of the search, best first.
+        metric: the metric of the sweep.
+    """
+    values = {id(record): record.best_value(metric) for record in ranking if record.expected is not None}
+
+    def place(record: TrialRecord) -> float:
+        expected, value = record.expected, values.get(id(record))
+        return math.inf if expected is None or value is None else -metric.sign * (expected + value) / 2
+
+    return sorted(ranking, key=place)
 
 
 def with_best(records: Iterable[TrialRecord], metric: Metric) -> list[tuple[TrialRecord, EpochResult]]:

@@ -49,6 +49,9 @@ class TrialRecord:
     state is then "running", unless the end of the search or of its budget cut it."""
     why: str = ""
     """Why the trial paused or went on last, such as "paused at epoch 3: 4 % to reach 0.41"; "" if it never did."""
+    expected: float | None = None
+    """The mean value of the metric over seeds that the model of curves expected of the configuration at the end of the
+    search; None without such a model."""
     seconds: float = 0.0
     """The seconds of training and validation."""
     cost: float | None = None

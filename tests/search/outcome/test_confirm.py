@@ -179,6 +179,18 @@ def test_configurations_are_confirmed_once_with_the_baseline_and_what_was_confir
     assert candidates(ranking, ranking, none) == []
 
 
+@pytest.mark.parametrize(("goal", "sign"), [("maximize", 1), ("minimize", -1)])
+def test_what_the_model_of_curves_expects_most_of_is_confirmed_before_lucky_values(goal: str, sign: int) -> None:
+    metric = {"name": "f1_macro" if goal == "maximize" else "val_loss", "goal": goal}
+    given = parse_space({**SPACE, "metric": metric, "parameters": {"depth": {"values": [1, 2, 3, 4]}}}, "s.yaml")
+    lucky, steady, early, unknown = (replace(trial(i, [0.9 - 0.1 * i]), params={"depth": i + 1}) for i in range(4))
+    lucky.expected, steady.expected, early.expected = 0.4 * sign, 0.6 * sign, 0.65 * sign
+    ranking = [lucky, steady, early, unknown]
+    assert candidates(ranking, ranking, given) == [steady, early]
+    lucky.expected = steady.expected = early.expected = None
+    assert candidates(ranking, ranking, given) == [lucky, steady]
+
+
 def test_the_gain_over_the_baseline_has_an_interval_that_knows_of_the_choice() -> None:
     best, near, baseline = confirmed(0, 0.80, 0.81, 0.82), confirmed(1, 0.79, 0.8, 0.81), confirmed(2, 0.70, 0.71, 0.72)
     found = gain(best, baseline, [best, near, baseline], F1)

@@ -24,3 +24,8 @@ def test_the_leaderboard_has_a_row_a_trial_best_first(tmp_path: Path) -> None:
     assert [row["chosen"] for row in rows] == ["", "yes", ""]
     assert [row["confirmed_mean"] for row in rows] == ["0.550000", "0.600000", ""]
     assert rows[2]["failure"] == "diverged: nan"
+    assert "expected" not in rows[0]
+    records[0].expected = 0.51
+    write_leaderboard(records, space, tmp_path / "leaderboard.csv")
+    rows = list(csv.DictReader((tmp_path / "leaderboard.csv").open()))
+    assert [row["expected"] for row in rows] == ["", "0.510000", ""]

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fervit.errors import UserError
 from fervit.search.ledger import Ledger
-from fervit.search.policy.curves import CurveModel, EarlierCurves
+from fervit.search.policy.curves import REACH, CurveModel, EarlierCurves
 from fervit.search.policy.interfaces import Planned
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import SearchSource
@@ -157,3 +159,44 @@ def test_until_noise_is_refused() -> None:
     raw = {**space_of().to_json(), "budget": {"until_noise": True}}
     with pytest.raises(UserError, match="thaw ends the search by itself"):
         parse_space(raw, "s.yaml")
+
+
+VALUES = st.one_of(
+    st.floats(0, 1), st.sampled_from([0.0, 0.5, -1e9, 1e9, 1e-300, -1e30, 3.4e38]), st.floats(-1e12, 1e12)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(VALUES, min_size=1, max_size=8), min_size=1, max_size=9),
+    st.integers(0, 2**20),
+    st.booleans(),
+)
+def test_no_curves_break_the_model(values: list[list[float]], seed: int, alike: bool) -> None:
+    rng = np.random.default_rng(seed)
+    points = np.full((len(values) + 2, 2), 0.5) if alike else rng.random((len(values) + 2, 2))
+    curves = {i: np.maximum.accumulate(curve).tolist() for i, curve in enumerate(values)}
+    model = CurveModel([0, 1], 8, (1, 2, 4, 8))
+    for _ in range(3):
+        model.fit(points, curves)
+        mean, deviation = model.predict(points, curves, pending=[len(values)])
+        assert np.isfinite(mean).all()
+        assert np.isfinite(deviation).all()
+        assert (deviation > 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=8, max_size=8), st.integers(0, 2**20))
+def test_a_fit_that_steps_far_stays_among_numbers(corner: list[float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points, curves = rng.random((6, 2)), {i: np.sort(rng.random(i + 2)).tolist() for i in range(6)}
+    model = CurveModel([0, 1], 8, (1, 2, 4, 8))
+    likelihood = model._likelihood(points, curves)
+    assert likelihood is not None
+    farthest = REACH * model._spread
+    value, gradient = likelihood(model._typical + corner * farthest)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    model._parameters = model._typical + corner * farthest
+    model.fit(points, curves)
+    assert (abs(model._parameters - model._typical) <= farthest + 1e-9).all()
