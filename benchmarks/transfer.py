@@ -5,7 +5,8 @@ sweep, which `thaw` searched as well, on the same recording (other seeds) or on 
 searches its half twice, alone and with the earlier sweep's curves; the difference is paired. `starts` are the best
 two of the earlier sweep, which the search then also begins with: where both are on one recording, they are usually
 among the right ones already, so they stand apart. What is right, and the share of epochs until it is chosen, are as in
-`benchmarks.epochs`, among the configurations of the half and the starts.
+`benchmarks.epochs`, among the configurations of the half and the starts. Curves of another encoder are measured like
+the others, although a sweep leaves them out: that is why.
 
     python -m benchmarks.transfer --recordings benchmarks/recordings [--only noisy] [--replays 60]
 """

@@ -31,7 +31,8 @@ MOST_STARTS = 5
 """At most so many configurations of earlier sweeps are begun with."""
 ALIKE, OTHER_FACES, OTHER_CODES = 0.95, 0.8, 0.6
 """How far what a configuration adds to a curve is taken to be the same there and here, as a correlation: on the same
-codes; on other faces by the same encoder, or with other fixed hyperparameters; and of another encoder or label set."""
+codes; on other faces by the same encoder, or with other fixed hyperparameters; and of another encoder or label set,
+whose curves are left out: in replays they did harm (benchmarks/README.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,11 @@ class Source:
     """The number of its trials whose configurations this space has, too."""
     left_out: int
     """The number of those that it does not have."""
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether its curves tell anything of this sweep."""
+        return self.likeness > OTHER_CODES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +107,8 @@ class Learned:
         for source in self.sources:
             differs = f", with care: {', '.join(source.differs)}" if source.differs else ""
             left_out = f"; {source.left_out} others do not lie in this space" if source.left_out else ""
-            yield f"learns from {source.folder}: {source.curves} curves{differs}{left_out}"
+            curves = f"{source.curves} curves" if source.is_alike else "what was best there, and no curves"
+            yield f"learns from {source.folder}: {curves}{differs}{left_out}"
             if not source.curves:
                 yield f"WARNING: nothing is learnt from {source.folder}, whose configurations this space does not have"
         if self.importance:
@@ -146,7 +153,7 @@ def learn(space: SearchSpace, train: LatentSet) -> Learned | None:
                 left_out=len(found) - len(fitting),
             )
         )
-        for one, params in fitting:
+        for one, params in fitting if sources[-1].is_alike else ():
             values = tuple(value for _, value in best_values(one, space.metric))
             curves.append(EarlierCurve(source=i, params=params, values=values[: space.early_stopping.max_epochs]))
         starts += [params for one, params in fitting if one.number in _best_of(history, space, searched)]

@@ -90,18 +90,22 @@ def test_it_begins_with_what_was_chosen_or_tied_and_names_first_what_mattered(ea
 def test_what_differs_is_taken_with_care_and_said(earlier: Path, train: LatentSet) -> None:
     same = like(earlier)
 
-    def source(space: SearchSpace, codes: LatentSet) -> Source:
+    def learnt(space: SearchSpace, codes: LatentSet) -> tuple[Source, Learned]:
         learned = learn(space, codes)
         assert learned is not None
-        return learned.sources[0]
+        return learned.sources[0], learned
 
-    faces = source(same, train.take(np.arange(60)))
+    faces, learned = learnt(same, train.take(np.arange(60)))
     assert (faces.differs, faces.likeness) == (("other faces",), OTHER_FACES)
+    assert len(learned.curves) == faces.curves == 9
     encoder = EncoderFingerprint(encoder="other", checkpoint_sha256="", seq_len=4, latent_dim=16)
-    codes = source(same, replace(train, encoder=encoder))
+    codes, learned = learnt(same, replace(train, encoder=encoder))
     assert "another encoder" in codes.differs
     assert codes.likeness == OTHER_CODES
-    fixed = source(like(earlier, fixed={"batch_size": 7}, early_stopping={"max_epochs": 30}), train)
+    assert learned.curves == ()  # which would lead astray
+    assert learned.starts
+    assert any("no curves, with care: " in line for line in learned.in_words())
+    fixed, _ = learnt(like(earlier, fixed={"batch_size": 7}, early_stopping={"max_epochs": 30}), train)
     assert "batch_size" in fixed.differs
     assert any("epochs" in text for text in fixed.differs)
     assert fixed.likeness == OTHER_FACES
