@@ -32,6 +32,9 @@ RATIO = 1.4
 TOLERANCE = 0.03
 """The search ends when no candidate's expected improvement is more than this share of what the own luck of trials, its
 seed among it, makes out at the last epoch."""
+MATTERS = 0.5
+"""Only what exceeds the best by this share of that luck counts as an improvement: less could not be told from luck, and
+where configurations hardly differ, the search would go on for it."""
 
 
 class Candidate(NamedTuple):
@@ -39,11 +42,11 @@ class Candidate(NamedTuple):
 
     name: str
     worth: float
-    """The expected improvement over the best for each epoch left."""
+    """The expected improvement over the best, as far as it matters, for each epoch left."""
     improvement: float
-    """The expected improvement over the best at the last epoch."""
+    """The expected improvement over the best at the last epoch, as far as it matters."""
     chance: float
-    """The chance to be better than the best at the last epoch."""
+    """The chance to be better than the best at the last epoch, by as much as matters."""
     leads: bool
     """Whether it is the best by the model."""
 
@@ -172,8 +175,9 @@ class Thaw:
         if not self._knows():
             return "nothing is known yet"
         found = self._judged([name], *self._any_prediction())[0]
-        best = f"{self._sign * self._best:.3g}"
-        return f"it leads, {best} expected" if found.leads else f"{_percent(found.chance)} to reach {best}"
+        if found.leads:
+            return f"it leads, {self._sign * self._best:.3g} expected"
+        return f"{_percent(found.chance)} to reach {self._sign * self._bar:.3g}"
 
     def is_worth(self, one: Candidate) -> bool:
         """Returns whether a trial is worth its epochs: it leads, or may gain more than luck would."""
@@ -200,7 +204,8 @@ class Thaw:
         lead, *others = sorted(able, key=lambda index: (-mean[index], index))
         self._best = float(mean[lead])
         indices = np.array([self._index[name] for name in names], dtype=np.int64)
-        bars = np.full(len(names), self._best)
+        self._bar = self._best + MATTERS * self._model.luck
+        bars = np.full(len(names), self._bar)
         bars[indices == lead] = mean[others[0]] if others else self._best - 10 * deviation[lead]
         z = np.clip((mean[indices] - bars) / deviation[indices], -37.0, 37.0)
         chances = ndtr(z)

@@ -68,6 +68,17 @@ def test_it_trains_one_of_the_best_to_its_end_for_a_part_of_the_epochs(slots: in
     assert {record.state for record in records} == {"finished", "stopped"}
 
 
+def test_where_configurations_hardly_differ_it_ends_soon() -> None:
+    def alike(planned: Planned) -> Curve:
+        luck = np.random.default_rng(planned.number + 1).normal(0, 0.02)
+        noise = np.random.default_rng(planned.number).normal(0, 0.005, 20)
+        values = [(0.5 + luck) * (1 - 0.8**i) + noise[i - 1] for i in range(1, 21)]
+        return [epoch_result(i, f1_macro=value, seconds=1.0) for i, value in enumerate(values, start=1)]
+
+    records = run(space_of(), alike)
+    assert sum(len(record.epochs) for record in records) < 0.35 * 40 * 20
+
+
 def test_what_was_decided_is_said_of_each() -> None:
     records = run(space_of())
     for record in records:
