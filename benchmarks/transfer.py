@@ -8,7 +8,7 @@ among the right ones already, so they stand apart. What is right, and the share 
 `benchmarks.epochs`, among the configurations of the half and the starts. Curves of another encoder are measured like
 the others, although a sweep leaves them out: that is why.
 
-    python -m benchmarks.transfer --recordings benchmarks/recordings [--only noisy] [--replays 60]
+    python -m benchmarks.transfer [--only noisy] [--sources noisy clean_2] [--replays 60]
 """
 
 from __future__ import annotations
@@ -122,13 +122,14 @@ def _value(record: TrialRecord, truth: Truth) -> float:
 def main() -> None:
     """Prints a line for each pair of recordings."""
     parser = Parser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--recordings", type=Path, default=Path(__file__).parent / "recordings")
+    folder = Path(__file__).parent / "recordings"
+    parser.add_argument("--recordings", type=Path, nargs="+", default=[folder, folder / "development"])
     parser.add_argument("--only", nargs="+", help="the recordings that are searched")
     parser.add_argument("--sources", nargs="+", default=["clean", "noisy", "fer2013"], help="the earlier sweeps")
     parser.add_argument("--slots", type=positive_int, default=2)
     parser.add_argument("--replays", type=positive_int, default=60)
     args = parser.parse()
-    packed = {one.name: one for one in map(read_packed, packed_in(args.recordings))}
+    packed = {one.name: one for folder in args.recordings for one in map(read_packed, packed_in(folder))}
     truths = {name: Truth.of(one) for name, one in packed.items() if name in {*args.sources, *(args.only or ())}}
     print("searched      earlier       mean share of the epochs until right: alone, curves; difference (95 %); starts")
     for name in args.only or args.sources:
