@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tests.helpers.pages import GUIDE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Response
+    from playwright.sync_api import Browser, Locator, Page, Response
 
 pytest.importorskip("mkdocs", reason="pip install 'fervit[docs]'")
 
@@ -81,6 +81,16 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+def searched(page: Page, word: str) -> Locator:
+    """Searches for a word, and returns the titles of what is found."""
+    field = page.locator("input.md-search__input")
+    field.fill(word)
+    field.press("End")  # the page reads the field when a key goes up, which a value that is only set does not do
+    found = page.locator(".md-search-result__item h1")
+    found.first.wait_for()
+    return found
+
+
 def test_a_browser_draws_it_and_finds_words(address: str, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     wrong: list[str] = []
@@ -97,9 +107,7 @@ def test_a_browser_draws_it_and_finds_words(address: str, browser: Browser) -> N
     assert page.locator("article img").first.evaluate("image => image.naturalWidth") > 500
     page.goto(f"{address}/search-spaces.html")
     assert page.locator("article table").count() > 5
-    page.locator("input.md-search__input").fill("hyperband")
-    found = page.locator(".md-search-result__item h1")
-    found.first.wait_for()
+    found = searched(page, "hyperband")
     assert any("Search: spaces" in title for title in found.all_inner_texts())
     assert wrong == []
     page.close()
@@ -116,9 +124,7 @@ def test_japanese_words_are_found_in_the_japanese_pages(address: str, browser: B
     for word, title in (("混同行列", "結果とその読み方"), ("潜在コード", "データ")):
         page.goto(f"{address}/ja/index.html")
         assert page.locator("nav.md-nav--primary a", has_text="結果とその読み方").count() > 0
-        page.locator("input.md-search__input").fill(word)
-        found = page.locator(".md-search-result__item h1")
-        found.first.wait_for()
+        found = searched(page, word)
         titles = found.all_inner_texts()
         assert any(title in each for each in titles)
         assert len(titles) < 20, f"{word} is found everywhere"
