@@ -2,7 +2,8 @@
 
 A package is asked for configurations and told their values; the rest is as in `benchmarks.epochs`: the same truths and
 luck, slots in virtual time, the best value so far as the choice. A configuration that it asks for is the recorded one
-that is nearest and not yet taken, and a replay ends when all are taken. Of NePS (Neural Pipeline Search) these are its
+that is nearest and not yet taken, and a replay asks no more when all are taken, so that what was to be promoted after
+that is not: the packages have no end of their own. Of NePS (Neural Pipeline Search) these are its
 Hyperband, which is its default without priors, its ASHA and its asynchronous Hyperband; its ifBO, a freeze-thaw method,
 needs a network that it downloads, so it is not among them. Of SMAC it is its multi-fidelity facade: Hyperband whose
 configurations a random forest suggests.
@@ -85,7 +86,7 @@ class Package(abc.ABC):
             apart[~self._is_free] = np.inf
             self._places[job.configuration] = int(apart.argmin())
             self._is_free[self._places[job.configuration]] = False
-        first = self._reached.get(job.configuration, 0) + 1
+        first = min(self._reached.get(job.configuration, 0) + 1, job.last)  # what is asked again takes an epoch
         self._reached[job.configuration] = job.last
         return job.trial, self._places[job.configuration], list(range(first, job.last + 1))
 

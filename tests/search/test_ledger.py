@@ -15,7 +15,15 @@ from fervit.search.outcome.confirm import confirmations
 from fervit.search.policy.sampler import SpaceSampler
 from fervit.search.policy.sources import ConfirmSource, SearchSource
 from fervit.search.policy.stopping import NeverStops, stopping_rule
-from fervit.search.records.events import EpochEnded, ModelChosen, TrialsExpected
+from fervit.search.records.events import (
+    EpochEnded,
+    ModelChosen,
+    TrialEnded,
+    TrialResumed,
+    TrialsExpected,
+    TrialStarted,
+)
+from fervit.search.records.history import History
 from fervit.search.records.journal import JournalFile, read_journal
 from fervit.search.records.models_kept import ModelsKept
 from fervit.search.records.ranking import ranked
@@ -601,6 +609,18 @@ def test_what_the_curves_let_expect_is_recorded_once_for_a_search_and_again_when
     more.ledger.expect()
     assert len(expected()) == 2
     assert {record.name for record in more.ledger.records if record.expected is not None} == set(expected()[1])
+
+    # Both parts were cut, and go on: the search first.
+    begun = more.ledger.records[0]
+    cut = [TrialEnded(time=1.0, name=begun.name, state="stopped", cut=True)]
+    history = History([*read_journal(journal), *cut, TrialResumed(time=1.0, name=begun.name)])
+    assert history.expects
+    again_cut = TrialStarted(time=1.0, name="again", number=0, seed=9, purpose="confirm", params=begun.params)
+    history = History([*read_journal(journal), again_cut, *cut])
+    assert not history.expects
+    for name in (begun.name, "again"):
+        history.apply(TrialResumed(time=1.0, name=name))
+    assert history.expects
 
     # A sweep that an earlier version has confirmed keeps its choice.
     lines = [line for line in journal.read_bytes().splitlines(keepends=True) if b'"expected"' not in line]

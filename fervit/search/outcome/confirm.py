@@ -97,11 +97,12 @@ def candidates(ranking: Sequence[TrialRecord], records: Iterable[TrialRecord], s
     again = {r.number for r in records if r.purpose == "confirm" and r.state == "finished"}
     of = {configuration(record.params): record for record in reversed(ranking) if record.number in again}
     baseline = baseline_of(space, ranking)
-    best = distinct(in_order_of_confirmation(ranking, space.metric))[: space.confirm.top]
+    in_order = in_order_of_confirmation(ranking, space.metric)
+    best = distinct(in_order)[: space.confirm.top]
     for record in [*best, *([baseline] if baseline is not None else [])]:
         of.setdefault(configuration(record.params), record)
     numbers = {record.number for record in of.values()}
-    return [record for record in ranking if record.number in numbers]
+    return [record for record in in_order if record.number in numbers]
 
 
 def confirmations(best: Sequence[TrialRecord], records: Iterable[TrialRecord], space: SearchSpace) -> list[Confirmed]:

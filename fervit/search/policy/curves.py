@@ -87,8 +87,8 @@ class CurveModel:
         self._spread = np.array([*SPREAD, *[SPREAD_OF_SCALES] * scales])
         self._parameters = self._typical.copy()
         self.luck = 0.0
-        """The standard deviation of what is a trial's own at the last epoch, its seed's part among it, by the last
-        prediction."""
+        """The standard deviation of what is a trial's own at the last epoch, its seed's part among it, by the evidence
+        of the last prediction, whatever was pending."""
         self._earlier = earlier
         self._read_before = self._read_earlier(earlier) if earlier is not None else []
 
@@ -128,19 +128,23 @@ class CurveModel:
                 them are of other regions.
         """
         seen = self._seen(points, curves)
-        everyone = np.arange(len(points))
-        mean, deviation = self._predict(points, seen, everyone)
+        everyone, scaling = np.arange(len(points)), (float(seen.values.mean()), max(float(seen.values.std()), 1e-9))
+        self.luck = scaling[1] * math.exp(self._parameters[1])
+        mean, deviation = self._predict(points, seen, everyone, scaling)
         if pending:
             ends = np.full(len(pending), self._last)
             more = _Points(np.array(pending), ends, mean[list(pending)])
             joined = _Points(*(np.concatenate(pair) for pair in zip(seen, more, strict=True)))
-            _, narrowed = self._predict(points, joined, everyone)
+            _, narrowed = self._predict(points, joined, everyone, scaling)
             others = np.setdiff1d(everyone, pending)
             deviation[others] = narrowed[others]
         return mean, deviation
 
-    def _predict(self, points: np.ndarray, seen: _Points, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        centre, scale = float(seen.values.mean()), max(float(seen.values.std()), 1e-9)
+    def _predict(
+        self, points: np.ndarray, seen: _Points, asked: np.ndarray, scaling: tuple[float, float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what `predict` does for some trials; `scaling` is the mean and the deviation of the real values."""
+        centre, scale = scaling
         covariance = self._covariance(points, seen.trials, seen.times, seen.trials, seen.times)
         covariance[np.diag_indices(len(seen.values))] += math.exp(2 * self._parameters[2]) + JITTER
         lower = np.linalg.cholesky(covariance)
@@ -148,7 +152,6 @@ class CurveModel:
         cross = self._covariance(points, seen.trials, seen.times, asked, ends, of_own=SHARE_OF_CONFIGURATION)
         white = solve_triangular(lower, cross, lower=True)
         mean = white.T @ solve_triangular(lower, (seen.values - centre) / scale, lower=True)
-        self.luck = scale * math.exp(self._parameters[1])
         of_configuration, own = np.exp(2 * self._parameters[:2]).tolist()
         prior = COMMON**2 + of_configuration + SHARE_OF_CONFIGURATION * own
         variance = np.maximum(prior - (white * white).sum(0), 1e-10)
@@ -206,7 +209,7 @@ class CurveModel:
         for sweep in range(n_sweeps):
             trials = [i for i in np.flatnonzero(earlier.sources == sweep).tolist() if len(earlier.curves[i])]
             order = sorted(trials, key=lambda i: (-earlier.curves[i][-1], i))
-            most = MOST_EARLIER // (3 * n_sweeps)
+            most = MOST_EARLIER // (3 * len(set(earlier.sources.tolist())))
             picked = {order[round(k)] for k in np.linspace(0, len(order) - 1, min(most, len(order)))}
             for i in sorted(picked):
                 curve = earlier.curves[i]

@@ -32,7 +32,7 @@ MOST_STARTS = 5
 ALIKE, OTHER_FACES, OTHER_CODES = 0.95, 0.8, 0.6
 """How far what a configuration adds to a curve is taken to be the same there and here, as a correlation: on the same
 codes; on other faces by the same encoder, or with other fixed hyperparameters; and of another encoder or label set,
-whose curves are left out: in replays they did harm (benchmarks/README.md)."""
+whose curves are left out: in replays those of another encoder did harm (benchmarks/README.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +104,11 @@ class Learned:
 
     def in_words(self) -> Iterator[str]:
         """Yields lines for the user."""
-        for source in self.sources:
+        for i, source in enumerate(self.sources):
             differs = f", with care: {', '.join(source.differs)}" if source.differs else ""
             left_out = f"; {source.left_out} others do not lie in this space" if source.left_out else ""
-            curves = f"{source.curves} curves" if source.is_alike else "what was best there, and no curves"
+            no_curves = source.curves and all(curve.source != i for curve in self.curves)
+            curves = "what was best there, and no curves" if no_curves else f"{source.curves} curves"
             yield f"learns from {source.folder}: {curves}{differs}{left_out}"
             if not source.curves:
                 yield f"WARNING: nothing is learnt from {source.folder}, whose configurations this space does not have"

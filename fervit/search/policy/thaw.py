@@ -2,8 +2,9 @@
 
 All configurations are drawn at the beginning; those that have not begun are candidates like those that have paused. At
 certain epochs, the looks, a trial goes on as long as no candidate has more to gain for each epoch until its end, by the
-model of curves (`curves.py`): the expected improvement over the best, divided by the epochs left. The decisions depend
-on the order of the journal's events alone, so that a resumed sweep decides as one that was never interrupted.
+model of curves (`curves.py`): the expected improvement over the best, as far as it exceeds what luck may do, divided by
+the epochs left. The decisions depend on the order of the journal's events alone, so that a resumed sweep decides as one
+that was never interrupted.
 """
 
 from __future__ import annotations

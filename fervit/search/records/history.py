@@ -122,7 +122,10 @@ class History:
             record.state, record.cut = "running", False
         if isinstance(event, TrialStarted | TrialResumed):  # the part has not ended after all
             self.ends.pop(part_of(record.purpose), None)
-            self.expects = part_of(record.purpose) == "search"
+            if part_of(record.purpose) == "search":
+                self.expects = True
+            elif isinstance(event, TrialStarted):
+                self.expects = False
         return record
 
     def _has_begun(self, params: Params) -> None:

@@ -101,7 +101,8 @@ class TrialResources:
 class Confirm:
     """The section `confirm`: the `top` best trials run again with `seeds` fresh seeds each; 0 for no confirmation.
 
-    The best of many trials is partly lucky with its seed, so its value on validation is too optimistic.
+    The best of many trials is partly lucky with its seed, so its value on validation is too optimistic. With
+    `scheduler: thaw`, which are the best is also a matter of what is expected of them (`in_order_of_confirmation`).
     """
 
     top: Annotated[int, Interval(ge=0)] = 0

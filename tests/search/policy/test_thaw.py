@@ -18,6 +18,7 @@ from fervit.search.policy.sources import SearchSource
 from fervit.search.policy.stopping import NeverStops, decision_epochs
 from fervit.search.policy.thaw import Thaw, looks
 from fervit.search.records.journal import JournalInMemory
+from fervit.search.records.ranking import best_values
 from fervit.search.records.record import TrialRecord
 from fervit.search.simulated import Curve, VirtualClock, run_simulated
 from fervit.search.space.search_space import SearchSpace
@@ -55,6 +56,34 @@ def run(space: SearchSpace, curve_of: Callable[[Planned], Curve] = rising, slots
     ledger.use(SearchSource(space, SpaceSampler(space)))
     run_simulated(ledger, curve_of, clock, slots=slots)
     return ledger.records
+
+
+def expected(space: SearchSpace, records: list[TrialRecord]) -> dict[str, float]:
+    """What the model expects of trials, told of their epochs one trial after the other."""
+    thaw = Thaw(space)
+    for record in records:
+        thaw.drawn(record)
+    for record in records:
+        for epoch, value in best_values(record, space.metric):
+            thaw.learn(record.name, epoch, value)
+    return thaw.expected()
+
+
+def test_what_is_asked_in_between_changes_nothing() -> None:
+    space = space_of()
+    thaw, names = Thaw(space), [f"trial_{i}" for i in range(12)]
+    rng = np.random.default_rng(1)
+    for i, name in enumerate(names):
+        params = {"lr": 10 ** rng.uniform(-5, -1), "dropout": rng.uniform(0, 0.5)}
+        thaw.drawn(TrialRecord(number=i, name=name, seed=0, params=params))
+    for i, name in enumerate(names[:9]):
+        for epoch in range(1, 4):
+            thaw.learn(name, epoch, 0.1 * epoch + 0.02 * i)
+    first = thaw.candidates(names, names[9:])
+    worth = [thaw.is_worth(one) for one in first]
+    thaw.candidates(names, ())
+    assert thaw.candidates(names, names[9:]) == first
+    assert [thaw.is_worth(one) for one in first] == worth
 
 
 @pytest.mark.parametrize("slots", [1, 4])
@@ -104,6 +133,9 @@ def test_a_worse_value_is_better_where_it_is_minimised() -> None:
     records = run(parse_space(raw, "s.yaml"), falling)
     maximised = run(space_of())
     assert [len(record.epochs) for record in records] == [len(record.epochs) for record in maximised]
+    losses, values = expected(parse_space(raw, "s.yaml"), records), expected(space_of(), maximised)
+    assert losses == {name: pytest.approx(1 - value, abs=1e-4) for name, value in values.items()}
+    assert values
 
 
 def test_no_more_pause_than_may() -> None:
@@ -208,6 +240,7 @@ def test_a_fit_that_steps_far_stays_among_numbers(corner: list[float], seed: int
     value, gradient = likelihood(model._typical + corner * farthest)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
+    assert value < 1e9 or any(corner)  # the values fit to the covariance, at the least at the means
     model._parameters = model._typical + corner * farthest
     model.fit(points, curves)
     assert (abs(model._parameters - model._typical) <= farthest + 1e-9).all()
