@@ -102,7 +102,7 @@ class Confirm:
     """The section `confirm`: the `top` best trials run again with `seeds` fresh seeds each; 0 for no confirmation.
 
     The best of many trials is partly lucky with its seed, so its value on validation is too optimistic. With
-    `scheduler: thaw`, which are the best is also a matter of what is expected of them (`in_order_of_confirmation`).
+    `scheduler: thaw`, what is expected of a trial counts as much as what it has reached.
     """
 
     top: Annotated[int, Interval(ge=0)] = 0
