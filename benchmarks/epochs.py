@@ -21,7 +21,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection
+from argparse import Namespace
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -52,8 +53,10 @@ Result = TypeVar("Result")
 CHOSEN_ON = ("clean", "flat_noisy", "clean_2", "noisy_2", "fer2013_2")
 """The recordings that the method was chosen on. The others only served the final statement."""
 SLOTS = (2, 16)
-STOPS = ("asha_stops", "tpe_asha", "hyperband")
-METHODS = ("all", "top3", "top5", "top10", *STOPS, "asha_promotes", "pasha", "thaw_by_value", "thaw")
+METHODS = (
+    *("all", "top3", "top5", "top10", "asha_stops", "tpe_asha", "hyperband"),
+    *("asha_promotes", "pasha", "thaw_by_value", "thaw"),
+)
 STOPPING = {"asha_stops": "asha", "tpe_asha": "asha", "hyperband": "hyperband", "thaw": "thaw", "thaw_by_value": "thaw"}
 RESAMPLES = 2000
 
@@ -158,9 +161,7 @@ class Choices(Observer):
 
     def settled(self, right: np.ndarray) -> int | None:
         """Returns after how many epochs the choice was right and stayed so; None if it is not right at the end."""
-        wrong = [k for k, one in enumerate(self.chosen) if not right[one]]
-        last = wrong[-1] + 1 if wrong else 0
-        return None if last == len(self.chosen) else last + 1
+        return settled(self.chosen, right)
 
 
 class ByTheModel(Choices):
@@ -179,6 +180,35 @@ class ByTheModel(Choices):
         self.chosen.append(self._configuration_of(int(best.removeprefix("trial_"))))
 
 
+def settled(chosen: Sequence[int], right: np.ndarray) -> int | None:
+    """Returns after how many epochs the choice was right and stayed so; None if it is not right at the end."""
+    wrong = [k for k, one in enumerate(chosen) if not right[one]]
+    last = wrong[-1] + 1 if wrong else 0
+    return None if last == len(chosen) else last + 1
+
+
+class Pool:
+    """The recorded configurations, of which each is given once: the nearest free one to what is asked for."""
+
+    def __init__(self, packed: Packed) -> None:
+        self._space = packed.space
+        self._points = np.array([coordinates(packed.space, one.params) for one in packed.of("sweep")])
+        self._is_taken = np.zeros(len(self._points), dtype=bool)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all are taken."""
+        return bool(self._is_taken.all())
+
+    def take(self, params: Params) -> int:
+        """Returns the place of the nearest free configuration, which is taken from now on."""
+        apart = ((self._points - np.array(coordinates(self._space, params))) ** 2).sum(1)
+        apart[self._is_taken] = np.inf
+        nearest = int(apart.argmin())
+        self._is_taken[nearest] = True
+        return nearest
+
+
 def replay_one(truth: Truth, method: str, slots: int, seed: int) -> tuple[float, float]:
     """Returns the share of epochs until the choice is right (1 for never), and that of all epochs of the method."""
     order, values = truth.drawn(seed)
@@ -188,14 +218,12 @@ def replay_one(truth: Truth, method: str, slots: int, seed: int) -> tuple[float,
     search = replace(given.search, sampler=sampler, seed=seed, trials=len(order))  # type: ignore[arg-type]
     space = replace(given, search=search, early_stopping=stopping, budget=Budget(), confirm=Confirm())
     trainings, name, sign = truth.packed.of("sweep"), space.metric.name, space.metric.sign
-    points = np.array([coordinates(space, one.params) for one in trainings])
+    pool = Pool(truth.packed)
     where: dict[int, int] = {} if method == "tpe_asha" else {number: int(k) for number, k in enumerate(order)}
 
     def curve_of(planned: Planned) -> Curve:
-        if planned.number not in where:  # the recorded configuration that is nearest to what the sampler suggests
-            apart = ((points - np.array(coordinates(space, planned.params))) ** 2).sum(1)
-            apart[list(where.values())] = np.inf
-            where[planned.number] = int(apart.argmin())
+        if planned.number not in where:
+            where[planned.number] = pool.take(planned.params)
         k = where[planned.number]
         rows = zip(trainings[k].epochs, sign * values[k], strict=True)
         return [EpochResult(**{**row.to_json(), name: float(value)}) for row, value in rows]
@@ -206,8 +234,13 @@ def replay_one(truth: Truth, method: str, slots: int, seed: int) -> tuple[float,
     ledger = Ledger(space, JournalInMemory(clock), rule, [choices], pausing=pauses, clock=clock)
     ledger.use(SearchSource(space, SpaceSampler(space)) if sampler == "tpe" else Shuffled(space, truth.packed, order))
     run_simulated(ledger, curve_of, clock, slots=slots)
-    settled = choices.settled(truth.right)
-    return (1.0 if settled is None else settled / values.size), len(choices.chosen) / values.size
+    return shares(choices.chosen, truth)
+
+
+def shares(chosen: Sequence[int], truth: Truth) -> tuple[float, float]:
+    """Returns the share of epochs until the choice is right (1 for never), and that of all epochs of the method."""
+    right_after, epochs = settled(chosen, truth.right), truth.means.size
+    return (1.0 if right_after is None else right_after / epochs), len(chosen) / epochs
 
 
 def pausing(method: str, space: SearchSpace) -> Pausing | None:
@@ -302,18 +335,30 @@ class Timed(Thaw):
 
 def main() -> None:
     """Replays the recordings and prints the table."""
-    parser = Parser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--recordings", type=Path, default=Path(__file__).parent / "recordings")
-    parser.add_argument("--only", nargs="+", help="some of the recordings")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--slots", type=positive_int, nargs="+", default=SLOTS)
-    parser.add_argument("--replays", type=positive_int, default=100)
+    parser = flags(__doc__, METHODS)
     parser.add_argument("--out", type=Path, help="a file that gets a line of JSON for each row of the table")
     parser.add_argument("--time", type=positive_int, help="time the decisions of a sweep of so many trials instead")
     args = parser.parse()
     if args.time is not None:
         time_decisions(args.time)
         return
+    table(args, replay_one)
+
+
+def flags(text: str | None, methods: Sequence[str]) -> Parser:
+    """Defines the flags of a command that replays recordings."""
+    parser = Parser(description=text.partition("\n")[0] if text else "")
+    parser.add_argument("--recordings", type=Path, default=Path(__file__).parent / "recordings")
+    parser.add_argument("--only", nargs="+", help="some of the recordings")
+    parser.add_argument("--methods", nargs="+", choices=methods, default=methods)
+    parser.add_argument("--slots", type=positive_int, nargs="+", default=SLOTS)
+    parser.add_argument("--replays", type=positive_int, default=100)
+    parser.set_defaults(out=None)
+    return parser
+
+
+def table(args: Namespace, replay: Callable[[Truth, str, int, int], tuple[float, float]]) -> None:
+    """Replays the recordings and prints a line for each, with each method at each number of slots."""
     print(
         "recording     slots method         median share (95 % interval)  mean, never as 1 (95 %)        right  spent"
     )
@@ -324,14 +369,14 @@ def main() -> None:
         truth = Truth.of(packed)
         print(
             f"{packed.name}: {int(truth.right.sum())} of {len(truth.right)} configurations are right, "
-            f"the seed's deviation is {truth.seed_sd:.4f}; the method was "
+            f"the seed's deviation is {truth.seed_sd:.4f}; thaw was "
             f"{'chosen on it' if packed.name in CHOSEN_ON else 'not chosen on it'}",
             flush=True,
         )
         for slots in args.slots:
             for method in args.methods:
                 started = time.process_time()
-                found = np.array([replay_one(truth, method, slots, seed) for seed in range(args.replays)])
+                found = np.array([replay(truth, method, slots, seed) for seed in range(args.replays)])
                 show(truth, method, slots, found[:, 0], found[:, 1], time.process_time() - started)
                 if args.out is not None:
                     row = {"recording": packed.name, "method": method, "slots": slots, "shares": found[:, 0].tolist()}

@@ -19,7 +19,6 @@ import heapq
 import importlib
 import random
 import tempfile
-import time
 import warnings
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
@@ -28,11 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.epochs import SLOTS, Truth, show
-from fervit.cli import Parser, positive_int, run
+from benchmarks.epochs import Pool, Truth, flags, shares, table
+from fervit.cli import run
 from fervit.errors import UserError
-from fervit.search.packed import packed_in, read_packed
-from fervit.search.space.coordinates import coordinates
 from fervit.search.space.search_space import Params, Range
 
 METHODS = ("neps_hyperband", "neps_asha", "neps_async_hb", "smac_hyperband")
@@ -61,8 +58,7 @@ class Package(abc.ABC):
 
     def __init__(self, truth: Truth) -> None:
         self._space = truth.packed.space
-        self._points = np.array([coordinates(self._space, one.params) for one in truth.packed.of("sweep")])
-        self._is_free = np.ones(len(self._points), dtype=bool)
+        self._pool = Pool(truth.packed)
         self._places: dict[Hashable, int] = {}
         """A configuration of the package -> its place in the recording."""
         self._reached: dict[Hashable, int] = {}
@@ -80,12 +76,9 @@ class Package(abc.ABC):
         """Returns a trial, the place of its configuration and the epochs to train; None if all are taken."""
         job = self._job()
         if job.configuration not in self._places:
-            if not self._is_free.any():
+            if self._pool.is_empty:
                 return None
-            apart = ((self._points - np.array(coordinates(self._space, self._params(job.values)))) ** 2).sum(1)
-            apart[~self._is_free] = np.inf
-            self._places[job.configuration] = int(apart.argmin())
-            self._is_free[self._places[job.configuration]] = False
+            self._places[job.configuration] = self._pool.take(self._params(job.values))
         first = min(self._reached.get(job.configuration, 0) + 1, job.last)  # what is asked again takes an epoch
         self._reached[job.configuration] = job.last
         return job.trial, self._places[job.configuration], list(range(first, job.last + 1))
@@ -196,42 +189,21 @@ def choices(asked: Package, truth: Truth, values: np.ndarray, slots: int) -> Ite
             begin(now, slot)
 
 
-def replay_one(method: str, truth: Truth, slots: int, seed: int) -> tuple[float, float]:
+def replay_one(truth: Truth, method: str, slots: int, seed: int) -> tuple[float, float]:
     """Returns the share of epochs until the choice is right (1 for never), and that of all epochs of the method."""
     _, values = truth.drawn(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (NePS draws from the global generators)
     torch.manual_seed(seed)
     asked = Smac(truth, seed) if method == "smac_hyperband" else Neps(truth, method.removeprefix("neps_"))
-    chosen = list(choices(asked, truth, values, slots))
-    wrong = [i for i, k in enumerate(chosen) if not truth.right[k]]
-    last = wrong[-1] + 1 if wrong else 0
-    return (1.0 if last == len(chosen) else (last + 1) / values.size), len(chosen) / values.size
+    return shares(list(choices(asked, truth, values, slots)), truth)
 
 
 def main() -> None:
     """Replays the recordings and prints the table."""
-    parser = Parser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--recordings", type=Path, default=Path(__file__).parent / "recordings")
-    parser.add_argument("--only", nargs="+", help="some of the recordings")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--slots", type=positive_int, nargs="+", default=SLOTS)
-    parser.add_argument("--replays", type=positive_int, default=100)
-    args = parser.parse()
+    args = flags(__doc__, METHODS).parse()
     warnings.simplefilter("ignore")
-    print(
-        "recording     slots method         median share (95 % interval)  mean, never as 1 (95 %)        right  spent"
-    )
-    for path in packed_in(args.recordings):
-        packed = read_packed(path)
-        if args.only is not None and packed.name not in args.only:
-            continue
-        truth = Truth.of(packed)
-        for slots in args.slots:
-            for method in args.methods:
-                began = time.process_time()
-                found = np.array([replay_one(method, truth, slots, seed) for seed in range(args.replays)])
-                show(truth, method, slots, found[:, 0], found[:, 1], time.process_time() - began)
+    table(args, replay_one)
 
 
 if __name__ == "__main__":

@@ -152,34 +152,16 @@ def fer2013(folder: Path, rows: dict[str, int], *, part: int = 0) -> None:
         write_part(part, str(folder / split), ids)
 
 
+def wide(name: str, about: str, data: Callable[[Path, dict[str, int]], None], train_rows: int) -> Plan:
+    """Returns the plan of a sweep whose configurations differ much."""
+    about = f"{about}; a wide space"
+    return Plan(name=name, about=about, headroom=True, data=data, train_rows=train_rows, parameters=WIDE, fixed={})
+
+
 PLANS = (
-    Plan(
-        name="clean",
-        about="make_w_plus.py, seed 0, no wrong labels; a wide space",
-        headroom=True,
-        data=partial(w_plus, seed=0, wrong_labels=0.0),
-        train_rows=500,
-        parameters=WIDE,
-        fixed={},
-    ),
-    Plan(
-        name="noisy",
-        about="make_w_plus.py, seed 1, 25 % wrong labels; a wide space",
-        headroom=True,
-        data=partial(w_plus, seed=1, wrong_labels=0.25),
-        train_rows=500,
-        parameters=WIDE,
-        fixed={},
-    ),
-    Plan(
-        name="fer2013",
-        about="the real FER2013 by the demo encoder (random weights); a wide space",
-        headroom=True,
-        data=fer2013,
-        train_rows=600,
-        parameters=WIDE,
-        fixed={},
-    ),
+    wide("clean", "make_w_plus.py, seed 0, no wrong labels", partial(w_plus, seed=0, wrong_labels=0.0), 500),
+    wide("noisy", "make_w_plus.py, seed 1, 25 % wrong labels", partial(w_plus, seed=1, wrong_labels=0.25), 500),
+    wide("fer2013", "the real FER2013 by the demo encoder (random weights)", fer2013, 600),
     Plan(
         name="flat_noisy",
         about="make_w_plus.py, seed 2, 25 % wrong labels; a space whose configurations hardly differ",
@@ -202,32 +184,13 @@ PLANS = (
 
 
 DEVELOPMENT = (
-    Plan(
-        name="clean_2",
-        about="make_w_plus.py, seed 4, no wrong labels; a wide space",
-        headroom=True,
-        data=partial(w_plus, seed=4, wrong_labels=0.0),
-        train_rows=500,
-        parameters=WIDE,
-        fixed={},
-    ),
-    Plan(
-        name="noisy_2",
-        about="make_w_plus.py, seed 3, 25 % wrong labels; a wide space",
-        headroom=True,
-        data=partial(w_plus, seed=3, wrong_labels=0.25),
-        train_rows=500,
-        parameters=WIDE,
-        fixed={},
-    ),
-    Plan(
-        name="fer2013_2",
-        about="other faces of the real FER2013 by the demo encoder (random weights); a wide space",
-        headroom=True,
-        data=partial(fer2013, part=1),
-        train_rows=600,
-        parameters=WIDE,
-        fixed={},
+    wide("clean_2", "make_w_plus.py, seed 4, no wrong labels", partial(w_plus, seed=4, wrong_labels=0.0), 500),
+    wide("noisy_2", "make_w_plus.py, seed 3, 25 % wrong labels", partial(w_plus, seed=3, wrong_labels=0.25), 500),
+    wide(
+        "fer2013_2",
+        "other faces of the real FER2013 by the demo encoder (random weights)",
+        partial(fer2013, part=1),
+        600,
     ),
 )
 """Further sweeps on which methods are chosen, so that the others can be held out. Only `--only` records them."""
@@ -407,7 +370,7 @@ def main() -> None:
     parser.add_argument("--pack", action="store_true", help="write what is there into --packed, and train nothing")
     parser.add_argument("--packed", type=Path, default=HERE / "recordings", help="the folder of the packed files")
     args = parser.parse()
-    plans = [plan for plan in (*PLANS, *DEVELOPMENT) if plan.name in (args.only or [plan.name for plan in PLANS])]
+    plans = PLANS if args.only is None else [plan for plan in (*PLANS, *DEVELOPMENT) if plan.name in args.only]
     recorders = [Recorder(plan, args.out, processes=args.processes, tiny=args.tiny) for plan in plans]
     if args.pack:
         args.packed.mkdir(parents=True, exist_ok=True)

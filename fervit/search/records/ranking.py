@@ -33,11 +33,10 @@ def in_order_of_confirmation(ranking: Sequence[TrialRecord], metric: Metric) -> 
         ranking: the trials of the search, best first.
         metric: the metric of the sweep.
     """
-    values = {id(record): record.best_value(metric) for record in ranking if record.expected is not None}
 
     def place(record: TrialRecord) -> float:
-        expected, value = record.expected, values.get(id(record))
-        return math.inf if expected is None or value is None else -metric.sign * (expected + value) / 2
+        value = record.best_value(metric)
+        return math.inf if record.expected is None or value is None else -metric.sign * (record.expected + value) / 2
 
     return sorted(ranking, key=place)
 
